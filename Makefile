@@ -1,0 +1,42 @@
+# `make demo` and `make test` each do everything from nothing: Python 3.11 or later is all they need.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench corpora format clean
+
+help:  ## show these lines
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY)  ## make the virtual environment in .venv
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## train for a minute on data/lives.txt, then sample from the model
+	$(BIN)/lstmgen train data/lives.txt --minutes 1 --model demo-model --overwrite
+	$(BIN)/lstmgen sample --model demo-model --prime "I grew up in France" --seed 1
+	$(BIN)/lstmgen eval --model demo-model data/README.md
+
+test: $(READY)  ## lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: $(READY)  ## measure speed and quality; takes its time, needs a quiet machine
+	$(BIN)/python -m tests.benchmarks
+
+corpora: $(READY)  ## make data/ again
+	$(BIN)/python data/make_lives.py
+
+format: $(READY)  ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove what was made, the virtual environment too
+	rm -rf .venv demo-model build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

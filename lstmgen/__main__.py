@@ -1,0 +1,5 @@
+"""`python -m lstmgen` is `lstmgen`."""
+
+from lstmgen.cli import main
+
+main()

@@ -1,0 +1,74 @@
+"""Turns the ids of a text into parallel streams, and those into consecutive windows.
+
+Shapes: B streams, T steps, N tokens. A window holds the inputs and, one step later in the text, the
+targets. The state of stream b at the end of one window is its state at the start of the next, and
+every token of the text is a target exactly once.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstmgen.vocabulary import UNKNOWN_ID, Ids
+
+IGNORED = -1  # a target that is not scored: padding, or text read only to warm up a stream
+UNKNOWN_SHARE = 1e-4
+
+Window = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+class Streams:
+    """A text cut into B contiguous parts of equal length that are read side by side.
+
+    Part b holds the targets from b N / B to (b + 1) N / B. `warm_up` lets each stream begin that
+    many tokens before its part, with targets that are ignored, so that its state knows what comes
+    before. The first token of the text is a target too, with `start_id` as its input.
+    """
+
+    def __init__(
+        self, ids: Ids, start_id: int, batch_size: int, window: int, warm_up: int = 0
+    ) -> None:
+        if not len(ids) >= batch_size >= 1 or window < 1 or warm_up < 0:
+            raise ValueError(f"{len(ids)} tokens do not make {batch_size} streams of {window}")
+        edges = np.arange(batch_size + 1) * len(ids) // batch_size
+        self.ids = ids
+        self.start_id = start_id
+        self.batch_size = batch_size
+        self.window_size = window
+        self._first_targets = edges[:-1]
+        self._starts = np.maximum(edges[:-1] - warm_up, 0)
+        self._ends = edges[1:]
+        self.num_windows = -(-int((self._ends - self._starts).max()) // window)
+
+    def window(self, index: int) -> Window:
+        """Inputs and targets of window `index`, each (B, T); `IGNORED` marks what is not scored."""
+        offsets = np.arange(index * self.window_size, (index + 1) * self.window_size)
+        places = self._starts[:, None] + offsets  # (B, T)
+        inside = places < self._ends[:, None]
+        places = np.minimum(places, len(self.ids) - 1)
+        targets = self.ids[places].astype(np.int64)
+        inputs = self.ids[np.maximum(places - 1, 0)].astype(np.int64)
+        inputs[places == 0] = self.start_id
+        targets[~inside | (places < self._first_targets[:, None])] = IGNORED
+        return inputs, targets
+
+
+def with_unknown(ids: Ids, generator: np.random.Generator) -> tuple[Ids, int]:
+    """The ids with `<unk>` at one place in 10,000 at least, and how many were put there.
+
+    A text in which no symbol is rare would leave `<unk>` untrained, and what it does to the state
+    and how likely it is would be left to chance. It takes the place of tokens at random.
+    """
+    missing = int(np.ceil(len(ids) * UNKNOWN_SHARE)) - int(np.count_nonzero(ids == UNKNOWN_ID))
+    if missing <= 0:
+        return ids, 0
+    ids = ids.copy()
+    ids[generator.choice(len(ids), missing, replace=False)] = UNKNOWN_ID
+    return ids, missing
+
+
+def fitting_batch(num_tokens: int, batch_size: int, window: int) -> int:
+    """The number of streams, at most `batch_size`, that gives each at least one window of text.
+
+    0 where the text does not fill a single window.
+    """
+    return min(batch_size, num_tokens // window)

@@ -1,0 +1,58 @@
+"""The command line: three commands, and the one place that catches user errors and exits."""
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from lstmgen import __version__
+from lstmgen.cli import console
+from lstmgen.cli.eval import evaluate
+from lstmgen.cli.sample import sample
+from lstmgen.cli.train import train
+from lstmgen.errors import LstmgenError
+
+app = typer.Typer(
+    name="lstmgen",
+    help="Train a recurrent language model on your own text, then generate and score text with it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train)
+app.command("sample")(sample)
+app.command("eval")(evaluate)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.emit(f"lstmgen {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Train a recurrent language model on your own text, then generate and score text with it."""
+
+
+def _leave(number: int, frame: object) -> None:
+    if number == signal.SIGINT:
+        console.say("")  # so that the prompt stands on a line of its own
+    sys.exit(128 + number)
+
+
+def main() -> None:
+    """Run the command line; exit codes are 0, 1 user's mistake, 2 usage, 130 Ctrl-C, 143 SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    try:
+        app(standalone_mode=True)
+    except LstmgenError as error:
+        console.say(f"error: {console.visible(str(error), keep_newlines=False)}")
+        sys.exit(1)

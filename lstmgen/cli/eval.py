@@ -1,0 +1,84 @@
+"""`lstmgen eval`: texts in, scores out."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lstmgen.cli import console, engines
+
+if TYPE_CHECKING:
+    from lstmgen.scoring import Score
+
+
+def evaluate(
+    texts: Annotated[
+        list[str], typer.Argument(metavar="TEXT...", help="Files to score; - is standard input.")
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a text instead of a table.")
+    ] = False,
+    encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
+    model: engines.ModelOption = engines.MODEL_DEFAULT,
+    device: engines.DeviceOption = "auto",
+) -> None:
+    """Score text: how well does a trained model predict it?
+
+    Each file is a text of its own, read as if a line end stood before it. Lower is better: bits per
+    character compare across models of every kind, perplexity across models with the same tokens.
+    """
+    from lstmgen import checkpoint, corpus
+    from lstmgen.scoring import Score, score_text
+
+    saved = checkpoint.load_model(model)
+    read = [corpus.read(path, encoding) for path in texts]
+    for text in read:
+        for line in text.notes:
+            console.note(line)
+    engine = engines.choose(saved, device, sum(len(text.text) for text in read))
+    scores = []
+    for text in read:
+        score = score_text(engine, saved.vocabulary, text.text)
+        scores.append((text.name, score))
+        if as_json:
+            console.emit(json.dumps({"file": text.name, **score.to_json()}) + "\n")
+    if len(scores) > 1:
+        total = sum((score for _, score in scores), Score())
+        scores.append(("total", total))
+        if as_json:
+            console.emit(json.dumps({"file": "total", **total.to_json()}) + "\n")
+    if not as_json:
+        _show(scores)
+    unknown = scores[-1][1].unknown_tokens
+    if unknown:
+        share = unknown / scores[-1][1].tokens
+        console.note(f"{unknown:,} tokens ({share:.2%}) are unknown to the model, scored as <unk>")
+
+
+def _show(scores: list[tuple[str, "Score"]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("file", overflow="fold")
+    for title in ("bits/character", "perplexity", "nats/token", "nats", "tokens", "characters",
+                  "unknown"):  # fmt: skip
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, score in scores:
+        table.add_row(
+            console.visible(name, keep_newlines=False),
+            f"{score.bits_per_character:.4f}",
+            f"{score.perplexity:,.3f}",
+            f"{score.nats_per_token:.4f}",
+            f"{score.nats:,.1f}",
+            f"{score.tokens:,}",
+            f"{score.characters:,}",
+            f"{score.unknown_tokens:,}",
+        )
+    # A pipe has no width of its own, so there a row is never broken.
+    width = None if sys.stdout.isatty() else 1000
+    drawing = Console(width=width, highlight=False, markup=False, color_system=None)
+    with drawing.capture() as capture:
+        drawing.print(table)
+    console.emit("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))

@@ -1,0 +1,190 @@
+"""Turns the options of `lstmgen train` into a job: corpus, network, numbers, and how long it takes."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from lstmgen.cli import console
+from lstmgen.config import DEFAULT_MINUTES, CorpusConfig, ModelConfig, TrainConfig
+from lstmgen.errors import OptionError
+
+if TYPE_CHECKING:
+    from lstmgen.checkpoint import SavedModel, SavedRun
+    from lstmgen.corpus import Text
+    from lstmgen.dataset import Dataset
+    from lstmgen.training import Job
+
+CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leaving
+
+Options = Mapping[str, Any]
+
+
+def require_sense(given: Options) -> None:
+    """What no corpus can make right is refused before one is read."""
+    if sum(name in given for name in ("minutes", "epochs", "steps")) > 1:
+        raise OptionError("give only one of --minutes, --epochs and --steps")
+    for name in ("minutes", "epochs"):
+        if not 0 < given.get(name, 1) < 1e9:
+            raise OptionError(f"--{name} is {given[name]}; it must be above 0")
+    if given["resume"] and (given["overwrite"] or "init_from" in given):
+        raise OptionError("--resume goes on with a run; leave out --overwrite and --init-from")
+    CorpusConfig(**_part(given, CorpusConfig))
+    TrainConfig(**{"num_steps": 1, "report_every": 1} | _part(given, TrainConfig, "precision"))
+    if "steps" in given:
+        TrainConfig(num_steps=given["steps"], report_every=1)
+    ModelConfig(vocab_size=2, **_part(given, ModelConfig, "tie"))
+
+
+def _part(given: Options, config: type, *without: str) -> dict[str, Any]:
+    """The given options that are fields of a configuration."""
+    names = set(config.__dataclass_fields__) - set(without)  # type: ignore[attr-defined]
+    return {name: value for name, value in given.items() if name in names}
+
+
+def data(
+    given: Options, text: "Text", held_out: "Text | None", other: "SavedModel | None"
+) -> "Dataset":
+    from lstmgen import dataset
+
+    config = CorpusConfig(**_part(given, CorpusConfig))
+    if other:
+        theirs = other.vocabulary
+        if given.get("level", theirs.level) != theirs.level:
+            raise OptionError(f"the model of --init-from is by {theirs.level}; leave out --level")
+        config = replace(config, level=theirs.level, words=theirs.words)
+    seed = given.get("seed", TrainConfig.seed)
+    data = dataset.prepare(text, config, seed=seed, held_out=held_out)
+    window = given.get("window", TrainConfig.window)
+    dataset.require_enough(data, text.name, window, held_out is not None)
+    return data
+
+
+def resumed_data(
+    saved: "SavedRun", given: Options, text: "Text", held_out: "Text | None"
+) -> "Dataset":
+    """The corpus of a run again; refused if it is another text or is to be cut another way."""
+    from lstmgen import dataset
+
+    facts = saved.model.results.get("corpus", {})
+    config = CorpusConfig.from_json(
+        {name: facts.get(name) for name in CorpusConfig.__dataclass_fields__}
+    )
+    data = dataset.prepare(
+        text, config, seed=saved.training.seed, held_out=held_out, known=saved.model.vocabulary
+    )
+    for digest, what in (("sha256", "corpus"), ("valid_sha256", "--valid-file")):
+        if data.facts[digest] != facts.get(digest):
+            raise OptionError(
+                f"the {what} is not the text that the run began with ({facts.get('name')}); "
+                "give that one, or begin anew with --overwrite"
+            )
+    return data
+
+
+def require_same(given: Options, saved: "SavedRun", data: "Dataset") -> None:
+    """A run that is resumed is the same run: only its end, and where it runs, may change."""
+    from lstmgen.batching import fitting_batch
+
+    run = {**data.facts, **saved.model.config.to_json(), **saved.training.to_json()}
+    size = given.get("batch_size")
+    if size is not None:  # shrunk as it was at the start
+        size = fitting_batch(len(data.train_ids), size, saved.training.window)
+    for name, value in {**given, "batch_size": size}.items():
+        free = value is None or value == "auto"
+        if name in run and not free and value != run[name]:
+            option = "--" + name.replace("_", "-")
+            raise OptionError(
+                f"{option} {value} is not what the run began with ({run[name]}); "
+                "leave it out, or begin anew with --overwrite"
+            )
+
+
+def network(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelConfig:
+    options = _part(given, ModelConfig)
+    if other:
+        return replace(other.config, vocab_size=len(data.vocabulary), **options)
+    options.setdefault("tie", data.vocabulary.level == "word")
+    if options["tie"] or data.vocabulary.level == "word":
+        hidden_size = options.get("hidden_size", ModelConfig.hidden_size)
+        options.setdefault("embedding_size", hidden_size)
+    return ModelConfig(vocab_size=len(data.vocabulary), **options)
+
+
+def training(given: Options, data: "Dataset", name: str, where: Any) -> TrainConfig:
+    """Everything but the number of steps, for which 1 stands."""
+    from lstmgen import device as devices
+    from lstmgen.batching import fitting_batch
+
+    options = _part(given, TrainConfig)
+    options["precision"] = devices.choose_precision(given.get("precision", "auto"), where)
+    config = TrainConfig(num_steps=1, report_every=1, **options)
+    size = fitting_batch(len(data.train_ids), config.batch_size, config.window)
+    if size < config.batch_size:
+        console.note(
+            f"{name} is short: {size} streams instead of {config.batch_size} fill a window of "
+            f"{config.window} tokens each"
+        )
+    return replace(config, batch_size=size)
+
+
+def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) -> "Job":
+    """The job with its number of steps, from steps, epochs, or the time that there is."""
+    from lstmgen import training
+
+    config, done = job.training, saved.progress["step"] if saved else 0
+    if "steps" in given or "epochs" in given:
+        steps = given.get("steps") or ceil(given["epochs"] * job.streams().num_windows)
+        deadline = None
+    elif saved and "minutes" not in given:
+        steps, deadline = config.num_steps, saved.progress.get("deadline")
+    else:
+        speed = training.measure(job)
+        used = saved.progress["seconds"] if saved else 0.0
+        seconds = given.get("minutes", DEFAULT_MINUTES) * 60
+        start = 0.0 if saved else time.perf_counter() - began
+        deadline = seconds - start - CLOSING_SECONDS
+        more, report_every = training.plan_steps(speed, max(deadline - used, 0.0))
+        steps = done + more if deadline > used else done
+        config = replace(config, report_every=report_every)
+    if steps <= done:
+        raise OptionError(
+            f"the run in {job.folder} has come to step {done:,}, which is as far as is asked; "
+            "give more --steps, --epochs or --minutes in all to train it further"
+        )
+    if not saved and deadline is None:
+        config = replace(config, report_every=ceil(steps / training.MAX_REPORTS))
+    return replace(job, training=replace(config, num_steps=steps), deadline=deadline)
+
+
+def describe_data(data: "Dataset") -> str:
+    vocabulary, facts = data.vocabulary, data.facts
+    kind = "characters" if vocabulary.level == "char" else "words"
+    characters = data.train_characters + data.valid_characters
+    rare = data.vocabulary.count_unknown(data.train_ids) - data.placed_unknown
+    stands = f"{rare:,} rare ones stand" if rare else f"{data.placed_unknown:,} at random stand"
+    name = console.visible(facts["name"], keep_newlines=False)
+    return (
+        f"corpus      {name}: {characters:,} characters; {len(data.train_ids):,} {kind} to train "
+        f"on, {len(data.valid_ids):,} to validate on\n"
+        f"vocabulary  {len(vocabulary):,} {kind}; {stands} in for <unk>"
+    )
+
+
+def describe_job(job: "Job", saved: "SavedRun | None") -> str:
+    from lstmgen import device as devices
+
+    model, config = job.model, job.training
+    size = f"{model.num_layers} x {model.hidden_size}, embedding {model.embedding_size}"
+    tied = ", tied" if model.tie else ""
+    epochs = config.num_steps / job.streams().num_windows
+    about = "about " if job.deadline is not None else ""
+    start = f", from step {saved.progress['step']:,}" if saved else ""
+    return (
+        f"model       {model.cell.upper()} {size}{tied}: {model.num_parameters:,} parameters\n"
+        f"device      {devices.describe(job.device)}, {config.precision}\n"
+        f"training    {about}{config.num_steps:,} steps of {config.batch_size} x {config.window} "
+        f"tokens ({epochs:.3g} epochs){start}; learning rate {config.learning_rate:g}, "
+        f"dropout {config.dropout:g}, seed {config.seed}"
+    )

@@ -1,0 +1,265 @@
+"""`lstmgen train`: text in, model folder out."""
+
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lstmgen.cli import console, plan
+from lstmgen.config import (
+    DEFAULT_MINUTES,
+    DEFAULT_MODEL_FOLDER,
+    CellName,
+    CorpusConfig,
+    Level,
+    ModelConfig,
+    Precision,
+    TrainConfig,
+    Words,
+)
+
+if TYPE_CHECKING:
+    from lstmgen.training import Progress
+
+CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leaving
+
+Options = Mapping[str, Any]
+
+
+def _help(text: str, default: object) -> str:
+    return f"{text} [default: {default}]"
+
+
+def train(
+    corpus: Annotated[
+        list[str], typer.Argument(metavar="CORPUS...", help="Text files; - is standard input.")
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", envvar="LSTMGEN_MODEL", help="Folder to write.")
+    ] = DEFAULT_MODEL_FOLDER,
+    level: Annotated[
+        Level | None, typer.Option(help=_help("What a token is.", CorpusConfig.level))
+    ] = None,
+    words: Annotated[
+        Words | None,
+        typer.Option(
+            help=_help(
+                "How words are cut: prose sets punctuation apart, space cuts at white space only.",
+                CorpusConfig.words,
+            )
+        ),
+    ] = None,
+    min_count: Annotated[
+        int | None,
+        typer.Option(help=_help("Rarer symbols become <unk>.", CorpusConfig.min_count)),
+    ] = None,
+    max_vocab: Annotated[
+        int | None, typer.Option(help=_help("Keep only the most frequent symbols.", "all"))
+    ] = None,
+    valid_fraction: Annotated[
+        float | None,
+        typer.Option(
+            help=_help("The last part, held out to validate on.", CorpusConfig.valid_fraction)
+        ),
+    ] = None,
+    valid_file: Annotated[
+        str | None, typer.Option(help="Text to validate on instead of the last part.")
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
+    cell: Annotated[
+        CellName | None, typer.Option(help=_help("Kind of network.", ModelConfig.cell))
+    ] = None,
+    num_layers: Annotated[
+        int | None,
+        typer.Option(help=_help("Recurrent layers, one above the other.", ModelConfig.num_layers)),
+    ] = None,
+    hidden_size: Annotated[
+        int | None, typer.Option(help=_help("Units of each layer.", ModelConfig.hidden_size))
+    ] = None,
+    embedding_size: Annotated[
+        int | None,
+        typer.Option(
+            help=_help(
+                "Numbers that stand for a symbol.",
+                f"{ModelConfig.embedding_size}; for words, or tied, the hidden size",
+            )
+        ),
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(help=_help("Share of outputs dropped between layers.", TrainConfig.dropout)),
+    ] = None,
+    tie: Annotated[
+        bool | None,
+        typer.Option(
+            "--tie/--no-tie",
+            help=_help("One matrix for input and output.", "tied for words"),
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help=_help("Time for the whole command.", DEFAULT_MINUTES)),
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Or: passes over the text.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Or: updates of the weights.")] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help=_help("Streams read side by side.", TrainConfig.batch_size)),
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(help=_help("Tokens of each stream in a step.", TrainConfig.window)),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help=_help("At its highest.", TrainConfig.learning_rate))
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help=_help("Of all that is random.", TrainConfig.seed))
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help=_help("auto is bfloat16 where the machine is fast at it.", "auto")),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help=_help("Processor threads.", "one a core"))
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on exactly where the run in the folder stopped.")
+    ] = False,
+    init_from: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Begin with this model's weights, on the new text."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the model that is in the folder.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")
+    ] = False,
+) -> None:
+    """Train a model on text and keep it in a folder.
+
+    Give one of --minutes, --epochs and --steps. Ctrl-C stops the run and saves it; the same corpus
+    with --resume goes on, to the end that was planned or to another one given with it.
+    """
+    given = {name: value for name, value in locals().items() if value is not None}
+    began = time.perf_counter()
+    plan.require_sense(given)
+
+    from lstmgen import checkpoint
+    from lstmgen import corpus as corpora
+
+    folder = Path(model)
+    saved = checkpoint.load_run(folder) if resume else None
+    other = checkpoint.load_model(init_from) if init_from else None
+    checkpoint.prepare_folder(folder, resume=resume, overwrite=overwrite)
+    text = corpora.read_all(corpus, encoding)
+    held_out = corpora.read(valid_file, encoding) if valid_file else None
+    for line in text.notes + (held_out.notes if held_out else ()):
+        console.note(line)
+    data = plan.resumed_data(saved, given, text, held_out) if saved else plan.data(
+        given, text, held_out, other
+    )  # fmt: skip
+    if not quiet:
+        console.say(plan.describe_data(data))
+
+    # torch takes longer to import than all the above, and a mistake there should not wait for it.
+    import torch
+
+    from lstmgen import device as devices
+    from lstmgen import training
+
+    torch.set_num_threads(threads or torch.get_num_threads())
+    where = devices.choose(device)
+    network = saved.model.config if saved else plan.network(given, data, other)
+    config = saved.training if saved else plan.training(given, data, text.name, where)
+    if saved:
+        plan.require_same(given, saved, data)
+    job = training.Job(folder, data, network, config, where)
+    job = plan.timed(job, given, saved, began)
+    initial = training.mapped_weights(job, other) if other else None
+    if not quiet:
+        console.say(plan.describe_job(job, saved))
+    last, caught = _follow(training.train(job, saved, initial), quiet)
+    flags = ["--model", model] if model != DEFAULT_MODEL_FOLDER else []
+    if caught:
+        files = [*corpus, *(["--valid-file", valid_file] if valid_file else [])]
+        files += ["--encoding", encoding] if encoding != "utf-8" else []
+        console.say(f"stopped and saved at step {last.step:,} of {last.num_steps:,}; to go on:")
+        console.say(f"  {shlex.join(['lstmgen', 'train', *files, '--resume', *flags])}")
+        sys.exit(128 + caught)
+    if not quiet:
+        console.say(_describe_end(last, model, flags))
+
+
+def _follow(records: Any, quiet: bool) -> tuple["Progress", int]:
+    """Show a run until it ends or a signal stops it: its last record, and the signal or 0."""
+    from tqdm import tqdm
+
+    caught = 0
+
+    def catch(number: int, frame: object) -> None:
+        nonlocal caught
+        caught = number
+        signal.signal(number, previous[number])  # a second one is not held up
+
+    stopping = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    previous = {int(number): signal.signal(number, catch) for number in stopping if number}
+    bar = tqdm(
+        disable=quiet or not console.is_terminal(),
+        bar_format="{percentage:3.0f}% {bar} {desc}, {remaining} left",
+        dynamic_ncols=True,
+    )
+    last = None
+    try:
+        for record in records:
+            if last is None:
+                bar.initial = bar.n = record.step
+            last = record
+            bar.total = record.num_steps
+            bar.set_description_str(_describe_record(record), refresh=False)
+            bar.update(record.step - bar.n)
+            if record.score and bar.disable and not quiet:
+                console.say(
+                    f"step {record.step:,} of {record.num_steps:,}: {_describe_record(record)}"
+                )
+            if caught:
+                records.close()
+                break
+    finally:
+        bar.close()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    assert last is not None  # a job has at least one step left, and the last step is always told
+    return last, caught if last.step < last.num_steps else 0
+
+
+def _describe_record(record: "Progress") -> str:
+    text = f"loss {record.train_nats_per_token:.3f}"
+    if record.score:
+        text += (
+            f", validation {record.score.nats_per_token:.4f} "
+            f"({record.score.bits_per_character:.3f} bits/character)"
+        )
+    elif record.best_nats_per_token < 1e9:
+        text += f", best validation {record.best_nats_per_token:.4f}"
+    return f"{text}, {record.tokens_per_second:,.0f} tokens/s"
+
+
+def _describe_end(last: "Progress", model: str, flags: list[str]) -> str:
+    best = last.best_nats_per_token
+    trial = shlex.join(["lstmgen", "sample", *flags])
+    score = shlex.join(["lstmgen", "eval", "other.txt", *flags])
+    name = console.visible(model, keep_newlines=False)
+    return (
+        f"done        {name}: best validation {best:.4f} nats a token, "
+        f"after {last.seconds:.0f} seconds of training\n"
+        f"try         {trial}\n"
+        f"            {score}"
+    )

@@ -1,0 +1,175 @@
+"""The numbers that define a model and a run: frozen dataclasses, checked when made, kept as JSON.
+
+Every default of the project is written here, once; the command line reads them from this file.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from math import inf, prod
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from lstmgen.errors import OptionError
+
+Level = Literal["char", "word"]
+Words = Literal["prose", "space"]
+CellName = Literal["lstm", "gru", "rnn"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+NUM_GATES: dict[CellName, int] = {"lstm": 4, "gru": 3, "rnn": 1}
+
+
+class JsonConfig:
+    """A dataclass that can be kept as JSON; reading it back checks names, types and ranges."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload,no-any-return]  # subclasses are dataclasses
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """The object that `to_json` described; `OptionError` names what does not fit."""
+        if not isinstance(data, dict):
+            raise OptionError(f"{cls.__name__} is {data!r:.60}, not a JSON object")
+        types = get_type_hints(cls)
+        names = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+        if names != set(data):
+            odd = ", ".join(sorted(names ^ set(data)))
+            raise OptionError(f"{cls.__name__} has missing or unknown values: {odd:.200}")
+        for name in sorted(names):
+            if not _fits(data[name], types[name]):
+                raise OptionError(f"{cls.__name__}: {name} is {data[name]!r:.60}")
+        return cls(**data)
+
+
+def _fits(value: object, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_args(kind):  # X | None
+        return any(_fits(value, part) for part in get_args(kind))
+    if kind is float:
+        return type(value) in (int, float)
+    return type(value) is kind
+
+
+def _require(name: str, value: float, low: float, high: float = inf, what: str = "") -> None:
+    if not low <= value <= high:
+        span = f"at least {low:,}" if high == inf else f"from {low:,} to {high:,}"
+        raise OptionError(f"{name} is {value}; it must be {what or span}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(JsonConfig):
+    """What a network is: enough to know the name and shape of every weight."""
+
+    vocab_size: int
+    cell: CellName = "lstm"
+    num_layers: int = 2
+    hidden_size: int = 256
+    embedding_size: int = 64  # by character; words have many more things to tell apart
+    tie: bool = False
+
+    def __post_init__(self) -> None:
+        _require("the vocabulary size", self.vocab_size, 2, 10_000_000)
+        _require("--num-layers", self.num_layers, 1, 100)
+        _require("--hidden-size", self.hidden_size, 1, 100_000)
+        _require("--embedding-size", self.embedding_size, 1, 100_000)
+        if self.tie and self.embedding_size != self.hidden_size:
+            raise OptionError(
+                f"--tie shares one matrix between input and output, so --embedding-size "
+                f"({self.embedding_size}) must equal --hidden-size ({self.hidden_size})"
+            )
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every weight, in the order of the model file.
+
+        Gates lie one below the other along the first axis, as in `torch.nn`: input, forget,
+        candidates, output for the LSTM; reset, update, candidates for the GRU.
+        """
+        gates = NUM_GATES[self.cell] * self.hidden_size
+        shapes: dict[str, tuple[int, ...]] = {
+            "embedding.weight": (self.vocab_size, self.embedding_size)
+        }
+        for layer in range(self.num_layers):
+            width = self.hidden_size if layer else self.embedding_size
+            shapes[f"layers.{layer}.weight_ih"] = (gates, width)
+            shapes[f"layers.{layer}.weight_hh"] = (gates, self.hidden_size)
+            shapes[f"layers.{layer}.bias_ih"] = (gates,)
+            shapes[f"layers.{layer}.bias_hh"] = (gates,)
+        if not self.tie:
+            shapes["output.weight"] = (self.vocab_size, self.hidden_size)
+        shapes["output.bias"] = (self.vocab_size,)
+        return shapes
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(prod(shape) for shape in self.weight_shapes().values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(JsonConfig):
+    """How a network is trained; together with the corpus it fixes every bit of the result."""
+
+    num_steps: int
+    report_every: int
+    batch_size: int = 32
+    window: int = 64
+    learning_rate: float = 0.004
+    warmup_fraction: float = 0.03
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    dropout: float = 0.1
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        _require("--steps", self.num_steps, 1, 10**12)
+        _require("the reporting interval", self.report_every, 1, 10**12)
+        _require("--batch-size", self.batch_size, 1, 1_000_000)
+        _require("--window", self.window, 1, 1_000_000)
+        what = "above 0 and at most 100"
+        _require("--learning-rate", self.learning_rate, 1e-12, 100, what)
+        _require("--dropout", self.dropout, 0, 0.95)
+        _require("--seed", self.seed, 0, 2**63 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig(JsonConfig):
+    """How text is read and cut into tokens, and which part of it is held out."""
+
+    level: Level = "char"
+    words: Words = "prose"
+    min_count: int = 2
+    max_vocab: int | None = None
+    valid_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require("--min-count", self.min_count, 1)
+        if self.max_vocab is not None:
+            _require("--max-vocab", self.max_vocab, 2)
+        what = "above 0 and below 1"
+        _require("--valid-fraction", self.valid_fraction, 1e-9, 1 - 1e-9, what)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingConfig(JsonConfig):
+    """How the next token is chosen from the model's distribution."""
+
+    temperature: float = 0.8
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+
+    def __post_init__(self) -> None:
+        _require("--temperature", self.temperature, 0, 1e6)
+        if self.top_k is not None:
+            _require("--top-k", self.top_k, 1)
+        if self.top_p is not None:
+            _require("--top-p", self.top_p, 1e-12, 1, "above 0 and at most 1")
+        if self.min_p is not None:
+            _require("--min-p", self.min_p, 0, 1)
+        if self.repetition_penalty is not None:
+            _require("--repetition-penalty", self.repetition_penalty, 1e-3, 1e3)
+
+
+DEFAULT_MODEL_FOLDER = "lstmgen-model"
+DEFAULT_MINUTES = 5.0
+DEFAULT_LENGTH = 500

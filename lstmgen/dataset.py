@@ -1,0 +1,72 @@
+"""Turns a text and how it is to be cut into what a run trains and validates on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+
+from lstmgen import corpus, vocabulary
+from lstmgen.batching import with_unknown
+from lstmgen.config import CorpusConfig
+from lstmgen.corpus import Text
+from lstmgen.errors import CorpusError
+from lstmgen.vocabulary import Ids, Vocabulary
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Ids to train and validate on, and the facts by which the same corpus is known again."""
+
+    vocabulary: Vocabulary
+    train_ids: Ids
+    valid_ids: Ids
+    train_characters: int
+    valid_characters: int
+    placed_unknown: int  # tokens that `<unk>` took the place of, so that it is trained
+    facts: Mapping[str, Any]
+
+
+def prepare(
+    text: Text,
+    config: CorpusConfig,
+    *,
+    seed: int,
+    held_out: Text | None = None,
+    known: Vocabulary | None = None,
+) -> Dataset:
+    """Split, build the vocabulary from the training part (unless one is `known`), and encode."""
+    if held_out is None:
+        train_text, valid_text = corpus.split(text.text, config.valid_fraction)
+    else:
+        train_text, valid_text = text.text, held_out.text
+    tokens = known or vocabulary.build(train_text, config)
+    train_ids, placed = with_unknown(tokens.encode(train_text), np.random.default_rng(seed))
+    return Dataset(
+        vocabulary=tokens,
+        train_ids=train_ids,
+        valid_ids=tokens.encode(valid_text),
+        train_characters=len(train_text),
+        valid_characters=len(valid_text),
+        placed_unknown=placed,
+        facts=config.to_json()
+        | {
+            "name": text.name,
+            "sha256": text.digest,
+            "valid_sha256": held_out.digest if held_out else None,
+        },
+    )
+
+
+def require_enough(data: Dataset, name: str, window: int, held_out: bool) -> None:
+    """`CorpusError` if there is not a window to train on and a token to validate on."""
+    if len(data.train_ids) >= window and len(data.valid_ids) >= 1:
+        return
+    fraction = 0.0 if held_out else data.facts["valid_fraction"]
+    smallest = ceil(max(window / (1 - fraction), 1 / fraction if fraction else 0)) + 1
+    have = len(data.train_ids) + (0 if held_out else len(data.valid_ids))
+    raise CorpusError(
+        f"{name}: {have:,} tokens are too few to train on; with --window {window} and this "
+        f"validation part it takes {smallest:,}: give more text, or a smaller --window"
+    )

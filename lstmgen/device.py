@@ -1,0 +1,60 @@
+"""Turns "auto", "cpu", "cuda:1" or "mps" into a torch device, and "auto" into a precision."""
+
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+
+from lstmgen.config import Precision
+from lstmgen.errors import DeviceError, OptionError
+
+
+def choose(name: str) -> torch.device:
+    """The device that a name stands for; "auto" is an accelerator where there is one, else the CPU."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (
+        number and not (kind == "cuda" and number.isdecimal())
+    ):
+        raise OptionError(f"--device {name!r} is not one of auto, cpu, cuda, cuda:N, mps")
+    if kind == "cuda":
+        count = torch.cuda.device_count()
+        if not torch.cuda.is_available():
+            raise DeviceError(f"--device {name}: torch finds no CUDA device here; use --device cpu")
+        if int(number or 0) >= count:
+            raise DeviceError(
+                f"--device {name}: there are {count} here, cuda:0 to cuda:{count - 1}"
+            )
+        return torch.device("cuda", int(number or 0))
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("--device mps: torch finds no Apple GPU here; use --device cpu")
+    return torch.device(kind)
+
+
+def choose_precision(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
+    """bfloat16 where "auto" finds matrix units for it (AVX512-BF16, AMX, CUDA from 8.0 on)."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    fast = device.type == "cpu" and (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+    return "bfloat16" if fast else "float32"
+
+
+def autocast(
+    device: torch.device, precision: Literal["float32", "bfloat16"]
+) -> AbstractContextManager[object]:
+    """A context in which matrix products run in `precision`; sums and losses stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def describe(device: torch.device) -> str:
+    """The device in words, for the plan."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)

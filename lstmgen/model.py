@@ -1,0 +1,147 @@
+"""The network of `cells` in torch, to be trained and for accelerators: (ids, state) -> (logits, state).
+
+Shapes: B streams, T steps, V vocabulary, E embedding, H hidden.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lstmgen.cells import state_parts
+from lstmgen.config import ModelConfig
+
+TorchState = tuple[tuple[Tensor, ...], ...]  # a layer: (h, C) or (h,), each (B, H), float32
+
+_LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+
+
+class Network(nn.Module):
+    """Embedding, single recurrent layers one above the other, output layer.
+
+    State goes in and comes out; the module holds weights only. Dropout draws from torch's own
+    generator, which the caller seeds.
+    """
+
+    def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        self.dropout = dropout
+        widths = [config.embedding_size] + [config.hidden_size] * config.num_layers
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
+        self.layers = nn.ModuleList(
+            _LAYERS[config.cell](widths[k], config.hidden_size) for k in range(config.num_layers)
+        )
+        self.output = nn.Linear(config.hidden_size, config.vocab_size)
+        if config.tie:
+            self.output.weight = self.embedding.weight
+
+    def forward(self, ids: Tensor, state: TorchState) -> tuple[Tensor, TorchState]:
+        """ids (B, T), int64, and a state -> logits (B, T, V) and the state after the last step."""
+        x = self._drop(self.embedding(ids.t()))  # (T, B, E)
+        following = []
+        for layer, layer_state in zip(self.layers, state, strict=True):
+            x, end = layer(x, _to_torch(layer_state))  # (T, B, H)
+            x = self._drop(x)
+            following.append(_from_torch(end))
+        return self.output(x.transpose(0, 1)), tuple(following)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return functional.dropout(x, self.dropout, self.training)
+
+    def initial_state(self, batch_size: int) -> TorchState:
+        """Zeros: nothing has been read yet."""
+        zeros = torch.zeros(batch_size, self.config.hidden_size, device=self.output.bias.device)
+        return ((zeros,) * state_parts(self.config.cell),) * self.config.num_layers
+
+    def initialize(self, seed: int) -> None:
+        """Fresh weights, the same for the same seed on every device.
+
+        Recurrent matrices are orthogonal gate by gate (Saxe et al., 2013, arXiv:1312.6120), input
+        matrices Glorot-uniform, biases zero but for the forget gate's, which is 1 so that a cell
+        remembers until it learns to forget (Jozefowicz et al., 2015). The output layer starts at
+        zero, so the first guess is uniform, except where it is tied to the embedding.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        hidden = self.config.hidden_size
+        with torch.no_grad():
+            for name, weight in self.named_weights().items():
+                if name.endswith("weight_hh"):
+                    for gate in torch.split(weight, hidden):
+                        gate.copy_(
+                            nn.init.orthogonal_(torch.empty(gate.shape), generator=generator)
+                        )
+                elif name.endswith("weight_ih"):
+                    bound = (6 / (hidden + weight.shape[1])) ** 0.5
+                    weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * bound)
+                elif name == "embedding.weight":
+                    scale = hidden**-0.5 if self.config.tie else 1.0
+                    weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
+                else:  # biases, and the output layer
+                    weight.zero_()
+                if self.config.cell == "lstm" and name.endswith("bias_ih"):
+                    weight[hidden : 2 * hidden] = 1.0
+
+    def named_weights(self) -> dict[str, nn.Parameter]:
+        """The parameters under the names that they have in a model file, in its order."""
+        return {name: self.get_parameter(_attribute(name)) for name in self.config.weight_shapes()}
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """A copy of the weights on the CPU, as `cells` and `checkpoint` take them."""
+        return {
+            name: parameter.detach().cpu().numpy().copy()
+            for name, parameter in self.named_weights().items()
+        }
+
+    def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.named_weights().items():
+                parameter.copy_(torch.from_numpy(np.array(weights[name])))
+
+
+class TorchEngine:
+    """A network with the interface of `cells.Cells`: NumPy ids in, logits out, nothing trained."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def initial_state(self, batch_size: int) -> TorchState:
+        return self.network.initial_state(batch_size)
+
+    def __call__(self, ids: NDArray[Any], state: TorchState) -> tuple[Tensor, TorchState]:
+        device = self.network.output.bias.device
+        was_training = self.network.training
+        self.network.eval()
+        with torch.inference_mode():
+            result = self.network(torch.from_numpy(ids.astype(np.int64)).to(device), state)
+        self.network.train(was_training)
+        return result  # type: ignore[no-any-return]
+
+
+def load_network(
+    config: ModelConfig, weights: Mapping[str, NDArray[Any]], device: torch.device
+) -> Network:
+    network = Network(config)
+    network.load_weights(weights)
+    return network.to(device)
+
+
+def _attribute(name: str) -> str:
+    """The name of a weight inside `Network`: torch adds `_l0` to those of a recurrent layer."""
+    return f"{name}_l0" if name.startswith("layers.") else name
+
+
+def _to_torch(state: tuple[Tensor, ...]) -> Any:
+    """A layer's state as `torch.nn` takes it: (1, B, H), in a tuple only where there are two."""
+    parts = tuple(part.unsqueeze(0) for part in state)
+    return parts if len(parts) > 1 else parts[0]
+
+
+def _from_torch(state: Any) -> tuple[Tensor, ...]:
+    # Kept in float32 whatever autocast computes in, so that a state saved to disk loses nothing.
+    parts = state if isinstance(state, tuple) else (state,)
+    return tuple(part.squeeze(0).float() for part in parts)

@@ -1,0 +1,358 @@
+"""Truncated back-propagation through time: streams of ids -> `Progress` records, and checkpoints as it goes.
+
+Where a run stands is its step number: the place in the data, the learning rate and the random numbers
+of dropout all follow from it. So a run is resumed from weights, optimizer, carried state and step.
+Shapes: B streams, T steps.
+"""
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from math import ceil, inf, isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lstmgen import checkpoint, device, optim
+from lstmgen.batching import IGNORED, Streams
+from lstmgen.checkpoint import SavedModel, SavedRun, Weights
+from lstmgen.config import ModelConfig, TrainConfig
+from lstmgen.dataset import Dataset
+from lstmgen.errors import OptionError, TrainingError
+from lstmgen.model import Network, TorchEngine, TorchState
+from lstmgen.scoring import Score, nats, score_ids
+from lstmgen.vocabulary import Vocabulary
+
+SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
+YIELD_SECONDS = 0.1  # between two records, so that a bar moves smoothly and costs nothing
+REPORT_SHARE = 0.08  # of the time given may go into validation
+MAX_REPORTS = 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that is settled before the first step."""
+
+    folder: Path
+    data: Dataset
+    model: ModelConfig
+    training: TrainConfig
+    device: torch.device
+    deadline: float | None = None  # seconds of training time after which the run shall have ended
+
+    def streams(self) -> Streams:
+        size, window = self.training.batch_size, self.training.window
+        return Streams(self.data.train_ids, self.data.vocabulary.start_id, size, window)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.data.vocabulary
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands. `score` is there when the validation part has just been scored."""
+
+    step: int
+    num_steps: int
+    epoch: float
+    seconds: float
+    learning_rate: float
+    tokens_per_second: float
+    train_nats_per_token: float  # mean since the last report, dropout included
+    best_nats_per_token: float  # on the validation part; inf before the first report
+    score: Score | None = None
+
+
+class Speed(NamedTuple):
+    """What was measured on this machine, in seconds."""
+
+    step: float
+    validation: float
+
+
+def train(
+    job: Job, saved: SavedRun | None = None, initial: Weights | None = None
+) -> Generator[Progress, None, None]:
+    """Train until the last step, yielding records; closing the generator saves the run first.
+
+    Begins with fresh weights, with those of `initial`, or where `saved` stopped. `TrainingError` if
+    the loss is no longer finite; what is on the disk then is from before that.
+    """
+    config, seconds_before, step, best = job.training, 0.0, 0, inf
+    network = Network(job.model, config.dropout)
+    network.initialize(config.seed)
+    if saved is not None:
+        network.load_weights(saved.model.weights)
+    elif initial is not None:
+        network.load_weights(initial)
+    network.to(job.device)
+    optimizer = optim.build(network, config)
+    streams, state = job.streams(), network.initial_state(config.batch_size)
+    if saved is not None:
+        step, seconds_before = saved.progress["step"], saved.progress["seconds"]
+        best = saved.progress["best_nats_per_token"] or inf
+        state = _restore(job, saved, network, optimizer, state)
+
+    started = saved_at = yielded_at = time.perf_counter()
+    meter = _Meter(job.device)
+
+    def save() -> None:
+        progress = {
+            "step": step,
+            "seconds": seconds_before + time.perf_counter() - started,
+            "best_nats_per_token": best if isfinite(best) else None,
+            "deadline": job.deadline,
+        }
+        model = SavedModel(job.model, job.vocabulary, network.weights(), {"corpus": job.data.facts})
+        tensors = _carried(network, optimizer, state)
+        run = SavedRun(model, config, tensors, progress)
+        checkpoint.save_run(job.folder / checkpoint.RUN_FILE, run)
+
+    def progress(score: Score | None = None) -> Progress:
+        return Progress(
+            step=step,
+            num_steps=config.num_steps,
+            epoch=step / streams.num_windows,
+            seconds=seconds_before + time.perf_counter() - started,
+            learning_rate=optim.schedule(step - 1, config),
+            tokens_per_second=meter.tokens_per_second(),
+            train_nats_per_token=meter.nats_per_token(),
+            best_nats_per_token=best,
+            score=score,
+        )
+
+    try:
+        while step < config.num_steps:
+            if step % streams.num_windows == 0:
+                state = network.initial_state(config.batch_size)
+            total, count, state = _step(network, optimizer, config, streams, state, step)
+            meter.add(total, count)
+            step += 1
+            now = time.perf_counter()
+            if step % config.report_every == 0 or step == config.num_steps:
+                _require_finite(progress(), job.folder)
+                score = validate(network, job)
+                record = progress(score)
+                if score.nats_per_token < best:
+                    best = score.nats_per_token
+                    record = replace(record, best_nats_per_token=best)
+                    _save_best(job, network, record)
+                if job.deadline is not None and step < config.num_steps:
+                    per_step, validation = meter.seconds_per_step(), time.perf_counter() - now
+                    config = _replanned(config, step, record.seconds, job.deadline,
+                                        Speed(per_step, validation))  # fmt: skip
+                save()
+                checkpoint.append_log(job.folder, log_record(record))
+                yield record
+                meter = _Meter(job.device)
+                saved_at = yielded_at = time.perf_counter()
+            elif now - yielded_at > YIELD_SECONDS:
+                record = progress()
+                _require_finite(record, job.folder)
+                if now - saved_at > SAVE_SECONDS:
+                    save()
+                    saved_at = now
+                yield record
+                yielded_at = now
+    except GeneratorExit:
+        _require_finite(progress(), job.folder)
+        save()
+        if not (job.folder / checkpoint.MODEL_FILE).exists():
+            _save_best(job, network, progress())
+        raise
+
+
+def _step(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    streams: Streams,
+    state: TorchState,
+    step: int,
+) -> tuple[Tensor, int, TorchState]:
+    """One window forward and backward and one update: its nats, its number of targets, the state."""
+    torch.manual_seed(config.seed * 1_000_003 + step)
+    where = network.output.bias.device
+    inputs, targets = streams.window(step % streams.num_windows)
+    count = int(np.count_nonzero(targets != IGNORED))
+    with device.autocast(where, config.precision):
+        logits, state = network(torch.from_numpy(inputs).to(where), state)
+        total = nats(logits, torch.from_numpy(targets).to(where)).sum()
+    optimizer.zero_grad(set_to_none=True)
+    (total / count).backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = optim.schedule(step, config)
+    optimizer.step()
+    return total.detach(), count, tuple(tuple(part.detach() for part in layer) for layer in state)
+
+
+def validate(network: Network, job: Job) -> Score:
+    """The score of the validation part, in float32: what `eval` says of the same text."""
+    start_id, vocab_size = job.vocabulary.start_id, len(job.vocabulary)
+    total = score_ids(TorchEngine(network), job.data.valid_ids, start_id, vocab_size=vocab_size)
+    unknown = job.vocabulary.count_unknown(job.data.valid_ids)
+    return Score(total, len(job.data.valid_ids), job.data.valid_characters, unknown)
+
+
+class _Meter:
+    """Nats, tokens and time since the last report; the sum stays on the device until it is asked for."""
+
+    def __init__(self, where: torch.device) -> None:
+        self.total = torch.zeros((), device=where)
+        self.tokens = self.steps = 0
+        self.started = time.perf_counter()
+
+    def add(self, total: Tensor, tokens: int) -> None:
+        self.total += total
+        self.tokens += tokens
+        self.steps += 1
+
+    def nats_per_token(self) -> float:
+        return float(self.total) / max(1, self.tokens)
+
+    def tokens_per_second(self) -> float:
+        return self.tokens / (time.perf_counter() - self.started)
+
+    def seconds_per_step(self) -> float:
+        return (time.perf_counter() - self.started) / max(1, self.steps)
+
+
+def log_record(record: Progress) -> dict[str, Any]:
+    """A report as one line of the log; `nats` to `perplexity` are those of the validation part."""
+    values = {
+        "step": record.step,
+        "num_steps": record.num_steps,
+        "epoch": round(record.epoch, 4),
+        "seconds": round(record.seconds, 2),
+        "learning_rate": record.learning_rate,
+        "tokens_per_second": round(record.tokens_per_second),
+        "train_nats_per_token": record.train_nats_per_token,
+    }
+    return values | (record.score.to_json() if record.score else {})
+
+
+def _require_finite(record: Progress, folder: Path) -> None:
+    if isfinite(record.train_nats_per_token):
+        return
+    saved = (folder / checkpoint.MODEL_FILE).exists()
+    kept = f"the best model so far is in {folder}" if saved else "no model had been saved yet"
+    raise TrainingError(
+        f"the loss is not finite at step {record.step:,} (learning rate {record.learning_rate:.3g}); "
+        f"{kept}; train again with a lower --learning-rate"
+    )
+
+
+def _save_best(job: Job, network: Network, record: Progress) -> None:
+    results = log_record(record) | {"corpus": dict(job.data.facts)}
+    model = SavedModel(job.model, job.vocabulary, network.weights(), results)
+    checkpoint.save_model(job.folder / checkpoint.MODEL_FILE, model)
+
+
+def _carried(
+    network: Network, optimizer: torch.optim.Optimizer, state: TorchState
+) -> dict[str, Any]:
+    """What the next step needs beside the weights, as named arrays."""
+    tensors = {
+        f"optimizer.{name}.{key}": value
+        for name, parameter in network.named_weights().items()
+        for key, value in optimizer.state[parameter].items()
+    }
+    for layer, parts in enumerate(state):
+        tensors |= {f"state.{layer}.{part}": value for part, value in enumerate(parts)}
+    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+
+def _restore(
+    job: Job,
+    saved: SavedRun,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    state: TorchState,
+) -> TorchState:
+    """Give the optimizer what `_carried` took from it, and return the carried state."""
+    parameters = network.named_weights()
+    for name, array in saved.tensors.items():
+        kind, _, rest = name.partition(".")
+        owner, _, key = rest.rpartition(".")
+        if kind == "optimizer" and owner in parameters:
+            value = torch.from_numpy(np.array(array))
+            optimizer.state[parameters[owner]][key] = value.to(job.device)
+    try:
+        return tuple(
+            tuple(
+                torch.from_numpy(np.array(saved.tensors[f"state.{layer}.{part}"]))
+                .reshape(zeros.shape)
+                .to(job.device)
+                for part, zeros in enumerate(parts)
+            )
+            for layer, parts in enumerate(state)
+        )
+    except (KeyError, RuntimeError) as error:
+        path = job.folder / checkpoint.RUN_FILE
+        raise checkpoint.damaged(path, f"no carried state ({error!s:.60})") from None
+
+
+def mapped_weights(job: Job, other: SavedModel) -> dict[str, Any]:
+    """Another model's weights for the vocabulary of this job: symbols keep their rows, new ones get fresh.
+
+    Raises `OptionError` where the networks differ in more than the vocabulary.
+    """
+    if replace(other.config, vocab_size=job.model.vocab_size) != job.model:
+        theirs, ours = other.config.to_json(), job.model.to_json()
+        odd = [f"{n} {theirs[n]}" for n in ours if ours[n] != theirs[n] and n != "vocab_size"]
+        raise OptionError(f"the model of --init-from has {', '.join(odd)}; leave these options out")
+    network = Network(job.model)
+    network.initialize(job.training.seed)
+    weights = network.weights()
+    known = [(i, other.vocabulary.ids[t]) for t, i in job.vocabulary.ids.items()
+             if t in other.vocabulary.ids]  # fmt: skip
+    ours_at, theirs_at = np.array(known).T
+    for name, array in other.weights.items():
+        if name.startswith("layers."):
+            weights[name] = np.array(array)
+        else:  # embedding and output have a row a symbol
+            weights[name][ours_at] = array[theirs_at]
+    return weights
+
+
+def measure(job: Job, seconds: float = 0.7) -> Speed:
+    """How long a step and a validation take here: steps on a network that is then thrown away."""
+    network = Network(job.model, job.training.dropout)
+    network.initialize(0)
+    network.to(job.device)
+    optimizer = optim.build(network, job.training)
+    streams, state = job.streams(), network.initial_state(job.training.batch_size)
+    times: list[float] = []
+    while len(times) < 4 or sum(times) < seconds:
+        began = time.perf_counter()
+        total, _, state = _step(network, optimizer, job.training, streams, state, 0)
+        total.item()
+        times.append(time.perf_counter() - began)
+    part = job.data.valid_ids[: max(1, len(job.data.valid_ids) // 8)]
+    began = time.perf_counter()
+    score_ids(TorchEngine(network), part, 0, vocab_size=len(job.vocabulary))
+    validation = (time.perf_counter() - began) * len(job.data.valid_ids) / len(part)
+    return Speed(sorted(times[1:])[len(times) // 2 - 1], validation)
+
+
+def plan_steps(speed: Speed, seconds: float) -> tuple[int, int]:
+    """How many steps fit into the time, and after how many to report, validation included."""
+    num_reports = min(MAX_REPORTS, max(1, int(REPORT_SHARE * seconds / speed.validation)))
+    num_steps = max(1, int((seconds - num_reports * speed.validation) / speed.step))
+    return num_steps, ceil(num_steps / num_reports)
+
+
+def _replanned(
+    config: TrainConfig, step: int, elapsed: float, deadline: float, speed: Speed
+) -> TrainConfig:
+    """The same run with its end moved, where the machine turned out faster or slower than measured."""
+    per_step = speed.step + speed.validation / config.report_every
+    num_steps = step + max(1, int((deadline - elapsed) / per_step))
+    if abs(num_steps - config.num_steps) <= 0.02 * config.num_steps:
+        return config
+    return replace(config, num_steps=num_steps)

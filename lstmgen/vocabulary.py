@@ -1,0 +1,184 @@
+"""Turns text into ids and ids into text, by character or by word.
+
+At either level the tokens joined give the text back: a word carries the blank before it, and a line
+end is a token (with the blanks before it, so that a trailing blank costs nothing). What the
+vocabulary does not hold becomes `<unk>`, which every vocabulary has as id 0.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstmgen.config import CorpusConfig, Level, Words
+from lstmgen.errors import OptionError
+
+Ids = NDArray[np.unsignedinteger[Any]]
+
+UNKNOWN_ID = 0
+UNKNOWN: dict[Level, str] = {"char": "<unk>", "word": " <unk>"}
+
+# The three alternatives at the end of each: a line end, a blank that a further blank follows, the
+# last blanks of a text. A blank is white space other than the line end.
+_BLANKS = r"[^\S\n]*\n|[^\S\n]+(?=[^\S\n]\S)|[^\S\n]+"
+_PATTERNS: dict[Words, re.Pattern[str]] = {
+    "space": re.compile(rf"[^\S\n]?\S+|{_BLANKS}"),
+    "prose": re.compile(rf"[^\S\n]?(?:\w+(?:['’]\w+)*|[^\w\s])|{_BLANKS}"),
+}  # fmt: skip
+
+_CHUNK = 1 << 20  # characters cut into words at a time, so that memory holds few strings at once
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The known tokens, `<unk>` first and the rest sorted; the id of a token is its place."""
+
+    level: Level
+    words: Words
+    tokens: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        ordered = all(low < high for low, high in pairwise(self.tokens[1:]))
+        if self.tokens[:1] != (UNKNOWN[self.level],) or not ordered:
+            raise ValueError("a vocabulary is <unk> and then distinct tokens in sorted order")
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        return {token: i for i, token in enumerate(self.tokens)}
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The smallest unsigned integer type that holds every id."""
+        return np.min_scalar_type(len(self) - 1)
+
+    @cached_property
+    def start_id(self) -> int:
+        """What a text is read as if it followed: a line end, in the form the tokens have it."""
+        ends = [token for token in self.tokens if token.endswith("\n")]
+        return self.ids[min(ends, key=len)] if ends else UNKNOWN_ID
+
+    def encode(self, text: str) -> Ids:
+        """The ids of a text, (N,); tokens that are not known become `UNKNOWN_ID`."""
+        if self.level == "char":
+            return _take(text, self._table)
+        known, dtype = self.ids, self.dtype
+        parts = [
+            np.fromiter((known.get(token, UNKNOWN_ID) for token in tokens), dtype, len(tokens))
+            for tokens in _chunks(text, self.words)
+        ]
+        return np.concatenate(parts) if parts else np.empty(0, dtype)
+
+    def encode_prime(self, prime: str) -> tuple[Ids, list[str]]:
+        """The ids of a prime, (N,), and the tokens in it that are not known.
+
+        A prime's first word seldom stands as it would in running text, so where it is not known as
+        typed, the same word with (or without) the blank before it is taken.
+        """
+        ids = self.encode(prime)
+        tokens = list(prime) if self.level == "char" else _cut(prime, self.words)
+        if self.level == "word" and len(ids) and ids[0] == UNKNOWN_ID:
+            first = tokens[0]
+            ids[0] = self.ids.get(first[1:] if first.startswith(" ") else " " + first, UNKNOWN_ID)
+        unknown = [token for token, i in zip(tokens, ids, strict=True) if i == UNKNOWN_ID]
+        return ids, list(dict.fromkeys(unknown))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return "".join([self.tokens[i] for i in ids])
+
+    def count_unknown(self, ids: Ids) -> int:
+        return int(np.count_nonzero(ids == UNKNOWN_ID))
+
+    @cached_property
+    def _table(self) -> Ids:
+        """For the character level: the id of each code point up to the largest known one, + 1."""
+        points = np.array([ord(token) for token in self.tokens[1:]], np.int64)
+        table = np.full(points.max(initial=255) + 2, UNKNOWN_ID, self.dtype)
+        table[points] = np.arange(1, len(self), dtype=self.dtype)
+        return table
+
+    def to_json(self) -> dict[str, Any]:
+        return {"level": self.level, "words": self.words, "tokens": list(self.tokens)}
+
+    @classmethod
+    def from_json(cls, data: object) -> "Vocabulary":
+        """The vocabulary that `to_json` described; `OptionError` says what does not fit."""
+        if not isinstance(data, dict) or set(data) != {"level", "words", "tokens"}:
+            raise OptionError("the vocabulary is not of the form level, words, tokens")
+        level, words, tokens = data["level"], data["words"], data["tokens"]
+        if level not in get_args(Level) or words not in get_args(Words):
+            raise OptionError(f"the vocabulary is of an unknown kind: {level!r:.40} {words!r:.40}")
+        if not isinstance(tokens, list) or not all(isinstance(t, str) and t for t in tokens):
+            raise OptionError("the vocabulary holds something that is not a token")
+        if level == "char" and any(len(token) != 1 for token in tokens[1:]):
+            raise OptionError("the vocabulary is by character but holds longer tokens")
+        try:
+            "".join(tokens).encode()
+            return cls(level, words, tuple(tokens))
+        except ValueError as error:
+            raise OptionError(f"the vocabulary is damaged: {error!s:.80}") from None
+
+
+def build(text: str, config: CorpusConfig) -> Vocabulary:
+    """The vocabulary of a text: every symbol seen `min_count` times, the `max_vocab` most frequent.
+
+    Of equally frequent symbols the one that sorts first is kept. `max_vocab` counts `<unk>`.
+    """
+    counts = _count_characters(text) if config.level == "char" else _count_words(text, config.words)
+    counts.pop(UNKNOWN[config.level], None)
+    kept = [token for token, count in counts.items() if count >= config.min_count]
+    if config.max_vocab is not None and len(kept) >= config.max_vocab:
+        kept = sorted(kept, key=lambda token: (-counts[token], token))[: config.max_vocab - 1]
+    return Vocabulary(config.level, config.words, (UNKNOWN[config.level], *sorted(kept)))
+
+
+def _count_characters(text: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for start in range(0, len(text), _CHUNK):
+        points, times = np.unique(_code_points(text[start : start + _CHUNK]), return_counts=True)
+        counts.update(dict(zip(map(chr, points.tolist()), times.tolist(), strict=True)))
+    return counts
+
+
+def _count_words(text: str, words: Words) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for tokens in _chunks(text, words):
+        counts.update(tokens)
+    return counts
+
+
+def _cut(text: str, words: Words) -> list[str]:
+    return _PATTERNS[words].findall(text)
+
+
+def _chunks(text: str, words: Words) -> Iterator[list[str]]:
+    """The words of a text, some lines at a time: no token reaches beyond a line end."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start + _CHUNK) + 1 or len(text)
+        yield _cut(text[start:end], words)
+        start = end
+
+
+def _take(text: str, table: Ids) -> Ids:
+    """table[code point] of each character; the table's last entry stands for all beyond it."""
+    if table.dtype == np.uint8 and text.isascii():
+        return np.frombuffer(text.encode("ascii").translate(table[:256].tobytes()), np.uint8)
+    ids = np.empty(len(text), table.dtype)
+    for start in range(0, len(text), _CHUNK):
+        points = _code_points(text[start : start + _CHUNK])
+        np.take(table, points, out=ids[start : start + _CHUNK], mode="clip")
+    return ids
+
+
+def _code_points(text: str) -> NDArray[Any]:
+    kind: Literal["latin-1", "utf-32-le"] = "latin-1" if text.isascii() else "utf-32-le"
+    return np.frombuffer(text.encode(kind, "surrogatepass"), np.uint8 if text.isascii() else "<u4")

@@ -1,0 +1,457 @@
+"""The command line as a user and a pipeline meet it: streams, exit codes, and what is not imported."""
+
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from lstmgen import checkpoint
+from lstmgen.cells import Cells
+from lstmgen.cli import app, console, main
+from lstmgen.scoring import score_text
+
+TEXT = "".join(
+    f"{name} went to {place} and ate {food}.\n"
+    for name in ("Ann", "Ben", "Cleo", "Dan", "Eve")
+    for place in ("Rome", "Oslo", "Lima", "Bern")
+    for food in ("figs", "rice", "soup", "nuts", "peas", "eggs")
+)
+SMALL = ("--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--window", "16")
+
+
+class Ran:
+    """What a command left behind."""
+
+    def __init__(self, code: int, out: bytes, err: bytes) -> None:
+        self.code, self.out, self.err = code, out.decode(), err.decode()
+
+    @property
+    def error(self) -> str:
+        """The one line that an exit with code 1 says, and that it is the only one."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert self.code == 1, self.err
+        assert len(lines) == 1, self.err
+        assert self.err.endswith(lines[0] + "\n")
+        return lines[0]
+
+
+def run(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> Ran:
+    """The command in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lstmgen", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        env={**os.environ, **environment},
+        check=False,
+        timeout=120,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Any:
+    """The command inside this process, which has torch already."""
+
+    def call(*arguments: str | Path) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["lstmgen", *map(str, arguments)])
+        capfdbinary.readouterr()
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        with pytest.raises(SystemExit) as left:
+            main()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        out, err = capfdbinary.readouterr()
+        return Ran(int(left.value.code or 0), out, err)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "trips.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(corpus: Path) -> Path:
+    folder = corpus.parent / "model"
+    done = run("train", corpus, "--model", folder, "--steps", "150", "--learning-rate", "0.02",
+               "--dropout", "0", *SMALL)  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.out == ""
+    return folder
+
+
+def test_train_says_its_plan_and_what_to_do_next(corpus: Path, tmp_path: Path, here: Any) -> None:
+    done = here("train", corpus, "-m", tmp_path / "m", "--steps", "2", *SMALL)
+    assert done.code == 0
+    assert done.out == ""
+    for said in (f"{len(TEXT):,} characters", "vocabulary", "parameters", "2 steps", "cpu",
+                 f"lstmgen sample --model {tmp_path / 'm'}", "lstmgen eval"):  # fmt: skip
+        assert said in done.err
+    assert not re.search("\r|\x1b", done.err)  # progress bars are for terminals
+
+
+def test_quiet_says_nothing(corpus: Path, tmp_path: Path, here: Any) -> None:
+    done = here("train", corpus, "-m", tmp_path / "m", "--steps", "2", "--quiet", *SMALL)
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ((), "LSTM 2 x 16"),
+        (("--cell", "gru", "--num-layers", "1"), "GRU 1 x 16"),
+        (("--cell", "rnn", "--num-layers", "3"), "RNN 3 x 16"),
+        (("--level", "word"), "tied"),
+        (("--level", "word", "--words", "space", "--no-tie", "--max-vocab", "20"), "20 words"),
+    ],
+)
+def test_every_kind_of_model_is_trained_sampled_and_scored(
+    corpus: Path, tmp_path: Path, here: Any, options: tuple[str, ...], shown: str
+) -> None:
+    folder, small = tmp_path / "m", SMALL[:2] + SMALL[4:]
+    done = here("train", corpus, "-m", folder, "--steps", "3", *small, *options)
+    assert done.code == 0, done.err
+    assert shown in done.err
+    sampled = here("sample", "-m", folder, "-l", "9", "--seed", "1", "--json")
+    assert json.loads(sampled.out)["tokens"] == 9
+    scored = json.loads(here("eval", "-m", folder, corpus, "--json").out)
+    assert scored["characters"] == len(TEXT)
+    assert 0 < scored["bits_per_character"] < 8
+
+
+def test_eval_agrees_with_what_train_said(model: Path, corpus: Path, here: Any) -> None:
+    tail = corpus.parent / "tail.txt"
+    tail.write_text(TEXT[int(len(TEXT) * 0.9) :])
+    score = json.loads(here("eval", "-m", model, tail, "--json").out)
+    results = checkpoint.load_model(model).results
+    assert score["nats"] == pytest.approx(results["nats"], rel=1e-5)
+    assert set(score) == {"file", "nats", "tokens", "characters", "unknown_tokens",
+                          "nats_per_token", "bits_per_character", "perplexity"}  # fmt: skip
+
+
+def test_eval_of_several_texts_has_a_row_each_and_a_total(
+    model: Path, corpus: Path, here: Any
+) -> None:
+    other = corpus.parent / "other.txt"
+    other.write_text("Zoë went to Rome.\n")
+    lines = here("eval", "-m", model, corpus, other, "--json").out.splitlines()
+    first, second, total = map(json.loads, lines)
+    assert total["file"] == "total"
+    assert total["nats"] == pytest.approx(first["nats"] + second["nats"])
+    assert second["unknown_tokens"] == 2  # Z and ë
+    table = here("eval", "-m", model, corpus, other)
+    rows = table.out.splitlines()
+    assert len(rows) == 4
+    assert rows[3].split()[0] == "total"
+    assert rows[3].split()[1] == f"{total['bits_per_character']:.4f}"
+    assert "unknown" in table.err
+
+
+def test_eval_reads_standard_input_and_gzip_alike(
+    model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    packed = tmp_path / "trips.gz"
+    packed.write_bytes(gzip.compress(TEXT.encode()))
+    scores = [
+        json.loads(run("eval", "-m", model, name, "--json", stdin=stdin).out)["nats"]
+        for name, stdin in ((corpus, b""), (packed, b""), ("-", TEXT.encode()))
+    ]
+    assert scores[0] == scores[1] == scores[2]
+
+
+def test_sample_writes_the_prime_and_then_what_follows(model: Path, here: Any) -> None:
+    options = ("sample", "-m", model, "--prime", "Ann went to", "--seed", "3", "-l", "40")
+    whole, rest = here(*options), here(*options, "--no-echo")
+    assert whole.out == "Ann went to" + rest.out
+    assert len(rest.out.rstrip("\n")) in (39, 40)
+    assert whole.err == ""  # the seed was given
+    assert here(*options).out == whole.out
+
+
+def test_the_seed_that_was_chosen_is_said_and_repeats_the_text(model: Path, here: Any) -> None:
+    first = here("sample", "-m", model, "-l", "50")
+    seed = re.fullmatch(r"seed (\d+)\n", first.err)
+    assert seed
+    assert here("sample", "-m", model, "-l", "50", "--seed", seed[1]).out == first.out
+
+
+def test_one_text_of_many_comes_again_with_its_own_seed(model: Path, here: Any) -> None:
+    many = here("sample", "-m", model, "-n", "70", "--seed", "10", "-l", "30", "--json").out
+    texts = [json.loads(line) for line in many.splitlines()]
+    assert [text["seed"] for text in texts] == list(range(10, 80))
+    assert len({text["text"] for text in texts}) > 20
+    for text in texts[::23]:
+        alone = here("sample", "-m", model, "--seed", str(text["seed"]), "-l", "30").out
+        assert alone.removesuffix("\n") == text["text"].removesuffix("\n")
+
+
+def test_stop_ends_each_text_and_is_left_out(model: Path, here: Any) -> None:
+    done = here("sample", "-m", model, "-n", "5", "--prime", "Ann", "--stop", "\n", "--seed", "1")
+    lines = done.out.splitlines()
+    assert len(lines) == 5
+    assert all(line.startswith("Ann") for line in lines)
+
+
+def test_greedy_is_the_likeliest_path_and_needs_no_seed(model: Path, here: Any) -> None:
+    saved = checkpoint.load_model(model)
+    cells, vocabulary = Cells(saved.config, saved.weights), saved.vocabulary
+    text = "Ben"
+    for _ in range(20):
+        ids = vocabulary.encode("\n" + text)
+        logits = cells(ids[None], cells.initial_state(1))[0][0, -1]
+        logits[0] = -1e9
+        text += vocabulary.tokens[int(logits.argmax())]
+    for seed in "1", "2":
+        done = here("sample", "-m", model, "--prime", "Ben", "-l", "20", "-t", "0", "--seed", seed)
+        assert done.out.removesuffix("\n") == text.removesuffix("\n")
+
+
+def test_each_line_is_a_prime_and_answers_keep_the_order(model: Path) -> None:
+    primes = ["Ann went", "Dan", "", "Eve went to Rome and"]
+    done = run("sample", "-m", model, "--each-line", "--stop", "\n", "--seed", "1", "--json",
+               stdin="\n".join(primes).encode())  # fmt: skip
+    assert [json.loads(line)["prime"] for line in done.out.splitlines()] == primes
+
+
+def test_a_prime_comes_from_a_file_or_standard_input(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    path = tmp_path / "prime.txt"
+    path.write_text("Cleo went")
+    options = ("sample", "-m", model, "--seed", "4", "-l", "20")
+    expected = here(*options, "--prime", "Cleo went").out
+    assert here(*options, "--prime-file", path).out == expected
+    assert run(*options, "--prime-file", "-", stdin=b"Cleo went").out == expected
+
+
+def test_unknown_symbols_in_a_prime_are_named(model: Path, here: Any) -> None:
+    done = here("sample", "-m", model, "--prime", "Zoë", "--seed", "1", "-l", "3")
+    assert done.code == 0
+    assert "'Z'" in done.err
+    assert "'ë'" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("sample", "-t", "-0.5"), "--temperature is -0.5"),
+        (("sample", "--top-k", "0"), "--top-k is 0"),
+        (("sample", "--top-p", "0"), "--top-p is 0"),
+        (("sample", "--top-p", "1.5"), "--top-p is 1.5"),
+        (("sample", "--stop", ""), "--stop is empty"),
+        (("sample", "--prime", "a", "--each-line"), "only one of"),
+        (("sample", "--prime-file", "nowhere.txt"), "nowhere.txt: there is no such file"),
+        (("sample", "--device", "gpu"), "--device 'gpu'"),
+        (("sample", "-m", "nowhere"), "there is no model here"),
+        (("eval", "nowhere.txt"), "nowhere.txt: there is no such file"),
+        (("eval", "."), "this is a folder"),
+        (("eval", "CORPUS", "--encoding", "klingon"), "--encoding 'klingon'"),
+        (("train", "nowhere.txt"), "nowhere.txt: there is no such file"),
+        (("train", "CORPUS", "--steps", "5", "--epochs", "1"), "only one of"),
+        (("train", "CORPUS", "--minutes", "0"), "--minutes is 0"),
+        (("train", "CORPUS", "--steps", "0"), "--steps is 0"),
+        (("train", "CORPUS", "--dropout", "1"), "--dropout is 1"),
+        (("train", "CORPUS", "--learning-rate", "-1"), "--learning-rate is -1"),
+        (("train", "CORPUS", "--valid-fraction", "1"), "--valid-fraction is 1"),
+        (("train", "CORPUS", "--max-vocab", "1"), "--max-vocab is 1"),
+        (("train", "CORPUS", "--tie", "--embedding-size", "5", "--hidden-size", "6"), "--tie"),
+        (("train", "CORPUS", "--window", "100000"), "too few to train on"),
+        (("train", "CORPUS", "--device", "cuda:x"), "--device 'cuda:x'"),
+        (("train", "CORPUS", "--resume", "--overwrite"), "leave out --overwrite"),
+        (("train", "CORPUS", "--resume", "-m", "nowhere"), "there is no"),
+        (("train", "CORPUS", "--init-from", "nowhere"), "there is no model here"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_code_1(
+    arguments: tuple[str, ...], said: str, model: Path, corpus: Path, tmp_path: Path, here: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LSTMGEN_MODEL", str(model if arguments[0] != "train" else tmp_path / "m"))
+    done = here(*(str(corpus) if a == "CORPUS" else a for a in arguments))
+    assert said in done.error
+    assert done.out == ""
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    "arguments", [("train",), ("sample", "--nonsense"), ("sample", "-n", "0"), ("eval",), ("tell",)]
+)
+def test_wrong_usage_has_code_2(arguments: tuple[str, ...], here: Any) -> None:
+    assert here(*arguments).code == 2
+
+
+def test_a_text_that_is_not_utf_8_is_refused_with_its_place(tmp_path: Path, here: Any) -> None:
+    path = tmp_path / "latin.txt"
+    path.write_bytes("caf\xe9".encode("latin-1"))
+    said = here("train", path, "-m", tmp_path / "m").error
+    assert "byte 0xe9 at byte 3" in said
+    assert "--encoding" in said
+
+
+def test_a_prime_that_is_not_utf_8_is_refused(model: Path) -> None:
+    done = subprocess.run(
+        [sys.executable.encode(), b"-m", b"lstmgen", b"sample", b"-m", bytes(model), b"--prime", b"\xff"],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert "not UTF-8" in Ran(done.returncode, done.stdout, done.stderr).error
+
+
+def test_a_short_corpus_shrinks_the_batch_and_says_so(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    done = here("train", corpus, "-m", tmp_path / "m", "--steps", "1", "--hidden-size", "8",
+                "--batch-size", "1000", "--window", "64")  # fmt: skip
+    assert done.code == 0
+    assert f"{int(len(TEXT) * 0.9) // 64} streams instead of 1000" in done.err
+
+
+def test_a_folder_with_a_model_is_not_overwritten_unasked(
+    model: Path, corpus: Path, here: Any
+) -> None:
+    before = (model / checkpoint.MODEL_FILE).read_bytes()
+    assert "--overwrite" in here("train", corpus, "-m", model, "--steps", "1").error
+    assert (model / checkpoint.MODEL_FILE).read_bytes() == before
+
+
+def test_resume_refuses_another_corpus_or_network(corpus: Path, tmp_path: Path, here: Any) -> None:
+    folder, other = tmp_path / "m", tmp_path / "other.txt"
+    other.write_text(TEXT + "One more line.\n")
+    assert here("train", corpus, "-m", folder, "--steps", "2", *SMALL).code == 0
+    files = {path: path.read_bytes() for path in folder.iterdir()}
+    resume = ("-m", folder, "--resume", "--steps", "4")
+    assert "not the text that the run began with" in here("train", other, *resume).error
+    assert "--hidden-size 32" in here("train", corpus, *resume, "--hidden-size", "32").error
+    assert "--level word" in here("train", corpus, *resume, "--level", "word").error
+    assert "step 2" in here("train", corpus, "-m", folder, "--resume").error
+    assert {path: path.read_bytes() for path in folder.iterdir()} == files
+    moved = tmp_path / "moved.txt"  # the corpus is known by what it says, not by its name
+    moved.write_text(TEXT)
+    done = here("train", moved, *resume, *SMALL)
+    assert done.code == 0
+    assert checkpoint.load_run(folder).progress["step"] == 4
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_tells_how_to_go_on(
+    corpus: Path, tmp_path: Path, number: int, code: int
+) -> None:
+    folder = tmp_path / "m"
+    command = ["train", str(corpus), "-m", str(folder), "--steps", "100000", *SMALL]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lstmgen", *command], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("training"):
+            break
+    time.sleep(0.5)
+    process.send_signal(number)
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == code
+    assert f"lstmgen train {corpus} --resume --model {folder}" in said
+    step = checkpoint.load_run(folder).progress["step"]
+    assert f"saved at step {step:,}" in said
+    assert run("sample", "-m", folder, "-l", "5").code == 0
+
+
+def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path, tmp_path: Path,
+                                                      here: Any) -> None:  # fmt: skip
+    losses: list[float] = []
+    for options in ((), ("--init-from", model)):
+        folder = tmp_path / f"m{len(losses)}"
+        small = SMALL[4:] if options else SMALL
+        done = here("train", corpus, "-m", folder, "--steps", "2", *small, *options)
+        assert done.code == 0, done.err
+        losses.append(checkpoint.load_model(folder).results["nats_per_token"])
+    assert losses[1] < 0.7 * losses[0]
+
+
+def test_a_closed_pipe_is_quiet(model: Path) -> None:
+    command = f"{sys.executable} -m lstmgen sample -m {model} -n 100000 -l 50 --seed 1 | head -n 3"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(done.stdout.splitlines()) == 3
+
+
+def test_output_is_utf_8_whatever_the_locale(tmp_path: Path, here: Any) -> None:
+    path = tmp_path / "greek.txt"
+    path.write_text("αβγδε ζη θ\n" * 60)
+    small = ("--hidden-size", "8", "--batch-size", "2", "--window", "8")
+    assert here("train", path, "-m", tmp_path / "m", "--steps", "2", *small).code == 0
+    done = run("sample", "-m", tmp_path / "m", "--prime", "αβγ", "--seed", "1",
+               LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii")  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.out.startswith("αβγ")
+
+
+def test_control_characters_are_shown_to_a_terminal() -> None:
+    assert console.visible("a\x1b[31mb\x07\n\tc\x7f\x9b\u202e") == "a␛[31mb␇\n\tc␡<U+009B><U+202E>"
+    assert console.visible("name\n", keep_newlines=False) == "name␊"
+
+
+def test_no_torch_for_help_usage_errors_samples_and_small_scores(model: Path, corpus: Path) -> None:
+    script = (
+        "import sys\nfrom lstmgen.cli import main\n"
+        "try: main()\nexcept SystemExit as left: print(left.code, 'torch' in sys.modules)"
+    )
+    for arguments, code in (
+        (["--help"], 0), (["train", "--help"], 0), (["train", "--nonsense"], 2),
+        (["train", "nowhere.txt"], 1), (["sample", "-m", model, "-l", "5"], 0),
+        (["sample", "-m", model, "-n", "3", "-l", "5", "--device", "cpu"], 0),
+        (["eval", "-m", model, corpus], 0),
+    ):  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", script, *map(str, arguments)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.stdout.splitlines()[-1] == f"{code} False", arguments
+
+
+def test_scores_by_the_command_are_those_of_the_library(
+    model: Path, corpus: Path, here: Any
+) -> None:
+    saved = checkpoint.load_model(model)
+    score = score_text(Cells(saved.config, saved.weights), saved.vocabulary, TEXT)
+    done = json.loads(here("eval", "-m", model, corpus, "--json").out)
+    assert done["nats"] == score.nats
+
+
+def test_the_set_of_options_is_what_was_promised() -> None:
+    """Scripts depend on these names; a name may be added here, and none taken away."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    names = {
+        name: {text for option in command.params for text in (*option.opts, *option.secondary_opts)}
+        for name, command in commands.items()
+    }
+    common = {"--model", "-m", "--device"}
+    assert names == {
+        "train": common | {
+            "corpus", "--level", "--words", "--min-count", "--max-vocab", "--valid-fraction",
+            "--valid-file", "--encoding", "--cell", "--num-layers", "--hidden-size",
+            "--embedding-size", "--dropout", "--tie", "--no-tie", "--minutes", "--epochs", "--steps",
+            "--batch-size", "--window", "--learning-rate", "--seed", "--precision", "--threads",
+            "--resume", "--init-from", "--overwrite", "--quiet", "-q",
+        },
+        "sample": common | {
+            "--prime", "--prime-file", "--each-line", "--echo", "--no-echo", "--num-samples", "-n",
+            "--length", "-l", "--stop", "--temperature", "-t", "--top-k", "--top-p", "--min-p",
+            "--repetition-penalty", "--seed", "--json",
+        },
+        "eval": common | {"texts", "--json", "--encoding"},
+    }  # fmt: skip
