@@ -131,13 +131,17 @@ class Cells:
         tops: Array = np.empty((batch_size, num_steps, self.config.hidden_size), self.dtype)
         for t in range(num_steps):
             state = self._advance(ids[:, t], state)
-            tops[:, t] = state[-1][0]
+            tops[:, t] = self._top(state)
         return tops @ self.output.T + self.output_bias, state
 
     def _advance(self, ids: NDArray[Any], state: State) -> State:
-        """One step of every layer: ids (B,), state -> the next state; h of the last is the output."""
+        """One step of every layer: ids (B,), state -> the next state."""
         x, following = self.embedding[ids], []
         for layer, layer_state in zip(self.layers, state, strict=True):
             following.append(self.step(x, layer_state, layer))
             x = following[-1][0]
         return tuple(following)
+
+    def _top(self, state: State) -> Array:
+        """What the output layer reads, (B, H): h of the last layer, or with `skip` the sum of all h."""
+        return sum((h for h, *_ in state[1:]), state[0][0]) if self.config.skip else state[-1][0]

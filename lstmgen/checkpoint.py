@@ -13,7 +13,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,8 @@ class SavedRun:
 def model_path(model: str | Path) -> Path:
     """The weights file that a folder or file name stands for."""
     path = Path(model)
-    return path / MODEL_FILE if path.is_dir() else path
+    with _blaming_system(path):
+        return path / MODEL_FILE if path.is_dir() else path
 
 
 def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
@@ -71,15 +72,15 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     Refuses a folder that holds a model unless the run resumes or may overwrite it. An overwritten
     model stays until the new one's first save; what only resuming needs goes at once.
     """
-    if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"{folder}: this is a file; --model names a folder to write")
-    files = (folder / MODEL_FILE, folder / RUN_FILE)
-    if not (resume or overwrite) and any(file.exists() for file in files):
-        raise CheckpointError(
-            f"{folder}: there is a model in it; give --resume to go on with it, --overwrite to "
-            "replace it, or another folder with --model"
-        )
-    try:
+    with _blaming_system(folder):
+        if folder.exists() and not folder.is_dir():
+            raise CheckpointError(f"{folder}: this is a file; --model names a folder to write")
+        files = (folder / MODEL_FILE, folder / RUN_FILE)
+        if not (resume or overwrite) and any(file.exists() for file in files):
+            raise CheckpointError(
+                f"{folder}: there is a model in it; give --resume to go on with it, --overwrite "
+                "to replace it, or another folder with --model"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"
         probe.write_bytes(b"lstmgen can write here\n")
@@ -87,10 +88,6 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
         if overwrite:
             (folder / RUN_FILE).unlink(missing_ok=True)
             (folder / LOG_FILE).unlink(missing_ok=True)
-    except OSError as error:
-        raise CheckpointError(
-            f"{folder}: cannot be written ({error.strerror}); choose another folder with --model"
-        ) from None
 
 
 def save_model(path: Path, model: SavedModel) -> None:
@@ -176,6 +173,18 @@ def _blaming(path: Path) -> Iterator[None]:
         raise damaged(path, str(error)) from None
 
 
+@contextmanager
+def _blaming_system(path: Path) -> Iterator[None]:
+    """Turns what the system refuses into an error that names the path."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(
+            f"{path}: cannot be used ({reason}); choose another folder with --model"
+        ) from None
+
+
 def damaged(path: Path, what: str) -> CheckpointError:
     return CheckpointError(
         f"{path}: not a model of lstmgen, or damaged: {what}; train it anew or restore a copy"
@@ -184,7 +193,7 @@ def damaged(path: Path, what: str) -> CheckpointError:
 
 def write(path: Path, tensors: Weights, description: Mapping[str, Any]) -> None:
     """Write a checkpoint file in one step: afterwards `path` is the new file, whole, on the disk."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     plain = json.dumps(description, sort_keys=True)
     # The digest leaves out the metadata that will hold it, so a first serialisation can supply it.
     digest = _digest(plain, save(arrays))
@@ -232,8 +241,8 @@ def _digest(description: str, raw: bytes) -> str:
 
 
 def _bytes(path: Path) -> bytes:
+    # A FIFO would block for ever, so the kind of file is looked at first.
     try:
-        # A FIFO would block here for ever, so the kind of file is looked at first.
         if not stat.S_ISREG(path.stat().st_mode):
             raise CheckpointError(f"{path}: not a file; give a model folder or .safetensors file")
         return path.read_bytes()
@@ -255,7 +264,8 @@ def replace(path: Path, content: bytes) -> None:
         beside.replace(path)
         _sync(path.parent)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # what could not be written may not be removable either
+            beside.unlink()
         raise CheckpointError(
             f"{path}: cannot be written ({error.strerror}); it takes {len(content):,} bytes: "
             "make room there or choose another --model folder"
@@ -281,7 +291,7 @@ def _sync(folder: Path) -> None:
 
 def append_log(folder: Path, record: Mapping[str, Any]) -> None:
     """Add one line to the log; a line that a crash cut short is closed first."""
-    with (folder / LOG_FILE).open("ab+") as file:
+    with _blaming_system(folder / LOG_FILE), (folder / LOG_FILE).open("ab+") as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":

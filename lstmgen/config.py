@@ -65,6 +65,7 @@ class ModelConfig(JsonConfig):
     hidden_size: int = 256
     embedding_size: int = 64  # by character; words have many more things to tell apart
     tie: bool = False
+    skip: bool = True  # the output layer reads the sum of all layers' outputs
 
     def __post_init__(self) -> None:
         _require("the vocabulary size", self.vocab_size, 2, 10_000_000)
@@ -111,7 +112,7 @@ class TrainConfig(JsonConfig):
     report_every: int
     batch_size: int = 32
     window: int = 64
-    learning_rate: float = 0.004
+    learning_rate: float = 0.02  # of Muon; AdamW has a share of it
     warmup_fraction: float = 0.03
     weight_decay: float = 0.01
     clip_norm: float = 1.0
@@ -128,6 +129,9 @@ class TrainConfig(JsonConfig):
         _require("--learning-rate", self.learning_rate, 1e-12, 100, what)
         _require("--dropout", self.dropout, 0, 0.95)
         _require("--seed", self.seed, 0, 2**63 - 1)
+        _require("the warm-up's share", self.warmup_fraction, 0, 1)
+        _require("the weight decay", self.weight_decay, 0, 1e6)
+        _require("the norm that gradients are clipped to", self.clip_norm, 1e-12)
 
 
 @dataclass(frozen=True, kw_only=True)

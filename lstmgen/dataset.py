@@ -63,8 +63,9 @@ def require_enough(data: Dataset, name: str, window: int, held_out: bool) -> Non
     """`CorpusError` if there is not a window to train on and a token to validate on."""
     if len(data.train_ids) >= window and len(data.valid_ids) >= 1:
         return
-    fraction = 0.0 if held_out else data.facts["valid_fraction"]
-    smallest = ceil(max(window / (1 - fraction), 1 / fraction if fraction else 0)) + 1
+    share = 1.0 if held_out else 1 - data.facts["valid_fraction"]
+    smallest = ceil(window / share)
+    smallest += int(smallest * share) < window  # as `corpus.split` rounds
     have = len(data.train_ids) + (0 if held_out else len(data.valid_ids))
     raise CorpusError(
         f"{name}: {have:,} tokens are too few to train on; with --window {window} and this "

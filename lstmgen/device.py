@@ -16,9 +16,7 @@ def choose(name: str) -> torch.device:
             return torch.device("cuda", 0)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (
-        number and not (kind == "cuda" and number.isdecimal())
-    ):
+    if name not in ("cpu", "cuda", "mps") and not (kind == "cuda" and number.isdecimal()):
         raise OptionError(f"--device {name!r} is not one of auto, cpu, cuda, cuda:N, mps")
     if kind == "cuda":
         count = torch.cuda.device_count()

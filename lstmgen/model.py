@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lstmgen.cells import state_parts
 from lstmgen.config import ModelConfig
@@ -42,16 +41,21 @@ class Network(nn.Module):
 
     def forward(self, ids: Tensor, state: TorchState) -> tuple[Tensor, TorchState]:
         """ids (B, T), int64, and a state -> logits (B, T, V) and the state after the last step."""
-        x = self._drop(self.embedding(ids.t()))  # (T, B, E)
-        following = []
+        x, top, following = self._drop(self.embedding(ids.t())), None, []  # (T, B, E)
         for layer, layer_state in zip(self.layers, state, strict=True):
             x, end = layer(x, _to_torch(layer_state))  # (T, B, H)
             x = self._drop(x)
+            top = x if top is None or not self.config.skip else top + x
             following.append(_from_torch(end))
-        return self.output(x.transpose(0, 1)), tuple(following)
+        assert top is not None
+        return self.output(top.transpose(0, 1)), tuple(following)
 
     def _drop(self, x: Tensor) -> Tensor:
-        return functional.dropout(x, self.dropout, self.training)
+        """Locked dropout: one mask (B, width) for all steps (Gal & Ghahramani, 2015, arXiv:1512.05287)."""
+        if not (self.training and self.dropout):
+            return x
+        kept = torch.rand(x.shape[1:], device=x.device) >= self.dropout
+        return x * (kept / (1 - self.dropout)).to(x.dtype)
 
     def initial_state(self, batch_size: int) -> TorchState:
         """Zeros: nothing has been read yet."""

@@ -1,23 +1,99 @@
-"""What moves the weights: the optimizer and the schedule of its learning rate."""
+"""What moves the weights: Muon for the recurrent layers' matrices, AdamW for the rest, one schedule.
+
+The gradient of a recurrent matrix has a few large singular values and many small ones, so a step along
+it moves the network in few directions. Muon steps equally far in all of them: of the momentum
+U S V' it keeps U V' (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon). Embedding,
+output layer and biases, whose rows are symbols rather than directions, stay with AdamW (Loshchilov &
+Hutter, 2017, arXiv:1711.05101).
+"""
+
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from lstmgen.config import TrainConfig
 from lstmgen.model import Network
 
+ADAMW_SHARE = 0.4  # AdamW's learning rate as a share of Muon's
 BETAS = (0.9, 0.99)
+MOMENTUM = 0.95
+
+# Odd polynomials a x + b x^3 + c x^5. Applied in turn they bring singular values of at most 1, down to
+# about 0.001, near to 1 (Amsel et al., 2025, arXiv:2505.16932).
+POLYNOMIALS = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+)
 
 
-def build(network: Network, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter, 2017, arXiv:1711.05101); biases and embedding are not decayed."""
-    weights = network.named_weights().items()
-    matrices = [w for name, w in weights if w.ndim == 2 and name != "embedding.weight"]
-    others = [w for name, w in weights if w.ndim != 2 or name == "embedding.weight"]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=BETAS, fused=True)
+class Optimizer:
+    """Both rules over one network; its state goes to a checkpoint and comes back as named tensors."""
+
+    def __init__(self, network: Network, config: TrainConfig) -> None:
+        self.config = config
+        weights = network.named_weights()
+        self.matrices = {name: w for name, w in weights.items() if ".weight_" in name}
+        self.others = {name: w for name, w in weights.items() if ".weight_" not in name}
+        self.momentum = {name: torch.zeros_like(w) for name, w in self.matrices.items()}
+        self.adamw = torch.optim.AdamW(
+            self.others.values(), betas=BETAS, weight_decay=config.weight_decay, fused=True
+        )
+
+    def step(self, learning_rate: float) -> None:
+        """Move every weight by its gradient, and forget the gradients."""
+        for group in self.adamw.param_groups:
+            group["lr"] = learning_rate * ADAMW_SHARE
+        self.adamw.step()
+        with torch.no_grad():
+            for name, weight in self.matrices.items():
+                if weight.grad is not None:
+                    self._muon(weight, weight.grad, self.momentum[name], learning_rate)
+                weight.grad = None
+        self.adamw.zero_grad(set_to_none=True)
+
+    def _muon(
+        self, weight: Tensor, gradient: Tensor, momentum: Tensor, learning_rate: float
+    ) -> None:
+        momentum.lerp_(gradient, 1 - MOMENTUM)
+        ahead = gradient.lerp(momentum, MOMENTUM)  # Nesterov: where the momentum is going
+        dtype = torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32
+        direction = orthogonalized(ahead.to(dtype)).float()
+        rows, columns = weight.shape
+        weight.mul_(1 - learning_rate * self.config.weight_decay)
+        weight.add_(direction, alpha=-learning_rate * max(1, rows / columns) ** 0.5)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the next step depends on beside weights and learning rate, by weight and kind."""
+        momentum = {f"{name}.momentum": value for name, value in self.momentum.items()}
+        averages = {
+            f"{name}.{kind}": value
+            for name, weight in self.others.items()
+            for kind, value in self.adamw.state[weight].items()
+        }
+        return momentum | averages
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what `tensors` gave. `KeyError` where something is missing."""
+        for name, value in self.momentum.items():
+            value.copy_(tensors[f"{name}.momentum"])
+        for name, weight in self.others.items():
+            self.adamw.state[weight] = {
+                "step": tensors[f"{name}.step"].reshape(()),
+                "exp_avg": tensors[f"{name}.exp_avg"].reshape(weight.shape),
+                "exp_avg_sq": tensors[f"{name}.exp_avg_sq"].reshape(weight.shape),
+            }
+
+
+def orthogonalized(matrix: Tensor) -> Tensor:
+    """Nearly U V' of a matrix U S V', by matrix products alone: (R, C) -> (R, C)."""
+    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x = x / (x.norm() * 1.01 + 1e-7)  # no singular value is above 1 now, rounding included
+    for a, b, c in POLYNOMIALS:
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if matrix.shape[0] > matrix.shape[1] else x
 
 
 def schedule(step: int, config: TrainConfig) -> float:

@@ -103,7 +103,7 @@ class Batch:
         """The next id of each text, (B,), and its nats under the model's own distribution, (B,)."""
         if self._drawn is not None:
             logits, self._state = self.engine(self._drawn[:, None], self._state)
-            self._logits = np.asarray(logits)[:, -1]
+            self._logits = _last(logits)
         probabilities = distribution(self._logits, self.decoding, self._seen)
         if self.decoding.temperature == 0:
             ids = probabilities.argmax(axis=-1)
@@ -127,7 +127,13 @@ def _read(engine: Engine, prime: NDArray[Any]) -> tuple[Logits, Any]:
     state = engine.initial_state(1)
     for start in range(0, len(prime), _WINDOW):
         logits, state = engine(prime[None, start : start + _WINDOW], state)
-    return np.asarray(logits)[:, -1], state
+    return _last(logits), state
+
+
+def _last(logits: Any) -> Logits:
+    """The logits of the last step as a NumPy array, wherever the engine keeps them."""
+    last = logits[:, -1]
+    return last if isinstance(last, np.ndarray) else np.asarray(last.float().cpu())
 
 
 def _joined(states: Sequence[Any]) -> Any:

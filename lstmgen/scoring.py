@@ -4,7 +4,7 @@ Shapes: B streams, T steps, V vocabulary.
 """
 
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, isfinite, log
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,7 +62,7 @@ class Score:
         """exp(nats per token); infinite where a float cannot hold it."""
         return exp(self.nats_per_token) if self.nats_per_token < 700 else float("inf")
 
-    def to_json(self) -> dict[str, float | int]:
+    def to_json(self) -> dict[str, float | int | None]:
         return {
             "nats": self.nats,
             "tokens": self.tokens,
@@ -70,7 +70,7 @@ class Score:
             "unknown_tokens": self.unknown_tokens,
             "nats_per_token": self.nats_per_token,
             "bits_per_character": self.bits_per_character,
-            "perplexity": self.perplexity,
+            "perplexity": self.perplexity if isfinite(self.perplexity) else None,
         }
 
 

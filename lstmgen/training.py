@@ -90,15 +90,15 @@ def train(
     elif initial is not None:
         network.load_weights(initial)
     network.to(job.device)
-    optimizer = optim.build(network, config)
+    optimizer = optim.Optimizer(network, config)
     streams, state = job.streams(), network.initial_state(config.batch_size)
     if saved is not None:
         step, seconds_before = saved.progress["step"], saved.progress["seconds"]
         best = saved.progress["best_nats_per_token"] or inf
-        state = _restore(job, saved, network, optimizer, state)
+        state = _restore(job, saved, optimizer, state)
 
     started = saved_at = yielded_at = time.perf_counter()
-    meter = _Meter(job.device)
+    meter, pace = _Meter(job.device), _Pace()
 
     def save() -> None:
         progress = {
@@ -108,11 +108,11 @@ def train(
             "deadline": job.deadline,
         }
         model = SavedModel(job.model, job.vocabulary, network.weights(), {"corpus": job.data.facts})
-        tensors = _carried(network, optimizer, state)
+        tensors = _carried(optimizer, state)
         run = SavedRun(model, config, tensors, progress)
         checkpoint.save_run(job.folder / checkpoint.RUN_FILE, run)
 
-    def progress(score: Score | None = None) -> Progress:
+    def progress() -> Progress:
         return Progress(
             step=step,
             num_steps=config.num_steps,
@@ -122,7 +122,6 @@ def train(
             tokens_per_second=meter.tokens_per_second(),
             train_nats_per_token=meter.nats_per_token(),
             best_nats_per_token=best,
-            score=score,
         )
 
     try:
@@ -131,33 +130,31 @@ def train(
                 state = network.initial_state(config.batch_size)
             total, count, state = _step(network, optimizer, config, streams, state, step)
             meter.add(total, count)
+            pace.steps += 1
             step += 1
             now = time.perf_counter()
-            if step % config.report_every == 0 or step == config.num_steps:
-                _require_finite(progress(), job.folder)
+            reporting = step % config.report_every == 0 or step == config.num_steps
+            if not reporting and now - yielded_at < YIELD_SECONDS:
+                continue
+            record = progress()
+            _require_finite(record, job.folder)
+            if reporting:
                 score = validate(network, job)
-                record = progress(score)
+                record = replace(record, score=score)
                 if score.nats_per_token < best:
                     best = score.nats_per_token
                     record = replace(record, best_nats_per_token=best)
                     _save_best(job, network, record)
-                if job.deadline is not None and step < config.num_steps:
-                    per_step, validation = meter.seconds_per_step(), time.perf_counter() - now
-                    config = _replanned(config, step, record.seconds, job.deadline,
-                                        Speed(per_step, validation))  # fmt: skip
-                save()
                 checkpoint.append_log(job.folder, log_record(record))
-                yield record
+                pace.validations.append(time.perf_counter() - now)
                 meter = _Meter(job.device)
-                saved_at = yielded_at = time.perf_counter()
-            elif now - yielded_at > YIELD_SECONDS:
-                record = progress()
-                _require_finite(record, job.folder)
-                if now - saved_at > SAVE_SECONDS:
-                    save()
-                    saved_at = now
-                yield record
-                yielded_at = now
+            if job.deadline is not None and step < config.num_steps:
+                config = pace.replan(config, step, job.deadline - record.seconds)
+            if reporting or now - saved_at > SAVE_SECONDS:
+                save()
+                saved_at = time.perf_counter()
+            yield record
+            yielded_at = time.perf_counter()
     except GeneratorExit:
         _require_finite(progress(), job.folder)
         save()
@@ -168,26 +165,23 @@ def train(
 
 def _step(
     network: Network,
-    optimizer: torch.optim.Optimizer,
+    optimizer: optim.Optimizer,
     config: TrainConfig,
     streams: Streams,
     state: TorchState,
     step: int,
 ) -> tuple[Tensor, int, TorchState]:
     """One window forward and backward and one update: its nats, its number of targets, the state."""
-    torch.manual_seed(config.seed * 1_000_003 + step)
+    torch.manual_seed((config.seed * 1_000_003 + step) % 2**63)
     where = network.output.bias.device
     inputs, targets = streams.window(step % streams.num_windows)
     count = int(np.count_nonzero(targets != IGNORED))
     with device.autocast(where, config.precision):
         logits, state = network(torch.from_numpy(inputs).to(where), state)
         total = nats(logits, torch.from_numpy(targets).to(where)).sum()
-    optimizer.zero_grad(set_to_none=True)
     (total / count).backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-    for group in optimizer.param_groups:
-        group["lr"] = optim.schedule(step, config)
-    optimizer.step()
+    optimizer.step(optim.schedule(step, config))
     return total.detach(), count, tuple(tuple(part.detach() for part in layer) for layer in state)
 
 
@@ -204,13 +198,12 @@ class _Meter:
 
     def __init__(self, where: torch.device) -> None:
         self.total = torch.zeros((), device=where)
-        self.tokens = self.steps = 0
+        self.tokens = 0
         self.started = time.perf_counter()
 
     def add(self, total: Tensor, tokens: int) -> None:
         self.total += total
         self.tokens += tokens
-        self.steps += 1
 
     def nats_per_token(self) -> float:
         return float(self.total) / max(1, self.tokens)
@@ -218,8 +211,29 @@ class _Meter:
     def tokens_per_second(self) -> float:
         return self.tokens / (time.perf_counter() - self.started)
 
-    def seconds_per_step(self) -> float:
-        return (time.perf_counter() - self.started) / max(1, self.steps)
+
+class _Pace:
+    """How fast this run goes, and where its end is to be moved so that it keeps to its time."""
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+        self.steps = 0
+        self.validations: list[float] = []  # seconds
+
+    def replan(self, config: TrainConfig, step: int, seconds_left: float) -> TrainConfig:
+        """The same run with as many steps as the time left allows; unchanged if nearly right.
+
+        The schedule of the learning rate follows the number of steps, so it bends a little.
+        """
+        if self.steps < 20:  # the first are slower than the rest
+            return config
+        spent = time.perf_counter() - self.started - sum(self.validations)
+        validation = max(self.validations, default=0.0)
+        per_step = spent / self.steps + validation / config.report_every
+        num_steps = step + max(1, int((seconds_left - validation) / per_step))
+        if abs(num_steps - config.num_steps) <= 0.01 * config.num_steps:
+            return config
+        return replace(config, num_steps=num_steps)
 
 
 def log_record(record: Progress) -> dict[str, Any]:
@@ -253,48 +267,37 @@ def _save_best(job: Job, network: Network, record: Progress) -> None:
     checkpoint.save_model(job.folder / checkpoint.MODEL_FILE, model)
 
 
-def _carried(
-    network: Network, optimizer: torch.optim.Optimizer, state: TorchState
-) -> dict[str, Any]:
+def _carried(optimizer: optim.Optimizer, state: TorchState) -> dict[str, Any]:
     """What the next step needs beside the weights, as named arrays."""
-    tensors = {
-        f"optimizer.{name}.{key}": value
-        for name, parameter in network.named_weights().items()
-        for key, value in optimizer.state[parameter].items()
-    }
+    tensors = {f"optimizer.{name}": value for name, value in optimizer.tensors().items()}
     for layer, parts in enumerate(state):
         tensors |= {f"state.{layer}.{part}": value for part, value in enumerate(parts)}
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
 def _restore(
-    job: Job,
-    saved: SavedRun,
-    network: Network,
-    optimizer: torch.optim.Optimizer,
-    state: TorchState,
+    job: Job, saved: SavedRun, optimizer: optim.Optimizer, state: TorchState
 ) -> TorchState:
     """Give the optimizer what `_carried` took from it, and return the carried state."""
-    parameters = network.named_weights()
-    for name, array in saved.tensors.items():
-        kind, _, rest = name.partition(".")
-        owner, _, key = rest.rpartition(".")
-        if kind == "optimizer" and owner in parameters:
-            value = torch.from_numpy(np.array(array))
-            optimizer.state[parameters[owner]][key] = value.to(job.device)
+    tensors = {
+        name: torch.from_numpy(np.array(array)).to(job.device)
+        for name, array in saved.tensors.items()
+    }
+    start = "optimizer."
     try:
+        optimizer.load(
+            {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+        )
         return tuple(
             tuple(
-                torch.from_numpy(np.array(saved.tensors[f"state.{layer}.{part}"]))
-                .reshape(zeros.shape)
-                .to(job.device)
+                tensors[f"state.{layer}.{part}"].reshape(zeros.shape)
                 for part, zeros in enumerate(parts)
             )
             for layer, parts in enumerate(state)
         )
     except (KeyError, RuntimeError) as error:
         path = job.folder / checkpoint.RUN_FILE
-        raise checkpoint.damaged(path, f"no carried state ({error!s:.60})") from None
+        raise checkpoint.damaged(path, f"not all that a run needs ({error!s:.60})") from None
 
 
 def mapped_weights(job: Job, other: SavedModel) -> dict[str, Any]:
@@ -325,7 +328,7 @@ def measure(job: Job, seconds: float = 0.7) -> Speed:
     network = Network(job.model, job.training.dropout)
     network.initialize(0)
     network.to(job.device)
-    optimizer = optim.build(network, job.training)
+    optimizer = optim.Optimizer(network, job.training)
     streams, state = job.streams(), network.initial_state(job.training.batch_size)
     times: list[float] = []
     while len(times) < 4 or sum(times) < seconds:
@@ -340,19 +343,16 @@ def measure(job: Job, seconds: float = 0.7) -> Speed:
     return Speed(sorted(times[1:])[len(times) // 2 - 1], validation)
 
 
+def reports_for(job: Job, num_steps: int) -> int:
+    """After how many steps to report where time is not limited: so that validation costs little."""
+    trained = num_steps * job.training.batch_size * job.training.window
+    share = REPORT_SHARE * trained / len(job.data.valid_ids)
+    # A token costs three times as much to train on as to score, in bfloat16 at half the price.
+    return ceil(num_steps / min(MAX_REPORTS, max(1, int(1.5 * share))))
+
+
 def plan_steps(speed: Speed, seconds: float) -> tuple[int, int]:
     """How many steps fit into the time, and after how many to report, validation included."""
     num_reports = min(MAX_REPORTS, max(1, int(REPORT_SHARE * seconds / speed.validation)))
     num_steps = max(1, int((seconds - num_reports * speed.validation) / speed.step))
     return num_steps, ceil(num_steps / num_reports)
-
-
-def _replanned(
-    config: TrainConfig, step: int, elapsed: float, deadline: float, speed: Speed
-) -> TrainConfig:
-    """The same run with its end moved, where the machine turned out faster or slower than measured."""
-    per_step = speed.step + speed.validation / config.report_every
-    num_steps = step + max(1, int((deadline - elapsed) / per_step))
-    if abs(num_steps - config.num_steps) <= 0.02 * config.num_steps:
-        return config
-    return replace(config, num_steps=num_steps)

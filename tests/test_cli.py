@@ -444,7 +444,8 @@ def test_the_set_of_options_is_what_was_promised() -> None:
         "train": common | {
             "corpus", "--level", "--words", "--min-count", "--max-vocab", "--valid-fraction",
             "--valid-file", "--encoding", "--cell", "--num-layers", "--hidden-size",
-            "--embedding-size", "--dropout", "--tie", "--no-tie", "--minutes", "--epochs", "--steps",
+            "--embedding-size", "--dropout", "--tie", "--no-tie", "--skip", "--no-skip",
+            "--minutes", "--epochs", "--steps",
             "--batch-size", "--window", "--learning-rate", "--seed", "--precision", "--threads",
             "--resume", "--init-from", "--overwrite", "--quiet", "-q",
         },

@@ -208,6 +208,20 @@ def test_another_models_weights_go_to_the_same_symbols(tmp_path: Path) -> None:
 
 def test_every_parameter_is_in_the_optimizer_once(tmp_path: Path) -> None:
     network = Network(make_job(tmp_path).model)
-    optimizer = optim.build(network, TrainConfig(num_steps=1, report_every=1))
-    groups = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    assert sorted(map(id, groups)) == sorted(map(id, network.parameters()))
+    optimizer = optim.Optimizer(network, TrainConfig(num_steps=1, report_every=1))
+    moved = [*optimizer.matrices.values(), *optimizer.others.values()]
+    assert sorted(map(id, moved)) == sorted(map(id, network.parameters()))
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (24, 6), (6, 24), (64, 16)])
+def test_muon_evens_out_the_singular_values(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    u, s, v = torch.linalg.svd(torch.randn(shape, generator=generator), full_matrices=False)
+    matrix = u @ torch.diag(torch.logspace(0, -2, len(s))) @ v
+    result = optim.orthogonalized(matrix)
+    values = torch.linalg.svdvals(result)
+    assert values.max() < 2
+    assert values.max() / values.min() < 12  # it was 100
+    # The directions are those of the matrix: U' result V is diagonal.
+    inner = u.T @ result @ v.T
+    assert torch.allclose(inner, torch.diag(inner.diagonal()), atol=1e-4)

@@ -154,7 +154,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
             "give more --steps, --epochs or --minutes in all to train it further"
         )
     if not saved and deadline is None:
-        config = replace(config, report_every=ceil(steps / training.MAX_REPORTS))
+        config = replace(config, report_every=training.reports_for(job, steps))
     return replace(job, training=replace(config, num_steps=steps), deadline=deadline)
 
 

@@ -101,6 +101,13 @@ def train(
             help=_help("One matrix for input and output.", "tied for words"),
         ),
     ] = None,
+    skip: Annotated[
+        bool | None,
+        typer.Option(
+            "--skip/--no-skip",
+            help="Sum the outputs of all layers for the output layer. [default: skip]",
+        ),
+    ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(help=_help("Time for the whole command.", DEFAULT_MINUTES)),

@@ -1,0 +1,164 @@
+"""Ids become streams and windows: nothing is lost, nothing is seen twice, and the order holds."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lstmgen.batching import IGNORED, Streams, fitting_batch, with_unknown
+from lstmgen.vocabulary import UNKNOWN_ID, Ids
+
+START = 0
+
+sizes = st.tuples(st.integers(1, 60), st.integers(1, 8), st.integers(1, 12)).filter(
+    lambda size: size[0] >= size[1]
+)
+
+
+def numbered(num_tokens: int) -> Ids:
+    """A text in which every token tells its place, from 1 on; the start id is 0."""
+    return np.arange(1, num_tokens + 1, dtype=np.uint16)
+
+
+def whole_pass(streams: Streams) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Inputs and targets of all windows one after the other, each (B, windows x T)."""
+    windows = [streams.window(index) for index in range(streams.num_windows)]
+    return (
+        np.concatenate([inputs for inputs, _ in windows], axis=1),
+        np.concatenate([targets for _, targets in windows], axis=1),
+    )
+
+
+@given(sizes, st.integers(0, 30))
+def test_every_target_is_seen_exactly_once_in_the_order_of_the_text(
+    size: tuple[int, int, int], warm_up: int
+) -> None:
+    num_tokens, batch_size, window = size
+    streams = Streams(numbered(num_tokens), START, batch_size, window, warm_up)
+    _, targets = whole_pass(streams)
+    seen = [target for row in targets.tolist() for target in row if target != IGNORED]
+    assert seen == list(range(1, num_tokens + 1))
+
+
+@given(sizes, st.integers(0, 30))
+def test_inputs_are_the_targets_one_step_earlier_and_the_first_is_the_start(
+    size: tuple[int, int, int], warm_up: int
+) -> None:
+    num_tokens, batch_size, window = size
+    inputs, targets = whole_pass(Streams(numbered(num_tokens), START, batch_size, window, warm_up))
+    scored = targets != IGNORED
+    np.testing.assert_array_equal(inputs[scored], targets[scored] - 1)
+    assert (inputs[targets == 1] == START).all()
+
+
+@given(sizes, st.integers(0, 30))
+def test_each_stream_reads_on_where_its_last_window_ended(
+    size: tuple[int, int, int], warm_up: int
+) -> None:
+    num_tokens, batch_size, window = size
+    inputs, targets = whole_pass(Streams(numbered(num_tokens), START, batch_size, window, warm_up))
+    for row, scored in zip(inputs, targets != IGNORED, strict=True):
+        read = row[: np.flatnonzero(scored)[-1] + 1]  # padding comes after
+        np.testing.assert_array_equal(np.diff(read), 1)
+
+
+@given(sizes, st.integers(0, 30))
+def test_each_stream_begins_warm_up_tokens_before_its_part_and_does_not_score_them(
+    size: tuple[int, int, int], warm_up: int
+) -> None:
+    num_tokens, batch_size, window = size
+    inputs, targets = whole_pass(Streams(numbered(num_tokens), START, batch_size, window, warm_up))
+    for row, scored in zip(inputs, targets != IGNORED, strict=True):
+        lead = int(np.flatnonzero(scored)[0])
+        before = int(row[lead])  # tokens of the text before the first that is scored
+        assert lead == min(warm_up, before)
+        assert row[0] == before - lead
+
+
+@given(sizes)
+def test_streams_are_of_equal_length_but_for_one_token(size: tuple[int, int, int]) -> None:
+    num_tokens, batch_size, window = size
+    _, targets = whole_pass(Streams(numbered(num_tokens), START, batch_size, window))
+    lengths = (targets != IGNORED).sum(axis=1)
+    assert targets.shape[0] == batch_size
+    assert lengths.max() - lengths.min() <= 1
+
+
+@given(sizes)
+def test_no_window_is_empty_and_all_are_of_the_size_asked_for(size: tuple[int, int, int]) -> None:
+    num_tokens, batch_size, window = size
+    streams = Streams(numbered(num_tokens), START, batch_size, window)
+    for index in range(streams.num_windows):
+        inputs, targets = streams.window(index)
+        assert inputs.shape == targets.shape == (batch_size, window)
+        assert inputs.dtype == targets.dtype == np.int64
+        assert (targets != IGNORED).any()
+
+
+@pytest.mark.parametrize(
+    ("num_tokens", "batch_size", "window", "warm_up"),
+    [(3, 4, 1, 0), (3, 0, 1, 0), (3, 1, 0, 0), (3, 1, 1, -1), (0, 1, 1, 0)],
+)
+def test_streams_that_cannot_be_are_a_bug_of_the_caller(
+    num_tokens: int, batch_size: int, window: int, warm_up: int
+) -> None:
+    with pytest.raises(ValueError, match="tokens do not make"):
+        Streams(numbered(num_tokens), START, batch_size, window, warm_up)
+
+
+@given(st.integers(1, 30_000), st.integers(0, 5), st.integers(0, 9))
+def test_unk_is_put_in_one_place_in_10_000_and_nothing_else_changes(
+    num_tokens: int, already: int, seed: int
+) -> None:
+    ids = np.ones(num_tokens, np.uint8)
+    ids[:already] = UNKNOWN_ID
+    before = int((ids == UNKNOWN_ID).sum())
+    original = ids.copy()
+    changed, placed = with_unknown(ids, np.random.default_rng(seed))
+    after = int((changed == UNKNOWN_ID).sum())
+    assert after == max(before, -(-num_tokens // 10_000))
+    assert placed == after - before
+    assert int((changed != original).sum()) == placed
+    np.testing.assert_array_equal(ids, original)
+
+
+@pytest.mark.parametrize(("num_tokens", "placed"), [(1, 1), (10_000, 1), (10_001, 2), (50_000, 5)])
+def test_text_without_unk_gets_exactly_its_share(num_tokens: int, placed: int) -> None:
+    changed, told = with_unknown(np.full(num_tokens, 7, np.uint8), np.random.default_rng(0))
+    assert told == placed
+    assert int((changed == UNKNOWN_ID).sum()) == placed
+
+
+def test_text_that_has_its_share_of_unk_is_left_alone() -> None:
+    ids = np.array([5, UNKNOWN_ID, 6] * 100, np.uint8)
+    changed, placed = with_unknown(ids, np.random.default_rng(0))
+    assert placed == 0
+    np.testing.assert_array_equal(changed, ids)
+
+
+def test_places_of_unk_depend_on_the_seed_alone() -> None:
+    ids = np.full(100_000, 7, np.uint8)
+
+    def places(seed: int) -> list[int]:
+        return np.flatnonzero(with_unknown(ids, np.random.default_rng(seed))[0] == 0).tolist()
+
+    assert places(1) == places(1)
+    assert places(1) != places(2)
+
+
+@given(st.integers(0, 5000), st.integers(1, 64), st.integers(1, 200))
+def test_fitting_batch_is_the_largest_in_which_each_stream_fills_a_window(
+    num_tokens: int, batch_size: int, window: int
+) -> None:
+    fits = [size for size in range(1, batch_size + 1) if num_tokens // size >= window]
+    assert fitting_batch(num_tokens, batch_size, window) == max(fits, default=0)
+
+
+def test_unk_never_takes_the_place_of_unk() -> None:
+    ids = np.ones(30_001, np.uint8)
+    ids[:2] = UNKNOWN_ID
+    for seed in range(200):
+        changed, placed = with_unknown(ids, np.random.default_rng(seed))
+        assert placed == 2
+        assert np.count_nonzero(changed == UNKNOWN_ID) == 4

@@ -1,0 +1,355 @@
+"""The cells, NumPy and torch: both are the equations, equal to each other and to torch's own modules."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from lstmgen.cells import Cells, sigmoid
+from lstmgen.config import CellName, ModelConfig
+from lstmgen.model import Network, TorchEngine, load_network
+from lstmgen.scoring import Engine
+
+Weights = dict[str, NDArray[np.float32]]
+RandomWeights = Callable[..., Weights]
+SpelledOut = Callable[[ModelConfig, Weights, Sequence[int]], list[list[float]]]
+
+MODULES: dict[CellName, Callable[..., nn.Module]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+CPU = torch.device("cpu")
+
+each_cell = pytest.mark.parametrize("cell", get_args(CellName))
+tied_or_not = pytest.mark.parametrize("tie", [False, True])
+skipping_or_not = pytest.mark.parametrize("skip", [False, True])
+
+
+def sized(
+    cell: CellName, num_layers: int = 2, tie: bool = False, skip: bool = False
+) -> ModelConfig:
+    return ModelConfig(
+        vocab_size=9, cell=cell, num_layers=num_layers, hidden_size=6, embedding_size=6 if tie else 5,
+        tie=tie, skip=skip,
+    )  # fmt: skip
+
+
+def both_engines(config: ModelConfig, weights: Weights) -> list[Engine]:
+    return [Cells(config, weights), TorchEngine(load_network(config, weights, CPU))]
+
+
+def some_ids(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(0, 9, shape)
+
+
+def flat(state: Any) -> NDArray[Any]:
+    """All arrays of a state, one behind the other."""
+    return np.concatenate([np.asarray(part).ravel() for layer in state for part in layer])
+
+
+def by_torch(
+    config: ModelConfig, weights: Weights, ids: NDArray[np.int64]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Logits (B, T, V) and final state, as torch's own many-layered modules compute them."""
+    embedding, last, bias = (
+        torch.from_numpy(weights[name])
+        for name in (
+            "embedding.weight",
+            "embedding.weight" if config.tie else "output.weight",
+            "output.bias",
+        )
+    )
+    tops = []  # (B, T, H), the outputs of the first layer, of the first two, and so on
+    for num_layers in range(1, config.num_layers + 1):
+        module = MODULES[config.cell](
+            config.embedding_size, config.hidden_size, num_layers, batch_first=True
+        )
+        with torch.no_grad():
+            for k in range(num_layers):
+                for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+                    value = torch.from_numpy(weights[f"layers.{k}.{part}"])
+                    module.get_parameter(f"{part}_l{k}").copy_(value)
+            top, end = module(functional.embedding(torch.from_numpy(ids), embedding))
+        tops.append(top)
+    shown = torch.stack(tops).sum(dim=0) if config.skip else tops[-1]
+    ends = end if isinstance(end, tuple) else (end,)  # each (L, B, H)
+    return (
+        functional.linear(shown, last, bias).numpy(),
+        flat(list(zip(*(part.numpy() for part in ends), strict=True))),
+    )
+
+
+@each_cell
+@tied_or_not
+@skipping_or_not
+@pytest.mark.parametrize("num_layers", [1, 2, 3, 4])
+def test_both_engines_equal_torch_in_logits_and_state(
+    cell: CellName, tie: bool, skip: bool, num_layers: int, random_weights: RandomWeights
+) -> None:
+    config = sized(cell, num_layers, tie, skip)
+    weights, ids = random_weights(config, seed=num_layers), some_ids((3, 7))
+    logits, state = by_torch(config, weights, ids)
+    for engine in both_engines(config, weights):
+        ours, our_state = engine(ids, engine.initial_state(3))
+        np.testing.assert_allclose(np.asarray(ours), logits, atol=1e-5)
+        np.testing.assert_allclose(flat(our_state), state, atol=1e-5)
+
+
+@each_cell
+@tied_or_not
+@skipping_or_not
+def test_longhand_cells_are_the_equations_to_the_last_digits(
+    cell: CellName, tie: bool, skip: bool, random_weights: RandomWeights, spelled_out: SpelledOut
+) -> None:
+    config = sized(cell, 2, tie, skip)
+    weights, ids = random_weights(config, scale=1.0), some_ids((12,))
+    cells = Cells(config, weights, dtype=np.float64)
+    logits, _ = cells(ids[None], cells.initial_state(1))
+    expected = spelled_out(config, weights, ids.tolist())
+    np.testing.assert_allclose(logits[0], expected, rtol=1e-12, atol=1e-12)
+
+
+@each_cell
+def test_cells_run_in_the_precision_asked_for(
+    cell: CellName, random_weights: RandomWeights
+) -> None:
+    config = sized(cell)
+    for dtype in (np.float32, np.float64):
+        cells = Cells(config, random_weights(config), dtype)
+        logits, state = cells(some_ids((2, 3)), cells.initial_state(2))
+        assert logits.dtype == flat(state).dtype == dtype
+
+
+@each_cell
+def test_one_call_of_many_steps_equals_many_calls_of_one(
+    cell: CellName, random_weights: RandomWeights
+) -> None:
+    config = sized(cell)
+    weights, ids = random_weights(config), some_ids((2, 8))
+    for engine in both_engines(config, weights):
+        together, end = engine(ids, engine.initial_state(2))
+        state, one_by_one = engine.initial_state(2), []
+        for t in range(8):
+            logits, state = engine(ids[:, t : t + 1], state)
+            one_by_one.append(np.asarray(logits))
+        np.testing.assert_allclose(
+            np.concatenate(one_by_one, axis=1), np.asarray(together), atol=1e-6
+        )
+        np.testing.assert_allclose(flat(state), flat(end), atol=1e-6)
+
+
+@each_cell
+def test_texts_side_by_side_know_nothing_of_each_other(
+    cell: CellName, random_weights: RandomWeights
+) -> None:
+    config = sized(cell)
+    weights, ids = random_weights(config), some_ids((4, 6))
+    for engine in both_engines(config, weights):
+        together, _ = engine(ids, engine.initial_state(4))
+        for row in range(4):
+            alone, _ = engine(ids[row : row + 1], engine.initial_state(1))
+            np.testing.assert_allclose(np.asarray(alone)[0], np.asarray(together)[row], atol=1e-6)
+
+
+@each_cell
+def test_a_call_leaves_the_state_it_was_given_as_it_was(
+    cell: CellName, random_weights: RandomWeights
+) -> None:
+    config = sized(cell)
+    weights, ids = random_weights(config), some_ids((2, 4))
+    for engine in both_engines(config, weights):
+        _, state = engine(ids, engine.initial_state(2))
+        before = flat(state).copy()
+        engine(ids, state)
+        np.testing.assert_array_equal(flat(state), before)
+
+
+def test_sigmoid_holds_at_the_ends() -> None:
+    x = np.array([-1e30, -100.0, 0.0, 1.0, 100.0, 1e30], np.float32)
+    np.testing.assert_allclose(
+        sigmoid(x), [0, 0, 0.5, 1 / (1 + np.exp(-1.0)), 1, 1], rtol=1e-6, atol=1e-7
+    )
+
+
+@each_cell
+@tied_or_not
+@skipping_or_not
+def test_gradient_of_the_torch_network_is_that_of_the_equations(
+    cell: CellName, tie: bool, skip: bool, random_weights: RandomWeights
+) -> None:
+    config = ModelConfig(
+        vocab_size=4, cell=cell, num_layers=2, hidden_size=3, embedding_size=3 if tie else 2,
+        tie=tie, skip=skip,
+    )  # fmt: skip
+    weights = {n: a.astype(np.float64) for n, a in random_weights(config, scale=0.7).items()}
+    ids, targets = np.array([[1, 3, 0, 2, 1], [2, 2, 3, 1, 0]]), np.array([[3, 0, 2, 1, 1]] * 2)
+
+    def loss() -> float:
+        """-log p summed over the targets, by the longhand cells in float64."""
+        cells = Cells(config, weights, np.float64)
+        logits, _ = cells(ids, cells.initial_state(2))
+        chosen = np.take_along_axis(logits, targets[..., None], -1)[..., 0]
+        return float((np.log(np.exp(logits).sum(-1)) - chosen).sum())
+
+    network = load_network(config, weights, CPU).double()
+    network.load_weights(weights)
+    zeros = tuple(tuple(h.double() for h in layer) for layer in network.initial_state(2))
+    logits, _ = network(torch.from_numpy(ids), zeros)
+    total = functional.cross_entropy(
+        logits.flatten(0, 1), torch.from_numpy(targets).flatten(), reduction="sum"
+    )
+    gradients = torch.autograd.grad(total, list(network.named_weights().values()))
+
+    step = 1e-5
+    for name, gradient in zip(network.named_weights(), gradients, strict=True):
+        differences = np.zeros_like(weights[name])
+        for place in np.ndindex(differences.shape):
+            kept = weights[name][place]
+            weights[name][place] = kept + step
+            above = loss()
+            weights[name][place] = kept - step
+            differences[place] = (above - loss()) / (2 * step)
+            weights[name][place] = kept
+        np.testing.assert_allclose(
+            gradient.numpy(), differences, rtol=1e-6, atol=1e-7, err_msg=name
+        )
+
+
+def initialized(config: ModelConfig, seed: int = 0) -> Weights:
+    network = Network(config)
+    network.initialize(seed)
+    return network.weights()
+
+
+@each_cell
+def test_fresh_biases_are_zero_but_for_the_forget_gates_which_sum_to_one(cell: CellName) -> None:
+    config = ModelConfig(vocab_size=9, cell=cell, num_layers=3, hidden_size=6, embedding_size=5)
+    weights = initialized(config)
+    for k in range(3):
+        bias = weights[f"layers.{k}.bias_ih"] + weights[f"layers.{k}.bias_hh"]
+        expected = np.zeros_like(bias)
+        if cell == "lstm":
+            expected[6:12] = 1
+        np.testing.assert_array_equal(bias, expected)
+    assert not weights["output.bias"].any()
+
+
+@each_cell
+def test_fresh_recurrent_matrices_are_orthogonal_gate_by_gate(cell: CellName) -> None:
+    config = ModelConfig(vocab_size=9, cell=cell, num_layers=2, hidden_size=7, embedding_size=5)
+    for k in range(2):
+        gates = initialized(config)[f"layers.{k}.weight_hh"].reshape(-1, 7, 7)
+        for gate in gates:
+            np.testing.assert_allclose(gate @ gate.T, np.eye(7), atol=1e-5)
+        assert len({gate.tobytes() for gate in gates}) == len(gates)  # each is drawn anew
+
+
+def test_fresh_untied_network_guesses_uniformly() -> None:
+    config = sized("lstm")
+    cells = Cells(config, initialized(config))
+    logits, _ = cells(some_ids((2, 5)), cells.initial_state(2))
+    assert not logits.any()
+
+
+def test_fresh_tied_network_is_not_stuck_at_zero() -> None:
+    assert initialized(sized("lstm", tie=True))["embedding.weight"].all()
+
+
+@each_cell
+@tied_or_not
+def test_same_seed_gives_the_same_weights(cell: CellName, tie: bool) -> None:
+    config = sized(cell, tie=tie)
+    first = initialized(config, seed=5)
+    torch.manual_seed(99)  # torch's own generator has no say
+    again, other = initialized(config, seed=5), initialized(config, seed=6)
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, again[name])
+    assert (first["embedding.weight"] != other["embedding.weight"]).any()
+
+
+@each_cell
+@tied_or_not
+def test_weights_put_in_come_out_bit_for_bit_in_the_order_of_the_file(
+    cell: CellName, tie: bool, random_weights: RandomWeights
+) -> None:
+    config = sized(cell, tie=tie)
+    weights = random_weights(config)
+    out = load_network(config, weights, CPU).weights()
+    assert list(out) == list(config.weight_shapes())
+    for name, array in weights.items():
+        assert out[name].dtype == np.float32
+        np.testing.assert_array_equal(out[name], array)
+
+
+def test_weights_taken_out_are_a_copy(random_weights: RandomWeights) -> None:
+    config = sized("lstm")
+    weights = random_weights(config)
+    network = load_network(config, weights, CPU)
+    network.weights()["output.bias"][:] = 7
+    np.testing.assert_array_equal(network.weights()["output.bias"], weights["output.bias"])
+
+
+def test_engine_scores_without_dropout_and_leaves_training_on(
+    random_weights: RandomWeights,
+) -> None:
+    config = sized("lstm")
+    weights, ids = random_weights(config), some_ids((2, 5))
+    network = Network(config, dropout=0.5)
+    network.load_weights(weights)
+    network.train()
+    engine = TorchEngine(network)
+    logits, _ = engine(ids, engine.initial_state(2))
+    np.testing.assert_allclose(logits.numpy(), by_torch(config, weights, ids)[0], atol=1e-5)
+    assert network.training
+    network.eval()
+    engine(ids, engine.initial_state(2))
+    assert not network.training
+
+
+def test_dropout_in_training_follows_the_seed_of_torch(random_weights: RandomWeights) -> None:
+    config = sized("lstm")
+    network = Network(config, dropout=0.5)
+    network.load_weights(random_weights(config))
+    network.train()
+    ids = torch.from_numpy(some_ids((2, 5)))
+
+    def logits(seed: int) -> NDArray[np.float32]:
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            array: NDArray[np.float32] = network(ids, network.initial_state(2))[0].numpy()
+        return array
+
+    np.testing.assert_array_equal(logits(1), logits(1))
+    assert (logits(1) != logits(2)).all(axis=-1).any()
+
+
+def test_dropout_leaves_out_the_same_units_at_every_step_of_a_text(
+    random_weights: RandomWeights,
+) -> None:
+    config = ModelConfig(vocab_size=9, cell="rnn", num_layers=2, hidden_size=6, embedding_size=5)
+    network = Network(config, dropout=0.5)
+    weights = random_weights(config)
+    for k in range(2):  # without a memory only the masks can tell one step from another
+        weights[f"layers.{k}.weight_hh"][:] = 0
+    network.load_weights(weights)
+    network.train()
+    torch.manual_seed(0)
+    logits, _ = network(torch.full((8, 5), 3), network.initial_state(8))  # (B, T, V)
+    torch.testing.assert_close(logits, logits[:, :1].expand_as(logits))
+    assert (logits[0] != logits[1]).any()  # but not in every text
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@each_cell
+def test_engine_on_cuda_equals_the_cells(cell: CellName, random_weights: RandomWeights) -> None:
+    config = sized(cell)
+    weights, ids = random_weights(config), some_ids((3, 7))
+    cells = Cells(config, weights)
+    expected, expected_state = cells(ids, cells.initial_state(3))
+    engine = TorchEngine(load_network(config, weights, torch.device("cuda", 0)))
+    logits, state = engine(ids, engine.initial_state(3))
+    np.testing.assert_allclose(logits.cpu().numpy(), expected, atol=1e-3)  # TF32 may be on
+    ours = flat([[part.cpu() for part in layer] for layer in state])
+    np.testing.assert_allclose(ours, flat(expected_state), atol=1e-3)

@@ -1,0 +1,432 @@
+"""A model and a run <-> a folder: bit for bit back, every damage refused, no half-written file ever."""
+
+import errno
+import json
+import os
+import pickle
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import load, save
+
+from lstmgen import checkpoint
+from lstmgen.checkpoint import SavedModel, SavedRun
+from lstmgen.config import ModelConfig, TrainConfig
+from lstmgen.errors import CheckpointError
+from lstmgen.vocabulary import Vocabulary
+
+CONFIG = ModelConfig(vocab_size=4, num_layers=1, hidden_size=3, embedding_size=2)
+VOCABULARY = Vocabulary("char", "prose", ("<unk>", "\n", "é", "中"))
+TRAINING = TrainConfig(num_steps=10, report_every=5, learning_rate=0.1 + 0.2)
+
+
+@pytest.fixture
+def model(random_weights: Callable[..., dict[str, NDArray[np.float32]]]) -> SavedModel:
+    results = {"nats": 0.1 + 0.2, "step": 3, "corpus": {"name": "naïve\n"}}
+    return SavedModel(CONFIG, VOCABULARY, random_weights(CONFIG, seed=1), results)
+
+
+@pytest.fixture
+def run(model: SavedModel) -> SavedRun:
+    tensors: dict[str, NDArray[Any]] = {
+        "state.0.0": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "optimizer.step": np.array([7], np.int64),
+        "optimizer.mean": np.array([[np.nan, -0.0], [np.inf, 1e-45]], np.float32),
+    }
+    progress = {"step": 7, "seconds": 1 / 3, "best_nats_per_token": None}
+    return SavedRun(model, TRAINING, tensors, progress)
+
+
+@pytest.fixture
+def file(tmp_path: Path, model: SavedModel) -> Path:
+    path = tmp_path / "model.safetensors"
+    checkpoint.save_model(path, model)
+    return path
+
+
+def assert_same_arrays(these: checkpoint.Weights, those: checkpoint.Weights) -> None:
+    assert set(these) == set(those)
+    for name, array in these.items():
+        assert array.dtype == those[name].dtype, name
+        assert array.shape == those[name].shape, name
+        assert array.tobytes() == those[name].tobytes(), name
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the JSON object that lstmgen keeps in the header of a file, and nothing else."""
+    raw = path.read_bytes()
+    (length,) = struct.unpack_from("<Q", raw)
+    envelope = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["lstmgen"])
+    change(envelope)
+    path.write_bytes(save(load(raw), {"lstmgen": json.dumps(envelope)}))
+
+
+def forged(path: Path, model: SavedModel, parts: dict[str, Any]) -> None:
+    """Write a file whose digest is right but whose description says something else."""
+    description = {
+        "model": model.config.to_json(),
+        "vocabulary": model.vocabulary.to_json(),
+        "results": {},
+    }
+    checkpoint.write(path, model.weights, description | parts)
+
+
+def test_model_comes_back_bit_for_bit(file: Path, model: SavedModel) -> None:
+    loaded = checkpoint.load_model(file)
+    assert loaded.config == model.config
+    assert loaded.vocabulary == model.vocabulary
+    assert loaded.results == model.results
+    assert_same_arrays(loaded.weights, model.weights)
+
+
+def test_model_is_found_in_its_folder_by_name(file: Path, model: SavedModel) -> None:
+    assert_same_arrays(checkpoint.load_model(str(file.parent)).weights, model.weights)
+
+
+def test_run_comes_back_bit_for_bit(tmp_path: Path, run: SavedRun) -> None:
+    checkpoint.save_run(tmp_path / checkpoint.RUN_FILE, run)
+    loaded = checkpoint.load_run(tmp_path)
+    assert loaded.model.config == run.model.config
+    assert loaded.model.vocabulary == run.model.vocabulary
+    assert loaded.training == run.training
+    assert loaded.progress == run.progress
+    assert_same_arrays(loaded.model.weights, run.model.weights)
+    assert_same_arrays(loaded.tensors, run.tensors)
+
+
+def test_array_that_is_a_view_is_saved_as_what_it_shows(tmp_path: Path, model: SavedModel) -> None:
+    views = {n: np.asfortranarray(a)[..., ::-1] for n, a in model.weights.items()}
+    checkpoint.save_model(tmp_path / "m", SavedModel(CONFIG, VOCABULARY, views))
+    assert_same_arrays(
+        checkpoint.load_model(tmp_path / "m").weights,
+        {name: np.ascontiguousarray(view) for name, view in views.items()},
+    )
+
+
+def test_same_model_is_written_as_the_same_bytes(file: Path, model: SavedModel) -> None:
+    first = file.read_bytes()
+    backwards = dict(reversed(list(model.weights.items())))
+    results = dict(reversed(list(model.results.items())))
+    checkpoint.save_model(file, SavedModel(CONFIG, VOCABULARY, backwards, results))
+    assert file.read_bytes() == first
+
+
+def test_other_programs_can_read_the_weights(file: Path, model: SavedModel) -> None:
+    with safe_open(file, framework="np") as opened:
+        assert_same_arrays({name: opened.get_tensor(name) for name in opened.keys()}, model.weights)  # noqa: SIM118
+
+
+@pytest.mark.parametrize("name", [checkpoint.MODEL_FILE, checkpoint.RUN_FILE])
+def test_truncation_anywhere_is_refused(tmp_path: Path, run: SavedRun, name: str) -> None:
+    path = tmp_path / name
+    checkpoint.save_run(path, run)
+    whole = path.read_bytes()
+    for size in [*range(0, len(whole), 37), 1, 7, 8, 9, len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        with pytest.raises(CheckpointError, match=path.name):
+            checkpoint.read(path)
+
+
+def test_bytes_added_at_the_end_are_refused(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b"\0")
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoint.load_model(file)
+
+
+def test_no_change_of_a_byte_changes_what_is_read(file: Path, model: SavedModel) -> None:
+    whole = file.read_bytes()
+    generator = np.random.default_rng(0)
+    refused = 0
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= int(generator.choice([1, 2, 4, 8, 16, 32, 64, 128, 255]))
+        file.write_bytes(damaged)
+        try:
+            loaded = checkpoint.load_model(file)
+        except CheckpointError:
+            refused += 1
+        else:  # a blank in the header became another blank, say
+            assert (loaded.config, loaded.vocabulary) == (CONFIG, VOCABULARY)
+            assert loaded.results == model.results
+            assert_same_arrays(loaded.weights, model.weights)
+    assert refused > 0.99 * len(whole)
+
+
+def test_file_in_a_newer_format_says_upgrade(file: Path) -> None:
+    rewritten(file, lambda envelope: envelope.update(format=checkpoint.FORMAT + 1))
+    with pytest.raises(CheckpointError, match="upgrade lstmgen"):
+        checkpoint.load_model(file)
+
+
+@pytest.mark.parametrize("version", [0, -1, "1", 1.5, None, [1]])
+def test_file_in_a_format_that_never_was_is_refused(file: Path, version: object) -> None:
+    rewritten(file, lambda envelope: envelope.update(format=version))
+    with pytest.raises(CheckpointError, match="format"):
+        checkpoint.load_model(file)
+
+
+@pytest.mark.parametrize("key", ["format", "sha256", "description"])
+def test_header_without_one_of_its_parts_is_refused(file: Path, key: str) -> None:
+    rewritten(file, lambda envelope: envelope.pop(key))
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoint.load_model(file)
+
+
+def test_description_changed_behind_the_digest_is_refused(file: Path) -> None:
+    rewritten(
+        file,
+        lambda envelope: envelope.update(
+            description=envelope["description"].replace('"step": 3', '"step": 4')
+        ),
+    )
+    with pytest.raises(CheckpointError, match="digest"):
+        checkpoint.load_model(file)
+
+
+def test_weights_of_one_shape_cannot_change_places(file: Path) -> None:
+    raw = file.read_bytes()
+    for old, new in ((b"bias_ih", b"bias_??"), (b"bias_hh", b"bias_ih"), (b"bias_??", b"bias_hh")):
+        assert raw.count(old) == 1
+        raw = raw.replace(old, new)
+    file.write_bytes(raw)
+    with pytest.raises(CheckpointError, match="digest"):
+        checkpoint.load_model(file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"seven b",
+        pickle.dumps({"weights": [1.0]}),
+        b"\xff" * 64,
+        struct.pack("<Q", 2) + b"{}",
+        struct.pack("<Q", 2) + b"[]",
+        struct.pack("<Q", 60_000) + b"[" * 60_000,
+        struct.pack("<Q", 2**63) + b"{}",
+        save({"a": np.zeros(2, np.float32)}),
+        save({"a": np.zeros(2, np.float32)}, {"lstmgen": "[]"}),
+        save({"a": np.zeros(2, np.float32)}, {"lstmgen": "{"}),
+        save({"a": np.zeros(2, np.float32)}, {"format": "pt"}),
+    ],
+    ids=lambda content: repr(content[:20]),
+)
+def test_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "odd.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"odd\.safetensors: not a model of lstmgen"):
+        checkpoint.load_model(path)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"model": CONFIG.to_json() | {"hidden_size": 4}},
+        {"model": CONFIG.to_json() | {"num_layers": 2}},
+        {"model": CONFIG.to_json() | {"cell": "gru"}},
+        {"model": CONFIG.to_json() | {"vocab_size": 5}},
+        {"model": CONFIG.to_json() | {"vocab_size": 10**9}},
+        {"model": CONFIG.to_json() | {"num_layers": 10**9}},
+        {"model": None},
+        {"vocabulary": VOCABULARY.to_json() | {"tokens": ["<unk>", "a", "b"]}},
+        {"vocabulary": VOCABULARY.to_json() | {"tokens": ["<unk>", "b", "a", "c"]}},
+        {"vocabulary": {}},
+        {"results": [1]},
+    ],
+    ids=repr,
+)
+def test_description_that_does_not_fit_the_weights_is_refused(
+    tmp_path: Path, model: SavedModel, parts: dict[str, Any]
+) -> None:
+    forged(tmp_path / "m", model, parts)
+    with pytest.raises(CheckpointError, match="m: not a model of lstmgen, or damaged"):
+        checkpoint.load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown", "shape", "dtype"])
+def test_weights_that_do_not_fit_the_description_are_refused(
+    tmp_path: Path, model: SavedModel, change: str
+) -> None:
+    weights = dict(model.weights)
+    if change == "missing":
+        del weights["output.bias"]
+    elif change == "unknown":
+        weights["banana"] = np.zeros(3, np.float32)
+    elif change == "shape":
+        weights["output.bias"] = weights["output.bias"].reshape(2, 2)
+    else:
+        weights["output.bias"] = weights["output.bias"].astype(np.float64)
+    checkpoint.save_model(tmp_path / "m", SavedModel(CONFIG, VOCABULARY, weights))
+    name = "banana" if change == "unknown" else r"output\.bias"
+    with pytest.raises(CheckpointError, match=name):
+        checkpoint.load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        ({}, "it holds no run"),
+        ({"progress": [], "training": TRAINING.to_json()}, "it holds no run"),
+        ({"progress": {}}, "TrainConfig"),
+        ({"progress": {}, "training": TRAINING.to_json() | {"window": 0}}, "--window is 0"),
+    ],
+)
+def test_run_that_is_none_is_refused(
+    tmp_path: Path, model: SavedModel, parts: dict[str, Any], why: str
+) -> None:
+    weights = {f"model.{name}": array for name, array in model.weights.items()}
+    forged(tmp_path / checkpoint.RUN_FILE, replace(model, weights=weights), parts)
+    with pytest.raises(CheckpointError, match=why):
+        checkpoint.load_run(tmp_path)
+
+
+def test_missing_model_is_refused_with_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"there is no model here.*lstmgen train.*--model"):
+        checkpoint.load_model(tmp_path / "nowhere")
+
+
+def test_folder_without_a_model_is_refused_likewise(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: there is no model here"):
+        checkpoint.load_model(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="pipe: not a file"):
+        checkpoint.load_model(tmp_path / "pipe")
+
+
+def test_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / checkpoint.MODEL_FILE).mkdir()
+    with pytest.raises(CheckpointError, match="not a file"):
+        checkpoint.load_model(tmp_path)
+
+
+def test_path_that_cannot_be_one_is_refused(tmp_path: Path, file: Path) -> None:
+    for odd in (file / "under", tmp_path / "nul\0byte"):
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            checkpoint.load_model(odd)
+
+
+@pytest.mark.parametrize("step", ["open", "fsync", "replace"])
+@pytest.mark.parametrize("old", [None, b"the old file"])
+def test_failed_write_leaves_what_was_there_and_no_litter(
+    tmp_path: Path,
+    model: SavedModel,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    old: bytes | None,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "model.safetensors"
+    if old is not None:
+        path.write_bytes(old)
+    with monkeypatch.context() as broken:
+        broken.setattr(os if step == "fsync" else Path, step, fail)
+        with pytest.raises(CheckpointError, match=r"cannot be written \(No space left on device\)"):
+            checkpoint.save_model(path, model)
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == (
+        {} if old is None else {path.name: old}
+    )
+
+
+def test_reader_meets_the_old_file_until_the_new_one_is_on_the_disk(
+    file: Path, model: SavedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, really_sync, seen = file.read_bytes(), os.fsync, []
+
+    def watch(handle: int) -> None:
+        seen.append(file.read_bytes())
+        really_sync(handle)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    checkpoint.save_model(file, SavedModel(CONFIG, VOCABULARY, model.weights, {"new": 1}))
+    new = file.read_bytes()
+    assert new != old
+    assert seen == [old, new]  # the file is synced before it is renamed, the folder after
+
+
+def test_new_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
+    checkpoint.prepare_folder(tmp_path / "a" / "b", resume=False, overwrite=False)
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_folder_with_other_things_in_it_is_taken_and_they_stay(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    checkpoint.prepare_folder(tmp_path, resume=False, overwrite=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", [checkpoint.MODEL_FILE, checkpoint.RUN_FILE])
+def test_folder_that_holds_a_model_is_refused_with_both_ways_out(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"old")
+    with pytest.raises(CheckpointError, match=r"--resume.*--overwrite.*--model"):
+        checkpoint.prepare_folder(tmp_path, resume=False, overwrite=False)
+    assert (tmp_path / name).read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_resuming_needs_goes_only_when_overwritten(tmp_path: Path, overwrite: bool) -> None:
+    names = {checkpoint.MODEL_FILE, checkpoint.RUN_FILE, checkpoint.LOG_FILE}
+    for name in names:
+        (tmp_path / name).write_bytes(b"old")
+    checkpoint.prepare_folder(tmp_path, resume=not overwrite, overwrite=overwrite)
+    left = {checkpoint.MODEL_FILE} if overwrite else names
+    assert {entry.name for entry in tmp_path.iterdir()} == left
+
+
+@pytest.mark.parametrize("where", ["file", "file/under"])
+def test_file_in_place_of_the_folder_is_refused(tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CheckpointError, match="--model"):
+        checkpoint.prepare_folder(tmp_path / where, resume=False, overwrite=True)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_folder_that_cannot_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)  # the tests may run as root, who may do all
+    with pytest.raises(CheckpointError, match=r"cannot be used \(Permission denied\)"):
+        checkpoint.prepare_folder(tmp_path, resume=False, overwrite=False)
+
+
+def test_log_is_one_record_a_line(tmp_path: Path) -> None:
+    records = [{"step": 1, "name": "é\n"}, {"step": 2, "name": ""}]
+    for record in records:
+        checkpoint.append_log(tmp_path, record)
+    lines = (tmp_path / checkpoint.LOG_FILE).read_text("utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == records
+
+
+def test_line_of_the_log_that_a_crash_cut_short_is_closed_first(tmp_path: Path) -> None:
+    log = tmp_path / checkpoint.LOG_FILE
+    log.write_text('{"step": 1}\n{"step": 2, "na')
+    checkpoint.append_log(tmp_path, {"step": 3})
+    assert log.read_text() == '{"step": 1}\n{"step": 2, "na\n{"step": 3}\n'
+
+
+def test_what_the_system_refuses_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / checkpoint.LOG_FILE).mkdir()
+    with pytest.raises(CheckpointError, match="File name too long"):
+        checkpoint.load_model("a" * 300)
+    with pytest.raises(CheckpointError, match="File name too long"):
+        checkpoint.prepare_folder(tmp_path / ("a" * 300), resume=False, overwrite=False)
+    with pytest.raises(CheckpointError, match="Not a directory"):
+        checkpoint.replace(tmp_path / "file" / "x", b"content")
+    with pytest.raises(CheckpointError, match="Is a directory"):
+        checkpoint.append_log(tmp_path, {"step": 1})

@@ -1,0 +1,180 @@
+"""Files and standard input become one clean text, or a refusal that names file and byte."""
+
+import codecs
+import gzip
+import io
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstmgen.corpus import Text, read, read_all, split
+from lstmgen.errors import CorpusError, OptionError
+
+
+def put(folder: Path, content: bytes, name: str = "file.txt") -> str:
+    (folder / name).write_bytes(content)
+    return str(folder / name)
+
+
+def test_plain_text_is_read_as_it_is_without_notes(tmp_path: Path) -> None:
+    path = put(tmp_path, "Grüße,\n\tworld \x0b\x00\u2028 end".encode())
+    assert read(path) == Text(path, "Grüße,\n\tworld \x0b\x00\u2028 end", ())
+
+
+def test_byte_order_mark_is_dropped_and_noted_once(tmp_path: Path) -> None:
+    path = put(tmp_path, codecs.BOM_UTF8 + "a\ufeffb".encode())
+    text = read(path)
+    assert text.text == "a\ufeffb"  # one inside the text is text
+    assert len(text.notes) == 1
+    assert path in text.notes[0]
+    assert "byte order mark" in text.notes[0]
+
+
+def test_crlf_and_cr_become_lf_and_are_noted_once(tmp_path: Path) -> None:
+    path = put(tmp_path, b"a\r\nb\rc\nd\r\n\r\n")
+    text = read(path)
+    assert text.text == "a\nb\nc\nd\n\n"
+    assert len(text.notes) == 1
+    assert path in text.notes[0]
+
+
+@pytest.mark.parametrize("name", ["file.txt", "file.gz"])
+def test_gzip_is_known_by_content_whatever_the_name(tmp_path: Path, name: str) -> None:
+    assert read(put(tmp_path, gzip.compress(b"packed\n"), name)).text == "packed\n"
+
+
+def test_plain_text_named_gz_is_read_as_text(tmp_path: Path) -> None:
+    assert read(put(tmp_path, b"not packed\n", "file.gz")).text == "not packed\n"
+
+
+def test_gzip_of_several_members_is_read_whole(tmp_path: Path) -> None:
+    path = put(tmp_path, gzip.compress(b"one\n") + gzip.compress(b"two\n"))
+    assert read(path).text == "one\ntwo\n"
+
+
+def test_damaged_gzip_is_refused_by_name(tmp_path: Path) -> None:
+    whole = gzip.compress(bytes(range(97, 123)) * 40, mtime=0)
+    cut_short = [whole[:size] for size in range(2, len(whole))]
+    flipped = [  # anywhere after the header, which holds the time of packing and such
+        whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :]
+        for place in range(10, len(whole))
+    ]
+    for content in cut_short + flipped:
+        path = put(tmp_path, content)
+        with pytest.raises(CorpusError, match=r"file\.txt: damaged gzip data"):
+            read(path)
+
+
+@pytest.mark.parametrize("content", [b"", codecs.BOM_UTF8, gzip.compress(b"")])
+def test_file_without_text_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = put(tmp_path, content)
+    with pytest.raises(CorpusError, match=r"file\.txt: there is no text"):
+        read(path)
+
+
+def test_folder_is_refused_with_what_to_give_instead(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"this is a folder.*/\*"):
+        read(str(tmp_path))
+
+
+def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"nowhere\.txt: there is no such file"):
+        read(str(tmp_path / "nowhere.txt"))
+
+
+@pytest.mark.parametrize("odd", ["under/file", "nul\0byte", "x" * 300])
+def test_path_that_cannot_be_one_is_refused(tmp_path: Path, odd: str) -> None:
+    put(tmp_path, b"a file\n", "under")
+    with pytest.raises(CorpusError, match="cannot be read: "):
+        read(str(tmp_path / odd))
+
+
+def test_byte_that_does_not_decode_is_named_with_file_offset_and_fix(tmp_path: Path) -> None:
+    path = put(tmp_path, b"x" * 1233 + b"\xe9t\xe9")
+    with pytest.raises(CorpusError) as caught:
+        read(path)
+    for part in (path, "byte 0xe9 at byte 1,233", "utf-8", "--encoding latin-1"):
+        assert part in str(caught.value)
+
+
+def test_offset_in_packed_text_is_that_of_the_unpacked(tmp_path: Path) -> None:
+    path = put(tmp_path, gzip.compress(b"x" * 5000 + b"\xff"))
+    with pytest.raises(CorpusError, match="0xff at byte 5,000"):
+        read(path)
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "base64", "rot13", "", "a\0b", "ütf"])
+def test_encoding_that_is_none_is_refused_by_name(tmp_path: Path, encoding: str) -> None:
+    with pytest.raises(OptionError, match="--encoding"):
+        read(put(tmp_path, b"text\n"), encoding)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "utf-8"]
+)
+def test_text_is_the_same_in_any_encoding_that_is_named(tmp_path: Path, encoding: str) -> None:
+    assert read(put(tmp_path, "naïve\ncafé\n".encode(encoding)), encoding).text == "naïve\ncafé\n"
+
+
+def test_truncated_utf16_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="utf-16"):
+        read(put(tmp_path, "abc".encode("utf-16")[:-1]), "utf-16")
+
+
+def test_lone_surrogates_that_a_codec_makes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="unicode_escape"):
+        read(put(tmp_path, rb"a \ud800 b"), "unicode_escape")
+
+
+def test_dash_reads_standard_input_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = gzip.compress("Ünï\r\n".encode())
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    text = read("-")
+    assert (text.name, text.text) == ("standard input", "Ünï\n")
+
+
+def test_trouble_with_standard_input_is_told_by_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"ab\xff")))
+    with pytest.raises(CorpusError, match="standard input: byte 0xff at byte 2"):
+        read("-")
+
+
+def test_several_files_are_joined_as_cat_joins_them(tmp_path: Path) -> None:
+    paths = [
+        put(tmp_path, b"one", "a"),
+        put(tmp_path, b" more\r\n", "b"),
+        put(tmp_path, b"\n", "c"),
+    ]
+    text = read_all(paths)
+    assert text.text == "one more\n\n"
+    assert text.name == " + ".join(paths)
+    assert [paths[1] in note for note in text.notes] == [True]
+
+
+def test_encoding_holds_for_every_file(tmp_path: Path) -> None:
+    paths = [put(tmp_path, b"\xe9", "a"), put(tmp_path, b"\xe8", "b")]
+    assert read_all(paths, "latin-1").text == "éè"
+
+
+@given(st.text(max_size=200), st.floats(1e-9, 1 - 1e-9))
+def test_split_keeps_all_and_the_tail_is_the_share_asked_for(text: str, fraction: float) -> None:
+    train, valid = split(text, fraction)
+    assert train + valid == text
+    assert abs(len(valid) - fraction * len(text)) <= 1
+
+
+def test_digest_is_sha256_of_the_text_and_not_of_name_or_notes(tmp_path: Path) -> None:
+    one = read(put(tmp_path, "é\nb\n".encode(), "one"))
+    two = read(put(tmp_path, codecs.BOM_UTF8 + "é\r\nb\r\n".encode(), "two"))
+    # printf 'é\nb\n' | sha256sum
+    expected = "76403721986c91f6de39cb8facbc68251d28ef6213151b380321d05dab2e6c0c"
+    assert one.digest == two.digest == expected
+    assert one != two
+
+
+def test_digest_tells_texts_apart() -> None:
+    assert Text("x", "a\n").digest != Text("x", "b\n").digest

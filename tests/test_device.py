@@ -1,0 +1,110 @@
+"""A name becomes a torch device and precision, or a clear refusal."""
+
+from typing import Literal
+
+import pytest
+import torch
+
+from lstmgen import device
+from lstmgen.errors import DeviceError, OptionError
+
+CUDA = torch.cuda.is_available()
+MPS = torch.backends.mps.is_available()
+CPU = torch.device("cpu")
+
+
+def test_cpu_is_the_cpu() -> None:
+    assert device.choose("cpu") == CPU
+
+
+@pytest.mark.skipif(CUDA or MPS, reason="there is an accelerator here")
+def test_auto_is_the_cpu_where_there_is_nothing_better() -> None:
+    assert device.choose("auto") == CPU
+
+
+@pytest.mark.skipif(not CUDA, reason="there is no CUDA device here")
+@pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
+def test_first_cuda_device_is_chosen_where_there_is_one(name: str) -> None:
+    assert device.choose(name) == torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gpu",
+        "",
+        "cpu:1",
+        "cpu:",
+        "cuda:",
+        "mps:",
+        "cpu:0",
+        "mps:0",
+        "cuda:x",
+        "cuda:-1",
+        "cuda:1.0",
+        "CUDA",
+        "cuda0",
+    ],
+)
+def test_name_of_no_device_is_refused_with_those_there_are(name: str) -> None:
+    with pytest.raises(OptionError, match=rf"--device '{name}' is not one of auto, cpu, cuda,"):
+        device.choose(name)
+
+
+@pytest.mark.skipif(CUDA, reason="there is a CUDA device here")
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
+def test_cuda_is_refused_where_there_is_none(name: str) -> None:
+    with pytest.raises(DeviceError, match=f"--device {name}: .*use --device cpu"):
+        device.choose(name)
+
+
+@pytest.mark.skipif(not CUDA, reason="there is no CUDA device here")
+def test_cuda_device_beyond_the_last_is_refused_with_those_there_are() -> None:
+    count = torch.cuda.device_count()
+    with pytest.raises(DeviceError, match=f"there are {count} here"):
+        device.choose(f"cuda:{count}")
+
+
+@pytest.mark.skipif(MPS, reason="there is an Apple GPU here")
+def test_mps_is_refused_where_there_is_none() -> None:
+    with pytest.raises(DeviceError, match=r"--device mps: .*use --device cpu"):
+        device.choose("mps")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["cpu", "cuda", "mps"])
+def test_precision_that_is_named_is_obeyed_on_every_device(
+    precision: Literal["float32", "bfloat16"], kind: str
+) -> None:
+    assert device.choose_precision(precision, torch.device(kind)) == precision
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "expected"),
+    [
+        (False, False, "float32"),
+        (True, False, "bfloat16"),
+        (False, True, "bfloat16"),
+    ],
+)
+def test_auto_precision_on_the_cpu_follows_its_matrix_units(
+    monkeypatch: pytest.MonkeyPatch, avx512: bool, amx: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert device.choose_precision("auto", CPU) == expected
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
+)
+def test_matrix_products_under_autocast_have_the_precision_asked_for(
+    precision: Literal["float32", "bfloat16"], dtype: torch.dtype
+) -> None:
+    matrix = torch.ones(4, 4)
+    with device.autocast(CPU, precision):
+        assert (matrix @ matrix).dtype == dtype
+
+
+def test_cpu_is_described_with_its_threads() -> None:
+    assert device.describe(CPU) == f"cpu, {torch.get_num_threads()} threads"

@@ -1,0 +1,107 @@
+"""The order of the modules: imports point down, torch comes late, and one place talks and exits."""
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "lstmgen"
+ORDER = (
+    "errors",
+    "config",
+    "corpus",
+    "vocabulary",
+    "batching",
+    "dataset",
+    "checkpoint",
+    "cells",
+    "scoring",
+    "sampling",
+    "generation",
+    "device",
+    "model",
+    "optim",
+    "training",
+    "cli",
+)
+WITHOUT_TORCH = (*ORDER[: ORDER.index("device")], "cli")
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).as_posix()
+
+
+def module_of(file: Path) -> str:
+    """The entry of `ORDER` that a file belongs to."""
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(file: Path) -> set[str]:
+    """Every module that a file imports, wherever in it, by its full name."""
+    package = ".".join(["lstmgen", *file.relative_to(PACKAGE).parent.parts])
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = importlib.util.resolve_name("." * node.level + base, package)
+            # `from lstmgen import corpus` imports a module, `from lstmgen.corpus import read` names one
+            names |= (
+                {f"{base}.{alias.name}" for alias in node.names} if base == "lstmgen" else {base}
+            )
+    return names
+
+
+def test_the_order_names_every_module_there_is() -> None:
+    found = {module_of(file) for file in FILES}
+    assert found - {"__init__", "__main__"} == set(ORDER)
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_each_module_imports_only_modules_above_it(file: Path) -> None:
+    order = ("__init__", *ORDER, "__main__")
+    allowed = {"__version__", *order[: order.index(module_of(file))]}
+    if module_of(file) == "cli":  # whose files are one module
+        allowed.add("cli")
+    inside = {name.split(".")[1] for name in imported(file) if name.startswith("lstmgen.")}
+    assert inside <= allowed
+
+
+def test_torch_is_not_imported_before_it_is_needed() -> None:
+    script = "import sys\n" + "".join(
+        f"import lstmgen.{name}\nassert 'torch' not in sys.modules, {name!r}\n"
+        for name in WITHOUT_TORCH
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_no_file_imports_click_or_pickle(file: Path) -> None:
+    roots = {name.partition(".")[0] for name in imported(file)}
+    assert not roots & {"click", "pickle", "cloudpickle", "dill", "shelve", "marshal"}
+
+
+@pytest.mark.parametrize(
+    "file",
+    [file for file in FILES if module_of(file) not in ("cli", "__main__")],
+    ids=name_of,
+)
+def test_only_the_command_line_prints_or_exits(file: Path) -> None:
+    talk = {
+        "print", "input", "exit", "quit", "breakpoint",
+        "sys.exit", "sys.stdout", "sys.stderr", "os._exit", "os.abort",
+    }  # fmt: skip
+    used = {
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Name | ast.Attribute)
+    }
+    assert not used & talk
+    assert "SystemExit" not in used

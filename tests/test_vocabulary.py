@@ -1,0 +1,262 @@
+"""Text <-> ids: nothing is lost on the way, and the published counts of the published corpora come out."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstmgen.config import CorpusConfig, Level, Words
+from lstmgen.errors import OptionError
+from lstmgen.vocabulary import UNKNOWN, UNKNOWN_ID, Vocabulary, build
+
+WIKITEXT = Path(__file__).resolve().parents[2] / "shared" / "data" / "wikitext-2"
+KINDS: list[tuple[Level, Words]] = [("char", "prose"), ("word", "prose"), ("word", "space")]
+
+# Any text at all, and texts in which blanks, line ends and apostrophes meet at every turn.
+texts = st.text(max_size=60) | st.text(
+    "ab'’_. \t\n\x0b\x85\u00a0\u2028\u3000é中\u0301", max_size=30
+)
+
+
+def complete(text: str, level: Level, words: Words = "prose") -> Vocabulary:
+    """The vocabulary that holds every token of a text."""
+    return build(text, CorpusConfig(level=level, words=words, min_count=1))
+
+
+def cut(text: str, words: Words) -> list[str]:
+    vocabulary = complete(text, "word", words)
+    return [vocabulary.tokens[i] for i in vocabulary.encode(text)]
+
+
+@pytest.mark.parametrize(("level", "words"), KINDS)
+@given(texts)
+def test_decoding_what_was_encoded_gives_the_text_back(
+    level: Level, words: Words, text: str
+) -> None:
+    vocabulary = complete(text, level, words)
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+@pytest.mark.parametrize("words", get_args(Words))
+@given(texts)
+def test_a_line_end_ends_its_token_and_every_line_end_ends_one(words: Words, text: str) -> None:
+    tokens = cut(text, words)
+    assert [token.count("\n") for token in tokens] == [token.endswith("\n") for token in tokens]
+
+
+@given(texts)
+def test_space_words_are_those_of_split(text: str) -> None:
+    assert [token.strip() for token in cut(text, "space") if token.strip()] == text.split()
+
+
+def test_prose_sets_punctuation_apart_and_keeps_apostrophes_inside() -> None:
+    text = "Don't stop,  he said: ‘it’s 3.5’ \n\n  Yes"
+    assert cut(text, "prose") == [
+        "Don't", " stop", ",", " ", " he", " said", ":", " ‘", "it’s", " 3", ".", "5", "’", " \n",
+        "\n", " ", " Yes",
+    ]  # fmt: skip
+
+
+def test_space_cuts_at_white_space_only() -> None:
+    text = "Don't stop,  he said.\t\n\tYes \t"
+    assert cut(text, "space") == ["Don't", " stop,", " ", " he", " said.", "\t\n", "\tYes", " \t"]
+
+
+def test_line_of_penn_treebank_is_its_words_and_one_line_end() -> None:
+    line = " no it was n't black monday \n"
+    words = [" no", " it", " was", " n't", " black", " monday", " \n"]
+    assert cut(line * 2, "space") == words * 2
+
+
+@pytest.mark.skipif(not WIKITEXT.is_dir(), reason=f"needs {WIKITEXT}, which is not there")
+def test_wikitext_2_has_the_published_tokens_and_types() -> None:
+    files = {
+        name: (WIKITEXT / f"{name}.txt").read_text("utf-8") for name in ("train", "valid", "test")
+    }
+    vocabulary = complete(files["train"], "word", "space")
+    ids = {name: vocabulary.encode(text) for name, text in files.items()}
+    counts = {name: len(of_text) for name, of_text in ids.items()}
+    assert counts == {"train": 2_088_628, "valid": 217_646, "test": 245_569}
+    assert len(vocabulary) == 33_278
+    for name, text in files.items():  # all that is unknown is what the corpus itself calls so
+        assert vocabulary.count_unknown(ids[name]) == text.split().count("<unk>")
+    assert vocabulary.decode([vocabulary.start_id]) == " \n"
+
+
+@pytest.mark.parametrize(("level", "words"), KINDS)
+def test_text_beyond_one_chunk_is_encoded_like_its_parts(level: Level, words: Words) -> None:
+    line = "naïve, Ωμέγα 中 no\n"
+    times = (1 << 20) // len(line) + 1000
+    vocabulary = complete(line * times, level, words)
+    assert vocabulary.tokens == complete(line, level, words).tokens
+    np.testing.assert_array_equal(
+        vocabulary.encode(line * times), np.tile(vocabulary.encode(line), times)
+    )
+
+
+@pytest.mark.parametrize("known", ["ac", "aé", "a中"])
+@pytest.mark.parametrize("odd", "\x00bé÷ÿĀ中\uffff😀")
+def test_unknown_character_becomes_unk_and_is_counted(known: str, odd: str) -> None:
+    vocabulary = complete(known, "char")
+    ids = vocabulary.encode("a" + odd * 2)
+    expected = [known.find(odd) + 1] * 2  # 0 where it is not there
+    assert ids.tolist() == [1, *expected]
+    assert vocabulary.count_unknown(ids) == expected.count(0)
+
+
+@pytest.mark.parametrize("words", get_args(Words))
+def test_unknown_word_becomes_unk_and_is_counted(words: Words) -> None:
+    vocabulary = complete("one two\n", "word", words)
+    ids = vocabulary.encode("one three two three\n")
+    assert vocabulary.decode(ids) == "one <unk> two <unk>\n"
+    assert [i for i, token in enumerate(vocabulary.tokens) if "unk" in token] == [UNKNOWN_ID]
+    assert vocabulary.count_unknown(ids) == 2
+
+
+@given(st.text("abcdeé ", max_size=40), st.integers(1, 6), st.none() | st.integers(2, 8))
+def test_vocabulary_is_the_most_frequent_symbols_that_are_frequent_enough(
+    text: str, min_count: int, max_vocab: int | None
+) -> None:
+    built = build(text, CorpusConfig(level="char", min_count=min_count, max_vocab=max_vocab))
+    ranked = sorted(Counter(text).items(), key=lambda item: (-item[1], item[0]))
+    frequent = [symbol for symbol, count in ranked if count >= min_count]
+    kept = frequent if max_vocab is None else frequent[: max_vocab - 1]  # `<unk>` is one of them
+    assert built.tokens == ("<unk>", *sorted(kept))
+
+
+def test_of_equally_frequent_words_the_first_in_order_is_kept() -> None:
+    config = CorpusConfig(level="word", min_count=1, max_vocab=3)
+    assert build(" b b a a c c c", config).tokens == (" <unk>", " a", " c")
+
+
+def test_words_seen_less_than_min_count_are_left_out() -> None:
+    config = CorpusConfig(level="word", min_count=2)
+    assert build(" a a b c c\n", config).tokens == (" <unk>", " a", " c")
+
+
+def test_unk_that_the_text_itself_holds_is_the_same_unk() -> None:
+    vocabulary = complete(" a <unk> b <unk>\n", "word", "space")
+    assert vocabulary.tokens.count(" <unk>") == 1
+    assert vocabulary.encode(" a <unk>\n").tolist() == [
+        vocabulary.ids[" a"], UNKNOWN_ID, vocabulary.ids["\n"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [(2, np.uint8), (256, np.uint8), (257, np.uint16), (65_536, np.uint16), (65_537, np.uint32)],
+)
+def test_ids_have_the_smallest_type_that_holds_the_last_one(size: int, dtype: type) -> None:
+    characters = "".join(map(chr, range(0x10000, 0x10000 + size - 1)))
+    vocabulary = Vocabulary("char", "prose", (UNKNOWN["char"], *characters))
+    ids = vocabulary.encode(characters[-1])
+    assert ids.dtype == dtype
+    assert ids.tolist() == [size - 1]
+
+
+@pytest.mark.parametrize(
+    ("level", "text", "start"),
+    [
+        ("char", "a\nb", "\n"),
+        ("char", "ab", "<unk>"),
+        ("word", " a \n b \n", " \n"),
+        ("word", " a \n b\n", "\n"),
+        ("word", " a b", " <unk>"),
+    ],
+)
+def test_text_starts_after_a_line_end_where_there_is_one(
+    level: Level, text: str, start: str
+) -> None:
+    vocabulary = complete(text, level)
+    assert vocabulary.tokens[vocabulary.start_id] == start
+
+
+@pytest.mark.parametrize(
+    ("prime", "read", "unknown"),
+    [
+        (" cat sat", " cat sat", []),
+        ("cat sat", " cat sat", []),  # as it would stand in running text
+        (" The cat", "The cat", []),  # as it stood at the start of a line
+        ("dog sat", " <unk> sat", ["dog"]),
+        ("The cat The dog dog", "The cat <unk> <unk> <unk>", [" The", " dog"]),
+        ("", "", []),
+    ],
+)
+def test_first_word_of_a_prime_is_taken_with_or_without_its_blank(
+    prime: str, read: str, unknown: list[str]
+) -> None:
+    vocabulary = complete("The cat sat\n", "word")
+    ids, told = vocabulary.encode_prime(prime)
+    assert vocabulary.decode(ids) == read
+    assert told == unknown
+
+
+def test_unknown_characters_of_a_prime_are_told_once_each_in_order() -> None:
+    ids, unknown = complete("abc", "char").encode_prime("zaybz")
+    assert ids.tolist() == [0, 1, 0, 2, 0]
+    assert unknown == ["z", "y"]
+
+
+@pytest.mark.parametrize(("level", "words"), KINDS)
+@given(texts)
+def test_vocabulary_comes_back_equal_through_json(level: Level, words: Words, text: str) -> None:
+    vocabulary = complete(text, level, words)
+    assert Vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json()))) == vocabulary
+
+
+CHARS = {"level": "char", "words": "prose", "tokens": ["<unk>", "a", "b"]}
+WORDS = {"level": "word", "words": "space", "tokens": [" <unk>", " one", " two"]}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        None,
+        [],
+        {},
+        {"level": "char", "words": "prose"},
+        CHARS | {"more": 1},
+        CHARS | {"level": "byte"},
+        CHARS | {"level": ["char"]},
+        CHARS | {"words": "poetry"},
+        CHARS | {"tokens": "<unk>"},
+        CHARS | {"tokens": {"<unk>": 0}},
+        CHARS | {"tokens": []},
+        CHARS | {"tokens": ["a", "b"]},
+        CHARS | {"tokens": ["a", "<unk>", "b"]},
+        CHARS | {"tokens": ["<unk>", "a", "a"]},
+        CHARS | {"tokens": ["<unk>", "b", "a"]},
+        CHARS | {"tokens": ["<unk>", "a", 3]},
+        CHARS | {"tokens": ["<unk>", "a", None]},
+        CHARS | {"tokens": ["<unk>", "", "a"]},
+        CHARS | {"tokens": ["<unk>", "a", "bc"]},
+        CHARS | {"tokens": ["<unk>", "a", "\ud800"]},
+        WORDS | {"tokens": ["<unk>", " one"]},
+        WORDS | {"tokens": [" <unk>", " one", " one"]},
+        WORDS | {"tokens": [" <unk>", " one", " two\udfff"]},
+    ],
+    ids=repr,
+)
+def test_vocabulary_of_a_bad_form_is_refused(bad: Any) -> None:
+    with pytest.raises(OptionError, match="the vocabulary"):
+        Vocabulary.from_json(bad)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("I don't,\n", ["I", " don't", ",", "\n"]),
+        ("हिन्दी है।", ["हिन्दी", " है", "।"]),
+        ("«oui» (x_1)", ["«", "oui", "»", " (", "x_1", ")"]),
+        ("東京、京都。", ["東京", "、", "京都", "。"]),
+        ("e\u0301te\u0301 3%", ["e\u0301te\u0301", " 3", "%"]),
+    ],
+)
+def test_prose_sets_punctuation_apart_and_keeps_words_whole(text: str, tokens: list[str]) -> None:
+    known = Vocabulary("word", "prose", (UNKNOWN["word"], *sorted(set(tokens))))
+    assert [known.tokens[i] for i in known.encode(text)] == tokens
