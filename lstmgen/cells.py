@@ -95,9 +95,8 @@ def state_parts(cell: CellName) -> int:
 class Cells:
     """A whole network on NumPy: embedding, layers one above the other, output layer.
 
-    It has the same interface as the torch engine: `initial_state(B)`, and a call that takes ids
-    (B, T) and a state to logits (B, T, V) and the next state. `dtype` is float32, or float64 where a
-    test wants the truth.
+    It has the same interface as the torch engine, `scoring.Engine`. `dtype` is float32, or float64
+    where a test wants the truth.
     """
 
     def __init__(
@@ -125,14 +124,23 @@ class Cells:
         zeros: Array = np.zeros((batch_size, self.config.hidden_size), self.dtype)
         return ((zeros,) * state_parts(self.config.cell),) * self.config.num_layers
 
-    def __call__(self, ids: NDArray[Any], state: State) -> tuple[Array, State]:
-        """ids (B, T) and a state -> logits (B, T, V) and the state after the last of them."""
+    def read(self, ids: NDArray[Any], state: State) -> tuple[Array, State]:
+        """ids (B, T) and a state -> what the output layer reads (B, T, H), and the state after."""
         batch_size, num_steps = ids.shape
         tops: Array = np.empty((batch_size, num_steps, self.config.hidden_size), self.dtype)
         for t in range(num_steps):
             state = self._advance(ids[:, t], state)
             tops[:, t] = self._top(state)
-        return tops @ self.output.T + self.output_bias, state
+        return tops, state
+
+    def logits(self, tops: Array) -> Array:
+        """The output layer: (..., H) -> (..., V)."""
+        return tops @ self.output.T + self.output_bias
+
+    def __call__(self, ids: NDArray[Any], state: State) -> tuple[Array, State]:
+        """ids (B, T) and a state -> logits (B, T, V) and the state after the last of them."""
+        tops, state = self.read(ids, state)
+        return self.logits(tops), state
 
     def _advance(self, ids: NDArray[Any], state: State) -> State:
         """One step of every layer: ids (B,), state -> the next state."""

@@ -116,7 +116,7 @@ class TrainConfig(JsonConfig):
     warmup_fraction: float = 0.03
     weight_decay: float = 0.01
     clip_norm: float = 1.0
-    dropout: float = 0.1
+    dropout: float = 0.0
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
 
@@ -172,6 +172,11 @@ class DecodingConfig(JsonConfig):
             _require("--min-p", self.min_p, 0, 1)
         if self.repetition_penalty is not None:
             _require("--repetition-penalty", self.repetition_penalty, 1e-3, 1e3)
+
+
+def default_dropout(num_epochs: float) -> float:
+    """The more often a text is seen, the more there is to be gained from not learning it by heart."""
+    return round(min(0.3, max(0.0, 0.02 * (num_epochs - 4))), 2)
 
 
 DEFAULT_MODEL_FOLDER = "lstmgen-model"

@@ -3,7 +3,8 @@
 Shapes: B streams, T steps, V vocabulary, E embedding, H hidden.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,11 @@ class Network(nn.Module):
 
     def forward(self, ids: Tensor, state: TorchState) -> tuple[Tensor, TorchState]:
         """ids (B, T), int64, and a state -> logits (B, T, V) and the state after the last step."""
+        tops, state = self.read(ids, state)
+        return self.output(tops), state
+
+    def read(self, ids: Tensor, state: TorchState) -> tuple[Tensor, TorchState]:
+        """ids (B, T), int64, and a state -> what the output layer reads (B, T, H), and the state."""
         x, top, following = self._drop(self.embedding(ids.t())), None, []  # (T, B, E)
         for layer, layer_state in zip(self.layers, state, strict=True):
             x, end = layer(x, _to_torch(layer_state))  # (T, B, H)
@@ -48,7 +54,7 @@ class Network(nn.Module):
             top = x if top is None or not self.config.skip else top + x
             following.append(_from_torch(end))
         assert top is not None
-        return self.output(top.transpose(0, 1)), tuple(following)
+        return top.transpose(0, 1), tuple(following)
 
     def _drop(self, x: Tensor) -> Tensor:
         """Locked dropout: one mask (B, width) for all steps (Gal & Ghahramani, 2015, arXiv:1512.05287)."""
@@ -108,7 +114,7 @@ class Network(nn.Module):
 
 
 class TorchEngine:
-    """A network with the interface of `cells.Cells`: NumPy ids in, logits out, nothing trained."""
+    """A network as a `scoring.Engine`: NumPy ids in, tensors out, nothing trained."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -116,14 +122,26 @@ class TorchEngine:
     def initial_state(self, batch_size: int) -> TorchState:
         return self.network.initial_state(batch_size)
 
-    def __call__(self, ids: NDArray[Any], state: TorchState) -> tuple[Tensor, TorchState]:
+    def read(self, ids: NDArray[Any], state: TorchState) -> tuple[Tensor, TorchState]:
         device = self.network.output.bias.device
+        with torch.inference_mode(), self._evaluating():
+            return self.network.read(torch.from_numpy(ids.astype(np.int64)).to(device), state)
+
+    def logits(self, tops: Tensor) -> Tensor:
+        with torch.inference_mode():
+            return self.network.output(tops)  # type: ignore[no-any-return]
+
+    def __call__(self, ids: NDArray[Any], state: TorchState) -> tuple[Tensor, TorchState]:
+        tops, state = self.read(ids, state)
+        return self.logits(tops), state
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Dropout off, as long as this lasts."""
         was_training = self.network.training
         self.network.eval()
-        with torch.inference_mode():
-            result = self.network(torch.from_numpy(ids.astype(np.int64)).to(device), state)
+        yield
         self.network.train(was_training)
-        return result  # type: ignore[no-any-return]
 
 
 def load_network(

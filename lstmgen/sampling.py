@@ -102,8 +102,8 @@ class Batch:
     def advance(self) -> tuple[IdRow, Logits]:
         """The next id of each text, (B,), and its nats under the model's own distribution, (B,)."""
         if self._drawn is not None:
-            logits, self._state = self.engine(self._drawn[:, None], self._state)
-            self._logits = _last(logits)
+            tops, self._state = self.engine.read(self._drawn[:, None], self._state)
+            self._logits = _last(self.engine, tops)
         probabilities = distribution(self._logits, self.decoding, self._seen)
         if self.decoding.temperature == 0:
             ids = probabilities.argmax(axis=-1)
@@ -126,13 +126,13 @@ def _read(engine: Engine, prime: NDArray[Any]) -> tuple[Logits, Any]:
     """The logits (1, V) and the state after a prime (N,)."""
     state = engine.initial_state(1)
     for start in range(0, len(prime), _WINDOW):
-        logits, state = engine(prime[None, start : start + _WINDOW], state)
-    return _last(logits), state
+        tops, state = engine.read(prime[None, start : start + _WINDOW], state)
+    return _last(engine, tops), state
 
 
-def _last(logits: Any) -> Logits:
-    """The logits of the last step as a NumPy array, wherever the engine keeps them."""
-    last = logits[:, -1]
+def _last(engine: Engine, tops: Any) -> Logits:
+    """The logits (B, V) of the last step as a NumPy array, wherever the engine keeps them."""
+    last = engine.logits(tops[:, -1])
     return last if isinstance(last, np.ndarray) else np.asarray(last.float().cpu())
 
 

@@ -16,7 +16,8 @@ from lstmgen.vocabulary import Ids, Vocabulary
 LN2 = log(2)
 WARM_UP = 512  # tokens
 MAX_STREAMS = 64
-MAX_LOGITS = 1 << 22  # floats held at once, 16 MB
+WINDOW = 64  # tokens of each stream read in one call
+MAX_LOGITS = 1 << 22  # floats held at once: 16 MB stay in the processor's cache
 
 
 class Engine(Protocol):
@@ -24,8 +25,11 @@ class Engine(Protocol):
 
     def initial_state(self, batch_size: int) -> Any: ...
 
-    def __call__(self, ids: NDArray[Any], state: Any) -> tuple[Any, Any]:
-        """ids (B, T) and a state -> logits (B, T, V) and the next state."""
+    def read(self, ids: NDArray[Any], state: Any) -> tuple[Any, Any]:
+        """ids (B, T) and a state -> what the output layer reads (B, T, H), and the next state."""
+
+    def logits(self, tops: Any) -> Any:
+        """The output layer: (..., H) -> (..., V)."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def score_ids(
     *,
     vocab_size: int,
     batch_size: int | None = None,
-    window: int | None = None,
+    window: int = WINDOW,
     warm_up: int = WARM_UP,
 ) -> float:
     """The nats of a text, summed over every token in float64; the first is scored too.
@@ -116,15 +120,16 @@ def score_ids(
         return 0.0
     if batch_size is None:
         batch_size = min(MAX_STREAMS, max(1, len(ids) // (4 * warm_up or 1)))
-    if window is None:
-        window = min(max(1, MAX_LOGITS // (batch_size * vocab_size)), 256)
     streams = Streams(ids, start_id, min(batch_size, len(ids)), window, warm_up)
     state = engine.initial_state(streams.batch_size)
     total = 0.0
     for index in range(streams.num_windows):
         inputs, targets = streams.window(index)
-        logits, state = engine(inputs, state)
-        total += _sum(logits, targets)
+        tops, state = engine.read(inputs, state)
+        tops, rows = tops.reshape(targets.size, -1), max(1, MAX_LOGITS // vocab_size)
+        for row in range(0, targets.size, rows):
+            logits = engine.logits(tops[row : row + rows])
+            total += _sum(logits, targets.reshape(-1)[row : row + rows])
     return total
 
 
@@ -134,8 +139,7 @@ def _sum(logits: Any, targets: NDArray[np.int64]) -> float:
     import torch
 
     losses = nats(logits, torch.from_numpy(targets).to(logits.device))
-    # Summed row by row in float32 on the device (not all have float64), then in float64.
-    return float(losses.sum(dim=-1).cpu().double().sum())
+    return float(losses.cpu().double().sum())  # not every device has float64
 
 
 def score_text(engine: Engine, vocabulary: Vocabulary, text: str, **how: int) -> Score:

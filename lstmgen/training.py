@@ -30,6 +30,8 @@ SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a min
 YIELD_SECONDS = 0.1  # between two records, so that a bar moves smoothly and costs nothing
 REPORT_SHARE = 0.08  # of the time given may go into validation
 MAX_REPORTS = 20
+SCORED_TO_MEASURE = 1 << 26  # logits, of a part of the validation text
+WARMED_UP = 1.25  # the share that warming up adds to scoring a long text
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Job:
     training: TrainConfig
     device: torch.device
     deadline: float | None = None  # seconds of training time after which the run shall have ended
+    validation_seconds: float = 0.0  # as measured beforehand, where there is a deadline
 
     def streams(self) -> Streams:
         size, window = self.training.batch_size, self.training.window
@@ -98,7 +101,7 @@ def train(
         state = _restore(job, saved, optimizer, state)
 
     started = saved_at = yielded_at = time.perf_counter()
-    meter, pace = _Meter(job.device), _Pace()
+    meter, pace = _Meter(job.device), _Pace(job.validation_seconds)
 
     def save() -> None:
         progress = {
@@ -215,9 +218,10 @@ class _Meter:
 class _Pace:
     """How fast this run goes, and where its end is to be moved so that it keeps to its time."""
 
-    def __init__(self) -> None:
+    def __init__(self, validation_seconds: float) -> None:
         self.started = time.perf_counter()
         self.steps = 0
+        self.expected = validation_seconds
         self.validations: list[float] = []  # seconds
 
     def replan(self, config: TrainConfig, step: int, seconds_left: float) -> TrainConfig:
@@ -225,12 +229,12 @@ class _Pace:
 
         The schedule of the learning rate follows the number of steps, so it bends a little.
         """
-        if self.steps < 20:  # the first are slower than the rest
+        if self.steps < 8:  # the first are slower than the rest
             return config
         spent = time.perf_counter() - self.started - sum(self.validations)
-        validation = max(self.validations, default=0.0)
-        per_step = spent / self.steps + validation / config.report_every
-        num_steps = step + max(1, int((seconds_left - validation) / per_step))
+        validation = max(self.validations, default=self.expected)
+        reports = (config.num_steps - 1) // config.report_every - step // config.report_every + 1
+        num_steps = step + max(1, int((seconds_left - reports * validation) * self.steps / spent))
         if abs(num_steps - config.num_steps) <= 0.01 * config.num_steps:
             return config
         return replace(config, num_steps=num_steps)
@@ -336,11 +340,11 @@ def measure(job: Job, seconds: float = 0.7) -> Speed:
         total, _, state = _step(network, optimizer, job.training, streams, state, 0)
         total.item()
         times.append(time.perf_counter() - began)
-    part = job.data.valid_ids[: max(1, len(job.data.valid_ids) // 8)]
     began = time.perf_counter()
-    score_ids(TorchEngine(network), part, 0, vocab_size=len(job.vocabulary))
-    validation = (time.perf_counter() - began) * len(job.data.valid_ids) / len(part)
-    return Speed(sorted(times[1:])[len(times) // 2 - 1], validation)
+    part = job.data.valid_ids[: max(1, SCORED_TO_MEASURE // len(job.vocabulary))]
+    score_ids(TorchEngine(network), part, 0, vocab_size=len(job.vocabulary), warm_up=1)
+    validation = (time.perf_counter() - began) / len(part) * len(job.data.valid_ids)
+    return Speed(sorted(times[1:])[len(times) // 2 - 1], validation * WARMED_UP)
 
 
 def reports_for(job: Job, num_steps: int) -> int:

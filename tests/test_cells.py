@@ -13,7 +13,6 @@ from torch.nn import functional
 from lstmgen.cells import Cells, sigmoid
 from lstmgen.config import CellName, ModelConfig
 from lstmgen.model import Network, TorchEngine, load_network
-from lstmgen.scoring import Engine
 
 Weights = dict[str, NDArray[np.float32]]
 RandomWeights = Callable[..., Weights]
@@ -36,7 +35,7 @@ def sized(
     )  # fmt: skip
 
 
-def both_engines(config: ModelConfig, weights: Weights) -> list[Engine]:
+def both_engines(config: ModelConfig, weights: Weights) -> list[Any]:
     return [Cells(config, weights), TorchEngine(load_network(config, weights, CPU))]
 
 

@@ -102,6 +102,19 @@ def test_train_says_its_plan_and_what_to_do_next(corpus: Path, tmp_path: Path, h
     assert not re.search("\r|\x1b", done.err)  # progress bars are for terminals
 
 
+def test_a_run_of_minutes_keeps_its_time_and_says_it(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.perf_counter()
+    done = here("train", corpus, "-m", tmp_path / "a", "--minutes", "0.05", *SMALL)
+    assert done.code == 0
+    assert "0.05 minutes: about" in done.err
+    assert time.perf_counter() - began < 30  # of which 3 are asked for: not ten times too long
+    monkeypatch.setattr("lstmgen.cli.plan.DEFAULT_MINUTES", 0.04)
+    done = here("train", corpus, "-m", tmp_path / "b", *SMALL)
+    assert "0.04 minutes (as nothing else is asked): about" in done.err
+
+
 def test_quiet_says_nothing(corpus: Path, tmp_path: Path, here: Any) -> None:
     done = here("train", corpus, "-m", tmp_path / "m", "--steps", "2", "--quiet", *SMALL)
     assert (done.code, done.out, done.err) == (0, "", "")
@@ -432,15 +445,28 @@ def test_scores_by_the_command_are_those_of_the_library(
     assert done["nats"] == score.nats
 
 
-def test_the_set_of_options_is_what_was_promised() -> None:
-    """Scripts depend on these names; a name may be added here, and none taken away."""
+@pytest.mark.parametrize(
+    "shown",
+    ["(0.02)", "(5.0)", "(tied for words)", "(lstm)", "(0 to 0.3, by epochs)", "lstmgen-model"],
+)
+def test_help_tells_the_defaults(shown: str, here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert f"[default: {shown}]" in here("train", "--help").out
+
+
+def option_names() -> dict[str, set[str]]:
+    """Every option and argument of each command."""
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    names = {
+    return {
         name: {text for option in command.params for text in (*option.opts, *option.secondary_opts)}
         for name, command in commands.items()
     }
+
+
+def test_the_set_of_options_is_what_was_promised() -> None:
+    """Scripts depend on these names; a name may be added here, and none taken away."""
     common = {"--model", "-m", "--device"}
-    assert names == {
+    assert option_names() == {
         "train": common | {
             "corpus", "--level", "--words", "--min-count", "--max-vocab", "--valid-fraction",
             "--valid-file", "--encoding", "--cell", "--num-layers", "--hidden-size",

@@ -34,7 +34,10 @@ class Successor:
     def initial_state(self, batch_size: int) -> tuple[tuple[NDArray[Any]]]:
         return ((np.zeros((batch_size, 1)),),)
 
-    def __call__(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
+    def logits(self, tops: Any) -> Any:
+        return tops
+
+    def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
         self.tokens_read += ids.size
         following = np.maximum((ids.astype(int) + 1) % self.vocab_size, 1)
         return 50.0 * np.eye(self.vocab_size, dtype=np.float32)[following], state

@@ -172,7 +172,10 @@ class Constant:
     def initial_state(self, batch_size: int) -> tuple[tuple[NDArray[Any]]]:
         return ((np.zeros((batch_size, 1)),),)
 
-    def __call__(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
+    def logits(self, tops: Any) -> Any:
+        return tops
+
+    def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
         return np.tile(np.array(LOGITS, np.float32), (*ids.shape, 1)), state
 
 
@@ -294,7 +297,7 @@ def test_long_prime_gives_the_logits_of_one_call() -> None:
     class Adder(Constant):
         """An engine whose logits are exact sums over all it has read."""
 
-        def __call__(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
+        def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
             sums = state[0][0] + np.cumsum(ids.astype(float), axis=1)  # (B, T)
             return np.sin(sums[..., None] * np.arange(1, 13)), ((sums[:, -1:],),)
 
@@ -333,9 +336,9 @@ def test_primes_are_read_once_where_several_texts_share_them() -> None:
     class Counting(Constant):
         calls = 0
 
-        def __call__(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
+        def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
             self.calls += 1
-            return super().__call__(ids, state)
+            return super().read(ids, state)
 
     engine = Counting()
     Batch(engine, [np.array([1, 2])] * 50 + [np.array([2])], OPTIONS[0], range(51))

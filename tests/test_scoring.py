@@ -48,7 +48,10 @@ class Recaller:
     def initial_state(self, batch_size: int) -> tuple[tuple[NDArray[np.int64]]]:
         return ((np.full((batch_size, self.SPAN), -1),),)
 
-    def __call__(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
+    def logits(self, tops: Any) -> Any:
+        return tops
+
+    def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
         ((past,),) = state
         logits = np.empty((*ids.shape, SIZE), np.float64)
         for t in range(ids.shape[1]):

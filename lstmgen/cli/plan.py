@@ -7,7 +7,13 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from lstmgen.cli import console
-from lstmgen.config import DEFAULT_MINUTES, CorpusConfig, ModelConfig, TrainConfig
+from lstmgen.config import (
+    DEFAULT_MINUTES,
+    CorpusConfig,
+    ModelConfig,
+    TrainConfig,
+    default_dropout,
+)
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
@@ -134,6 +140,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
     from lstmgen import training
 
     config, done = job.training, saved.progress["step"] if saved else 0
+    validation = 0.0
     if "steps" in given or "epochs" in given:
         steps = given.get("steps") or ceil(given["epochs"] * job.streams().num_windows)
         deadline = None
@@ -141,6 +148,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
         steps, deadline = config.num_steps, saved.progress.get("deadline")
     else:
         speed = training.measure(job)
+        validation = speed.validation
         used = saved.progress["seconds"] if saved else 0.0
         seconds = given.get("minutes", DEFAULT_MINUTES) * 60
         start = 0.0 if saved else time.perf_counter() - began
@@ -155,7 +163,14 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
         )
     if not saved and deadline is None:
         config = replace(config, report_every=training.reports_for(job, steps))
-    return replace(job, training=replace(config, num_steps=steps), deadline=deadline)
+    if not saved and "dropout" not in given:
+        config = replace(config, dropout=default_dropout(steps / job.streams().num_windows))
+    return replace(
+        job,
+        training=replace(config, num_steps=steps),
+        deadline=deadline,
+        validation_seconds=validation,
+    )
 
 
 def describe_data(data: "Dataset") -> str:
@@ -172,14 +187,17 @@ def describe_data(data: "Dataset") -> str:
     )
 
 
-def describe_job(job: "Job", saved: "SavedRun | None") -> str:
+def describe_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
     from lstmgen import device as devices
 
     model, config = job.model, job.training
     size = f"{model.num_layers} x {model.hidden_size}, embedding {model.embedding_size}"
     tied = ", tied" if model.tie else ""
     epochs = config.num_steps / job.streams().num_windows
-    about = "about " if job.deadline is not None else ""
+    about = ""
+    if job.deadline is not None and (saved is None or "minutes" in given):
+        chosen = "" if "minutes" in given else " (as nothing else is asked)"
+        about = f"{given.get('minutes', DEFAULT_MINUTES):g} minutes{chosen}: about "
     start = f", from step {saved.progress['step']:,}" if saved else ""
     return (
         f"model       {model.cell.upper()} {size}{tied}: {model.num_parameters:,} parameters\n"

@@ -53,7 +53,9 @@ def sample(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Seed of the first text, one more for each further. [random]"),
+        typer.Option(
+            min=0, help="Seed of the first text, one more for each further.", show_default="random"
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a text instead of the text.")

@@ -31,10 +31,6 @@ CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leav
 Options = Mapping[str, Any]
 
 
-def _help(text: str, default: object) -> str:
-    return f"{text} [default: {default}]"
-
-
 def train(
     corpus: Annotated[
         list[str], typer.Argument(metavar="CORPUS...", help="Text files; - is standard input.")
@@ -43,28 +39,27 @@ def train(
         str, typer.Option("--model", "-m", envvar="LSTMGEN_MODEL", help="Folder to write.")
     ] = DEFAULT_MODEL_FOLDER,
     level: Annotated[
-        Level | None, typer.Option(help=_help("What a token is.", CorpusConfig.level))
+        Level | None, typer.Option(help="What a token is.", show_default=str(CorpusConfig.level))
     ] = None,
     words: Annotated[
         Words | None,
         typer.Option(
-            help=_help(
-                "How words are cut: prose sets punctuation apart, space cuts at white space only.",
-                CorpusConfig.words,
-            )
+            help="How words are cut: prose sets punctuation apart, space cuts at white space only.",
+            show_default=str(CorpusConfig.words),
         ),
     ] = None,
     min_count: Annotated[
         int | None,
-        typer.Option(help=_help("Rarer symbols become <unk>.", CorpusConfig.min_count)),
+        typer.Option(help="Rarer symbols become <unk>.", show_default=str(CorpusConfig.min_count)),
     ] = None,
     max_vocab: Annotated[
-        int | None, typer.Option(help=_help("Keep only the most frequent symbols.", "all"))
+        int | None, typer.Option(help="Keep only the most frequent symbols.", show_default="all")
     ] = None,
     valid_fraction: Annotated[
         float | None,
         typer.Option(
-            help=_help("The last part, held out to validate on.", CorpusConfig.valid_fraction)
+            help="The last part, held out to validate on.",
+            show_default=str(CorpusConfig.valid_fraction),
         ),
     ] = None,
     valid_file: Annotated[
@@ -72,69 +67,73 @@ def train(
     ] = None,
     encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
     cell: Annotated[
-        CellName | None, typer.Option(help=_help("Kind of network.", ModelConfig.cell))
+        CellName | None, typer.Option(help="Kind of network.", show_default=str(ModelConfig.cell))
     ] = None,
     num_layers: Annotated[
         int | None,
-        typer.Option(help=_help("Recurrent layers, one above the other.", ModelConfig.num_layers)),
+        typer.Option(
+            help="Recurrent layers, one above the other.", show_default=str(ModelConfig.num_layers)
+        ),
     ] = None,
     hidden_size: Annotated[
-        int | None, typer.Option(help=_help("Units of each layer.", ModelConfig.hidden_size))
+        int | None,
+        typer.Option(help="Units of each layer.", show_default=str(ModelConfig.hidden_size)),
     ] = None,
     embedding_size: Annotated[
         int | None,
         typer.Option(
-            help=_help(
-                "Numbers that stand for a symbol.",
-                f"{ModelConfig.embedding_size}; for words, or tied, the hidden size",
-            )
+            help="Numbers that stand for a symbol.",
+            show_default=f"{ModelConfig.embedding_size}; for words, or tied, the hidden size",
         ),
     ] = None,
     dropout: Annotated[
         float | None,
-        typer.Option(help=_help("Share of outputs dropped between layers.", TrainConfig.dropout)),
+        typer.Option(help="Share of outputs dropped.", show_default="0 to 0.3, by epochs"),
     ] = None,
     tie: Annotated[
         bool | None,
         typer.Option(
             "--tie/--no-tie",
-            help=_help("One matrix for input and output.", "tied for words"),
+            help="One matrix for input and output.",
+            show_default="tied for words",
         ),
     ] = None,
     skip: Annotated[
         bool | None,
         typer.Option(
             "--skip/--no-skip",
-            help="Sum the outputs of all layers for the output layer. [default: skip]",
+            help="Sum the outputs of all layers for the output layer.",
+            show_default="skip",
         ),
     ] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(help=_help("Time for the whole command.", DEFAULT_MINUTES)),
+        typer.Option(help="Time for the whole command.", show_default=str(DEFAULT_MINUTES)),
     ] = None,
     epochs: Annotated[float | None, typer.Option(help="Or: passes over the text.")] = None,
     steps: Annotated[int | None, typer.Option(help="Or: updates of the weights.")] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(help=_help("Streams read side by side.", TrainConfig.batch_size)),
+        typer.Option(help="Streams read side by side.", show_default=str(TrainConfig.batch_size)),
     ] = None,
     window: Annotated[
         int | None,
-        typer.Option(help=_help("Tokens of each stream in a step.", TrainConfig.window)),
+        typer.Option(help="Tokens of each stream in a step.", show_default=str(TrainConfig.window)),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help=_help("At its highest.", TrainConfig.learning_rate))
+        float | None,
+        typer.Option(help="At its highest.", show_default=str(TrainConfig.learning_rate)),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help=_help("Of all that is random.", TrainConfig.seed))
+        int | None, typer.Option(help="Of all that is random.", show_default=str(TrainConfig.seed))
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     precision: Annotated[
         Precision | None,
-        typer.Option(help=_help("auto is bfloat16 where the machine is fast at it.", "auto")),
+        typer.Option(help="auto is bfloat16 where the machine is fast at it.", show_default="auto"),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help=_help("Processor threads.", "one a core"))
+        int | None, typer.Option(min=1, help="Processor threads.", show_default="one a core")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on exactly where the run in the folder stopped.")
@@ -192,7 +191,7 @@ def train(
     job = plan.timed(job, given, saved, began)
     initial = training.mapped_weights(job, other) if other else None
     if not quiet:
-        console.say(plan.describe_job(job, saved))
+        console.say(plan.describe_job(job, given, saved))
     last, caught = _follow(training.train(job, saved, initial), quiet)
     flags = ["--model", model] if model != DEFAULT_MODEL_FOLDER else []
     if caught:
