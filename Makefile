@@ -14,13 +14,12 @@ setup: $(READY)  ## make the virtual environment in .venv
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: $(READY)  ## train for a minute on data/lives.txt, then sample from the model
 	$(BIN)/lstmgen train data/lives.txt --minutes 1 --model demo-model --overwrite
 	$(BIN)/lstmgen sample --model demo-model --prime "I grew up in France" --seed 1
-	$(BIN)/lstmgen eval --model demo-model data/README.md
 
 test: $(READY)  ## lint, types, tests
 	$(BIN)/ruff format --check .

@@ -3,6 +3,7 @@
 Shapes: B streams, T steps, V vocabulary.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import exp, isfinite, log
 from typing import Any, Protocol
@@ -118,19 +119,35 @@ def score_ids(
     """
     if not len(ids):
         return 0.0
+    streams = streams_to_score(ids, start_id, batch_size, window, warm_up)
+    return sum(window_nats(engine, streams, vocab_size))
+
+
+def streams_to_score(
+    ids: Ids,
+    start_id: int,
+    batch_size: int | None = None,
+    window: int = WINDOW,
+    warm_up: int = WARM_UP,
+) -> Streams:
+    """The text as streams that are warmed up; see `score_ids` for how many."""
     if batch_size is None:
         batch_size = min(MAX_STREAMS, max(1, len(ids) // (4 * warm_up or 1)))
-    streams = Streams(ids, start_id, min(batch_size, len(ids)), window, warm_up)
+    return Streams(ids, start_id, min(batch_size, len(ids)), window, warm_up)
+
+
+def window_nats(engine: Engine, streams: Streams, vocab_size: int) -> Iterator[float]:
+    """The nats of one window after the other, in float64; logits are made for some rows at a time."""
     state = engine.initial_state(streams.batch_size)
-    total = 0.0
+    rows = max(1, MAX_LOGITS // vocab_size)
     for index in range(streams.num_windows):
         inputs, targets = streams.window(index)
         tops, state = engine.read(inputs, state)
-        tops, rows = tops.reshape(targets.size, -1), max(1, MAX_LOGITS // vocab_size)
-        for row in range(0, targets.size, rows):
-            logits = engine.logits(tops[row : row + rows])
-            total += _sum(logits, targets.reshape(-1)[row : row + rows])
-    return total
+        tops, targets = tops.reshape(targets.size, -1), targets.reshape(-1)
+        yield sum(
+            _sum(engine.logits(tops[row : row + rows]), targets[row : row + rows])
+            for row in range(0, len(targets), rows)
+        )
 
 
 def _sum(logits: Any, targets: NDArray[np.int64]) -> float:

@@ -23,15 +23,13 @@ from lstmgen.config import ModelConfig, TrainConfig
 from lstmgen.dataset import Dataset
 from lstmgen.errors import OptionError, TrainingError
 from lstmgen.model import Network, TorchEngine, TorchState
-from lstmgen.scoring import Score, nats, score_ids
+from lstmgen.scoring import Score, nats, score_ids, streams_to_score, window_nats
 from lstmgen.vocabulary import Vocabulary
 
 SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
 YIELD_SECONDS = 0.1  # between two records, so that a bar moves smoothly and costs nothing
 REPORT_SHARE = 0.08  # of the time given may go into validation
 MAX_REPORTS = 20
-SCORED_TO_MEASURE = 1 << 26  # logits, of a part of the validation text
-WARMED_UP = 1.25  # the share that warming up adds to scoring a long text
 
 
 @dataclass(frozen=True)
@@ -139,6 +137,9 @@ def train(
             reporting = step % config.report_every == 0 or step == config.num_steps
             if not reporting and now - yielded_at < YIELD_SECONDS:
                 continue
+            if job.deadline is not None:
+                config = pace.replan(config, step, job.deadline - seconds_before - (now - started))
+                reporting = step % config.report_every == 0 or step == config.num_steps
             record = progress()
             _require_finite(record, job.folder)
             if reporting:
@@ -151,8 +152,6 @@ def train(
                 checkpoint.append_log(job.folder, log_record(record))
                 pace.validations.append(time.perf_counter() - now)
                 meter = _Meter(job.device)
-            if job.deadline is not None and step < config.num_steps:
-                config = pace.replan(config, step, job.deadline - record.seconds)
             if reporting or now - saved_at > SAVE_SECONDS:
                 save()
                 saved_at = time.perf_counter()
@@ -229,12 +228,13 @@ class _Pace:
 
         The schedule of the learning rate follows the number of steps, so it bends a little.
         """
-        if self.steps < 8:  # the first are slower than the rest
+        if self.steps < 8 and step < config.num_steps:  # the first are slower than the rest
             return config
         spent = time.perf_counter() - self.started - sum(self.validations)
         validation = max(self.validations, default=self.expected)
-        reports = (config.num_steps - 1) // config.report_every - step // config.report_every + 1
-        num_steps = step + max(1, int((seconds_left - reports * validation) * self.steps / spent))
+        reports = ceil(config.num_steps / config.report_every) - step // config.report_every
+        seconds_left -= max(1, reports) * validation
+        num_steps = step + max(0, int(seconds_left * self.steps / spent))
         if abs(num_steps - config.num_steps) <= 0.01 * config.num_steps:
             return config
         return replace(config, num_steps=num_steps)
@@ -335,16 +335,18 @@ def measure(job: Job, seconds: float = 0.7) -> Speed:
     optimizer = optim.Optimizer(network, job.training)
     streams, state = job.streams(), network.initial_state(job.training.batch_size)
     times: list[float] = []
-    while len(times) < 4 or sum(times) < seconds:
+    while len(times) < 5 or sum(times) < seconds:
         began = time.perf_counter()
         total, _, state = _step(network, optimizer, job.training, streams, state, 0)
         total.item()
         times.append(time.perf_counter() - began)
+    to_score = streams_to_score(job.data.valid_ids, job.vocabulary.start_id)
+    scoring = window_nats(TorchEngine(network), to_score, len(job.vocabulary))
+    next(scoring)
     began = time.perf_counter()
-    part = job.data.valid_ids[: max(1, SCORED_TO_MEASURE // len(job.vocabulary))]
-    score_ids(TorchEngine(network), part, 0, vocab_size=len(job.vocabulary), warm_up=1)
-    validation = (time.perf_counter() - began) / len(part) * len(job.data.valid_ids)
-    return Speed(sorted(times[1:])[len(times) // 2 - 1], validation * WARMED_UP)
+    next(scoring, None)
+    validation = (time.perf_counter() - began) * to_score.num_windows
+    return Speed(sorted(times)[len(times) // 4], validation)
 
 
 def reports_for(job: Job, num_steps: int) -> int:

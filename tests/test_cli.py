@@ -108,11 +108,11 @@ def test_a_run_of_minutes_keeps_its_time_and_says_it(
     began = time.perf_counter()
     done = here("train", corpus, "-m", tmp_path / "a", "--minutes", "0.05", *SMALL)
     assert done.code == 0
-    assert "0.05 minutes: about" in done.err
+    assert "--minutes 0.05: about" in done.err
     assert time.perf_counter() - began < 30  # of which 3 are asked for: not ten times too long
     monkeypatch.setattr("lstmgen.cli.plan.DEFAULT_MINUTES", 0.04)
     done = here("train", corpus, "-m", tmp_path / "b", *SMALL)
-    assert "0.04 minutes (as nothing else is asked): about" in done.err
+    assert "--minutes 0.04 (as nothing else is asked): about" in done.err
 
 
 def test_quiet_says_nothing(corpus: Path, tmp_path: Path, here: Any) -> None:

@@ -197,7 +197,7 @@ def describe_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
     about = ""
     if job.deadline is not None and (saved is None or "minutes" in given):
         chosen = "" if "minutes" in given else " (as nothing else is asked)"
-        about = f"{given.get('minutes', DEFAULT_MINUTES):g} minutes{chosen}: about "
+        about = f"--minutes {given.get('minutes', DEFAULT_MINUTES):g}{chosen}: about "
     start = f", from step {saved.progress['step']:,}" if saved else ""
     return (
         f"model       {model.cell.upper()} {size}{tied}: {model.num_parameters:,} parameters\n"
