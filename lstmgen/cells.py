@@ -22,12 +22,15 @@ State = tuple[LayerState, ...]  # one a layer
 
 
 class Layer(NamedTuple):
-    """The weights of one recurrent layer, the matrices transposed so that rows multiply from the left."""
+    """One recurrent layer as the notes write it, W [x, h] + b: one product for all gates at once."""
 
-    weight_ih: Array  # (X, gates H)
-    weight_hh: Array  # (H, gates H)
-    bias_ih: Array  # (gates H,)
-    bias_hh: Array  # (gates H,)
+    weight: Array  # (X + H, gates H), transposed so that rows multiply from the left
+    bias: Array  # (gates H,)
+
+    def __call__(self, x: Array, h: Array) -> Array:
+        """x (B, X) and h (B, H) -> (gates, B, H), what each gate squashes."""
+        z = np.concatenate((x, h), axis=1) @ self.weight + self.bias
+        return z.reshape(len(z), -1, h.shape[1]).swapaxes(0, 1)
 
 
 def sigmoid(x: Array) -> Array:
@@ -36,16 +39,14 @@ def sigmoid(x: Array) -> Array:
     return half * np.tanh(half * x) + half
 
 
-def lstm(x: Array, state: LayerState, weights: Layer) -> LayerState:
+def lstm(x: Array, state: LayerState, layer: Layer) -> LayerState:
     """One step of the long short-term memory (Hochreiter & Schmidhuber, 1997; Gers et al., 2000).
 
     x (B, X), state (h, C), each (B, H) -> the next (h, C). The cell state C is the conveyor belt:
     only a product and a sum touch it on its way through time.
     """
     h, C = state  # noqa: N806  # the notes' own symbols
-    # Every gate looks at the input and at the last output: W [h, x] + b, for all four at once.
-    gates = x @ weights.weight_ih + h @ weights.weight_hh + (weights.bias_ih + weights.bias_hh)
-    z_i, z_f, z_c, z_o = np.split(gates, 4, axis=-1)  # (B, H) each
+    z_i, z_f, z_c, z_o = layer(x, h)  # (B, H) each
 
     f = sigmoid(z_f)  # forget gate: how much of each old value stays
     i = sigmoid(z_i)  # input gate: which values are to be written
@@ -56,7 +57,7 @@ def lstm(x: Array, state: LayerState, weights: Layer) -> LayerState:
     return h, C
 
 
-def gru(x: Array, state: LayerState, weights: Layer) -> LayerState:
+def gru(x: Array, state: LayerState, layer: Layer) -> LayerState:
     """One step of the gated recurrent unit (Cho et al., 2014, arXiv:1406.1078), as `torch.nn` has it.
 
     x (B, X), state (h,) -> the next (h,). Two details differ from the notes: the reset gate acts on
@@ -64,24 +65,39 @@ def gru(x: Array, state: LayerState, weights: Layer) -> LayerState:
     weighs the old state where the notes let it weigh the new one, which only renames z and 1 - z.
     """
     (h,) = state
-    x_r, x_z, x_n = np.split(x @ weights.weight_ih + weights.bias_ih, 3, axis=-1)  # (B, H) each
-    h_r, h_z, h_n = np.split(h @ weights.weight_hh + weights.bias_hh, 3, axis=-1)  # (B, H) each
+    z_r, z_z, x_n, h_n = layer(x, h)  # (B, H) each; of x alone and of h alone for the candidates
 
-    r = sigmoid(x_r + h_r)  # reset gate: how much of the past the candidates may see
-    z = sigmoid(x_z + h_z)  # update gate: forget and input gate in one
+    r = sigmoid(z_r)  # reset gate: how much of the past the candidates may see
+    z = sigmoid(z_z)  # update gate: forget and input gate in one
     h_tilde = np.tanh(x_n + r * h_n)  # candidates
     h = z * h + (1 - z) * h_tilde  # new state, which is the output as well
     return (h,)
 
 
-def rnn(x: Array, state: LayerState, weights: Layer) -> LayerState:
+def rnn(x: Array, state: LayerState, layer: Layer) -> LayerState:
     """One step of the plain recurrent network (Elman, 1990): a single tanh layer.
 
     x (B, X), state (h,) -> the next (h,).
     """
     (h,) = state
-    h = np.tanh(x @ weights.weight_ih + weights.bias_ih + h @ weights.weight_hh + weights.bias_hh)
+    (z,) = layer(x, h)  # (B, H)
+    h = np.tanh(z)
     return (h,)
+
+
+def as_layer(
+    cell: CellName, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
+) -> Layer:
+    """`torch.nn`'s four arrays of a layer, (gates H, X), (gates H, H), (gates H,) twice, as one product."""
+    if cell != "gru":
+        return Layer(np.concatenate((weight_ih, weight_hh), axis=1).T.copy(), bias_ih + bias_hh)
+    # The GRU's candidates take x and h apart, so they have two blocks, each blind to the other half.
+    gates = 2 * weight_hh.shape[1]
+    none_ih, none_hh = np.zeros_like(weight_ih[gates:]), np.zeros_like(weight_hh[gates:])
+    of_x = np.concatenate((weight_ih, none_ih))
+    of_h = np.concatenate((weight_hh[:gates], none_hh, weight_hh[gates:]))
+    bias = (bias_ih[:gates] + bias_hh[:gates], bias_ih[gates:], bias_hh[gates:])
+    return Layer(np.concatenate((of_x, of_h), axis=1).T.copy(), np.concatenate(bias))
 
 
 STEPS = {"lstm": lstm, "gru": gru, "rnn": rnn}
@@ -109,13 +125,9 @@ class Cells:
         self.output = self.embedding if config.tie else w["output.weight"]  # (V, H)
         self.output_bias = w["output.bias"]  # (V,)
         self.step = STEPS[config.cell]
+        parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         self.layers = [
-            Layer(
-                np.ascontiguousarray(w[f"layers.{k}.weight_ih"].T),
-                np.ascontiguousarray(w[f"layers.{k}.weight_hh"].T),
-                w[f"layers.{k}.bias_ih"],
-                w[f"layers.{k}.bias_hh"],
-            )
+            as_layer(config.cell, *(w[f"layers.{k}.{part}"] for part in parts))
             for k in range(config.num_layers)
         ]
 

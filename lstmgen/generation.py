@@ -60,7 +60,7 @@ class Writing:
         self._released: list[str] = []
         self._held = ""
 
-    def add(self, piece: str, nats: float) -> str:
+    def add(self, piece: str, nats: float = 0.0) -> str:
         """Take in the next token; returns the text that is certain now, perhaps none."""
         self.tokens += 1
         self.nats += nats
@@ -106,8 +106,7 @@ def stream(
     writing = Writing(prime, length, stops)
     batch = _begin(engine, vocabulary, [prime], decoding)
     while writing.stop is None:
-        ids, costs = batch.advance()
-        if piece := writing.add(vocabulary.tokens[ids[0]], float(costs[0])):
+        if piece := writing.add(vocabulary.tokens[batch.advance()[0]]):
             yield piece
 
 
@@ -129,7 +128,7 @@ def generate(
         batch = _begin(engine, vocabulary, block, decoding) if going else None
         while waiting:
             if batch is not None and waiting[0].stop is None:
-                ids, costs = batch.advance()
+                ids, costs = batch.advance(), batch.nats()
                 for writing, i, cost in zip(going, ids, costs, strict=True):
                     writing.add(vocabulary.tokens[i], float(cost))
                 rows = [row for row, writing in enumerate(going) if writing.stop is None]

@@ -16,6 +16,7 @@ from lstmgen.vocabulary import UNKNOWN_ID
 Logits = NDArray[Any]
 IdRow = NDArray[np.int64]
 
+LEAST_TEMPERATURE = 1e-30  # below it, what is not likeliest has probability 0 in any case
 _WINDOW = 256  # tokens of a prime read in one call
 
 
@@ -27,7 +28,7 @@ def distribution(logits: Logits, decoding: DecodingConfig, seen: NDArray[np.bool
     (Nguyen et al., 2024, arXiv:2407.01082). Of equally likely tokens the one with the lower id counts
     as the likelier, so that top-k keeps k. `<unk>` is never drawn. Temperature 0 leaves one token.
     """
-    x = logits.astype(np.float64)
+    x = logits.copy()
     x[:, UNKNOWN_ID] = -np.inf
     if decoding.repetition_penalty is not None:
         penalty = decoding.repetition_penalty
@@ -36,23 +37,33 @@ def distribution(logits: Logits, decoding: DecodingConfig, seen: NDArray[np.bool
         probabilities = np.zeros_like(x)
         probabilities[np.arange(len(x)), x.argmax(axis=-1)] = 1
         return probabilities
-    x = (x - x.max(axis=-1, keepdims=True)) / decoding.temperature
-    probabilities = _normalised(np.exp(x))
-    if decoding.top_k is not None or decoding.top_p is not None:
-        order = np.argsort(-probabilities, axis=-1, kind="stable")
-        if decoding.top_k is not None:
-            np.put_along_axis(probabilities, order[:, decoding.top_k :], 0, axis=-1)
-            probabilities = _normalised(probabilities)
-        if decoding.top_p is not None:
-            ranked = np.take_along_axis(probabilities, order, axis=-1)
-            before = np.cumsum(ranked, axis=-1) - ranked  # the mass of all that is likelier
-            ranked[before >= decoding.top_p] = 0
-            np.put_along_axis(probabilities, order, ranked, axis=-1)
-            probabilities = _normalised(probabilities)
+    x -= x.max(axis=-1, keepdims=True)
+    probabilities = _normalised(np.exp(x / max(decoding.temperature, LEAST_TEMPERATURE)))
+    if decoding.top_k is not None and decoding.top_k < probabilities.shape[-1]:
+        probabilities = _likeliest(probabilities, np.full(len(x), decoding.top_k))
+    if decoding.top_p is not None:
+        before = np.cumsum(_descending(probabilities), axis=-1, dtype=np.float64)
+        # A token stays if those that are likelier have not made up the share yet.
+        num_kept = 1 + (before[:, :-1] < decoding.top_p).sum(axis=-1)
+        probabilities = _likeliest(probabilities, num_kept)
     if decoding.min_p is not None:
         least = decoding.min_p * probabilities.max(axis=-1, keepdims=True)
         probabilities = _normalised(np.where(probabilities >= least, probabilities, 0))
     return probabilities
+
+
+def _likeliest(probabilities: Logits, num_kept: IdRow) -> Logits:
+    """Only the `num_kept` (B,) likeliest tokens of each row; of equally likely ones, the lower ids."""
+    rows = np.arange(len(probabilities))
+    least = _descending(probabilities)[rows, num_kept - 1, None]
+    above, ties = probabilities > least, probabilities == least
+    room = num_kept[:, None] - above.sum(axis=-1, keepdims=True)
+    kept = above | (ties & (np.cumsum(ties, axis=-1) <= room))
+    return _normalised(np.where(kept, probabilities, 0))
+
+
+def _descending(probabilities: Logits) -> Logits:
+    return np.sort(probabilities, axis=-1)[:, ::-1]
 
 
 def _normalised(weights: Logits) -> Logits:
@@ -62,7 +73,7 @@ def _normalised(weights: Logits) -> Logits:
 
 def draw(probabilities: Logits, generators: Sequence[np.random.Generator]) -> IdRow:
     """One id a row, (B, V) -> (B,), each from its own generator, one random number a draw."""
-    edges = np.cumsum(probabilities, axis=-1)
+    edges = np.cumsum(probabilities, axis=-1, dtype=np.float64)
     # The last edge may round to a little under 1; the scaling keeps the draw on a possible token.
     points = np.array([generator.random() for generator in generators]) * edges[:, -1]
     ids: IdRow = (edges <= points[:, None]).sum(axis=-1)
@@ -99,19 +110,25 @@ class Batch:
         for row, prime in enumerate(primes):
             self._seen[row, prime] = True
 
-    def advance(self) -> tuple[IdRow, Logits]:
-        """The next id of each text, (B,), and its nats under the model's own distribution, (B,)."""
+    def advance(self) -> IdRow:
+        """Draw the next id of each text, (B,)."""
         if self._drawn is not None:
             tops, self._state = self.engine.read(self._drawn[:, None], self._state)
             self._logits = _last(self.engine, tops)
         probabilities = distribution(self._logits, self.decoding, self._seen)
         if self.decoding.temperature == 0:
-            ids = probabilities.argmax(axis=-1)
+            ids: IdRow = probabilities.argmax(axis=-1)
         else:
             ids = draw(probabilities, self.generators)
-        self._seen[np.arange(len(ids)), ids] = True
+        if self.decoding.repetition_penalty is not None:
+            self._seen[np.arange(len(ids)), ids] = True
         self._drawn = ids
-        return ids, nats(self._logits, ids)
+        return ids
+
+    def nats(self) -> Logits:
+        """What the ids just drawn cost under the model's own distribution, (B,)."""
+        costs: Logits = nats(self._logits, self._drawn)
+        return costs
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these texts only, in this order."""
@@ -156,5 +173,4 @@ def sample(
     """The ids that follow a prime, one by one, without end."""
     batch = Batch(engine, [prime], decoding, [seed])
     while True:
-        ids, _ = batch.advance()
-        yield int(ids[0])
+        yield int(batch.advance()[0])

@@ -182,7 +182,7 @@ class Constant:
 def test_frequencies_of_texts_with_seeds_in_a_row_match_the_softmax() -> None:
     decoding = DecodingConfig(temperature=1)
     batch = Batch(Constant(), [np.array([1])] * 1000, decoding, range(1000))
-    ids = np.concatenate([batch.advance()[0] for _ in range(100)])
+    ids = np.concatenate([batch.advance() for _ in range(100)])
     counts = np.bincount(ids, minlength=len(LOGITS))
     assert_drawn_from(counts, by_definition(LOGITS, decoding, set()))
 
@@ -212,7 +212,7 @@ def some_primes(lengths: list[int]) -> list[NDArray[np.uint8]]:
 
 def ids_of(batch: Batch, num_steps: int) -> list[list[int]]:
     """The next ids of each text of a batch."""
-    steps = [batch.advance()[0].tolist() for _ in range(num_steps)]
+    steps = [batch.advance().tolist() for _ in range(num_steps)]
     return [list(ids) for ids in zip(*steps, strict=True)]
 
 
@@ -286,7 +286,8 @@ def test_texts_that_are_kept_go_on_as_if_alone(
 @pytest.mark.parametrize("length", [1, 255, 256, 257, 700])
 def test_prime_of_any_length_is_read_whole(cells: Cells, length: int) -> None:
     (prime,) = some_primes([length])
-    ids, costs = Batch(cells, [prime], DecodingConfig(temperature=0), [0]).advance()
+    batch = Batch(cells, [prime], DecodingConfig(temperature=0), [0])
+    ids, costs = batch.advance(), batch.nats()
     logits, _ = cells(prime[None], cells.initial_state(1))
     ranked = distribution(logits[:, -1], DecodingConfig(temperature=0), np.zeros((1, 12), np.bool_))
     assert ids[0] == ranked.argmax()
@@ -317,7 +318,7 @@ def test_nats_are_of_the_models_own_distribution_whatever_the_options(cells: Cel
     batch = Batch(cells, [prime], OPTIONS[-1], [2])
     text = prime.tolist()
     for _ in range(20):
-        ids, costs = batch.advance()
+        ids, costs = batch.advance(), batch.nats()
         logits, _ = cells(np.array([text]), cells.initial_state(1))
         x = logits[0, -1].astype(np.float64)
         assert costs[0] == pytest.approx(np.log(np.exp(x).sum()) - x[ids[0]], abs=1e-5)
