@@ -69,8 +69,7 @@ def model_path(model: str | Path) -> Path:
 def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Make sure that a run can write to a folder, before it is begun; create it if need be.
 
-    Refuses a folder that holds a model unless the run resumes or may overwrite it. An overwritten
-    model stays until the new one's first save; what only resuming needs goes at once.
+    Refuses a folder that holds a model unless the run resumes or may overwrite it.
     """
     with _blaming_system(folder):
         if folder.exists() and not folder.is_dir():
@@ -85,9 +84,16 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
         probe = folder / ".probe"
         probe.write_bytes(b"lstmgen can write here\n")
         probe.unlink()
-        if overwrite:
-            (folder / RUN_FILE).unlink(missing_ok=True)
-            (folder / LOG_FILE).unlink(missing_ok=True)
+
+
+def forget_run(folder: Path) -> None:
+    """Remove what only resuming needs, before another run begins there.
+
+    The model itself stays readable until the new run's first save takes its place.
+    """
+    with _blaming_system(folder):
+        (folder / RUN_FILE).unlink(missing_ok=True)
+        (folder / LOG_FILE).unlink(missing_ok=True)
 
 
 def save_model(path: Path, model: SavedModel) -> None:

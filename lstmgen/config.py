@@ -135,6 +135,23 @@ class TrainConfig(JsonConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Position(JsonConfig):
+    """How far a run has come. The best score on the validation part is kept by its parts."""
+
+    step: int
+    seconds: float
+    deadline: float | None = None
+    best_nats: float | None = None
+    best_tokens: int = 0
+    best_characters: int = 0
+    best_unknown_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        _require("the step of the run", self.step, 0)
+        _require("the time that the run has taken", self.seconds, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CorpusConfig(JsonConfig):
     """How text is read and cut into tokens, and which part of it is held out."""
 

@@ -52,7 +52,7 @@ def read_all(paths: Sequence[str], encoding: str = "utf-8") -> Text:
     """The files one after the other, as `cat` joins them, as one text."""
     texts = [read(path, encoding) for path in paths]
     return Text(
-        name=" + ".join(text.name for text in texts),
+        name=paths[0] if len(paths) == 1 else f"{len(paths)} files, {paths[0]} to {paths[-1]}",
         text="".join(text.text for text in texts),
         notes=tuple(note for text in texts for note in text.notes),
     )

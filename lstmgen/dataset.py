@@ -60,9 +60,14 @@ def prepare(
 
 
 def require_enough(data: Dataset, name: str, window: int, held_out: bool) -> None:
-    """`CorpusError` if there is not a window to train on and a token to validate on."""
+    """`CorpusError` without a window to train on, a token to validate on, and a known symbol."""
     if len(data.train_ids) >= window and len(data.valid_ids) >= 1:
-        return
+        if len(data.vocabulary) > 1:
+            return
+        raise CorpusError(
+            f"{name}: no symbol is seen --min-count {data.facts['min_count']} times in the part to "
+            "train on; give more text or a lower --min-count"
+        )
     share = 1.0 if held_out else 1 - data.facts["valid_fraction"]
     smallest = ceil(window / share)
     smallest += int(smallest * share) < window  # as `corpus.split` rounds

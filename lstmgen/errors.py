@@ -5,7 +5,8 @@
     ├── CorpusError       text that cannot be read, or is too small
     ├── CheckpointError   a model file or folder that cannot be read, trusted or written
     ├── DeviceError       a device or precision that this machine does not have
-    └── TrainingError     a run that cannot go on
+    ├── TrainingError     a run that cannot go on
+    └── OutputError       standard output that cannot be written
 
 The message of each is one line that says what is wrong, which value, and what to do. A bug in the
 calling code is a `ValueError` instead, and never ends up here.
@@ -34,3 +35,7 @@ class DeviceError(LstmgenError):
 
 class TrainingError(LstmgenError):
     """A run that cannot go on."""
+
+
+class OutputError(LstmgenError):
+    """Standard output that cannot be written."""

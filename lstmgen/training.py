@@ -7,8 +7,8 @@ Shapes: B streams, T steps.
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, replace
-from math import ceil, inf, isfinite
+from dataclasses import asdict, dataclass, replace
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from lstmgen import checkpoint, device, optim
 from lstmgen.batching import IGNORED, Streams
 from lstmgen.checkpoint import SavedModel, SavedRun, Weights
-from lstmgen.config import ModelConfig, TrainConfig
+from lstmgen.config import ModelConfig, Position, TrainConfig
 from lstmgen.dataset import Dataset
 from lstmgen.errors import OptionError, TrainingError
 from lstmgen.model import Network, TorchEngine, TorchState
@@ -64,7 +64,7 @@ class Progress:
     learning_rate: float
     tokens_per_second: float
     train_nats_per_token: float  # mean since the last report, dropout included
-    best_nats_per_token: float  # on the validation part; inf before the first report
+    best: Score | None  # the lowest on the validation part so far, if there is one yet
     score: Score | None = None
 
 
@@ -83,7 +83,8 @@ def train(
     Begins with fresh weights, with those of `initial`, or where `saved` stopped. `TrainingError` if
     the loss is no longer finite; what is on the disk then is from before that.
     """
-    config, seconds_before, step, best = job.training, 0.0, 0, inf
+    config, seconds_before, step = job.training, 0.0, 0
+    best: Score | None = None
     network = Network(job.model, config.dropout)
     network.initialize(config.seed)
     if saved is not None:
@@ -94,23 +95,25 @@ def train(
     optimizer = optim.Optimizer(network, config)
     streams, state = job.streams(), network.initial_state(config.batch_size)
     if saved is not None:
-        step, seconds_before = saved.progress["step"], saved.progress["seconds"]
-        best = saved.progress["best_nats_per_token"] or inf
+        at = position(saved)
+        step, seconds_before = at.step, at.seconds
+        if at.best_nats is not None:
+            best = Score(at.best_nats, at.best_tokens, at.best_characters, at.best_unknown_tokens)
         state = _restore(job, saved, optimizer, state)
 
     started = saved_at = yielded_at = time.perf_counter()
     meter, pace = _Meter(job.device), _Pace(job.validation_seconds)
 
     def save() -> None:
-        progress = {
-            "step": step,
-            "seconds": seconds_before + time.perf_counter() - started,
-            "best_nats_per_token": best if isfinite(best) else None,
-            "deadline": job.deadline,
-        }
+        at = Position(
+            step=step,
+            seconds=seconds_before + time.perf_counter() - started,
+            deadline=job.deadline,
+            **{f"best_{name}": value for name, value in asdict(best).items()} if best else {},
+        )
         model = SavedModel(job.model, job.vocabulary, network.weights(), {"corpus": job.data.facts})
         tensors = _carried(optimizer, state)
-        run = SavedRun(model, config, tensors, progress)
+        run = SavedRun(model, config, tensors, at.to_json())
         checkpoint.save_run(job.folder / checkpoint.RUN_FILE, run)
 
     def progress() -> Progress:
@@ -122,7 +125,7 @@ def train(
             learning_rate=optim.schedule(step - 1, config),
             tokens_per_second=meter.tokens_per_second(),
             train_nats_per_token=meter.nats_per_token(),
-            best_nats_per_token=best,
+            best=best,
         )
 
     try:
@@ -144,10 +147,10 @@ def train(
             _require_finite(record, job.folder)
             if reporting:
                 score = validate(network, job)
-                record = replace(record, score=score)
-                if score.nats_per_token < best:
-                    best = score.nats_per_token
-                    record = replace(record, best_nats_per_token=best)
+                improved = best is None or score.nats < best.nats
+                best = score if improved else best
+                record = replace(record, score=score, best=best)
+                if improved:
                     _save_best(job, network, record)
                 checkpoint.append_log(job.folder, log_record(record))
                 pace.validations.append(time.perf_counter() - now)
@@ -160,7 +163,7 @@ def train(
     except GeneratorExit:
         _require_finite(progress(), job.folder)
         save()
-        if not (job.folder / checkpoint.MODEL_FILE).exists():
+        if best is None:  # so that there is a model to sample from, and it is this run's
             _save_best(job, network, progress())
         raise
 
@@ -235,7 +238,7 @@ class _Pace:
         reports = ceil(config.num_steps / config.report_every) - step // config.report_every
         seconds_left -= max(1, reports) * validation
         num_steps = step + max(0, int(seconds_left * self.steps / spent))
-        if abs(num_steps - config.num_steps) <= 0.01 * config.num_steps:
+        if abs(num_steps - config.num_steps) <= 0.01 * (config.num_steps - step):
             return config
         return replace(config, num_steps=num_steps)
 
@@ -257,8 +260,7 @@ def log_record(record: Progress) -> dict[str, Any]:
 def _require_finite(record: Progress, folder: Path) -> None:
     if isfinite(record.train_nats_per_token):
         return
-    saved = (folder / checkpoint.MODEL_FILE).exists()
-    kept = f"the best model so far is in {folder}" if saved else "no model had been saved yet"
+    kept = f"the best model so far is in {folder}" if record.best else "no model had been saved yet"
     raise TrainingError(
         f"the loss is not finite at step {record.step:,} (learning rate {record.learning_rate:.3g}); "
         f"{kept}; train again with a lower --learning-rate"
@@ -277,6 +279,14 @@ def _carried(optimizer: optim.Optimizer, state: TorchState) -> dict[str, Any]:
     for layer, parts in enumerate(state):
         tensors |= {f"state.{layer}.{part}": value for part, value in enumerate(parts)}
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+
+def position(saved: SavedRun) -> Position:
+    """How far a saved run has come; `CheckpointError` where the file does not say it properly."""
+    try:
+        return Position.from_json(dict(saved.progress))
+    except OptionError as error:
+        raise checkpoint.damaged(Path(checkpoint.RUN_FILE), str(error)) from None
 
 
 def _restore(

@@ -381,6 +381,9 @@ def test_what_resuming_needs_goes_only_when_overwritten(tmp_path: Path, overwrit
     for name in names:
         (tmp_path / name).write_bytes(b"old")
     checkpoint.prepare_folder(tmp_path, resume=not overwrite, overwrite=overwrite)
+    assert {entry.name for entry in tmp_path.iterdir()} == names
+    if overwrite:
+        checkpoint.forget_run(tmp_path)
     left = {checkpoint.MODEL_FILE} if overwrite else names
     assert {entry.name for entry in tmp_path.iterdir()} == left
 

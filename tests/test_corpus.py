@@ -151,7 +151,7 @@ def test_several_files_are_joined_as_cat_joins_them(tmp_path: Path) -> None:
     ]
     text = read_all(paths)
     assert text.text == "one more\n\n"
-    assert text.name == " + ".join(paths)
+    assert text.name == f"3 files, {paths[0]} to {paths[2]}"
     assert [paths[1] in note for note in text.notes] == [True]
 
 

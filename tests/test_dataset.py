@@ -21,7 +21,7 @@ def of_length(num_characters: int, fraction: float, held_out: int = 0) -> Datase
     """A dataset by character, in which tokens are characters."""
     return prepare(
         Text("tale.txt", "a" * num_characters),
-        CorpusConfig(level="char", valid_fraction=fraction),
+        CorpusConfig(level="char", min_count=1, valid_fraction=fraction),
         seed=0,
         held_out=Text("valid.txt", "a" * held_out) if held_out else None,
     )

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from math import exp, isfinite, log
+from math import exp
 from pathlib import Path
 
 import numpy as np
@@ -88,8 +88,8 @@ def test_it_learns_what_can_be_learned(tmp_path: Path, cell: CellName) -> None:
     job = make_job(tmp_path, text="abcdefgh\n" * 300, cell=cell, dropout=0.0, steps=250)
     last = list(train(job))[-1]
     assert last.score is not None
-    # Nothing here is uncertain but <unk>, which stands at one place in 10,000.
-    assert last.score.nats_per_token < 0.05 < log(9)
+    # Nothing here is uncertain but <unk>, which stands at one place in 10,000; a guess costs 2.2.
+    assert last.score.nats_per_token < 0.05
 
 
 def test_the_state_is_carried_from_window_to_window(tmp_path: Path) -> None:
@@ -185,8 +185,9 @@ def test_a_slower_machine_than_measured_moves_the_end(tmp_path: Path) -> None:
     job = make_job(tmp_path, steps=100_000)
     job = replace(job, training=replace(job.training, report_every=20), deadline=1.5)
     last = list(train(job))[-1]
-    assert last.step == last.num_steps < 100_000
-    assert isfinite(last.best_nats_per_token)
+    assert last.step == last.num_steps
+    assert 1 < last.seconds < 2.5
+    assert last.best is not None
 
 
 def test_another_models_weights_go_to_the_same_symbols(tmp_path: Path) -> None:

@@ -47,6 +47,11 @@ def _leave(number: int, frame: object) -> None:
     sys.exit(128 + number)
 
 
+def _refuse(why: str) -> None:
+    console.say(f"error: {console.visible(why, keep_newlines=False)}")
+    sys.exit(1)
+
+
 def main() -> None:
     """Run the command line; exit codes are 0, 1 user's mistake, 2 usage, 130 Ctrl-C, 143 SIGTERM."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -54,5 +59,11 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except LstmgenError as error:
-        console.say(f"error: {console.visible(str(error), keep_newlines=False)}")
-        sys.exit(1)
+        _refuse(str(error))
+    except (MemoryError, RuntimeError) as error:  # torch tells of memory by RuntimeError
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        _refuse(
+            "the memory does not suffice for a network of this size on so much text at once; "
+            "lower --hidden-size, --batch-size, --window or --max-vocab"
+        )

@@ -1,15 +1,25 @@
-"""What the commands share in dealing with the outside: the product to standard output, talk to the other."""
+"""Shared by the commands: the product goes to standard output, all talk to standard error."""
 
 import os
 import sys
+import unicodedata
+from contextlib import suppress
+
+from lstmgen.errors import OutputError
+
+# What makes text run the other way, or end a line, without being a control character by category.
+_DIRECTIONS = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def emit(text: str) -> None:
     """Write to standard output at once, in UTF-8 whatever the locale says.
 
-    A terminal is shown control characters instead of obeying them.
+    A terminal is shown control characters instead of obeying them. A closed pipe ends the command;
+    `OutputError` where nothing can be written for another reason.
     """
-    if sys.stdout.isatty():
+    if sys.stdout is None:
+        raise OutputError("standard output is closed; leave out >&-, or write to /dev/null")
+    if shows_output():
         text = visible(text)
     try:
         sys.stdout.buffer.write(text.encode("utf-8", "replace"))
@@ -17,11 +27,48 @@ def emit(text: str) -> None:
     except BrokenPipeError:  # whoever read has enough, as `head` has
         _forget_stdout()
         sys.exit(0)
+    except OSError as error:
+        _forget_stdout()
+        raise OutputError(
+            f"standard output cannot be written: {error.strerror}; make room or write elsewhere"
+        ) from None
+
+
+def _forget_stdout() -> None:
+    """Keep Python from complaining when it leaves and flushes what nobody reads."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class Talk:
+    """Standard error as a file that is never worth failing for, closed or not."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, AttributeError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, AttributeError):
+            sys.stderr.flush()
+
+    @property
+    def encoding(self) -> str:
+        return getattr(sys.stderr, "encoding", None) or "ascii"
+
+    def isatty(self) -> bool:
+        return sys.stderr is not None and sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()
+
+
+talk = Talk()
 
 
 def say(text: str) -> None:
     """Write a line to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    talk.write(text + "\n")
+    talk.flush()
 
 
 def note(text: str) -> None:
@@ -32,7 +79,11 @@ def note(text: str) -> None:
 def visible(text: str, keep_newlines: bool = True) -> str:
     """The text with every control character replaced by a picture of it, like ␛ for escape."""
     kept = "\n\t" if keep_newlines else ""
-    return "".join(c if c.isprintable() or c in kept else _picture(c) for c in text)
+    return "".join(c if c in kept or not _controls(c) else _picture(c) for c in text)
+
+
+def _controls(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs") or character in _DIRECTIONS
 
 
 def _picture(character: str) -> str:
@@ -42,11 +93,6 @@ def _picture(character: str) -> str:
     return "\u2421" if point == 0x7F else f"<U+{point:04X}>"
 
 
-def _forget_stdout() -> None:
-    """Keep Python from complaining when it leaves and flushes what nobody reads."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def is_terminal() -> bool:
-    """Whether a person watches standard error."""
-    return sys.stderr.isatty()
+def shows_output() -> bool:
+    """Whether a person watches standard output."""
+    return sys.stdout is not None and sys.stdout.isatty()

@@ -1,7 +1,6 @@
 """`lstmgen eval`: texts in, scores out."""
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +8,11 @@ import typer
 from lstmgen.cli import console, engines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lstmgen.scoring import Score
+
+WIDE = 110  # characters of a terminal that has room for every column
 
 
 def evaluate(
@@ -36,7 +39,8 @@ def evaluate(
     for text in read:
         for line in text.notes:
             console.note(line)
-    engine = engines.choose(saved, device, sum(len(text.text) for text in read))
+    tokens = sum(len(saved.vocabulary.encode(text.text)) for text in read)
+    engine = engines.choose(saved, device, tokens)
     scores = []
     for text in read:
         score = score_text(engine, saved.vocabulary, text.text)
@@ -60,25 +64,27 @@ def _show(scores: list[tuple[str, "Score"]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    # A pipe has no width of its own, so there a row is never broken.
+    width = None if console.shows_output() else 1000
+    drawing = Console(width=width, highlight=False, markup=False, color_system=None)
+    columns: dict[str, Callable[[Score], str]] = {
+        "bits/character": lambda score: f"{score.bits_per_character:.4f}",
+        "perplexity": lambda score: f"{score.perplexity:,.3f}",
+        "nats/token": lambda score: f"{score.nats_per_token:.4f}",
+        "nats": lambda score: f"{score.nats:,.1f}",
+        "tokens": lambda score: f"{score.tokens:,}",
+        "characters": lambda score: f"{score.characters:,}",
+        "unknown": lambda score: f"{score.unknown_tokens:,}",
+    }
+    if drawing.width < WIDE:  # what can be worked out from the others gives way to the name
+        del columns["nats"], columns["characters"]
     table = Table(box=None, pad_edge=False)
-    table.add_column("file", overflow="fold")
-    for title in ("bits/character", "perplexity", "nats/token", "nats", "tokens", "characters",
-                  "unknown"):  # fmt: skip
+    table.add_column("file", overflow="fold", min_width=12)
+    for title in columns:
         table.add_column(title, justify="right", no_wrap=True)
     for name, score in scores:
-        table.add_row(
-            console.visible(name, keep_newlines=False),
-            f"{score.bits_per_character:.4f}",
-            f"{score.perplexity:,.3f}",
-            f"{score.nats_per_token:.4f}",
-            f"{score.nats:,.1f}",
-            f"{score.tokens:,}",
-            f"{score.characters:,}",
-            f"{score.unknown_tokens:,}",
-        )
-    # A pipe has no width of its own, so there a row is never broken.
-    width = None if sys.stdout.isatty() else 1000
-    drawing = Console(width=width, highlight=False, markup=False, color_system=None)
+        cells = [show(score) for show in columns.values()]
+        table.add_row(console.visible(name, keep_newlines=False), *cells)
     with drawing.capture() as capture:
         drawing.print(table)
     console.emit("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))

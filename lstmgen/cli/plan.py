@@ -11,6 +11,7 @@ from lstmgen.config import (
     DEFAULT_MINUTES,
     CorpusConfig,
     ModelConfig,
+    Position,
     TrainConfig,
     default_dropout,
 )
@@ -32,10 +33,15 @@ def require_sense(given: Options) -> None:
     if sum(name in given for name in ("minutes", "epochs", "steps")) > 1:
         raise OptionError("give only one of --minutes, --epochs and --steps")
     for name in ("minutes", "epochs"):
-        if not 0 < given.get(name, 1) < 1e9:
-            raise OptionError(f"--{name} is {given[name]}; it must be above 0")
+        if not 0 < given.get(name, 1) <= 1e6:
+            raise OptionError(f"--{name} is {given[name]}; it must be above 0, at most 1,000,000")
     if given["resume"] and (given["overwrite"] or "init_from" in given):
         raise OptionError("--resume goes on with a run; leave out --overwrite and --init-from")
+    if "valid_file" in given and "valid_fraction" in given:
+        raise OptionError("--valid-file is validated on whole; leave out --valid-fraction")
+    by_word = given.get("level", CorpusConfig.level) == "word"
+    if "words" in given and not (by_word or given["resume"] or "init_from" in given):
+        raise OptionError(f"--words {given['words']} is for words; add --level word")
     CorpusConfig(**_part(given, CorpusConfig))
     TrainConfig(**{"num_steps": 1, "report_every": 1} | _part(given, TrainConfig, "precision"))
     if "steps" in given:
@@ -57,8 +63,9 @@ def data(
     config = CorpusConfig(**_part(given, CorpusConfig))
     if other:
         theirs = other.vocabulary
-        if given.get("level", theirs.level) != theirs.level:
-            raise OptionError(f"the model of --init-from is by {theirs.level}; leave out --level")
+        for name, value in (("level", theirs.level), ("words", theirs.words)):
+            if given.get(name, value) != value:
+                raise OptionError(f"the model of --init-from is by {value}; leave out --{name}")
         config = replace(config, level=theirs.level, words=theirs.words)
     seed = given.get("seed", TrainConfig.seed)
     data = dataset.prepare(text, config, seed=seed, held_out=held_out)
@@ -139,20 +146,26 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
     """The job with its number of steps, from steps, epochs, or the time that there is."""
     from lstmgen import training
 
-    config, done = job.training, saved.progress["step"] if saved else 0
-    validation = 0.0
+    config, validation = job.training, 0.0
+    at = training.position(saved) if saved else Position(step=0, seconds=0.0)
+    done = at.step
     if "steps" in given or "epochs" in given:
         steps = given.get("steps") or ceil(given["epochs"] * job.streams().num_windows)
         deadline = None
     elif saved and "minutes" not in given:
-        steps, deadline = config.num_steps, saved.progress.get("deadline")
+        steps, deadline = config.num_steps, at.deadline
     else:
         speed = training.measure(job)
         validation = speed.validation
-        used = saved.progress["seconds"] if saved else 0.0
+        used = at.seconds
         seconds = given.get("minutes", DEFAULT_MINUTES) * 60
         start = 0.0 if saved else time.perf_counter() - began
         deadline = seconds - start - CLOSING_SECONDS
+        if deadline <= 0:
+            raise OptionError(
+                f"--minutes {seconds / 60:g} is over before training can begin, as the start took "
+                f"{start:.1f} seconds; give more"
+            )
         more, report_every = training.plan_steps(speed, max(deadline - used, 0.0))
         steps = done + more if deadline > used else done
         config = replace(config, report_every=report_every)
@@ -175,15 +188,16 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
 
 def describe_data(data: "Dataset") -> str:
     vocabulary, facts = data.vocabulary, data.facts
-    kind = "characters" if vocabulary.level == "char" else "words"
+    kind = "characters" if vocabulary.level == "char" else "words and marks"
     characters = data.train_characters + data.valid_characters
     rare = data.vocabulary.count_unknown(data.train_ids) - data.placed_unknown
-    stands = f"{rare:,} rare ones stand" if rare else f"{data.placed_unknown:,} at random stand"
+    places = [(rare, "rare"), (data.placed_unknown, "drawn at random")]
+    replaced = " and ".join(f"{count:,} {which}" for count, which in places if count)
     name = console.visible(facts["name"], keep_newlines=False)
     return (
         f"corpus      {name}: {characters:,} characters; {len(data.train_ids):,} {kind} to train "
         f"on, {len(data.valid_ids):,} to validate on\n"
-        f"vocabulary  {len(vocabulary):,} {kind}; {stands} in for <unk>"
+        f"vocabulary  {len(vocabulary):,} {kind}; <unk> takes the place of {replaced}"
     )
 
 

@@ -18,8 +18,10 @@ DEFAULTS = DecodingConfig()
 def sample(
     prime: Annotated[str | None, typer.Option(help="Text to go on from.")] = None,
     prime_file: Annotated[
-        str | None, typer.Option(help="File with the text to go on from; - is standard input.")
+        str | None,
+        typer.Option(help="File with the text to go on from, less its last line end."),
     ] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of the prime file.")] = "utf-8",
     each_line: Annotated[
         bool,
         typer.Option("--each-line", help="Each line of standard input is a prime; in order."),
@@ -93,7 +95,7 @@ def sample(
     warned: set[str] = set()
 
     def primes(first_seed: int) -> Iterator[Prime]:
-        texts = _lines() if each_line else iter([_one_prime(prime, prime_file)])
+        texts = _lines() if each_line else iter([_one_prime(prime, prime_file, encoding)])
         for number, text in enumerate(texts):
             unknown = set(vocabulary.encode_prime(text)[1]) - warned
             if unknown:
@@ -124,14 +126,14 @@ def sample(
             console.emit(whole if whole.endswith("\n") else whole + "\n")
 
 
-def _one_prime(prime: str | None, prime_file: str | None) -> str:
+def _one_prime(prime: str | None, prime_file: str | None, encoding: str) -> str:
     if prime_file is not None:
         from lstmgen import corpus
 
-        text = corpus.read(prime_file)
+        text = corpus.read(prime_file, encoding)
         for line in text.notes:
             console.note(line)
-        return text.text
+        return text.text.removesuffix("\n")
     return _checked("--prime", prime or "")
 
 

@@ -1,10 +1,10 @@
 """`lstmgen train`: text in, model folder out."""
 
+import os
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,10 +25,6 @@ from lstmgen.config import (
 
 if TYPE_CHECKING:
     from lstmgen.training import Progress
-
-CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leaving
-
-Options = Mapping[str, Any]
 
 
 def train(
@@ -155,7 +151,7 @@ def train(
     with --resume goes on, to the end that was planned or to another one given with it.
     """
     given = {name: value for name, value in locals().items() if value is not None}
-    began = time.perf_counter()
+    began = time.perf_counter() - time.process_time()  # when Python itself was started
     plan.require_sense(given)
 
     from lstmgen import checkpoint
@@ -172,6 +168,8 @@ def train(
     data = plan.resumed_data(saved, given, text, held_out) if saved else plan.data(
         given, text, held_out, other
     )  # fmt: skip
+    if saved:
+        plan.require_same(given, saved, data)
     if not quiet:
         console.say(plan.describe_data(data))
 
@@ -185,18 +183,21 @@ def train(
     where = devices.choose(device)
     network = saved.model.config if saved else plan.network(given, data, other)
     config = saved.training if saved else plan.training(given, data, text.name, where)
-    if saved:
-        plan.require_same(given, saved, data)
     job = training.Job(folder, data, network, config, where)
     job = plan.timed(job, given, saved, began)
     initial = training.mapped_weights(job, other) if other else None
     if not quiet:
         console.say(plan.describe_job(job, given, saved))
+    if overwrite:
+        checkpoint.forget_run(folder)
     last, caught = _follow(training.train(job, saved, initial), quiet)
-    flags = ["--model", model] if model != DEFAULT_MODEL_FOLDER else []
+    told = model != DEFAULT_MODEL_FOLDER or "LSTMGEN_MODEL" in os.environ
+    flags = ["--model", model] if told else []
     if caught:
         files = [*corpus, *(["--valid-file", valid_file] if valid_file else [])]
         files += ["--encoding", encoding] if encoding != "utf-8" else []
+        files += ["--device", device] if device != "auto" else []
+        files += ["--threads", str(threads)] if threads else []
         console.say(f"stopped and saved at step {last.step:,} of {last.num_steps:,}; to go on:")
         console.say(f"  {shlex.join(['lstmgen', 'train', *files, '--resume', *flags])}")
         sys.exit(128 + caught)
@@ -218,7 +219,8 @@ def _follow(records: Any, quiet: bool) -> tuple["Progress", int]:
     stopping = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
     previous = {int(number): signal.signal(number, catch) for number in stopping if number}
     bar = tqdm(
-        disable=quiet or not console.is_terminal(),
+        file=console.talk,
+        disable=quiet or not console.talk.isatty(),
         bar_format="{percentage:3.0f}% {bar} {desc}, {remaining} left",
         dynamic_ncols=True,
     )
@@ -228,6 +230,8 @@ def _follow(records: Any, quiet: bool) -> tuple["Progress", int]:
             if last is None:
                 bar.initial = bar.n = record.step
             last = record
+            if caught:
+                break
             bar.total = record.num_steps
             bar.set_description_str(_describe_record(record), refresh=False)
             bar.update(record.step - bar.n)
@@ -235,10 +239,8 @@ def _follow(records: Any, quiet: bool) -> tuple["Progress", int]:
                 console.say(
                     f"step {record.step:,} of {record.num_steps:,}: {_describe_record(record)}"
                 )
-            if caught:
-                records.close()
-                break
     finally:
+        records.close()  # which saves, where there is something left to do
         bar.close()
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -253,18 +255,22 @@ def _describe_record(record: "Progress") -> str:
             f", validation {record.score.nats_per_token:.4f} "
             f"({record.score.bits_per_character:.3f} bits/character)"
         )
-    elif record.best_nats_per_token < 1e9:
-        text += f", best validation {record.best_nats_per_token:.4f}"
+    elif record.best:
+        text += (
+            f", best validation {record.best.nats_per_token:.4f} "
+            f"({record.best.bits_per_character:.3f} bits/character)"
+        )
     return f"{text}, {record.tokens_per_second:,.0f} tokens/s"
 
 
 def _describe_end(last: "Progress", model: str, flags: list[str]) -> str:
-    best = last.best_nats_per_token
+    assert last.best is not None  # the last step is always scored
     trial = shlex.join(["lstmgen", "sample", *flags])
     score = shlex.join(["lstmgen", "eval", "other.txt", *flags])
     name = console.visible(model, keep_newlines=False)
     return (
-        f"done        {name}: best validation {best:.4f} nats a token, "
+        f"done        {name}: best validation {last.best.nats_per_token:.4f} nats a token "
+        f"({last.best.bits_per_character:.3f} bits/character) "
         f"after {last.seconds:.0f} seconds of training\n"
         f"try         {trial}\n"
         f"            {score}"
