@@ -14,6 +14,7 @@ Words = Literal["prose", "space"]
 CellName = Literal["lstm", "gru", "rnn"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
+NORM_EPSILON = 1e-6  # below the mean square of any layer that says something
 NUM_GATES: dict[CellName, int] = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
@@ -66,6 +67,7 @@ class ModelConfig(JsonConfig):
     embedding_size: int = 64  # by character; words have many more things to tell apart
     tie: bool = False
     skip: bool = True  # the output layer reads the sum of all layers' outputs
+    norm: bool = False  # a layer's output is divided by its root mean square
 
     def __post_init__(self) -> None:
         _require("the vocabulary size", self.vocab_size, 2, 10_000_000)
@@ -117,6 +119,7 @@ class TrainConfig(JsonConfig):
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     dropout: float = 0.0
+    softmax_sample: int = 0  # symbols drawn a step to stand for the vocabulary; 0 takes all
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
 
@@ -128,6 +131,7 @@ class TrainConfig(JsonConfig):
         what = "above 0 and at most 100"
         _require("--learning-rate", self.learning_rate, 1e-12, 100, what)
         _require("--dropout", self.dropout, 0, 0.95)
+        _require("--softmax-sample", self.softmax_sample, 0)
         _require("--seed", self.seed, 0, 2**63 - 1)
         _require("the warm-up's share", self.warmup_fraction, 0, 1)
         _require("the weight decay", self.weight_decay, 0, 1e6)
@@ -191,11 +195,7 @@ class DecodingConfig(JsonConfig):
             _require("--repetition-penalty", self.repetition_penalty, 1e-3, 1e3)
 
 
-def default_dropout(num_epochs: float) -> float:
-    """The more often a text is seen, the more there is to be gained from not learning it by heart."""
-    return round(min(0.3, max(0.0, 0.02 * (num_epochs - 4))), 2)
-
-
 DEFAULT_MODEL_FOLDER = "lstmgen-model"
 DEFAULT_MINUTES = 5.0
 DEFAULT_LENGTH = 500
+SOFTMAX_SAMPLE = 2048  # where a vocabulary is large

@@ -17,7 +17,7 @@ from lstmgen.model import Network
 
 ADAMW_SHARE = 0.4  # AdamW's learning rate as a share of Muon's
 BETAS = (0.9, 0.99)
-MOMENTUM = 0.95
+MOMENTUM = 0.9
 
 # Odd polynomials a x + b x^3 + c x^5. Applied in turn they bring singular values of at most 1, down to
 # about 0.001, near to 1 (Amsel et al., 2025, arXiv:2505.16932).
@@ -87,13 +87,24 @@ class Optimizer:
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
-    """Nearly U V' of a matrix U S V', by matrix products alone: (R, C) -> (R, C)."""
-    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
-    x = x / (x.norm() * 1.01 + 1e-7)  # no singular value is above 1 now, rounding included
-    for a, b, c in POLYNOMIALS:
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
+    """Nearly U V' of a matrix U S V', by matrix products alone: (R, C) -> (R, C).
+
+    A polynomial odd in a tall X is X times one in the small square matrix X' X. So X is read twice,
+    and the polynomials are applied among square matrices of its shorter side.
+    """
+    x = matrix.T if matrix.shape[0] < matrix.shape[1] else matrix
+    gram = x.T @ x
+    scale = gram.diagonal().float().sum() * 1.02 + 1e-14  # no singular value is above 1 by this
+    gram = (gram / scale).to(x.dtype)
+    total = factor = gram
+    for k, (a, b, c) in enumerate(POLYNOMIALS):
+        if k:
+            gram = factor @ gram @ factor  # that of X times the factors so far
+        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal().add_(a)
+        total = total @ factor if k else factor
+    x = x @ (total / scale.sqrt()).to(x.dtype)
+    return x.T if matrix.shape[0] < matrix.shape[1] else x
 
 
 def schedule(step: int, config: TrainConfig) -> float:

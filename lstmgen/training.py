@@ -10,26 +10,30 @@ from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 from math import ceil, isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lstmgen import checkpoint, device, optim
-from lstmgen.batching import IGNORED, Streams
+from lstmgen.batching import IGNORED, Streams, Window
+from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel, SavedRun, Weights
-from lstmgen.config import ModelConfig, Position, TrainConfig
+from lstmgen.config import DecodingConfig, ModelConfig, Position, TrainConfig
 from lstmgen.dataset import Dataset
 from lstmgen.errors import OptionError, TrainingError
+from lstmgen.generation import Prime, stream
 from lstmgen.model import Network, TorchEngine, TorchState
+from lstmgen.planning import Pace, Speed
+from lstmgen.sampled_softmax import Sampler, sampled_nats
 from lstmgen.scoring import Score, nats, score_ids, streams_to_score, window_nats
 from lstmgen.vocabulary import Vocabulary
 
 SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
+LOG_LINES = 100  # in a whole run at least, so that its curve can be drawn
+SAMPLE_LENGTH = 80  # tokens
 YIELD_SECONDS = 0.1  # between two records, so that a bar moves smoothly and costs nothing
-REPORT_SHARE = 0.08  # of the time given may go into validation
-MAX_REPORTS = 20
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Job:
     device: torch.device
     deadline: float | None = None  # seconds of training time after which the run shall have ended
     validation_seconds: float = 0.0  # as measured beforehand, where there is a deadline
+    sample_seconds: float | None = None  # between two samples of what the network writes by then
 
     def streams(self) -> Streams:
         size, window = self.training.batch_size, self.training.window
@@ -63,16 +68,10 @@ class Progress:
     seconds: float
     learning_rate: float
     tokens_per_second: float
-    train_nats_per_token: float  # mean since the last report, dropout included
+    train_nats_per_token: float  # mean since the last line of the log, dropout included
     best: Score | None  # the lowest on the validation part so far, if there is one yet
     score: Score | None = None
-
-
-class Speed(NamedTuple):
-    """What was measured on this machine, in seconds."""
-
-    step: float
-    validation: float
+    sample: str | None = None  # what the network writes by now, where it was time for that
 
 
 def train(
@@ -92,7 +91,7 @@ def train(
     elif initial is not None:
         network.load_weights(initial)
     network.to(job.device)
-    optimizer = optim.Optimizer(network, config)
+    optimizer, loss = optim.Optimizer(network, config), Loss(network, job)
     streams, state = job.streams(), network.initial_state(config.batch_size)
     if saved is not None:
         at = position(saved)
@@ -101,8 +100,8 @@ def train(
             best = Score(at.best_nats, at.best_tokens, at.best_characters, at.best_unknown_tokens)
         state = _restore(job, saved, optimizer, state)
 
-    started = saved_at = yielded_at = time.perf_counter()
-    meter, pace = _Meter(job.device), _Pace(job.validation_seconds)
+    started = saved_at = yielded_at = sampled_at = time.perf_counter()
+    meter, pace = _Meter(job.device), Pace(job.validation_seconds)
 
     def save() -> None:
         at = Position(
@@ -132,13 +131,14 @@ def train(
         while step < config.num_steps:
             if step % streams.num_windows == 0:
                 state = network.initial_state(config.batch_size)
-            total, count, state = _step(network, optimizer, config, streams, state, step)
+            total, count, state = _step(loss, optimizer, config, streams, state, step)
             meter.add(total, count)
             pace.steps += 1
             step += 1
             now = time.perf_counter()
+            logging = step % ceil(config.num_steps / LOG_LINES) == 0
             reporting = step % config.report_every == 0 or step == config.num_steps
-            if not reporting and now - yielded_at < YIELD_SECONDS:
+            if not (logging or reporting) and now - yielded_at < YIELD_SECONDS:
                 continue
             if job.deadline is not None:
                 config = pace.replan(config, step, job.deadline - seconds_before - (now - started))
@@ -152,9 +152,13 @@ def train(
                 record = replace(record, score=score, best=best)
                 if improved:
                     _save_best(job, network, record)
-                checkpoint.append_log(job.folder, log_record(record))
                 pace.validations.append(time.perf_counter() - now)
+            if logging or reporting:
+                checkpoint.append_log(job.folder, log_record(record))
                 meter = _Meter(job.device)
+            if job.sample_seconds is not None and now - sampled_at >= job.sample_seconds:
+                record = replace(record, sample=_sample(job, network, step))
+                sampled_at = now
             if reporting or now - saved_at > SAVE_SECONDS:
                 save()
                 saved_at = time.perf_counter()
@@ -168,8 +172,35 @@ def train(
         raise
 
 
+class Loss:
+    """-log p of a window's targets under a network, with all symbols or with a sample of them."""
+
+    def __init__(self, network: Network, job: Job) -> None:
+        self.network, self.seed = network, job.training.seed
+        self.sampler: Sampler | None = None
+        if job.training.softmax_sample:
+            counts = np.bincount(job.data.train_ids, minlength=len(job.vocabulary))
+            self.sampler = Sampler(counts, job.training.softmax_sample)
+
+    def __call__(
+        self, window: Window, state: TorchState, step: int
+    ) -> tuple[Tensor, int, TorchState]:
+        """Inputs and targets (B, T), and a state -> nats, summed, the number of targets, next state."""
+        where = self.network.output.bias.device
+        inputs, targets = (torch.from_numpy(part).to(where) for part in window)
+        if self.sampler is None:
+            logits, state = self.network(inputs, state)
+            total = nats(logits, targets).sum()
+        else:
+            tops, state = self.network.read(inputs, state)
+            drawn, output = self.sampler.draw((self.seed, step)), self.network.output
+            kept = targets != IGNORED
+            total = sampled_nats(tops[kept], output.weight, output.bias, targets[kept], drawn)
+        return total, int(np.count_nonzero(window[1] != IGNORED)), state
+
+
 def _step(
-    network: Network,
+    loss: Loss,
     optimizer: optim.Optimizer,
     config: TrainConfig,
     streams: Streams,
@@ -178,14 +209,11 @@ def _step(
 ) -> tuple[Tensor, int, TorchState]:
     """One window forward and backward and one update: its nats, its number of targets, the state."""
     torch.manual_seed((config.seed * 1_000_003 + step) % 2**63)
-    where = network.output.bias.device
-    inputs, targets = streams.window(step % streams.num_windows)
-    count = int(np.count_nonzero(targets != IGNORED))
-    with device.autocast(where, config.precision):
-        logits, state = network(torch.from_numpy(inputs).to(where), state)
-        total = nats(logits, torch.from_numpy(targets).to(where)).sum()
-    (total / count).backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+    window = streams.window(step % streams.num_windows)
+    with device.autocast(loss.network.output.bias.device, config.precision):
+        total, count, state = loss(window, state, step)
+    (total / count).backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(loss.network.parameters(), config.clip_norm)
     optimizer.step(optim.schedule(step, config))
     return total.detach(), count, tuple(tuple(part.detach() for part in layer) for layer in state)
 
@@ -217,34 +245,15 @@ class _Meter:
         return self.tokens / (time.perf_counter() - self.started)
 
 
-class _Pace:
-    """How fast this run goes, and where its end is to be moved so that it keeps to its time."""
-
-    def __init__(self, validation_seconds: float) -> None:
-        self.started = time.perf_counter()
-        self.steps = 0
-        self.expected = validation_seconds
-        self.validations: list[float] = []  # seconds
-
-    def replan(self, config: TrainConfig, step: int, seconds_left: float) -> TrainConfig:
-        """The same run with as many steps as the time left allows; unchanged if nearly right.
-
-        The schedule of the learning rate follows the number of steps, so it bends a little.
-        """
-        if self.steps < 8 and step < config.num_steps:  # the first are slower than the rest
-            return config
-        spent = time.perf_counter() - self.started - sum(self.validations)
-        validation = max(self.validations, default=self.expected)
-        reports = ceil(config.num_steps / config.report_every) - step // config.report_every
-        seconds_left -= max(1, reports) * validation
-        num_steps = step + max(0, int(seconds_left * self.steps / spent))
-        if abs(num_steps - config.num_steps) <= 0.01 * (config.num_steps - step):
-            return config
-        return replace(config, num_steps=num_steps)
+def _sample(job: Job, network: Network, step: int) -> str:
+    """A short text by the network as it is now, another one at each step."""
+    engine = Cells(job.model, network.weights())
+    decoding, prime = DecodingConfig(), Prime("", seed=step)
+    return "".join(stream(engine, job.vocabulary, prime, decoding=decoding, length=SAMPLE_LENGTH))
 
 
 def log_record(record: Progress) -> dict[str, Any]:
-    """A report as one line of the log; `nats` to `perplexity` are those of the validation part."""
+    """One line of the log; `nats` to `perplexity` are those of the validation part, where it was scored."""
     values = {
         "step": record.step,
         "num_steps": record.num_steps,
@@ -342,12 +351,12 @@ def measure(job: Job, seconds: float = 0.7) -> Speed:
     network = Network(job.model, job.training.dropout)
     network.initialize(0)
     network.to(job.device)
-    optimizer = optim.Optimizer(network, job.training)
+    optimizer, loss = optim.Optimizer(network, job.training), Loss(network, job)
     streams, state = job.streams(), network.initial_state(job.training.batch_size)
     times: list[float] = []
     while len(times) < 5 or sum(times) < seconds:
         began = time.perf_counter()
-        total, _, state = _step(network, optimizer, job.training, streams, state, 0)
+        total, _, state = _step(loss, optimizer, job.training, streams, state, 0)
         total.item()
         times.append(time.perf_counter() - began)
     to_score = streams_to_score(job.data.valid_ids, job.vocabulary.start_id)
@@ -357,18 +366,3 @@ def measure(job: Job, seconds: float = 0.7) -> Speed:
     next(scoring, None)
     validation = (time.perf_counter() - began) * to_score.num_windows
     return Speed(sorted(times)[len(times) // 4], validation)
-
-
-def reports_for(job: Job, num_steps: int) -> int:
-    """After how many steps to report where time is not limited: so that validation costs little."""
-    trained = num_steps * job.training.batch_size * job.training.window
-    share = REPORT_SHARE * trained / len(job.data.valid_ids)
-    # A token costs three times as much to train on as to score, in bfloat16 at half the price.
-    return ceil(num_steps / min(MAX_REPORTS, max(1, int(1.5 * share))))
-
-
-def plan_steps(speed: Speed, seconds: float) -> tuple[int, int]:
-    """How many steps fit into the time, and after how many to report, validation included."""
-    num_reports = min(MAX_REPORTS, max(1, int(REPORT_SHARE * seconds / speed.validation)))
-    num_steps = max(1, int((seconds - num_reports * speed.validation) / speed.step))
-    return num_steps, ceil(num_steps / num_reports)

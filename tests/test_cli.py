@@ -107,6 +107,44 @@ def test_train_says_its_plan_and_what_to_do_next(corpus: Path, tmp_path: Path, h
     assert not re.search("\r|\x1b", done.err)  # progress bars are for terminals
 
 
+def test_train_leaves_a_picture_of_its_curves(corpus: Path, tmp_path: Path, here: Any) -> None:
+    assert here("train", corpus, "-m", tmp_path / "m", "--steps", "9", *SMALL).code == 0
+    picture = (tmp_path / "m" / "curves.svg").read_text("utf-8")
+    assert "LSTM 2 x 16 on" in picture
+    assert corpus.name in picture
+    best = checkpoint.load_model(tmp_path / "m").results["nats_per_token"]
+    assert f"best {best:.3f}" in picture
+
+
+def test_train_shows_what_the_model_writes_when_asked(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    quiet = here("train", corpus, "-m", tmp_path / "a", "--steps", "3", *SMALL)
+    done = here(
+        "train", corpus, "-m", tmp_path / "b", "--steps", "3", "--sample-every", "0", *SMALL
+    )
+    assert done.code == 0
+    # Three steps give at least one text of 80 characters, each with an empty line behind it.
+    texts = done.err.split("\n\n")[:-1]
+    assert len(done.err) - len(quiet.err) >= 80 * len(texts) > 0
+
+
+def test_a_large_vocabulary_is_trained_on_a_sample_of_it_and_scored_whole(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    options = ("--level", "word", "--steps", "60", "--hidden-size", "16", "--batch-size", "4")
+    scores = []
+    for sample in ("0", "8"):
+        folder = tmp_path / sample
+        done = here("train", corpus, "-m", folder, *options, "--softmax-sample", sample)
+        assert done.code == 0, done.err
+        scores.append(checkpoint.load_model(folder).results["nats_per_token"])
+        scored = here("eval", corpus, "-m", folder, "--json")
+        assert json.loads(scored.out)["nats_per_token"] < 3.5  # of log 28 = 3.3 for no knowledge
+    assert scores[0] != scores[1]
+    assert abs(scores[0] - scores[1]) < 0.3
+
+
 def test_a_run_of_minutes_keeps_its_time_and_says_it(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -624,8 +662,8 @@ def test_the_set_of_options_is_what_was_promised() -> None:
         "train": common | {
             "corpus", "--level", "--words", "--min-count", "--max-vocab", "--valid-fraction",
             "--valid-file", "--encoding", "--cell", "--num-layers", "--hidden-size",
-            "--embedding-size", "--dropout", "--tie", "--no-tie", "--skip", "--no-skip",
-            "--minutes", "--epochs", "--steps",
+            "--embedding-size", "--dropout", "--tie", "--no-tie", "--skip", "--no-skip", "--norm",
+            "--no-norm", "--minutes", "--epochs", "--steps", "--softmax-sample", "--sample-every",
             "--batch-size", "--window", "--learning-rate", "--seed", "--precision", "--threads",
             "--resume", "--init-from", "--overwrite", "--quiet", "-q",
         },

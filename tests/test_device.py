@@ -1,5 +1,9 @@
 """A name becomes a torch device and precision, or a clear refusal."""
 
+import platform
+import resource
+import subprocess
+import sys
 from typing import Literal
 
 import pytest
@@ -108,3 +112,22 @@ def test_matrix_products_under_autocast_have_the_precision_asked_for(
 
 def test_cpu_is_described_with_its_threads() -> None:
     assert device.describe(CPU) == f"cpu, {torch.get_num_threads()} threads"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+@pytest.mark.parametrize(("keep", "few"), [(True, True), (False, False)])
+def test_memory_that_is_kept_is_not_cleared_anew_each_time(keep: bool, few: bool) -> None:
+    code = f"""
+import resource, torch
+from lstmgen import device
+assert not {keep} or device.keep_memory()
+for _ in range(10):
+    torch.ones(16 << 20)  # 64 MB
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    torch.ones(16 << 20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    pages = 10 * (64 << 20) // resource.getpagesize()  # of ten tensors
+    assert (int(done.stdout) < pages / 10) is few

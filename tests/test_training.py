@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from lstmgen import checkpoint, dataset, optim, training
+from lstmgen import checkpoint, dataset, optim, planning, training
 from lstmgen.cells import Cells
 from lstmgen.config import CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.errors import OptionError, TrainingError
 from lstmgen.model import Network
+from lstmgen.planning import Speed
 from lstmgen.scoring import score_text
-from lstmgen.training import Job, Speed, train
+from lstmgen.training import Job, train
 
 STORY = "".join(f"{i} sheep and {i * 7 % 10} goats went up the hill.\n" for i in range(200))
 NUM_STEPS = 8
@@ -120,16 +121,35 @@ def test_the_best_model_is_kept_when_later_ones_are_worse(tmp_path: Path) -> Non
     assert checkpoint.load_model(tmp_path).results["nats_per_token"] == min(scores)
 
 
-def test_the_log_tells_every_report(tmp_path: Path) -> None:
+def test_the_log_tells_every_report_and_the_loss_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "LOG_LINES", 4)  # of 8 steps
     job = make_job(tmp_path)
-    records = [record for record in train(job) if record.score]
+    records = {record.step: record for record in train(job)}
     lines = [json.loads(line) for line in (tmp_path / checkpoint.LOG_FILE).read_text().splitlines()]
-    assert [line["step"] for line in lines] == [4, 8] == [record.step for record in records]
-    for line, record in zip(lines, records, strict=True):
+    assert [line["step"] for line in lines] == [2, 4, 6, 8]
+    for line in lines:
+        record = records[line["step"]]
+        assert line["train_nats_per_token"] == record.train_nats_per_token
+        if line["step"] in (2, 6):
+            assert record.score is None
+            assert "nats" not in line
+            continue
         assert record.score is not None
         assert line["nats"] == record.score.nats
-        assert line["train_nats_per_token"] == record.train_nats_per_token
         assert line["perplexity"] == pytest.approx(exp(line["nats"] / line["tokens"]))
+
+
+def test_what_the_network_writes_is_shown_when_asked_for(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    assert not any(record.sample for record in train(job))
+    shown = [r.sample for r in train(replace(job, sample_seconds=0.0)) if r.sample is not None]
+    assert len(shown) > 1
+    for text in shown:
+        assert len(text) == training.SAMPLE_LENGTH
+        assert set(text) <= set(job.vocabulary.tokens)
+    assert len(set(shown)) == len(shown)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_files(
@@ -175,7 +195,7 @@ def test_the_learning_rate_goes_up_and_down_in_lines() -> None:
 
 def test_the_plan_fills_the_time_and_not_more() -> None:
     speed = Speed(step=0.01, validation=0.5)
-    num_steps, report_every = training.plan_steps(speed, 60)
+    num_steps, report_every = planning.plan_steps(speed, 60)
     reports = -(-num_steps // report_every)
     assert 58 < num_steps * 0.01 + reports * 0.5 <= 60
     assert reports * 0.5 <= 0.08 * 60 + 0.5

@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from lstmgen import planning
 from lstmgen.cli import console
 from lstmgen.config import (
     DEFAULT_MINUTES,
@@ -13,7 +14,6 @@ from lstmgen.config import (
     ModelConfig,
     Position,
     TrainConfig,
-    default_dropout,
 )
 from lstmgen.errors import OptionError
 
@@ -131,6 +131,7 @@ def training(given: Options, data: "Dataset", name: str, where: Any) -> TrainCon
     from lstmgen.batching import fitting_batch
 
     options = _part(given, TrainConfig)
+    options.setdefault("softmax_sample", planning.softmax_sample(len(data.vocabulary)))
     options["precision"] = devices.choose_precision(given.get("precision", "auto"), where)
     config = TrainConfig(num_steps=1, report_every=1, **options)
     size = fitting_batch(len(data.train_ids), config.batch_size, config.window)
@@ -142,23 +143,51 @@ def training(given: Options, data: "Dataset", name: str, where: Any) -> TrainCon
     return replace(config, batch_size=size)
 
 
+def sized(job: "Job", given: Options, began: float) -> "Job":
+    """The job with a network of the size that its text and its time can feed, unless it was given."""
+    from lstmgen import training
+
+    if "hidden_size" in given:
+        return job
+    text = len(job.data.train_ids)
+    tokens = _steps(job, given) * job.training.batch_size * job.training.window
+    if not tokens:
+        left = _seconds(given) - (time.perf_counter() - began)
+        speed = training.measure(job)
+        tokens = round(planning.tokens_in(speed, left, job.training))
+    hidden_size = planning.hidden_size(tokens, text, job.vocabulary.level)
+    embedding_size = job.model.embedding_size
+    if embedding_size == job.model.hidden_size and "embedding_size" not in given:
+        embedding_size = hidden_size
+    model = replace(job.model, hidden_size=hidden_size, embedding_size=embedding_size)
+    return replace(job, model=model)
+
+
+def _steps(job: "Job", given: Options) -> int:
+    """The number of steps that was asked for, as steps or epochs; 0 where time is to decide."""
+    steps: int = given.get("steps", 0)
+    return steps or ceil(given.get("epochs", 0) * job.streams().num_windows)
+
+
+def _seconds(given: Options) -> float:
+    return float(given.get("minutes", DEFAULT_MINUTES)) * 60
+
+
 def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) -> "Job":
     """The job with its number of steps, from steps, epochs, or the time that there is."""
     from lstmgen import training
 
     config, validation = job.training, 0.0
     at = training.position(saved) if saved else Position(step=0, seconds=0.0)
-    done = at.step
-    if "steps" in given or "epochs" in given:
-        steps = given.get("steps") or ceil(given["epochs"] * job.streams().num_windows)
+    done, steps = at.step, _steps(job, given)
+    if steps:
         deadline = None
     elif saved and "minutes" not in given:
         steps, deadline = config.num_steps, at.deadline
     else:
         speed = training.measure(job)
         validation = speed.validation
-        used = at.seconds
-        seconds = given.get("minutes", DEFAULT_MINUTES) * 60
+        used, seconds = at.seconds, _seconds(given)
         start = 0.0 if saved else time.perf_counter() - began
         deadline = seconds - start - CLOSING_SECONDS
         if deadline <= 0:
@@ -166,7 +195,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
                 f"--minutes {seconds / 60:g} is over before training can begin, as the start took "
                 f"{start:.1f} seconds; give more"
             )
-        more, report_every = training.plan_steps(speed, max(deadline - used, 0.0))
+        more, report_every = planning.plan_steps(speed, max(deadline - used, 0.0))
         steps = done + more if deadline > used else done
         config = replace(config, report_every=report_every)
     if steps <= done:
@@ -175,9 +204,12 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
             "give more --steps, --epochs or --minutes in all to train it further"
         )
     if not saved and deadline is None:
-        config = replace(config, report_every=training.reports_for(job, steps))
+        tokens = config.batch_size * config.window
+        report_every = planning.reports_for(steps, tokens, len(job.data.valid_ids))
+        config = replace(config, report_every=report_every)
     if not saved and "dropout" not in given:
-        config = replace(config, dropout=default_dropout(steps / job.streams().num_windows))
+        epochs = steps / job.streams().num_windows
+        config = replace(config, dropout=planning.dropout(epochs, job.vocabulary.level))
     return replace(
         job,
         training=replace(config, num_steps=steps),

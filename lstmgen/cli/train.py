@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ from lstmgen.cli import console, plan
 from lstmgen.config import (
     DEFAULT_MINUTES,
     DEFAULT_MODEL_FOLDER,
+    SOFTMAX_SAMPLE,
     CellName,
     CorpusConfig,
     Level,
@@ -102,6 +104,14 @@ def train(
             show_default="skip",
         ),
     ] = None,
+    norm: Annotated[
+        bool | None,
+        typer.Option(
+            "--norm/--no-norm",
+            help="Divide each layer's output by its root mean square.",
+            show_default="no-norm",
+        ),
+    ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(help="Time for the whole command.", show_default=str(DEFAULT_MINUTES)),
@@ -120,6 +130,13 @@ def train(
         float | None,
         typer.Option(help="At its highest.", show_default=str(TrainConfig.learning_rate)),
     ] = None,
+    softmax_sample: Annotated[
+        int | None,
+        typer.Option(
+            help="Symbols drawn a step to stand for a large vocabulary; 0 takes all.",
+            show_default=f"{SOFTMAX_SAMPLE:,} where there are {4 * SOFTMAX_SAMPLE:,} or more",
+        ),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of all that is random.", show_default=str(TrainConfig.seed))
     ] = None,
@@ -134,6 +151,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on exactly where the run in the folder stopped.")
     ] = False,
+    sample_every: Annotated[
+        float | None,
+        typer.Option(min=0.0, metavar="SECONDS", help="Show now and then what the model writes."),
+    ] = None,
     init_from: Annotated[
         str | None,
         typer.Option(metavar="MODEL", help="Begin with this model's weights, on the new text."),
@@ -180,10 +201,13 @@ def train(
     from lstmgen import training
 
     torch.set_num_threads(threads or torch.get_num_threads())
+    devices.keep_memory()
     where = devices.choose(device)
     network = saved.model.config if saved else plan.network(given, data, other)
     config = saved.training if saved else plan.training(given, data, text.name, where)
-    job = training.Job(folder, data, network, config, where)
+    job = training.Job(folder, data, network, config, where, sample_seconds=sample_every)
+    if not saved and not other:
+        job = plan.sized(job, given, began)
     job = plan.timed(job, given, saved, began)
     initial = training.mapped_weights(job, other) if other else None
     if not quiet:
@@ -201,6 +225,7 @@ def train(
         console.say(f"stopped and saved at step {last.step:,} of {last.num_steps:,}; to go on:")
         console.say(f"  {shlex.join(['lstmgen', 'train', *files, '--resume', *flags])}")
         sys.exit(128 + caught)
+    _draw_curves(folder, _title(job), quiet)
     if not quiet:
         console.say(_describe_end(last, model, flags))
 
@@ -235,6 +260,8 @@ def _follow(records: Any, quiet: bool) -> tuple["Progress", int]:
             bar.total = record.num_steps
             bar.set_description_str(_describe_record(record), refresh=False)
             bar.update(record.step - bar.n)
+            if record.sample is not None and not quiet:
+                _show_sample(bar, record.sample)
             if record.score and bar.disable and not quiet:
                 console.say(
                     f"step {record.step:,} of {record.num_steps:,}: {_describe_record(record)}"
@@ -246,6 +273,29 @@ def _follow(records: Any, quiet: bool) -> tuple["Progress", int]:
             signal.signal(number, handler)
     assert last is not None  # a job has at least one step left, and the last step is always told
     return last, caught if last.step < last.num_steps else 0
+
+
+def _draw_curves(folder: Path, title: str, quiet: bool) -> None:
+    """The run's losses as a picture in the folder, and in the terminal where somebody looks at one."""
+    from lstmgen import checkpoint, curves
+
+    records = curves.read(folder / checkpoint.LOG_FILE)
+    checkpoint.replace(folder / curves.FILE, curves.svg(records, title).encode())
+    if not quiet and console.talk.isatty():
+        width = min(80, shutil.get_terminal_size().columns)
+        console.say(curves.terminal(records, max(curves.MIN_WIDTH, width)))
+
+
+def _title(job: Any) -> str:
+    model, name = job.model, job.data.facts["name"]
+    return f"{model.cell.upper()} {model.num_layers} x {model.hidden_size} on {name}"
+
+
+def _show_sample(bar: Any, text: str) -> None:
+    """The sample on lines of its own, above the bar where there is one."""
+    bar.clear()
+    console.say(console.visible(text.strip("\n")) + "\n")
+    bar.refresh()
 
 
 def _describe_record(record: "Progress") -> str:

@@ -1,0 +1,133 @@
+"""Turns what the output layer reads, and targets, into nats, from a sample of a large vocabulary.
+
+With tens of thousands of symbols nearly all work of a step is to give each of them a logit, only to sum
+them up. A sample does: symbol i is drawn with probability p_i, and where it is drawn its term counts
+1 / p_i times, so the sum is right on average (Horvitz & Thompson, 1952; for language models Bengio &
+Senecal, 2003). The most frequent symbols have p = 1. This is for training alone: a score takes all.
+Shapes: N targets, H hidden, V vocabulary, K symbols drawn.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd import Function
+
+MAX_LOGITS = 1 << 22  # floats held at once
+
+
+class Drawn(NamedTuple):
+    """The symbols that stand for the vocabulary in one step."""
+
+    ids: Tensor  # (K,), ascending
+    log_probabilities: Tensor  # (K,), of having been drawn
+
+
+class Sampler:
+    """Draws about `size` symbols a step, each the more probably the more often the text has it.
+
+    The probabilities are proportional to the square roots of the counts, and at most 1.
+    """
+
+    def __init__(self, counts: NDArray[np.int64], size: int) -> None:
+        self.probabilities = inclusion_probabilities(np.sqrt(counts + 1.0), size)
+        self._edges = np.cumsum(self.probabilities)
+
+    def draw(self, seed: tuple[int, ...]) -> Drawn:
+        """The same symbols for the same seed: one start at random, then even steps (Madow, 1949)."""
+        start = np.random.default_rng(seed).random()
+        places = np.arange(start, self._edges[-1], 1.0)
+        ids = np.unique(np.searchsorted(self._edges, places, side="right"))
+        ids = ids[ids < len(self._edges)]
+        return Drawn(
+            torch.from_numpy(ids),
+            torch.from_numpy(np.log(self.probabilities[ids]).astype(np.float32)),
+        )
+
+
+def inclusion_probabilities(sizes: NDArray[Any], number: int) -> NDArray[np.float64]:
+    """min(1, c sizes) with c such that they add up to `number`, or to all where there are fewer."""
+    if number >= len(sizes):
+        return np.ones(len(sizes))
+    probabilities: NDArray[np.float64] = sizes * (number / sizes.sum())
+    while probabilities.max() > 1:
+        certain = probabilities >= 1
+        probabilities[certain] = 1
+        rest = number - certain.sum()
+        probabilities[~certain] *= rest / probabilities[~certain].sum()
+        if (probabilities <= 1 + 1e-9).all():
+            break
+    return probabilities.clip(max=1)
+
+
+def sampled_nats(
+    tops: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, drawn: Drawn
+) -> Tensor:
+    """-log p of the targets, summed, with the sum over the vocabulary estimated from `drawn`.
+
+    tops (N, H), weight (V, H), bias (V,), targets (N,) of int64 -> a scalar. The target's own logit
+    is always known and counts once. Where all symbols are drawn for certain, this is the exact loss.
+    """
+    total: Tensor = _SampledNats.apply(tops, weight, bias, targets, drawn)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _SampledNats(Function):
+    """Gradients are computed beside the loss, some rows at a time, so no logits outlive their rows."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, tops: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, drawn: Drawn
+    ) -> Tensor:
+        ids, log_probabilities = (part.to(tops.device) for part in drawn)
+        rows_of_weight = weight[ids].to(tops.dtype)  # (K, H)
+        offsets = bias[ids] - log_probabilities  # (K,)
+        own_rows = weight[targets]  # (N, H)
+        own = (tops * own_rows).sum(-1) + bias[targets]  # (N,), float32
+        places = torch.searchsorted(ids, targets).clamp(max=len(ids) - 1)
+        twice = ids[places] == targets  # drawn, and a target: to be counted once
+
+        total = torch.zeros((), device=tops.device)
+        tops_gradient = torch.empty_like(tops)
+        drawn_gradient = torch.zeros(rows_of_weight.shape, device=tops.device)
+        bias_gradient = torch.zeros(len(ids), device=tops.device)
+        own_gradient = torch.empty_like(own)
+        step = max(1, MAX_LOGITS // len(ids))
+        for begin in range(0, len(tops), step):
+            rows = slice(begin, begin + step)
+            x, z_own = tops[rows], own[rows]
+            z = (x @ rows_of_weight.T).float().add_(offsets)  # (rows, K)
+            again = torch.nonzero(twice[rows])[:, 0]
+            z[again, places[rows][again]] = -torch.inf
+            top = torch.maximum(z.max(-1).values, z_own)
+            z.sub_(top[:, None]).exp_()
+            own_part = (z_own - top).exp()
+            everything = z.sum(-1) + own_part
+            z.div_(everything[:, None])  # the probabilities, which are the gradient too
+            total += (everything.log() + top - z_own).sum()
+            own_gradient[rows] = own_part / everything - 1
+            p = z.to(x.dtype)
+            tops_gradient[rows] = p @ rows_of_weight
+            drawn_gradient += p.T @ x
+            bias_gradient += z.sum(0)
+        tops_gradient += (own_gradient[:, None] * own_rows).to(tops.dtype)
+        ctx.save_for_backward(
+            tops, targets, ids, tops_gradient, drawn_gradient, bias_gradient, own_gradient
+        )
+        ctx.shapes = weight.shape, bias.shape
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        tops, targets, ids, of_tops, of_drawn, of_drawn_bias, of_own = ctx.saved_tensors
+        weight_shape, bias_shape = ctx.shapes
+        of_weight = torch.zeros(weight_shape, device=tops.device)
+        of_weight[ids] = of_drawn
+        of_weight.index_add_(0, targets, of_own[:, None] * tops.float())
+        of_bias = torch.zeros(bias_shape, device=tops.device)
+        of_bias[ids] = of_drawn_bias
+        of_bias.index_add_(0, targets, of_own)
+        of_tops = of_tops * gradient.to(of_tops.dtype)
+        return of_tops, of_weight.mul_(gradient), of_bias.mul_(gradient), None, None
