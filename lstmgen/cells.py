@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmgen.config import NORM_EPSILON, CellName, ModelConfig
+from lstmgen.config import CellName, ModelConfig
 
 Array = NDArray[np.floating[Any]]
 LayerState = tuple[Array, ...]  # (h, C) for the LSTM, (h,) for the others; each (B, H)
@@ -100,15 +100,6 @@ def as_layer(
     return Layer(np.concatenate((of_x, of_h), axis=1).T.copy(), np.concatenate(bias))
 
 
-def normalized(h: Array) -> Array:
-    """h (..., H) over its root mean square: every layer speaks equally loud (Zhang & Sennrich, 2019,
-    arXiv:1910.07467, without weights of its own).
-    """
-    mean_square: Array = np.einsum("...h,...h->...", h, h)[..., None] / h.shape[-1]
-    loudness: Array = np.sqrt(mean_square + NORM_EPSILON)
-    return h / loudness
-
-
 STEPS = {"lstm": lstm, "gru": gru, "rnn": rnn}
 
 
@@ -150,7 +141,8 @@ class Cells:
         batch_size, num_steps = ids.shape
         tops: Array = np.empty((batch_size, num_steps, self.config.hidden_size), self.dtype)
         for t in range(num_steps):
-            tops[:, t], state = self._advance(ids[:, t], state)
+            state = self._advance(ids[:, t], state)
+            tops[:, t] = self._top(state)
         return tops, state
 
     def logits(self, tops: Array) -> Array:
@@ -162,17 +154,14 @@ class Cells:
         tops, state = self.read(ids, state)
         return self.logits(tops), state
 
-    def _advance(self, ids: NDArray[Any], state: State) -> tuple[Array, State]:
-        """One step of every layer: ids (B,), state -> what the output layer reads (B, H), next state.
-
-        That is the output of the last layer, or with `skip` the sum of all layers' outputs.
-        """
-        x, outputs, following = self.embedding[ids], [], []
+    def _advance(self, ids: NDArray[Any], state: State) -> State:
+        """One step of every layer: ids (B,), state -> the next state."""
+        x, following = self.embedding[ids], []
         for layer, layer_state in zip(self.layers, state, strict=True):
             following.append(self.step(x, layer_state, layer))
             x = following[-1][0]
-            if self.config.norm:
-                x = normalized(x)
-            outputs.append(x)
-        top = sum(outputs[1:], outputs[0]) if self.config.skip else outputs[-1]
-        return top, tuple(following)
+        return tuple(following)
+
+    def _top(self, state: State) -> Array:
+        """What the output layer reads, (B, H): h of the last layer, or with `skip` the sum of all h."""
+        return sum((h for h, *_ in state[1:]), state[0][0]) if self.config.skip else state[-1][0]

@@ -14,7 +14,6 @@ Words = Literal["prose", "space"]
 CellName = Literal["lstm", "gru", "rnn"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
-NORM_EPSILON = 1e-6  # below the mean square of any layer that says something
 NUM_GATES: dict[CellName, int] = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
@@ -67,7 +66,6 @@ class ModelConfig(JsonConfig):
     embedding_size: int = 64  # by character; words have many more things to tell apart
     tie: bool = False
     skip: bool = True  # the output layer reads the sum of all layers' outputs
-    norm: bool = False  # a layer's output is divided by its root mean square
 
     def __post_init__(self) -> None:
         _require("the vocabulary size", self.vocab_size, 2, 10_000_000)
@@ -114,7 +112,7 @@ class TrainConfig(JsonConfig):
     report_every: int
     batch_size: int = 32
     window: int = 64
-    learning_rate: float = 0.02  # of Muon; AdamW has a share of it
+    learning_rate: float = 0.04  # of Muon; AdamW has a share of it
     warmup_fraction: float = 0.03
     weight_decay: float = 0.01
     clip_norm: float = 1.0
@@ -134,7 +132,7 @@ class TrainConfig(JsonConfig):
         _require("--softmax-sample", self.softmax_sample, 0)
         _require("--seed", self.seed, 0, 2**63 - 1)
         _require("the warm-up's share", self.warmup_fraction, 0, 1)
-        _require("the weight decay", self.weight_decay, 0, 1e6)
+        _require("--weight-decay", self.weight_decay, 0, 1e6)
         _require("the norm that gradients are clipped to", self.clip_norm, 1e-12)
 
 
@@ -198,4 +196,5 @@ class DecodingConfig(JsonConfig):
 DEFAULT_MODEL_FOLDER = "lstmgen-model"
 DEFAULT_MINUTES = 5.0
 DEFAULT_LENGTH = 500
+FINE_TUNING_RATE = 0.01  # of weights that know something already, which they should not forget
 SOFTMAX_SAMPLE = 2048  # where a vocabulary is large

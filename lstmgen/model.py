@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lstmgen.cells import state_parts
-from lstmgen.config import NORM_EPSILON, ModelConfig
+from lstmgen.config import ModelConfig
 
 TorchState = tuple[tuple[Tensor, ...], ...]  # a layer: (h, C) or (h,), each (B, H), float32
 
@@ -51,8 +50,6 @@ class Network(nn.Module):
         x, top, following = self._drop(self.embedding(ids.t())), None, []  # (T, B, E)
         for layer, layer_state in zip(self.layers, state, strict=True):
             x, end = layer(x, _to_torch(layer_state))  # (T, B, H)
-            if self.config.norm:
-                x = functional.rms_norm(x, x.shape[-1:], eps=NORM_EPSILON)
             x = self._drop(x)
             top = x if top is None or not self.config.skip else top + x
             following.append(_from_torch(end))

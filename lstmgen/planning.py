@@ -5,13 +5,19 @@ All of it is arithmetic; what is measured beforehand comes in as a `Speed`.
 
 import time
 from dataclasses import replace
-from math import ceil
+from math import ceil, log2
 from typing import NamedTuple
 
 from lstmgen.config import SOFTMAX_SAMPLE, Level, TrainConfig
 
-REPORT_SHARE = 0.08  # of the time given may go into validation
+REPORT_SHARE = 0.04  # of the time given may go into validation
 MAX_REPORTS = 20
+AT_THE_END = 10**12  # steps between reports that come to one, however much the end is moved
+
+# As measured, see the table in tests/benchmarks/LOG.md.
+BEST_SIZE: dict[Level, int] = {"char": 384, "word": 256}
+BEST_TOKENS = 8e6
+SIZE_STEP, MAX_SIZE = 64, 1024
 
 
 class Speed(NamedTuple):
@@ -26,14 +32,31 @@ def tokens_in(speed: Speed, seconds: float, config: TrainConfig) -> float:
     return config.batch_size * config.window * max(0.0, seconds) / speed.step
 
 
-def hidden_size(tokens: float, text_tokens: int, level: Level) -> int:
-    """How many units a layer should have, when a network of 256 could be trained on `tokens`."""
-    return 256
+def hidden_size(tokens: float, level: Level) -> int:
+    """How many units a layer should have where two layers of 256 could be trained on `tokens`.
+
+    A larger network learns more from each token and sees fewer of them in the same time. That nearly
+    cancels, so the size grows slowly. By word the output layer grows with it, so less is better.
+    """
+    best: float = BEST_SIZE[level] * (tokens / BEST_TOKENS) ** 0.1
+    return min(MAX_SIZE, SIZE_STEP * max(1, round(best / SIZE_STEP)))
 
 
-def dropout(num_epochs: float, level: Level) -> float:
-    """The more often a text is seen, the more there is to be gained from not learning it by heart."""
-    return round(min(0.3, max(0.0, 0.02 * (num_epochs - 4))), 2)
+def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level) -> float:
+    """What a large network that sees a text often should leave out, so as not to know it by heart.
+
+    It is the more the shorter the text is, however long it is trained on.
+    """
+    if level == "word":  # each symbol is rare, and most weights are symbols'
+        return round(min(0.4, 0.1 + 0.015 * num_epochs), 2)
+    wear = num_epochs * (hidden_size / 256) ** 2
+    most = min(0.5, max(0.05, 0.1 + 0.08 * log2(1e6 / text_tokens)))
+    return round(min(most, max(0.0, 0.02 * (wear - 5))), 2)
+
+
+def weight_decay(num_epochs: float) -> float:
+    """None to speak of for a text that is read once; what is read again and again needs a tenth."""
+    return round(min(0.1, max(0.01, 0.01 + 0.06 * (num_epochs - 1))), 3)
 
 
 def softmax_sample(vocab_size: int) -> int:
@@ -52,7 +75,7 @@ def plan_steps(speed: Speed, seconds: float) -> tuple[int, int]:
     """How many steps fit into the time, and after how many to report, validation included."""
     num_reports = min(MAX_REPORTS, max(1, int(REPORT_SHARE * seconds / speed.validation)))
     num_steps = max(1, int((seconds - num_reports * speed.validation) / speed.step))
-    return num_steps, ceil(num_steps / num_reports)
+    return num_steps, ceil(num_steps / num_reports) if num_reports > 1 else AT_THE_END
 
 
 class Pace:

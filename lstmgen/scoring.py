@@ -19,6 +19,7 @@ WARM_UP = 512  # tokens
 MAX_STREAMS = 64
 WINDOW = 64  # tokens of each stream read in one call
 MAX_LOGITS = 1 << 22  # floats held at once: 16 MB stay in the processor's cache
+MIN_ROWS = 64  # held at once whatever their length: fewer, and reading the weights takes longer
 
 
 class Engine(Protocol):
@@ -139,7 +140,7 @@ def streams_to_score(
 def window_nats(engine: Engine, streams: Streams, vocab_size: int) -> Iterator[float]:
     """The nats of one window after the other, in float64; logits are made for some rows at a time."""
     state = engine.initial_state(streams.batch_size)
-    rows = max(1, MAX_LOGITS // vocab_size)
+    rows = max(MIN_ROWS, MAX_LOGITS // vocab_size)
     for index in range(streams.num_windows):
         inputs, targets = streams.window(index)
         tops, state = engine.read(inputs, state)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from math import exp, sqrt, tanh
+from math import exp, tanh
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def spelled_out() -> Callable[[ModelConfig, Weights, Sequence[int]], list[list[f
         cell = [[0.0] * size for _ in range(config.num_layers)]
         logits = []
         for i in ids:
-            x, said = w["embedding.weight"][i], []
+            x = w["embedding.weight"][i]
             for k in range(config.num_layers):
                 of_x = product(w[f"layers.{k}.weight_ih"], x, w[f"layers.{k}.bias_ih"])
                 of_h = product(w[f"layers.{k}.weight_hh"], hidden[k], w[f"layers.{k}.bias_hh"])
@@ -90,11 +90,8 @@ def spelled_out() -> Callable[[ModelConfig, Weights, Sequence[int]], list[list[f
                         new.append((1 - z_t) * n_t + z_t * hidden[k][u])
                     else:
                         new.append(tanh(a[0] + b[0]))
-                hidden[k] = new
-                loudness = sqrt(sum(h * h for h in new) / len(new) + 1e-6) if config.norm else 1.0
-                x = [h / loudness for h in new]
-                said.append(x)
-            shown = [sum(h) for h in zip(*said, strict=True)] if config.skip else said[-1]
+                hidden[k] = x = new
+            shown = [sum(h) for h in zip(*hidden, strict=True)] if config.skip else hidden[-1]
             last = w["embedding.weight" if config.tie else "output.weight"]
             logits.append(product(last, shown, w["output.bias"]))
         return logits

@@ -24,15 +24,14 @@ CPU = torch.device("cpu")
 each_cell = pytest.mark.parametrize("cell", get_args(CellName))
 tied_or_not = pytest.mark.parametrize("tie", [False, True])
 skipping_or_not = pytest.mark.parametrize("skip", [False, True])
-normed_or_not = pytest.mark.parametrize("norm", [False, True])
 
 
 def sized(
-    cell: CellName, num_layers: int = 2, tie: bool = False, skip: bool = False, norm: bool = False
+    cell: CellName, num_layers: int = 2, tie: bool = False, skip: bool = False
 ) -> ModelConfig:
     return ModelConfig(
         vocab_size=9, cell=cell, num_layers=num_layers, hidden_size=6, embedding_size=6 if tie else 5,
-        tie=tie, skip=skip, norm=norm,
+        tie=tie, skip=skip,
     )  # fmt: skip
 
 
@@ -100,35 +99,15 @@ def test_both_engines_equal_torch_in_logits_and_state(
 @each_cell
 @tied_or_not
 @skipping_or_not
-@normed_or_not
 def test_longhand_cells_are_the_equations_to_the_last_digits(
-    cell: CellName,
-    tie: bool,
-    skip: bool,
-    norm: bool,
-    random_weights: RandomWeights,
-    spelled_out: SpelledOut,
+    cell: CellName, tie: bool, skip: bool, random_weights: RandomWeights, spelled_out: SpelledOut
 ) -> None:
-    config = sized(cell, 2, tie, skip, norm)
+    config = sized(cell, 2, tie, skip)
     weights, ids = random_weights(config, scale=1.0), some_ids((12,))
     cells = Cells(config, weights, dtype=np.float64)
     logits, _ = cells(ids[None], cells.initial_state(1))
     expected = spelled_out(config, weights, ids.tolist())
     np.testing.assert_allclose(logits[0], expected, rtol=1e-12, atol=1e-12)
-
-
-@each_cell
-@skipping_or_not
-def test_both_engines_are_equal_where_outputs_are_normalized(
-    cell: CellName, skip: bool, random_weights: RandomWeights
-) -> None:
-    config = sized(cell, 3, skip=skip, norm=True)
-    weights, ids = random_weights(config), some_ids((3, 7))
-    (ours, our_state), (theirs, their_state) = (
-        engine(ids, engine.initial_state(3)) for engine in both_engines(config, weights)
-    )
-    np.testing.assert_allclose(ours, np.asarray(theirs), atol=1e-5)
-    np.testing.assert_allclose(flat(our_state), flat(their_state), atol=1e-5)
 
 
 @each_cell
@@ -196,13 +175,12 @@ def test_sigmoid_holds_at_the_ends() -> None:
 @each_cell
 @tied_or_not
 @skipping_or_not
-@normed_or_not
 def test_gradient_of_the_torch_network_is_that_of_the_equations(
-    cell: CellName, tie: bool, skip: bool, norm: bool, random_weights: RandomWeights
+    cell: CellName, tie: bool, skip: bool, random_weights: RandomWeights
 ) -> None:
     config = ModelConfig(
         vocab_size=4, cell=cell, num_layers=2, hidden_size=3, embedding_size=3 if tie else 2,
-        tie=tie, skip=skip, norm=norm,
+        tie=tie, skip=skip,
     )  # fmt: skip
     weights = {n: a.astype(np.float64) for n, a in random_weights(config, scale=0.7).items()}
     ids, targets = np.array([[1, 3, 0, 2, 1], [2, 2, 3, 1, 0]]), np.array([[3, 0, 2, 1, 1]] * 2)
@@ -223,7 +201,7 @@ def test_gradient_of_the_torch_network_is_that_of_the_equations(
     )
     gradients = torch.autograd.grad(total, list(network.named_weights().values()))
 
-    step = 1e-6
+    step = 1e-5
     for name, gradient in zip(network.named_weights(), gradients, strict=True):
         differences = np.zeros_like(weights[name])
         for place in np.ndindex(differences.shape):

@@ -107,6 +107,40 @@ def test_train_says_its_plan_and_what_to_do_next(corpus: Path, tmp_path: Path, h
     assert not re.search("\r|\x1b", done.err)  # progress bars are for terminals
 
 
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_the_flags_that_the_plan_names_repeat_it_to_the_bit(
+    level: str, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    options = ("--batch-size", "4", "--window", "16", "--seed", "3", "--epochs", "0.5")
+    first = here("train", corpus, "-m", tmp_path / "a", "--level", level, *options)
+    (flags,) = re.findall(r"^repeat +(.*)$", first.err, re.MULTILINE)
+    again = here("train", corpus, "-m", tmp_path / "b", "--level", level, *flags.split())
+    assert again.code == 0, again.err
+    assert f"repeat      {flags}\n" in again.err
+    one, other = (checkpoint.load_model(tmp_path / name).weights for name in "ab")
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_the_network_is_planned_around_the_options_that_are_given(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    def network(*options: str) -> dict[str, Any]:
+        done = here("train", corpus, "-m", tmp_path / "m", "--overwrite", "--steps", "1", *options)
+        assert done.code == 0, done.err
+        return checkpoint.load_model(tmp_path / "m").config.to_json()
+
+    short = network()
+    assert short["hidden_size"] < 256  # one step feeds no large network
+    assert short["embedding_size"] == 64
+    assert network("--hidden-size", "20")["hidden_size"] == 20
+    tied = network("--tie")
+    assert tied["hidden_size"] == tied["embedding_size"] == short["hidden_size"]
+    assert network("--tie", "--embedding-size", "24")["hidden_size"] == 24
+    assert network("--embedding-size", "24", "--num-layers", "1") == short | {
+        "embedding_size": 24, "num_layers": 1,
+    }  # fmt: skip
+
+
 def test_train_leaves_a_picture_of_its_curves(corpus: Path, tmp_path: Path, here: Any) -> None:
     assert here("train", corpus, "-m", tmp_path / "m", "--steps", "9", *SMALL).code == 0
     picture = (tmp_path / "m" / "curves.svg").read_text("utf-8")
@@ -114,6 +148,18 @@ def test_train_leaves_a_picture_of_its_curves(corpus: Path, tmp_path: Path, here
     assert corpus.name in picture
     best = checkpoint.load_model(tmp_path / "m").results["nats_per_token"]
     assert f"best {best:.3f}" in picture
+
+
+def test_curves_that_cannot_be_drawn_are_no_reason_to_fail(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    assert here("train", corpus, "-m", tmp_path / "m", "--steps", "9", *SMALL).code == 0
+    log = tmp_path / "m" / checkpoint.LOG_FILE
+    log.write_text("no record\n" + log.read_text())
+    done = here("train", corpus, "-m", tmp_path / "m", "--steps", "12", "--resume")
+    assert done.code == 0
+    assert f"note: the curves are not drawn: {log}, line 1" in done.err
+    assert "best validation" in done.err
 
 
 def test_train_shows_what_the_model_writes_when_asked(
@@ -142,7 +188,7 @@ def test_a_large_vocabulary_is_trained_on_a_sample_of_it_and_scored_whole(
         scored = here("eval", corpus, "-m", folder, "--json")
         assert json.loads(scored.out)["nats_per_token"] < 3.5  # of log 28 = 3.3 for no knowledge
     assert scores[0] != scores[1]
-    assert abs(scores[0] - scores[1]) < 0.3
+    assert max(scores) < 2
 
 
 def test_a_run_of_minutes_keeps_its_time_and_says_it(
@@ -639,7 +685,14 @@ def test_scores_by_the_command_are_those_of_the_library(
 
 @pytest.mark.parametrize(
     "shown",
-    ["(0.02)", "(5.0)", "(tied for words)", "(lstm)", "(0 to 0.3, by epochs)", "lstmgen-model"],
+    [
+        "(0.04; with --init-from 0.01)",
+        "(5.0)",
+        "(tied for words)",
+        "(lstm)",
+        "(by epochs and size)",
+        "lstmgen-model",
+    ],
 )
 def test_help_tells_the_defaults(shown: str, here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -662,8 +715,8 @@ def test_the_set_of_options_is_what_was_promised() -> None:
         "train": common | {
             "corpus", "--level", "--words", "--min-count", "--max-vocab", "--valid-fraction",
             "--valid-file", "--encoding", "--cell", "--num-layers", "--hidden-size",
-            "--embedding-size", "--dropout", "--tie", "--no-tie", "--skip", "--no-skip", "--norm",
-            "--no-norm", "--minutes", "--epochs", "--steps", "--softmax-sample", "--sample-every",
+            "--embedding-size", "--dropout", "--tie", "--no-tie", "--skip", "--no-skip",
+            "--minutes", "--epochs", "--steps", "--weight-decay", "--softmax-sample", "--sample-every",
             "--batch-size", "--window", "--learning-rate", "--seed", "--precision", "--threads",
             "--resume", "--init-from", "--overwrite", "--quiet", "-q",
         },

@@ -22,7 +22,6 @@ from lstmgen.model import Network
 
 MODEL = ModelConfig(
     vocab_size=7, cell="gru", num_layers=3, hidden_size=5, embedding_size=5, tie=True, skip=False,
-    norm=not ModelConfig.norm,
 )  # fmt: skip
 TRAIN = TrainConfig(
     num_steps=11,
@@ -110,7 +109,7 @@ def test_bool_is_no_number(config: JsonConfig, name: str) -> None:
         type(config).from_json(config.to_json() | {name: True})
 
 
-@pytest.mark.parametrize("name", ["tie", "skip", "norm"])
+@pytest.mark.parametrize("name", ["tie", "skip"])
 @pytest.mark.parametrize("value", [1, 0, None])
 def test_number_is_no_bool(name: str, value: object) -> None:
     with pytest.raises(OptionError, match=name):

@@ -10,6 +10,7 @@ from lstmgen import planning
 from lstmgen.cli import console
 from lstmgen.config import (
     DEFAULT_MINUTES,
+    FINE_TUNING_RATE,
     CorpusConfig,
     ModelConfig,
     Position,
@@ -24,6 +25,20 @@ if TYPE_CHECKING:
     from lstmgen.training import Job
 
 CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leaving
+
+REPEATING = (
+    *("cell", "num_layers", "hidden_size", "embedding_size", "tie", "skip", "num_steps"),
+    *(
+        "batch_size",
+        "window",
+        "learning_rate",
+        "weight_decay",
+        "dropout",
+        "softmax_sample",
+        "seed",
+        "precision",
+    ),
+)
 
 Options = Mapping[str, Any]
 
@@ -119,19 +134,25 @@ def network(given: Options, data: "Dataset", other: "SavedModel | None") -> Mode
     if other:
         return replace(other.config, vocab_size=len(data.vocabulary), **options)
     options.setdefault("tie", data.vocabulary.level == "word")
+    if options["tie"] and "embedding_size" in options:
+        options.setdefault("hidden_size", options["embedding_size"])
     if options["tie"] or data.vocabulary.level == "word":
         hidden_size = options.get("hidden_size", ModelConfig.hidden_size)
         options.setdefault("embedding_size", hidden_size)
     return ModelConfig(vocab_size=len(data.vocabulary), **options)
 
 
-def training(given: Options, data: "Dataset", name: str, where: Any) -> TrainConfig:
+def training(
+    given: Options, data: "Dataset", name: str, where: Any, other: "SavedModel | None"
+) -> TrainConfig:
     """Everything but the number of steps, for which 1 stands."""
     from lstmgen import device as devices
     from lstmgen.batching import fitting_batch
 
     options = _part(given, TrainConfig)
     options.setdefault("softmax_sample", planning.softmax_sample(len(data.vocabulary)))
+    if other:
+        options.setdefault("learning_rate", FINE_TUNING_RATE)
     options["precision"] = devices.choose_precision(given.get("precision", "auto"), where)
     config = TrainConfig(num_steps=1, report_every=1, **options)
     size = fitting_batch(len(data.train_ids), config.batch_size, config.window)
@@ -144,22 +165,20 @@ def training(given: Options, data: "Dataset", name: str, where: Any) -> TrainCon
 
 
 def sized(job: "Job", given: Options, began: float) -> "Job":
-    """The job with a network of the size that its text and its time can feed, unless it was given."""
+    """The job with a network of the size that its time can feed, unless the size was given."""
     from lstmgen import training
 
-    if "hidden_size" in given:
+    if "hidden_size" in given or (job.model.tie and "embedding_size" in given):
         return job
-    text = len(job.data.train_ids)
-    tokens = _steps(job, given) * job.training.batch_size * job.training.window
+    tokens: float = _steps(job, given) * job.training.batch_size * job.training.window
     if not tokens:
         left = _seconds(given) - (time.perf_counter() - began)
-        speed = training.measure(job)
-        tokens = round(planning.tokens_in(speed, left, job.training))
-    hidden_size = planning.hidden_size(tokens, text, job.vocabulary.level)
-    embedding_size = job.model.embedding_size
-    if embedding_size == job.model.hidden_size and "embedding_size" not in given:
-        embedding_size = hidden_size
-    model = replace(job.model, hidden_size=hidden_size, embedding_size=embedding_size)
+        tokens = planning.tokens_in(training.measure(job), left, job.training)
+    size = planning.hidden_size(tokens, job.vocabulary.level)
+    tied = "embedding_size" not in given and job.model.embedding_size == job.model.hidden_size
+    model = replace(
+        job.model, hidden_size=size, embedding_size=size if tied else job.model.embedding_size
+    )
     return replace(job, model=model)
 
 
@@ -207,9 +226,14 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
         tokens = config.batch_size * config.window
         report_every = planning.reports_for(steps, tokens, len(job.data.valid_ids))
         config = replace(config, report_every=report_every)
-    if not saved and "dropout" not in given:
+    if not saved:
         epochs = steps / job.streams().num_windows
-        config = replace(config, dropout=planning.dropout(epochs, job.vocabulary.level))
+        if "dropout" not in given:
+            size, level = job.model.hidden_size, job.vocabulary.level
+            dropout = planning.dropout(epochs, size, len(job.data.train_ids), level)
+            config = replace(config, dropout=dropout)
+        if "weight_decay" not in given:
+            config = replace(config, weight_decay=planning.weight_decay(epochs))
     return replace(
         job,
         training=replace(config, num_steps=steps),
@@ -250,5 +274,21 @@ def describe_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
         f"device      {devices.describe(job.device)}, {config.precision}\n"
         f"training    {about}{config.num_steps:,} steps of {config.batch_size} x {config.window} "
         f"tokens ({epochs:.3g} epochs){start}; learning rate {config.learning_rate:g}, "
-        f"dropout {config.dropout:g}, seed {config.seed}"
+        f"weight decay {config.weight_decay:g}, dropout {config.dropout:g}, seed {config.seed}"
+        + ("" if saved else f"\nrepeat      {_flags(job)}")
     )
+
+
+def _flags(job: "Job") -> str:
+    """The options that give this plan again, whatever the time and the machine."""
+    settings = job.model.to_json() | job.training.to_json()
+    flags = []
+    for name in REPEATING:
+        option, value = name.replace("num_steps", "steps").replace("_", "-"), settings[name]
+        if isinstance(value, bool):
+            flags.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            flags.append(
+                f"--{option} {value:g}" if isinstance(value, float) else f"--{option} {value}"
+            )
+    return " ".join(flags)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import time
+from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from lstmgen.cli import console, plan
 from lstmgen.config import (
     DEFAULT_MINUTES,
     DEFAULT_MODEL_FOLDER,
+    FINE_TUNING_RATE,
     SOFTMAX_SAMPLE,
     CellName,
     CorpusConfig,
@@ -24,6 +26,7 @@ from lstmgen.config import (
     TrainConfig,
     Words,
 )
+from lstmgen.errors import CheckpointError
 
 if TYPE_CHECKING:
     from lstmgen.training import Progress
@@ -75,7 +78,7 @@ def train(
     ] = None,
     hidden_size: Annotated[
         int | None,
-        typer.Option(help="Units of each layer.", show_default=str(ModelConfig.hidden_size)),
+        typer.Option(help="Units of each layer.", show_default="by the time there is"),
     ] = None,
     embedding_size: Annotated[
         int | None,
@@ -86,7 +89,7 @@ def train(
     ] = None,
     dropout: Annotated[
         float | None,
-        typer.Option(help="Share of outputs dropped.", show_default="0 to 0.3, by epochs"),
+        typer.Option(help="Share of outputs dropped.", show_default="by epochs and size"),
     ] = None,
     tie: Annotated[
         bool | None,
@@ -102,14 +105,6 @@ def train(
             "--skip/--no-skip",
             help="Sum the outputs of all layers for the output layer.",
             show_default="skip",
-        ),
-    ] = None,
-    norm: Annotated[
-        bool | None,
-        typer.Option(
-            "--norm/--no-norm",
-            help="Divide each layer's output by its root mean square.",
-            show_default="no-norm",
         ),
     ] = None,
     minutes: Annotated[
@@ -128,7 +123,17 @@ def train(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="At its highest.", show_default=str(TrainConfig.learning_rate)),
+        typer.Option(
+            help="At its highest.",
+            show_default=f"{TrainConfig.learning_rate}; with --init-from {FINE_TUNING_RATE}",
+        ),
+    ] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the weights that a step takes off, times the learning rate.",
+            show_default="0.01 to 0.1, by epochs",
+        ),
     ] = None,
     softmax_sample: Annotated[
         int | None,
@@ -204,7 +209,7 @@ def train(
     devices.keep_memory()
     where = devices.choose(device)
     network = saved.model.config if saved else plan.network(given, data, other)
-    config = saved.training if saved else plan.training(given, data, text.name, where)
+    config = saved.training if saved else plan.training(given, data, text.name, where, other)
     job = training.Job(folder, data, network, config, where, sample_seconds=sample_every)
     if not saved and not other:
         job = plan.sized(job, given, began)
@@ -214,7 +219,8 @@ def train(
         console.say(plan.describe_job(job, given, saved))
     if overwrite:
         checkpoint.forget_run(folder)
-    last, caught = _follow(training.train(job, saved, initial), quiet)
+    per_token = data.train_characters / len(data.train_ids)
+    last, caught = _follow(training.train(job, saved, initial), quiet, per_token)
     told = model != DEFAULT_MODEL_FOLDER or "LSTMGEN_MODEL" in os.environ
     flags = ["--model", model] if told else []
     if caught:
@@ -230,8 +236,11 @@ def train(
         console.say(_describe_end(last, model, flags))
 
 
-def _follow(records: Any, quiet: bool) -> tuple["Progress", int]:
-    """Show a run until it ends or a signal stops it: its last record, and the signal or 0."""
+def _follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int]:
+    """Show a run until it ends or a signal stops it: its last record, and the signal or 0.
+
+    `per_token` is the number of characters to a token.
+    """
     from tqdm import tqdm
 
     caught = 0
@@ -258,14 +267,13 @@ def _follow(records: Any, quiet: bool) -> tuple["Progress", int]:
             if caught:
                 break
             bar.total = record.num_steps
-            bar.set_description_str(_describe_record(record), refresh=False)
+            told = _describe_record(record, per_token)
+            bar.set_description_str(told, refresh=False)
             bar.update(record.step - bar.n)
             if record.sample is not None and not quiet:
                 _show_sample(bar, record.sample)
             if record.score and bar.disable and not quiet:
-                console.say(
-                    f"step {record.step:,} of {record.num_steps:,}: {_describe_record(record)}"
-                )
+                console.say(f"step {record.step:,} of {record.num_steps:,}: {told}")
     finally:
         records.close()  # which saves, where there is something left to do
         bar.close()
@@ -279,8 +287,12 @@ def _draw_curves(folder: Path, title: str, quiet: bool) -> None:
     """The run's losses as a picture in the folder, and in the terminal where somebody looks at one."""
     from lstmgen import checkpoint, curves
 
-    records = curves.read(folder / checkpoint.LOG_FILE)
-    checkpoint.replace(folder / curves.FILE, curves.svg(records, title).encode())
+    try:
+        records = curves.read(folder / checkpoint.LOG_FILE)
+        checkpoint.replace(folder / curves.FILE, curves.svg(records, title).encode())
+    except CheckpointError as error:  # the model is there, and a picture is no reason to fail
+        console.note(f"the curves are not drawn: {error}")
+        return
     if not quiet and console.talk.isatty():
         width = min(80, shutil.get_terminal_size().columns)
         console.say(curves.terminal(records, max(curves.MIN_WIDTH, width)))
@@ -298,19 +310,14 @@ def _show_sample(bar: Any, text: str) -> None:
     bar.refresh()
 
 
-def _describe_record(record: "Progress") -> str:
-    text = f"loss {record.train_nats_per_token:.3f}"
-    if record.score:
-        text += (
-            f", validation {record.score.nats_per_token:.4f} "
-            f"({record.score.bits_per_character:.3f} bits/character)"
-        )
-    elif record.best:
-        text += (
-            f", best validation {record.best.nats_per_token:.4f} "
-            f"({record.best.bits_per_character:.3f} bits/character)"
-        )
-    return f"{text}, {record.tokens_per_second:,.0f} tokens/s"
+def _describe_record(record: "Progress", per_token: float) -> str:
+    bits = record.train_nats_per_token / log(2) / per_token
+    text = f"loss {record.train_nats_per_token:.3f} ({bits:.3f} bits/character)"
+    shown = [("validation", record.score)] if record.score else [("best validation", record.best)]
+    for name, score in shown:
+        if score:
+            text += f", {name} {score.nats_per_token:.4f} ({score.bits_per_character:.3f})"
+    return f"{text}, {record.tokens_per_second * per_token:,.0f} characters/s"
 
 
 def _describe_end(last: "Progress", model: str, flags: list[str]) -> str:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 HERE = Path(__file__).resolve()
 DATA = HERE.parents[2] / "data"
@@ -56,7 +57,17 @@ def start() -> None:
     """How long a person waits for the first sign of life."""
     with tempfile.TemporaryDirectory() as folder:
         model = f"{folder}/m"
-        train = ["train", str(DATA / "lives.txt"), "--steps", "2", "-q", "--model", model]
+        train = [
+            "train",
+            str(DATA / "lives.txt"),
+            "--steps",
+            "2",
+            "--hidden-size",
+            "256",
+            "-q",
+            "--model",
+            model,
+        ]
         subprocess.run([*LSTMGEN, *train], check=True)
         line = Path(folder) / "line.txt"
         line.write_text("one line\n")
@@ -100,7 +111,17 @@ def one_text() -> None:
     """Sampling speed of the NumPy engine, start-up taken off by a shorter run of the same command."""
     with tempfile.TemporaryDirectory() as folder:
         model = f"{folder}/m"
-        train = ["train", str(DATA / "lives.txt"), "--steps", "2", "-q", "--model", model]
+        train = [
+            "train",
+            str(DATA / "lives.txt"),
+            "--steps",
+            "2",
+            "--hidden-size",
+            "256",
+            "-q",
+            "--model",
+            model,
+        ]
         subprocess.run([*LSTMGEN, *train], check=True)
         sample = [*LSTMGEN, "sample", "-m", model, "--seed", "1"]
         for name, options, count in (("one text", [], 1), ("64 texts", ["-n", "64"], 64)):
@@ -112,29 +133,104 @@ def one_text() -> None:
             )
 
 
-def train(minutes: float) -> None:
-    """The loss that `lstmgen train` reaches in a given time, all settings its own."""
+def step() -> None:
+    """Forward and backward as a share of what a matrix product of 1024 x 1024 reaches, in turn."""
+    import torch
+
+    from lstmgen import device, optim
+    from lstmgen.config import ModelConfig, TrainConfig
+    from lstmgen.model import Network
+    from lstmgen.scoring import nats
+
+    device.keep_memory()
+    ids = torch.randint(65, (64, 64))
+    precision: Literal["bfloat16", "float32"]
+    for precision in ("bfloat16", "float32"):
+        dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        square = torch.randn(1024, 1024, dtype=dtype)
+        for size in (128, 256, 512, 1024):
+            network = Network(ModelConfig(vocab_size=65, hidden_size=size))
+            network.initialize(0)
+            config = TrainConfig(num_steps=1, report_every=1, precision=precision)
+            optimizer, state = optim.Optimizer(network, config), network.initial_state(64)
+            times: dict[str, list[float]] = {"product": [], "backward": [], "optimizer": []}
+            for _ in range(7 if size < 1024 else 4):
+                began = time.perf_counter()
+                for _ in range(10):
+                    square @ square
+                times["product"].append((time.perf_counter() - began) / 10)
+                began = time.perf_counter()
+                with device.autocast(torch.device("cpu"), precision):
+                    logits, _ = network(ids, state)
+                    loss = nats(logits, ids).mean()
+                loss.backward()
+                times["backward"].append(time.perf_counter() - began)
+                began = time.perf_counter()
+                optimizer.step(0.01)
+                times["optimizer"].append(time.perf_counter() - began)
+            product, backward, moved = (statistics.median(taken[1:]) for taken in times.values())
+            weights = sum(w.numel() for n, w in network.named_weights().items() if "weight_" in n)
+            rate, most = 6 * ids.numel() * weights / backward / 1e9, 2 * 1024**3 / product / 1e9
+            print(
+                f"step     2x{size}, 64 x 64, {precision}: forward and backward {backward * 1e3:.0f} ms, "
+                f"{rate:.0f} of {most:.0f} GFLOP/s ({rate / most:.0%}); optimizer "
+                f"{moved * 1e3:.1f} ms ({moved / (moved + backward):.0%} of a step)",
+                flush=True,
+            )
+
+
+def train(minutes: float, text: Path, *options: str, seeds: int = 3) -> None:
+    """The loss that `lstmgen train` reaches in a given time, all settings its own but those named."""
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "m"
-        command = [*LSTMGEN, "train", str(corpus()), "--minutes", str(minutes), "-m", str(model)]
-        for seed in range(3):
-            taken = seconds([*command, "--overwrite", "--seed", str(seed)])
+        command = [*LSTMGEN, "train", str(text), "--minutes", str(minutes), "-m", str(model)]
+        for seed in range(seeds):
+            taken = seconds([*command, *options, "--overwrite", "--seed", str(seed)])
             log = [json.loads(line) for line in (model / "log.jsonl").read_text().splitlines()]
-            best = min(log, key=lambda record: record["nats"])
+            best = min((r for r in log if "nats" in r), key=lambda r: r["nats_per_token"])
             print(
-                f"train    {corpus().name}, {minutes:g} minutes, seed {seed}: "
-                f"{best['nats_per_token']:.4f} nats, {best['bits_per_character']:.4f} bits a "
+                f"train    {' '.join([text.name, *options])}, {minutes:g} minutes, seed {seed}: "
+                f"{best['nats_per_token']:.4f} nats a token, {best['bits_per_character']:.4f} bits a "
                 f"character; {log[-1]['step']:,} steps, {taken:.0f} s",
                 flush=True,
             )
+
+
+def words(minutes: float = 10) -> None:
+    """Test perplexity on WikiText-2 as it is tokenised, after ten minutes of training."""
+    wikitext = SHARED / "wikitext-2"
+    with tempfile.TemporaryDirectory() as folder:
+        level = ["--level", "word", "--words", "space", "--min-count", "1"]
+        valid, model = ["--valid-file", str(wikitext / "valid.txt")], ["-m", folder]
+        command = [*LSTMGEN, "train", str(wikitext / "train.txt"), *valid, *level, *model]
+        taken = seconds([*command, "--minutes", str(minutes)])
+        scored = subprocess.run(
+            [*LSTMGEN, "eval", str(wikitext / "test.txt"), *model, "--json"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        perplexity = json.loads(scored.stdout)["perplexity"]
+    print(f"words    WikiText-2, {minutes:g} minutes ({taken:.0f} s): {perplexity:.2f} on test")
+
+
+def others() -> None:
+    """The plan on texts of other kinds, with neighbours of the size that it takes."""
+    for text in ("names.txt", "war-and-peace.txt", "lua-source.txt", "evgeny-onegin.txt"):
+        for minutes in (1, 3):
+            train(minutes, SHARED / text, seeds=1)
+            for size in (128, 256, 384, 512):
+                train(minutes, SHARED / text, "--hidden-size", str(size), seeds=1)
 
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "start": start,
     "encode": encode,
     "sample": one_text,
-    "train1": lambda: train(1),
-    "train3": lambda: train(3),
+    "step": step,
+    "train1": lambda: train(1, corpus()),
+    "train3": lambda: train(3, corpus()),
+    "train10": lambda: train(10, corpus()),
+    "words": words,
+    "others": others,
 }
 
 

@@ -1,0 +1,111 @@
+"""A plan fills the time, keeps it as the machine slows, and grows with what there is to learn from."""
+
+import time
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstmgen import planning
+from lstmgen.config import SOFTMAX_SAMPLE, Level, TrainConfig
+from lstmgen.planning import Pace, Speed
+
+
+@given(st.floats(1e-4, 1), st.floats(1e-3, 30), st.floats(10, 1e5))
+def test_the_plan_fills_the_time_and_not_more(step: float, validation: float, time: float) -> None:
+    num_steps, report_every = planning.plan_steps(Speed(step, validation), time)
+    reports = -(-num_steps // report_every)
+    assert 1 <= reports <= planning.MAX_REPORTS
+    spent = num_steps * step + reports * validation
+    if num_steps > 1:
+        # A step is left over, and as many reports as rounding the interval up saves.
+        assert time - 2 * step - planning.MAX_REPORTS * validation < spent <= time
+    if reports > 1:
+        assert reports * validation <= planning.REPORT_SHARE * time
+
+
+@pytest.mark.parametrize(
+    ("tokens", "level", "size"),
+    [(4.2e6, "char", 384), (13e6, "char", 384), (42e6, "char", 448), (18e6, "word", 256)],
+)
+def test_the_network_has_the_size_that_was_best_when_measured(
+    tokens: float, level: Level, size: int
+) -> None:
+    assert planning.hidden_size(tokens, level) == size
+
+
+@given(st.floats(0, 1e12), st.floats(0, 1e12), st.sampled_from(get_args(Level)))
+def test_more_time_never_makes_a_network_smaller(one: float, other: float, level: Level) -> None:
+    less, more = (planning.hidden_size(tokens, level) for tokens in sorted((one, other)))
+    assert planning.SIZE_STEP <= less <= more <= planning.MAX_SIZE
+    assert less % planning.SIZE_STEP == 0
+
+
+@given(
+    st.floats(0, 1e6),
+    st.floats(0, 1e6),
+    st.integers(1, 2000),
+    st.integers(1, 2000),
+    st.integers(1, 10**9),
+    st.integers(1, 10**9),
+    st.sampled_from(get_args(Level)),
+)
+def test_dropout_grows_with_epochs_and_size_and_shrinks_with_the_text(
+    epochs: float, more: float, size: int, wider: int, text: int, longer: int, level: Level
+) -> None:
+    least = planning.dropout(min(epochs, more), min(size, wider), max(text, longer), level)
+    most = planning.dropout(max(epochs, more), max(size, wider), min(text, longer), level)
+    assert 0 <= least <= most <= 0.5
+
+
+def test_a_text_that_is_hardly_repeated_needs_no_dropout() -> None:
+    less, more = (planning.dropout(epochs, 256, 1_000_000, "char") for epochs in (4, 8))
+    assert less == 0 < more
+    assert planning.weight_decay(0.5) == planning.weight_decay(1) == 0.01
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6))
+def test_weight_decay_grows_with_epochs(one: float, other: float) -> None:
+    less, more = (planning.weight_decay(epochs) for epochs in sorted((one, other)))
+    assert 0.01 <= less <= more <= 0.1
+
+
+def test_all_symbols_are_taken_where_a_sample_would_save_little() -> None:
+    assert planning.softmax_sample(65) == planning.softmax_sample(4 * SOFTMAX_SAMPLE - 1) == 0
+    assert planning.softmax_sample(33_278) == SOFTMAX_SAMPLE
+
+
+def test_reports_are_fewer_where_there_is_much_to_validate_on() -> None:
+    few = planning.reports_for(1000, 2048, valid_tokens=1_000_000)
+    many = planning.reports_for(1000, 2048, valid_tokens=1_000)
+    assert few == 1000 > many == 1000 // planning.MAX_REPORTS
+
+
+def run_at(pace: Pace, seconds: float, steps: int) -> None:
+    """As if `steps` steps had taken `seconds` so far."""
+    pace.started, pace.steps = time.perf_counter() - seconds, steps
+
+
+def test_the_end_follows_the_pace() -> None:
+    config, pace = TrainConfig(num_steps=1000, report_every=1000), Pace(validation_seconds=2.0)
+    run_at(pace, seconds=10.0, steps=100)
+    assert pace.replan(config, 100, seconds_left=92.0) is config  # just right: 90 s and a report
+    slower = pace.replan(config, 100, seconds_left=47.0)  # as the measuring had promised
+    assert slower.num_steps == pytest.approx(100 + 450, abs=2)
+    run_at(pace, seconds=5.0, steps=100)
+    assert pace.replan(config, 100, seconds_left=92.0).num_steps == pytest.approx(1900, abs=4)
+
+
+def test_a_single_report_stays_one_when_the_end_is_moved() -> None:
+    num_steps, report_every = planning.plan_steps(Speed(step=0.1, validation=40.0), 600)
+    config = TrainConfig(num_steps=num_steps, report_every=report_every)
+    pace = Pace(validation_seconds=40.0)
+    run_at(pace, seconds=90.0, steps=1000)  # faster than measured
+    assert pace.replan(config, 1000, seconds_left=490.0).num_steps == pytest.approx(6000, abs=4)
+
+
+def test_the_first_steps_say_nothing_of_the_pace() -> None:
+    config, pace = TrainConfig(num_steps=1000, report_every=1000), Pace(validation_seconds=2.0)
+    run_at(pace, seconds=10.0, steps=7)
+    assert pace.replan(config, 7, seconds_left=1.0) is config
