@@ -111,10 +111,11 @@ def test_train_says_its_plan_and_what_to_do_next(corpus: Path, tmp_path: Path, h
 def test_the_flags_that_the_plan_names_repeat_it_to_the_bit(
     level: str, corpus: Path, tmp_path: Path, here: Any
 ) -> None:
-    options = ("--batch-size", "4", "--window", "16", "--seed", "3", "--epochs", "0.5")
+    options = ("--batch-size", "4", "--window", "16", "--seed", "3", "--epochs", "0.5",
+               "--learning-rate", "0.012345678", "--min-count", "1")  # fmt: skip
     first = here("train", corpus, "-m", tmp_path / "a", "--level", level, *options)
     (flags,) = re.findall(r"^repeat +(.*)$", first.err, re.MULTILINE)
-    again = here("train", corpus, "-m", tmp_path / "b", "--level", level, *flags.split())
+    again = here("train", corpus, "-m", tmp_path / "b", *flags.split())
     assert again.code == 0, again.err
     assert f"repeat      {flags}\n" in again.err
     one, other = (checkpoint.load_model(tmp_path / name).weights for name in "ab")

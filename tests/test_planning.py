@@ -102,7 +102,11 @@ def test_a_single_report_stays_one_when_the_end_is_moved() -> None:
     config = TrainConfig(num_steps=num_steps, report_every=report_every)
     pace = Pace(validation_seconds=40.0)
     run_at(pace, seconds=90.0, steps=1000)  # faster than measured
-    assert pace.replan(config, 1000, seconds_left=490.0).num_steps == pytest.approx(6000, abs=4)
+    config = pace.replan(config, 1000, seconds_left=490.0)
+    assert config.num_steps == pytest.approx(6000, abs=4)  # and not the 5,600 first planned
+    # Past the step at which the one report was foreseen, there is still only one to come.
+    run_at(pace, seconds=180.0, steps=2000)
+    assert pace.replan(config, 2000, seconds_left=400.0) is config
 
 
 def test_the_first_steps_say_nothing_of_the_pace() -> None:

@@ -28,16 +28,8 @@ CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leav
 
 REPEATING = (
     *("cell", "num_layers", "hidden_size", "embedding_size", "tie", "skip", "num_steps"),
-    *(
-        "batch_size",
-        "window",
-        "learning_rate",
-        "weight_decay",
-        "dropout",
-        "softmax_sample",
-        "seed",
-        "precision",
-    ),
+    *("batch_size", "window", "learning_rate", "weight_decay", "dropout", "softmax_sample"),
+    *("seed", "precision"),
 )
 
 Options = Mapping[str, Any]
@@ -281,14 +273,15 @@ def describe_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
 
 def _flags(job: "Job") -> str:
     """The options that give this plan again, whatever the time and the machine."""
-    settings = job.model.to_json() | job.training.to_json()
+    usual = CorpusConfig().to_json()
+    settings = {n: job.data.facts[n] for n, value in usual.items() if job.data.facts[n] != value}
+    every = job.model.to_json() | job.training.to_json()
+    settings |= {name: every[name] for name in REPEATING}
     flags = []
-    for name in REPEATING:
-        option, value = name.replace("num_steps", "steps").replace("_", "-"), settings[name]
+    for name, value in settings.items():
+        option = name.replace("num_steps", "steps").replace("_", "-")
         if isinstance(value, bool):
             flags.append(f"--{option}" if value else f"--no-{option}")
         else:
-            flags.append(
-                f"--{option} {value:g}" if isinstance(value, float) else f"--{option} {value}"
-            )
+            flags.append(f"--{option} {value}")
     return " ".join(flags)

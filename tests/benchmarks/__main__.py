@@ -53,22 +53,18 @@ def first_byte(command: list[str]) -> float:
     return taken
 
 
+def untrained(folder: str) -> str:
+    """A model of 2 x 256 in a folder, for what does not depend on how good it is."""
+    model, text = f"{folder}/m", str(DATA / "lives.txt")
+    size = ["--steps", "2", "--hidden-size", "256"]
+    subprocess.run([*LSTMGEN, "train", text, *size, "-q", "--model", model], check=True)
+    return model
+
+
 def start() -> None:
     """How long a person waits for the first sign of life."""
     with tempfile.TemporaryDirectory() as folder:
-        model = f"{folder}/m"
-        train = [
-            "train",
-            str(DATA / "lives.txt"),
-            "--steps",
-            "2",
-            "--hidden-size",
-            "256",
-            "-q",
-            "--model",
-            model,
-        ]
-        subprocess.run([*LSTMGEN, *train], check=True)
+        model = untrained(folder)
         line = Path(folder) / "line.txt"
         line.write_text("one line\n")
         torch, shown, scored = median(
@@ -110,19 +106,7 @@ def encode() -> None:
 def one_text() -> None:
     """Sampling speed of the NumPy engine, start-up taken off by a shorter run of the same command."""
     with tempfile.TemporaryDirectory() as folder:
-        model = f"{folder}/m"
-        train = [
-            "train",
-            str(DATA / "lives.txt"),
-            "--steps",
-            "2",
-            "--hidden-size",
-            "256",
-            "-q",
-            "--model",
-            model,
-        ]
-        subprocess.run([*LSTMGEN, *train], check=True)
+        model = untrained(folder)
         sample = [*LSTMGEN, "sample", "-m", model, "--seed", "1"]
         for name, options, count in (("one text", [], 1), ("64 texts", ["-n", "64"], 64)):
             short, long = median(
