@@ -5,10 +5,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench corpora format clean
+.PHONY: help setup demo test bench corpora demo-model format clean
 
 help:  ## show these lines
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY)  ## make the virtual environment in .venv
 
@@ -32,6 +32,10 @@ bench: $(READY)  ## measure speed and quality; takes its time, needs a quiet mac
 
 corpora: $(READY)  ## make data/ again
 	$(BIN)/python data/make_lives.py
+
+demo-model: $(READY)  ## train the model again that comes with the package
+	$(BIN)/lstmgen train data/lives.txt --hidden-size 192 --embedding-size 32 --epochs 30 --dropout 0 --weight-decay 0.03 --seed 0 --model build/demo --overwrite
+	$(BIN)/python -c "from lstmgen import checkpoint as c; from lstmgen.trained import DEMO; c.save_half('build/demo', DEMO)"
 
 format: $(READY)  ## put the code into shape
 	$(BIN)/ruff format .

@@ -39,10 +39,14 @@ class Streams:
         self._ends = edges[1:]
         self.num_windows = -(-int((self._ends - self._starts).max()) // window)
 
+    def places(self, index: int) -> NDArray[np.int64]:
+        """Where in the text the targets of window `index` stand, (B, T); past the end for padding."""
+        offsets = np.arange(index * self.window_size, (index + 1) * self.window_size)
+        return np.asarray(self._starts[:, None] + offsets, np.int64)
+
     def window(self, index: int) -> Window:
         """Inputs and targets of window `index`, each (B, T); `IGNORED` marks what is not scored."""
-        offsets = np.arange(index * self.window_size, (index + 1) * self.window_size)
-        places = self._starts[:, None] + offsets  # (B, T)
+        places = self.places(index)
         inside = places < self._ends[:, None]
         places = np.minimum(places, len(self.ids) - 1)
         targets = self.ids[places].astype(np.int64)

@@ -24,83 +24,117 @@ State = tuple[LayerState, ...]  # one a layer
 class Layer(NamedTuple):
     """One recurrent layer as the notes write it, W [x, h] + b: one product for all gates at once."""
 
-    weight: Array  # (X + H, gates H), transposed so that rows multiply from the left
+    weight: Array  # (gates H, X + H)
     bias: Array  # (gates H,)
 
     def __call__(self, x: Array, h: Array) -> Array:
-        """x (B, X) and h (B, H) -> (gates, B, H), what each gate squashes."""
-        z = np.concatenate((x, h), axis=1) @ self.weight + self.bias
-        return z.reshape(len(z), -1, h.shape[1]).swapaxes(0, 1)
+        """x (B, X) and h (B, H) -> z (B, gates H), what the gates squash."""
+        return np.concatenate((x, h), axis=1) @ self.weight.T + self.bias
+
+
+class FoldedLayer(NamedTuple):
+    """The first layer where symbols are few: W x + b of each is worked out once and looked up."""
+
+    table: Array  # (V, gates H)
+    weight: Array  # (gates H, H)
+
+    def __call__(self, ids: NDArray[Any], h: Array) -> Array:
+        """ids (B,) and h (B, H) -> z (B, gates H)."""
+        z: Array = h @ self.weight.T
+        z += self.table[ids]
+        return z
 
 
 def sigmoid(x: Array) -> Array:
     # Equal to 1 / (1 + exp(-x)), but nothing overflows for a large negative x.
     half = x.dtype.type(0.5)
-    return half * np.tanh(half * x) + half
+    y = half * x
+    np.tanh(y, out=y)
+    y *= half
+    y += half
+    return y
 
 
-def lstm(x: Array, state: LayerState, layer: Layer) -> LayerState:
+def lstm(z: Array, state: LayerState) -> LayerState:
     """One step of the long short-term memory (Hochreiter & Schmidhuber, 1997; Gers et al., 2000).
 
-    x (B, X), state (h, C), each (B, H) -> the next (h, C). The cell state C is the conveyor belt:
-    only a product and a sum touch it on its way through time.
+    z (B, 4H) is W [x, h] + b; state (h, C), each (B, H) -> the next (h, C). The cell state C is the
+    conveyor belt: only a product and a sum touch it on its way through time.
     """
     h, C = state  # noqa: N806  # the notes' own symbols
-    z_i, z_f, z_c, z_o = layer(x, h)  # (B, H) each
+    H = h.shape[1]  # noqa: N806
+    gates = sigmoid(z[:, : 3 * H])  # between 0, let nothing through, and 1, let everything through
 
-    f = sigmoid(z_f)  # forget gate: how much of each old value stays
-    i = sigmoid(z_i)  # input gate: which values are to be written
-    c_tilde = np.tanh(z_c)  # candidates: what would be written there
+    f = gates[:, :H]  # forget gate: how much of each old value stays
+    i = gates[:, H : 2 * H]  # input gate: which values are to be written
+    c_tilde = np.tanh(z[:, 3 * H :])  # candidates: what would be written there
     C = f * C + i * c_tilde  # noqa: N806  # new cell state: forget, then add
-    o = sigmoid(z_o)  # output gate: which parts of the cell state show
+    o = gates[:, 2 * H :]  # output gate: which parts of the cell state show
     h = o * np.tanh(C)  # output: a filtered version of the cell state
     return h, C
 
 
-def gru(x: Array, state: LayerState, layer: Layer) -> LayerState:
+def gru(z: Array, state: LayerState) -> LayerState:
     """One step of the gated recurrent unit (Cho et al., 2014, arXiv:1406.1078), as `torch.nn` has it.
 
-    x (B, X), state (h,) -> the next (h,). Two details differ from the notes: the reset gate acts on
-    the recurrent product instead of on h before it (so that one product serves all gates), and z
-    weighs the old state where the notes let it weigh the new one, which only renames z and 1 - z.
+    z (B, 4H) is W [x, h] + b, state (h,) -> the next (h,). Two details differ from the notes: the
+    reset gate acts on the recurrent product instead of on h before it (so that one product serves
+    all gates), and z weighs the old state where the notes let it weigh the new one, which only
+    renames z and 1 - z.
     """
     (h,) = state
-    z_r, z_z, x_n, h_n = layer(x, h)  # (B, H) each; of x alone and of h alone for the candidates
+    H = h.shape[1]  # noqa: N806
+    gates = sigmoid(z[:, : 2 * H])
+    x_n, h_n = z[:, 2 * H : 3 * H], z[:, 3 * H :]  # for the candidates: of x alone, of h alone
 
-    r = sigmoid(z_r)  # reset gate: how much of the past the candidates may see
-    z = sigmoid(z_z)  # update gate: forget and input gate in one
+    r = gates[:, :H]  # reset gate: how much of the past the candidates may see
+    u = gates[:, H:]  # update gate, the notes' z: forget and input gate in one
     h_tilde = np.tanh(x_n + r * h_n)  # candidates
-    h = z * h + (1 - z) * h_tilde  # new state, which is the output as well
+    h = u * h + (1 - u) * h_tilde  # new state, which is the output as well
     return (h,)
 
 
-def rnn(x: Array, state: LayerState, layer: Layer) -> LayerState:
+def rnn(z: Array, state: LayerState) -> LayerState:
     """One step of the plain recurrent network (Elman, 1990): a single tanh layer.
 
-    x (B, X), state (h,) -> the next (h,).
+    z (B, H) is W [x, h] + b, state (h,) -> the next (h,).
     """
-    (h,) = state
-    (z,) = layer(x, h)  # (B, H)
-    h = np.tanh(z)
-    return (h,)
+    return (np.tanh(z),)
 
 
 def as_layer(
     cell: CellName, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
 ) -> Layer:
-    """`torch.nn`'s four arrays of a layer, (gates H, X), (gates H, H), (gates H,) twice, as one product."""
-    if cell != "gru":
-        return Layer(np.concatenate((weight_ih, weight_hh), axis=1).T.copy(), bias_ih + bias_hh)
-    # The GRU's candidates take x and h apart, so they have two blocks, each blind to the other half.
-    gates = 2 * weight_hh.shape[1]
-    none_ih, none_hh = np.zeros_like(weight_ih[gates:]), np.zeros_like(weight_hh[gates:])
-    of_x = np.concatenate((weight_ih, none_ih))
-    of_h = np.concatenate((weight_hh[:gates], none_hh, weight_hh[gates:]))
-    bias = (bias_ih[:gates] + bias_hh[:gates], bias_ih[gates:], bias_hh[gates:])
-    return Layer(np.concatenate((of_x, of_h), axis=1).T.copy(), np.concatenate(bias))
+    """`torch.nn`'s four arrays of a layer, (gates H, X), (gates H, H), (gates H,) twice, as one product.
+
+    Rows are in the order in which the functions above read z: gates first, then candidates.
+    """
+    size = weight_hh.shape[1]
+    if cell == "gru":
+        # The candidates take x and h apart, so they have two blocks, each blind to the other half.
+        gates = 2 * size
+        none_ih, none_hh = np.zeros_like(weight_ih[gates:]), np.zeros_like(weight_hh[gates:])
+        weight_ih = np.concatenate((weight_ih, none_ih))
+        weight_hh = np.concatenate((weight_hh[:gates], none_hh, weight_hh[gates:]))
+        bias = np.concatenate((bias_ih[:gates] + bias_hh[:gates], bias_ih[gates:], bias_hh[gates:]))
+        return Layer(np.concatenate((weight_ih, weight_hh), axis=1), bias)
+    weight, bias = np.concatenate((weight_ih, weight_hh), axis=1), bias_ih + bias_hh
+    if cell == "lstm":  # torch has i, f, candidates, o
+        i, f, c, o = (slice(k * size, (k + 1) * size) for k in range(4))
+        order = np.r_[f, i, o, c]
+        weight, bias = weight[order], bias[order]
+    return Layer(weight, bias)
+
+
+def folded(layer: Layer, embedding: Array) -> FoldedLayer:
+    """The first layer with its input's half of the product done for each symbol: embedding (V, E)."""
+    width = embedding.shape[1]
+    of_x, of_h = layer.weight[:, :width], layer.weight[:, width:]
+    return FoldedLayer(embedding @ of_x.T + layer.bias, np.ascontiguousarray(of_h))
 
 
 STEPS = {"lstm": lstm, "gru": gru, "rnn": rnn}
+MAX_TABLE = 1024  # symbols: more, and looking up reads no less than the product does
 
 
 def state_parts(cell: CellName) -> int:
@@ -126,10 +160,12 @@ class Cells:
         self.output_bias = w["output.bias"]  # (V,)
         self.step = STEPS[config.cell]
         parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        self.layers = [
+        first, *above = (
             as_layer(config.cell, *(w[f"layers.{k}.{part}"] for part in parts))
             for k in range(config.num_layers)
-        ]
+        )
+        self.folded = config.vocab_size <= MAX_TABLE
+        self.layers = [folded(first, self.embedding) if self.folded else first, *above]
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros: nothing has been read yet."""
@@ -147,7 +183,9 @@ class Cells:
 
     def logits(self, tops: Array) -> Array:
         """The output layer: (..., H) -> (..., V)."""
-        return tops @ self.output.T + self.output_bias
+        logits: Array = tops @ self.output.T
+        logits += self.output_bias
+        return logits
 
     def __call__(self, ids: NDArray[Any], state: State) -> tuple[Array, State]:
         """ids (B, T) and a state -> logits (B, T, V) and the state after the last of them."""
@@ -156,9 +194,9 @@ class Cells:
 
     def _advance(self, ids: NDArray[Any], state: State) -> State:
         """One step of every layer: ids (B,), state -> the next state."""
-        x, following = self.embedding[ids], []
+        x, following = ids if self.folded else self.embedding[ids], []
         for layer, layer_state in zip(self.layers, state, strict=True):
-            following.append(self.step(x, layer_state, layer))
+            following.append(self.step(layer(x, layer_state[0]), layer_state))
             x = following[-1][0]
         return tuple(following)
 

@@ -14,7 +14,7 @@ import stat
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +106,16 @@ def load_model(model: str | Path) -> SavedModel:
     tensors, description = read(path)
     with _blaming(path):
         loaded = _model(tensors, description)
-        _check_shapes(loaded.weights, loaded.config.weight_shapes())
-    return loaded
+        _check_shapes(loaded.weights, loaded.config.weight_shapes(), (np.float32, np.float16))
+    weights = {name: array.astype(np.float32, copy=False) for name, array in tensors.items()}
+    return replace(loaded, weights=weights)
+
+
+def save_half(model: str | Path, path: Path) -> None:
+    """Write a copy of a model in half the bytes, its weights in float16, to a .safetensors file."""
+    loaded = load_model(model)
+    weights = {name: array.astype(np.float16) for name, array in loaded.weights.items()}
+    save_model(path, replace(loaded, weights=weights))
 
 
 def save_run(path: Path, run: SavedRun) -> None:
@@ -127,7 +135,7 @@ def load_run(folder: Path) -> SavedRun:
         prefix = "model."
         weights = {n[len(prefix) :]: a for n, a in tensors.items() if n.startswith(prefix)}
         model = _model(weights, description)
-        _check_shapes(weights, model.config.weight_shapes())
+        _check_shapes(weights, model.config.weight_shapes(), (np.float32,))
         progress = description.get("progress")
         if not isinstance(progress, dict):
             raise OptionError("it holds no run")
@@ -158,16 +166,17 @@ def _model(weights: Weights, description: Mapping[str, Any]) -> SavedModel:
     return SavedModel(config, vocabulary, weights, results)
 
 
-def _check_shapes(weights: Weights, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _check_shapes(
+    weights: Weights, shapes: Mapping[str, tuple[int, ...]], dtypes: tuple[type, ...]
+) -> None:
     if set(weights) != set(shapes):
         odd = ", ".join(sorted(set(weights) ^ set(shapes)))
         raise OptionError(f"missing or unknown weights: {odd:.200}")
     for name, shape in shapes.items():
         array = weights[name]
-        if array.shape != shape or array.dtype != np.float32:
-            raise OptionError(
-                f"{name} is {array.dtype} {array.shape} where float32 {shape} belongs"
-            )
+        if array.shape != shape or array.dtype not in dtypes:
+            wanted = f"{np.dtype(dtypes[0])} {shape}"
+            raise OptionError(f"{name} is {array.dtype} {array.shape} where {wanted} belongs")
 
 
 @contextmanager
@@ -204,7 +213,7 @@ def write(path: Path, tensors: Weights, description: Mapping[str, Any]) -> None:
     # The digest leaves out the metadata that will hold it, so a first serialisation can supply it.
     digest = _digest(plain, save(arrays))
     header = json.dumps({"format": FORMAT, "sha256": digest, "description": plain})
-    replace(path, save(arrays, {"lstmgen": header}))
+    put(path, save(arrays, {"lstmgen": header}))
 
 
 def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -262,7 +271,7 @@ def _bytes(path: Path) -> bytes:
         raise CheckpointError(f"{path}: cannot be read: {reason}") from None
 
 
-def replace(path: Path, content: bytes) -> None:
+def put(path: Path, content: bytes) -> None:
     """Make `path` hold `content`, whole or not at all; the old file stays until the new one is safe."""
     beside = path.with_name(f".{path.name}.new")
     try:

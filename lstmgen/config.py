@@ -117,6 +117,7 @@ class TrainConfig(JsonConfig):
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     dropout: float = 0.0
+    weight_drop: float = 0.0  # share of the recurrent weights left out of a step
     softmax_sample: int = 0  # symbols drawn a step to stand for the vocabulary; 0 takes all
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -129,6 +130,7 @@ class TrainConfig(JsonConfig):
         what = "above 0 and at most 100"
         _require("--learning-rate", self.learning_rate, 1e-12, 100, what)
         _require("--dropout", self.dropout, 0, 0.95)
+        _require("--weight-drop", self.weight_drop, 0, 0.95)
         _require("--softmax-sample", self.softmax_sample, 0)
         _require("--seed", self.seed, 0, 2**63 - 1)
         _require("the warm-up's share", self.warmup_fraction, 0, 1)

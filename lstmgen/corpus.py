@@ -3,15 +3,19 @@
 import codecs
 import gzip
 import hashlib
+import re
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lstmgen.errors import CorpusError, OptionError
 
 STDIN = "-"
+GZIP = b"\x1f\x8b"
+_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ def read(path: str, encoding: str = "utf-8") -> Text:
     Gzip is recognised by its content. A byte order mark is dropped and CRLF and CR become LF; each
     is said in the notes. Raises `CorpusError` for what cannot be read, is empty or does not decode.
     """
-    name = "standard input" if path == STDIN else path
+    name = _name(path)
     raw = _unzipped(name, _raw(path, name))
     text, notes = _decoded(name, raw, encoding), []
     if text.startswith("\ufeff"):
@@ -64,27 +68,79 @@ def split(text: str, valid_fraction: float) -> tuple[str, str]:
     return text[:cut], text[cut:]
 
 
-def _raw(path: str, name: str) -> bytes:
+def lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
+    """The lines of a file, or of standard input for `-`, one by one as they come.
+
+    Each has its line end, LF, but the last may have none. Otherwise as `read`, but that nothing is
+    also a text. `CorpusError` comes after all lines before the one that is wrong.
+    """
+    name = _name(path)
+    if not _marks_lines(encoding):  # as in UTF-16, where a byte says nothing by itself
+        yield from _LINE.findall(read(path, encoding).text)
+        return
+    with _blaming(name), _opened(path) as file:
+        for number, raw in enumerate(file, 1):
+            text = _decoded(f"line {number:,} of {name}", raw, encoding)
+            if number == 1:
+                text = text.removeprefix("\ufeff")
+            if "\r" in text:
+                text = text.replace("\r\n", "\n").replace("\r", "\n")
+            yield from _LINE.findall(text)
+
+
+def _name(path: str) -> str:
+    return "standard input" if path == STDIN else path
+
+
+def _marks_lines(encoding: str) -> bool:
+    """Whether a line end is the byte of ASCII; unknown encodings are refused elsewhere."""
     try:
-        if path == STDIN:
-            return sys.stdin.buffer.read()
-        return Path(path).read_bytes()
+        return "\n".encode(encoding) == b"\n"
+    except (LookupError, UnicodeError):
+        return False
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Iterable[bytes]]:
+    """The file as bytes, unzipped if it is gzip."""
+    if path == STDIN and sys.stdin is None:
+        raise CorpusError("standard input is closed; leave out <&-")
+    # Standard input by its number: Python would wait for `sys.stdin` itself when it leaves.
+    source = sys.stdin.fileno() if path == STDIN else path
+    with open(source, "rb", closefd=path != STDIN) as file:
+        if file.peek(2)[:2] == GZIP:
+            with gzip.open(file) as unzipped:
+                yield unzipped
+        else:
+            yield file
+
+
+def _raw(path: str, name: str) -> bytes:
+    with _blaming(name):
+        if path == STDIN and sys.stdin is None:
+            raise CorpusError("standard input is closed; leave out <&-")
+        return sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
+
+
+@contextmanager
+def _blaming(name: str) -> Iterator[None]:
+    """Turns what the system refuses, or gzip cannot read, into an error that names the file."""
+    try:
+        yield
     except FileNotFoundError:
         raise CorpusError(f"{name}: there is no such file") from None
     except IsADirectoryError:
         raise CorpusError(f"{name}: this is a folder; name the files in it: {name}/*") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise CorpusError(f"{name}: damaged gzip data ({error}); fetch the file again") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CorpusError(f"{name}: cannot be read: {reason}") from None
 
 
 def _unzipped(name: str, raw: bytes) -> bytes:
-    if not raw.startswith(b"\x1f\x8b"):
-        return raw
-    try:
-        return gzip.decompress(raw)
-    except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"{name}: damaged gzip data ({error}); fetch the file again") from None
+    with _blaming(name):
+        return gzip.decompress(raw) if raw.startswith(GZIP) else raw
 
 
 def _decoded(name: str, raw: bytes, encoding: str) -> str:

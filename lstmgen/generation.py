@@ -1,8 +1,8 @@
 """Turns primes, as text, into generated texts: encodes, samples, decodes, and stops at stop strings."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from lstmgen.vocabulary import Vocabulary
 
 LENGTH = "length"  # why a text ended that no stop string ended
 BATCH_SIZE = 64
+MOST_WAITING = 16 * BATCH_SIZE  # finished texts that wait for one before them
 
 
 @dataclass(frozen=True)
@@ -64,20 +65,23 @@ class Writing:
         """Take in the next token; returns the text that is certain now, perhaps none."""
         self.tokens += 1
         self.nats += nats
-        self._held += piece
-        found = [(self._held.find(stop), stop) for stop in self.stops if stop in self._held]
-        if found:
-            place, self.stop = min(found, key=lambda hit: (hit[0], -len(hit[1])))
-            certain, self._held = self._held[:place], ""
-        elif self.tokens == self.length:
+        if self.stops:
+            piece = self._before_stop(self._held + piece)
+        if self.tokens == self.length and self.stop is None:
             self.stop = LENGTH
-            certain, self._held = self._held, ""
-        else:
-            keep = max((_overlap(self._held, stop) for stop in self.stops), default=0)
-            cut = len(self._held) - keep
-            certain, self._held = self._held[:cut], self._held[cut:]
-        self._released.append(certain)
-        return certain
+            piece += self._held
+        self._released.append(piece)
+        return piece
+
+    def _before_stop(self, text: str) -> str:
+        """What of the text not yet given out is no part of a stop string, nor can become one."""
+        found = [(text.find(stop), stop) for stop in self.stops if stop in text]
+        if found:
+            cut, self.stop = min(found, key=lambda hit: (hit[0], -len(hit[1])))
+            return text[:cut]
+        cut = len(text) - max(_overlap(text, stop) for stop in self.stops)
+        self._held = text[cut:]
+        return text[:cut]
 
     def finished(self) -> Generated:
         assert self.stop is not None
@@ -104,7 +108,7 @@ def stream(
 ) -> Iterator[str]:
     """The text that follows one prime, piece by piece as soon as each is certain."""
     writing = Writing(prime, length, stops)
-    batch = _begin(engine, vocabulary, [prime], decoding)
+    batch = Batch(engine, [_ids(vocabulary, prime.text)], decoding, [prime.seed])
     while writing.stop is None:
         if piece := writing.add(vocabulary.tokens[batch.advance()[0]]):
             yield piece
@@ -118,33 +122,53 @@ def generate(
     decoding: DecodingConfig,
     length: int,
     stops: Sequence[str] = (),
+    ready: Callable[[], bool] = lambda: True,
 ) -> Iterator[Generated]:
-    """A text for each prime, in their order; sampled side by side, `BATCH_SIZE` at a time."""
-    primes = iter(primes)
-    while block := list(islice(primes, BATCH_SIZE)):
-        writings = [Writing(prime, length, stops) for prime in block]
-        waiting = writings[:]
-        going = [writing for writing in writings if writing.stop is None]
-        batch = _begin(engine, vocabulary, block, decoding) if going else None
-        while waiting:
-            if batch is not None and waiting[0].stop is None:
-                ids, costs = batch.advance(), batch.nats()
-                for writing, i, cost in zip(going, ids, costs, strict=True):
-                    writing.add(vocabulary.tokens[i], float(cost))
-                rows = [row for row, writing in enumerate(going) if writing.stop is None]
-                if len(rows) < len(going):
-                    going = [going[row] for row in rows]
-                    batch.keep(rows)
-            while waiting and waiting[0].stop is not None:
-                yield waiting.pop(0).finished()
+    """A text for each prime, in their order, up to `BATCH_SIZE` of them sampled side by side.
+
+    When enough have ended, others take their places. `ready` says whether the next prime is at hand;
+    while it is not, and texts are under way, these go on first.
+    """
+    primes, more = iter(primes), True
+    texts: deque[Writing] = deque()  # in order: those under way and finished ones that wait
+    going: list[Writing] = []
+    batch: Batch | None = None
+    while more or texts:
+        while texts and texts[0].stop is not None:
+            yield texts.popleft().finished()
+        new: list[Writing] = []
+        room = BATCH_SIZE - len(going)
+        if room < BATCH_SIZE // 4:  # it is quicker to read some primes side by side
+            room = 0
+        while more and len(new) < room and len(texts) < MOST_WAITING and (not texts or ready()):
+            prime = next(primes, None)
+            if prime is None:
+                more = False
+            else:
+                texts.append(Writing(prime, length, stops))
+                new += [texts[-1]] if length else []
+        if new:
+            starts = [_ids(vocabulary, writing.prime.text) for writing in new]
+            seeds = [writing.prime.seed for writing in new]
+            if batch is None:
+                batch = Batch(engine, starts, decoding, seeds)
+            else:
+                batch.add(starts, seeds)
+            going += new
+        if batch is not None:
+            for writing, i, cost in zip(
+                going, batch.advance().tolist(), batch.nats().tolist(), strict=True
+            ):
+                writing.add(vocabulary.tokens[i], cost)
+            rows = [row for row, writing in enumerate(going) if writing.stop is None]
+            if not rows:
+                batch = None
+            elif len(rows) < len(going):
+                batch.keep(rows)
+            going = [going[row] for row in rows]
 
 
-def _begin(
-    engine: Engine, vocabulary: Vocabulary, primes: Sequence[Prime], decoding: DecodingConfig
-) -> Batch:
-    def ids(text: str) -> NDArray[Any]:
-        start = np.array([vocabulary.start_id], vocabulary.dtype)
-        return np.concatenate([start, vocabulary.encode_prime(text)[0]])
-
-    starts = [ids(prime.text) for prime in primes]
-    return Batch(engine, starts, decoding, [prime.seed for prime in primes])
+def _ids(vocabulary: Vocabulary, prime: str) -> NDArray[Any]:
+    """A prime as the network reads it: the start and then its tokens."""
+    start = np.array([vocabulary.start_id], vocabulary.dtype)
+    return np.concatenate([start, vocabulary.encode_prime(prime)[0]])

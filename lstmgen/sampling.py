@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen.config import DecodingConfig
-from lstmgen.scoring import Engine, nats
+from lstmgen.scoring import Engine, as_array, nats
 from lstmgen.vocabulary import UNKNOWN_ID
 
 Logits = NDArray[Any]
 IdRow = NDArray[np.int64]
 
 LEAST_TEMPERATURE = 1e-30  # below it, what is not likeliest has probability 0 in any case
-_WINDOW = 256  # tokens of a prime read in one call
+_WINDOW = 1024  # tokens of primes read in one call
+_BLOCK = 512  # tokens whose weights are cumulated together
+_UNDER_1 = 1 - 2**-53
+_IN_CACHE = 1 << 16  # logits that are worked on together
 
 
 def distribution(logits: Logits, decoding: DecodingConfig, seen: NDArray[np.bool_]) -> Logits:
@@ -28,63 +31,87 @@ def distribution(logits: Logits, decoding: DecodingConfig, seen: NDArray[np.bool
     (Nguyen et al., 2024, arXiv:2407.01082). Of equally likely tokens the one with the lower id counts
     as the likelier, so that top-k keeps k. `<unk>` is never drawn. Temperature 0 leaves one token.
     """
+    weights = _weights(logits, decoding, seen)
+    total: Logits = weights.sum(axis=-1, keepdims=True)
+    return weights / total
+
+
+def _weights(logits: Logits, decoding: DecodingConfig, seen: NDArray[np.bool_]) -> Logits:
+    """What `distribution` gives, but for a factor in each row: the likeliest token has 1."""
     x = logits.copy()
     x[:, UNKNOWN_ID] = -np.inf
     if decoding.repetition_penalty is not None:
         penalty = decoding.repetition_penalty
         x = np.where(seen, np.where(x > 0, x / penalty, x * penalty), x)
     if decoding.temperature == 0:
-        probabilities = np.zeros_like(x)
-        probabilities[np.arange(len(x)), x.argmax(axis=-1)] = 1
-        return probabilities
+        weights = np.zeros_like(x)
+        weights[np.arange(len(x)), x.argmax(axis=-1)] = 1
+        return weights
     x -= x.max(axis=-1, keepdims=True)
-    probabilities = _normalised(np.exp(x / max(decoding.temperature, LEAST_TEMPERATURE)))
-    if decoding.top_k is not None and decoding.top_k < probabilities.shape[-1]:
-        probabilities = _likeliest(probabilities, np.full(len(x), decoding.top_k))
+    x /= max(decoding.temperature, LEAST_TEMPERATURE)
+    weights = np.exp(x, out=x)
+    if decoding.top_k is not None and decoding.top_k < weights.shape[-1]:
+        weights = _likeliest(weights, np.full(len(x), decoding.top_k))
     if decoding.top_p is not None:
-        before = np.cumsum(_descending(probabilities), axis=-1, dtype=np.float64)
+        before = np.cumsum(_descending(weights), axis=-1, dtype=np.float64)
         # A token stays if those that are likelier have not made up the share yet.
-        num_kept = 1 + (before[:, :-1] < decoding.top_p).sum(axis=-1)
-        probabilities = _likeliest(probabilities, num_kept)
+        num_kept = 1 + (before[:, :-1] < decoding.top_p * before[:, -1:]).sum(axis=-1)
+        weights = _likeliest(weights, num_kept)
     if decoding.min_p is not None:
-        least = decoding.min_p * probabilities.max(axis=-1, keepdims=True)
-        probabilities = _normalised(np.where(probabilities >= least, probabilities, 0))
-    return probabilities
+        weights = np.where(weights >= decoding.min_p, weights, 0)
+    return weights
 
 
-def _likeliest(probabilities: Logits, num_kept: IdRow) -> Logits:
+def _likeliest(weights: Logits, num_kept: IdRow) -> Logits:
     """Only the `num_kept` (B,) likeliest tokens of each row; of equally likely ones, the lower ids."""
-    rows = np.arange(len(probabilities))
-    least = _descending(probabilities)[rows, num_kept - 1, None]
-    above, ties = probabilities > least, probabilities == least
+    rows = np.arange(len(weights))
+    least = _descending(weights)[rows, num_kept - 1, None]
+    above, ties = weights > least, weights == least
     room = num_kept[:, None] - above.sum(axis=-1, keepdims=True)
     kept = above | (ties & (np.cumsum(ties, axis=-1) <= room))
-    return _normalised(np.where(kept, probabilities, 0))
+    return np.where(kept, weights, 0)
 
 
-def _descending(probabilities: Logits) -> Logits:
-    return np.sort(probabilities, axis=-1)[:, ::-1]
+def _descending(weights: Logits) -> Logits:
+    return np.sort(weights, axis=-1)[:, ::-1]
 
 
-def _normalised(weights: Logits) -> Logits:
-    total: Logits = weights.sum(axis=-1, keepdims=True)
-    return weights / total
+def draw(weights: Logits, generators: Sequence[np.random.Generator]) -> IdRow:
+    """One id a row, (B, V) -> (B,), each from its own generator, one random number a draw.
 
-
-def draw(probabilities: Logits, generators: Sequence[np.random.Generator]) -> IdRow:
-    """One id a row, (B, V) -> (B,), each from its own generator, one random number a draw."""
-    edges = np.cumsum(probabilities, axis=-1, dtype=np.float64)
-    # The last edge may round to a little under 1; the scaling keeps the draw on a possible token.
-    points = np.array([generator.random() for generator in generators]) * edges[:, -1]
-    ids: IdRow = (edges <= points[:, None]).sum(axis=-1)
+    A token is drawn as often as its weight is of the sum of its row's.
+    """
+    shares = np.array([generator.random() for generator in generators])
+    if weights.shape[1] <= _BLOCK:
+        return _places(weights, shares)[0]
+    # First a block of tokens, by its sum, then one of them: a sum is quicker than sums of all beginnings.
+    starts, rows = np.arange(0, weights.shape[1], _BLOCK), np.arange(len(weights))
+    sums = np.add.reduceat(weights, starts, axis=1, dtype=np.float64)
+    blocks, left = _places(sums, shares)
+    shares = np.minimum(1 - left / sums[rows, blocks], _UNDER_1)
+    ids: IdRow = starts[blocks]
+    for row, begin in enumerate(ids):
+        inside = weights[row : row + 1, begin : begin + _BLOCK]
+        ids[row] += _places(inside, shares[row : row + 1])[0][0]
     return ids
+
+
+def _places(weights: Logits, shares: Logits) -> tuple[IdRow, Logits]:
+    """Weights (B, N) lie side by side on a line: on which of them is the point at a share (B,) of it?
+
+    Returns the places, (B,), never one of weight 0, and how much of that weight lies behind the point.
+    """
+    edges = np.cumsum(weights, axis=-1, dtype=np.float64)
+    points = shares * edges[:, -1]
+    places: IdRow = (edges <= points[:, None]).sum(axis=-1)
+    return places, edges[np.arange(len(edges)), places] - points
 
 
 class Batch:
     """Texts that are sampled side by side.
 
-    All begin with the same prime or each with its own. `advance` draws the next id of every text
-    still in the batch; `keep` drops those that are finished.
+    All begin with the same prime or each with its own. `advance` draws the next id of every text in
+    the batch; `keep` drops those that are finished; `add` takes in others.
     """
 
     def __init__(
@@ -97,29 +124,24 @@ class Batch:
         """`primes` are ids that begin with the start id; the generator of text b has `seeds[b]`."""
         self.engine = engine
         self.decoding = decoding
-        self.generators = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
-        read: dict[bytes, tuple[Logits, Any]] = {}
-        for prime in primes:
-            if prime.tobytes() not in read:
-                read[prime.tobytes()] = _read(engine, prime)
-        logits, states = zip(*(read[prime.tobytes()] for prime in primes), strict=True)
-        self._logits = np.concatenate(logits)  # (B, V)
-        self._state = _joined(states)
+        self.generators = _generators(seeds)
+        self._logits, self._state = _read(engine, primes)
         self._drawn: IdRow | None = None  # (B,), ids that the network has not read yet
-        self._seen = np.zeros(self._logits.shape, np.bool_)
-        for row, prime in enumerate(primes):
-            self._seen[row, prime] = True
+        self._seen = _marked(primes, self._logits.shape[1])
+
+    def add(self, primes: Sequence[NDArray[Any]], seeds: Sequence[int]) -> None:
+        """More texts, behind those that there are."""
+        self._read_drawn()
+        logits, state = _read(self.engine, primes)
+        self._logits = np.concatenate((self._logits, logits))
+        self._state = _joined([self._state, state])
+        self._seen = np.concatenate((self._seen, _marked(primes, logits.shape[1])))
+        self.generators += _generators(seeds)
 
     def advance(self) -> IdRow:
         """Draw the next id of each text, (B,)."""
-        if self._drawn is not None:
-            tops, self._state = self.engine.read(self._drawn[:, None], self._state)
-            self._logits = _last(self.engine, tops)
-        probabilities = distribution(self._logits, self.decoding, self._seen)
-        if self.decoding.temperature == 0:
-            ids: IdRow = probabilities.argmax(axis=-1)
-        else:
-            ids = draw(probabilities, self.generators)
+        self._read_drawn()
+        ids: IdRow = np.concatenate([self._choice(rows) for rows in self._slices()])
         if self.decoding.repetition_penalty is not None:
             self._seen[np.arange(len(ids)), ids] = True
         self._drawn = ids
@@ -127,36 +149,85 @@ class Batch:
 
     def nats(self) -> Logits:
         """What the ids just drawn cost under the model's own distribution, (B,)."""
-        costs: Logits = nats(self._logits, self._drawn)
-        return costs
+        assert self._drawn is not None
+        drawn = self._drawn
+        return np.concatenate([nats(self._logits[rows], drawn[rows]) for rows in self._slices()])
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these texts only, in this order."""
         self._seen = self._seen[rows]
         self._logits = self._logits[rows]
         self._drawn = None if self._drawn is None else self._drawn[rows]
-        self._state = tuple(tuple(part[rows] for part in layer) for layer in self._state)
+        self._state = _rows(self._state, rows)
         self.generators = [self.generators[row] for row in rows]
 
+    def _read_drawn(self) -> None:
+        """Let the network read what was drawn last."""
+        if self._drawn is not None:
+            tops, self._state = self.engine.read(self._drawn[:, None], self._state)
+            self._logits, self._drawn = _last(self.engine, tops), None
 
-def _read(engine: Engine, prime: NDArray[Any]) -> tuple[Logits, Any]:
-    """The logits (1, V) and the state after a prime (N,)."""
-    state = engine.initial_state(1)
-    for start in range(0, len(prime), _WINDOW):
-        tops, state = engine.read(prime[None, start : start + _WINDOW], state)
-    return _last(engine, tops), state
+    def _slices(self) -> list[slice]:
+        """The rows, so many at a time that the processor's cache holds their logits."""
+        num_texts, vocab_size = self._logits.shape
+        size = max(1, _IN_CACHE // vocab_size)
+        return [slice(row, row + size) for row in range(0, num_texts, size)]
+
+    def _choice(self, rows: slice) -> IdRow:
+        weights = _weights(self._logits[rows], self.decoding, self._seen[rows])
+        if self.decoding.temperature == 0:
+            likeliest: IdRow = weights.argmax(axis=-1)
+            return likeliest
+        return draw(weights, self.generators[rows])
+
+
+def _generators(seeds: Sequence[int]) -> list[np.random.Generator]:
+    return [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
+
+
+def _marked(primes: Sequence[NDArray[Any]], vocab_size: int) -> NDArray[np.bool_]:
+    """Which tokens are in each prime, (B, V)."""
+    marks = np.zeros((len(primes), vocab_size), np.bool_)
+    for row, prime in enumerate(primes):
+        marks[row, prime] = True
+    return marks
+
+
+def _read(engine: Engine, primes: Sequence[NDArray[Any]]) -> tuple[Logits, Any]:
+    """The logits (B, V) and the state after each prime; equal primes are read once.
+
+    They are read side by side, the shorter ones leaving when they end.
+    """
+    distinct = sorted({prime.tobytes(): prime for prime in primes}.values(), key=len)
+    places = {prime.tobytes(): place for place, prime in enumerate(distinct)}
+    state, logits, states, start = engine.initial_state(len(distinct)), [], [], 0
+    while distinct:
+        end = len(distinct[0])
+        size = max(1, _WINDOW // len(distinct))
+        for begin in range(start, end, size):
+            ids = np.stack([prime[begin : min(begin + size, end)] for prime in distinct])
+            tops, state = engine.read(ids, state)
+        num_done = sum(len(prime) == end for prime in distinct)
+        logits.append(_last(engine, tops[:num_done]))
+        states.append(_rows(state, slice(num_done)))
+        state, start = _rows(state, slice(num_done, None)), end
+        distinct = distinct[num_done:]
+    rows = [places[prime.tobytes()] for prime in primes]
+    return np.concatenate(logits)[rows], _rows(_joined(states), rows)
 
 
 def _last(engine: Engine, tops: Any) -> Logits:
     """The logits (B, V) of the last step as a NumPy array, wherever the engine keeps them."""
-    last = engine.logits(tops[:, -1])
-    return last if isinstance(last, np.ndarray) else np.asarray(last.float().cpu())
+    return as_array(engine.logits(tops[:, -1]))
+
+
+def _rows(state: Any, rows: slice | Sequence[int]) -> Any:
+    """The state of some of the texts."""
+    return tuple(tuple(part[rows] for part in layer) for layer in state)
 
 
 def _joined(states: Sequence[Any]) -> Any:
-    """The states of single texts as the state of a batch."""
-    if len(states) == 1:
-        return states[0]
+    """The states of several batches as that of one, texts in order."""
     if isinstance(states[0][0][0], np.ndarray):
         join: Any = np.concatenate
     else:

@@ -99,6 +99,11 @@ def nats(logits: Any, targets: Any) -> Any:
     return flat.view(targets.shape)
 
 
+def as_array(values: Any) -> NDArray[Any]:
+    """Values as a NumPy array, wherever the engine keeps them."""
+    return values if isinstance(values, np.ndarray) else np.asarray(values.float().cpu())
+
+
 def score_ids(
     engine: Engine,
     ids: Ids,
@@ -140,15 +145,18 @@ def streams_to_score(
 def window_nats(engine: Engine, streams: Streams, vocab_size: int) -> Iterator[float]:
     """The nats of one window after the other, in float64; logits are made for some rows at a time."""
     state = engine.initial_state(streams.batch_size)
-    rows = max(MIN_ROWS, MAX_LOGITS // vocab_size)
     for index in range(streams.num_windows):
         inputs, targets = streams.window(index)
         tops, state = engine.read(inputs, state)
         tops, targets = tops.reshape(targets.size, -1), targets.reshape(-1)
-        yield sum(
-            _sum(engine.logits(tops[row : row + rows]), targets[row : row + rows])
-            for row in range(0, len(targets), rows)
-        )
+        parts = slices(len(targets), vocab_size)
+        yield sum(_sum(engine.logits(tops[part]), targets[part]) for part in parts)
+
+
+def slices(num_tokens: int, vocab_size: int) -> list[slice]:
+    """All tokens, so many at a time that the processor's cache holds their logits."""
+    size = max(MIN_ROWS, MAX_LOGITS // vocab_size)
+    return [slice(start, start + size) for start in range(0, num_tokens, size)]
 
 
 def _sum(logits: Any, targets: NDArray[np.int64]) -> float:

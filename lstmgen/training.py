@@ -210,9 +210,10 @@ def _step(
     """One window forward and backward and one update: its nats, its number of targets, the state."""
     torch.manual_seed((config.seed * 1_000_003 + step) % 2**63)
     window = streams.window(step % streams.num_windows)
-    with device.autocast(loss.network.output.bias.device, config.precision):
-        total, count, state = loss(window, state, step)
-    (total / count).backward()  # type: ignore[no-untyped-call]
+    with loss.network.weights_dropped(config.weight_drop):
+        with device.autocast(loss.network.output.bias.device, config.precision):
+            total, count, state = loss(window, state, step)
+        (total / count).backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(loss.network.parameters(), config.clip_norm)
     optimizer.step(optim.schedule(step, config))
     return total.detach(), count, tuple(tuple(part.detach() for part in layer) for layer in state)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from lstmgen import cells as cells_module
 from lstmgen.cells import Cells, sigmoid
 from lstmgen.config import CellName, ModelConfig
 from lstmgen.model import Network, TorchEngine, load_network
@@ -108,6 +109,24 @@ def test_longhand_cells_are_the_equations_to_the_last_digits(
     logits, _ = cells(ids[None], cells.initial_state(1))
     expected = spelled_out(config, weights, ids.tolist())
     np.testing.assert_allclose(logits[0], expected, rtol=1e-12, atol=1e-12)
+
+
+@each_cell
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_the_first_layer_is_the_same_whether_its_input_is_looked_up_or_computed(
+    cell: CellName,
+    num_layers: int,
+    random_weights: RandomWeights,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = sized(cell, num_layers)
+    weights, ids = random_weights(config), some_ids((3, 7))
+    logits, _ = by_torch(config, weights, ids)
+    for most, folded in ((config.vocab_size, True), (config.vocab_size - 1, False)):
+        monkeypatch.setattr(cells_module, "MAX_TABLE", most)
+        cells = Cells(config, weights)
+        assert cells.folded == folded
+        np.testing.assert_allclose(cells(ids, cells.initial_state(3))[0], logits, atol=1e-5)
 
 
 @each_cell
@@ -338,6 +357,37 @@ def test_dropout_leaves_out_the_same_units_at_every_step_of_a_text(
     logits, _ = network(torch.full((8, 5), 3), network.initial_state(8))  # (B, T, V)
     torch.testing.assert_close(logits, logits[:, :1].expand_as(logits))
     assert (logits[0] != logits[1]).any()  # but not in every text
+
+
+@each_cell
+def test_weight_drop_leaves_out_recurrent_weights_and_puts_them_back(
+    cell: CellName, random_weights: RandomWeights
+) -> None:
+    config = ModelConfig(vocab_size=9, cell=cell, hidden_size=40, embedding_size=5)
+    weights = random_weights(config)
+    network = load_network(config, weights, CPU)
+    torch.manual_seed(0)
+    with network.weights_dropped(0.25):
+        within = network.weights()
+    for name, array in network.weights().items():
+        np.testing.assert_array_equal(array, weights[name])
+        if not name.endswith("weight_hh"):
+            np.testing.assert_array_equal(within[name], weights[name])
+            continue
+        left_out = within[name] == 0
+        assert left_out.mean() == pytest.approx(0.25, abs=0.03)
+        kept = ~left_out
+        np.testing.assert_allclose(within[name][kept], weights[name][kept] / 0.75, rtol=1e-6)
+
+
+def test_weight_drop_of_nothing_draws_nothing(random_weights: RandomWeights) -> None:
+    network = load_network(sized("lstm"), random_weights(sized("lstm")), CPU)
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    with network.weights_dropped(0.0):
+        pass
+    torch.testing.assert_close(torch.rand(3), expected)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")

@@ -250,6 +250,22 @@ def test_description_that_does_not_fit_the_weights_is_refused(
         checkpoint.load_model(tmp_path / "m")
 
 
+def test_a_model_in_half_the_bytes_is_the_same_but_for_rounding(
+    model: SavedModel, tmp_path: Path
+) -> None:
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    checkpoint.save_model(whole, model)
+    checkpoint.save_half(whole, half)
+    tensors, _ = checkpoint.read(half)
+    assert {array.dtype for array in tensors.values()} == {np.dtype(np.float16)}
+    loaded = checkpoint.load_model(half)
+    assert (loaded.config, loaded.vocabulary) == (model.config, model.vocabulary)
+    assert dict(loaded.results) == dict(model.results)
+    for name, array in loaded.weights.items():
+        assert array.dtype == np.float32
+        np.testing.assert_allclose(array, model.weights[name], rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize("change", ["missing", "unknown", "shape", "dtype"])
 def test_weights_that_do_not_fit_the_description_are_refused(
     tmp_path: Path, model: SavedModel, change: str
@@ -430,6 +446,6 @@ def test_what_the_system_refuses_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="File name too long"):
         checkpoint.prepare_folder(tmp_path / ("a" * 300), resume=False, overwrite=False)
     with pytest.raises(CheckpointError, match="Not a directory"):
-        checkpoint.replace(tmp_path / "file" / "x", b"content")
+        checkpoint.put(tmp_path / "file" / "x", b"content")
     with pytest.raises(CheckpointError, match="Is a directory"):
         checkpoint.append_log(tmp_path, {"step": 1})

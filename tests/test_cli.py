@@ -333,6 +333,67 @@ def test_each_line_is_a_prime_and_answers_keep_the_order(model: Path) -> None:
     assert [json.loads(line)["prime"] for line in done.out.splitlines()] == primes
 
 
+def test_a_line_is_answered_before_the_next_one_comes(model: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "lstmgen",
+        "sample",
+        "-m",
+        str(model),
+        "--each-line",
+        "-l",
+        "9",
+    ]
+    with subprocess.Popen(
+        [*command, "--stop", "\n", "--seed", "1", "-n", "2"], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, bufsize=0,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for prime in "Ann", "Ben":
+            process.stdin.write(prime.encode() + b"\n")
+            for _ in range(2):
+                assert select.select([process.stdout], [], [], 30)[0]
+                assert process.stdout.readline().decode().startswith(prime)
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+def test_an_endless_input_that_nobody_reads_further_ends_quietly(model: Path) -> None:
+    sample = f"{sys.executable} -m lstmgen sample -m {model} --each-line -l 80 --seed 1"
+    done = subprocess.run(
+        ["bash", "-c", f"yes 'Ann went' | {sample} | head -n 3"],
+        capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.count(b"\n") == 3
+
+
+def test_lines_before_one_that_is_not_utf_8_are_answered(model: Path) -> None:
+    done = run("sample", "-m", model, "--each-line", "-l", "5", "--seed", "1", "--stop", "\n",
+               stdin=b"Ann\nBen\nC\xff\nDan\n")  # fmt: skip
+    assert "line 3 of standard input" in done.error
+    assert [line[:3] for line in done.out.splitlines()] == ["Ann", "Ben"]
+
+
+def test_ctrl_c_while_waiting_for_a_line_is_quiet(model: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "lstmgen", "sample", "-m", str(model), "--each-line", "--seed", "1"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"Ann\n")
+        process.stdin.flush()
+        assert process.stdout.read(1) == b"A"  # it has begun
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert process.stderr.read().strip() == b""
+        assert process.wait(30) == 130
+
+
 def test_a_prime_comes_from_a_file_or_standard_input(
     model: Path, tmp_path: Path, here: Any
 ) -> None:
@@ -371,6 +432,7 @@ def test_unknown_symbols_in_a_prime_are_named(model: Path, here: Any) -> None:
         (("train", "CORPUS", "--minutes", "0"), "--minutes is 0"),
         (("train", "CORPUS", "--steps", "0"), "--steps is 0"),
         (("train", "CORPUS", "--dropout", "1"), "--dropout is 1"),
+        (("train", "CORPUS", "--weight-drop", "-0.1"), "--weight-drop is -0.1"),
         (("train", "CORPUS", "--learning-rate", "-1"), "--learning-rate is -1"),
         (("train", "CORPUS", "--valid-fraction", "1"), "--valid-fraction is 1"),
         (("train", "CORPUS", "--max-vocab", "1"), "--max-vocab is 1"),
@@ -557,6 +619,31 @@ def test_a_terminal_is_not_sent_control_characters(tmp_path: Path, here: Any) ->
     assert "\x1b" in here("sample", "-m", folder, "-l", "60", "--seed", "1").out  # a pipe gets all
 
 
+@pytest.mark.parametrize(
+    ("environment", "start"),
+    [
+        ("NO_COLOR= TERM=xterm", "\x1b[1mAnn went\x1b[0m"),
+        ("NO_COLOR=1 TERM=xterm", "Ann went"),
+        ("NO_COLOR= TERM=dumb", "Ann went"),
+    ],
+)
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_a_terminal_sets_the_prime_apart(
+    model: Path, environment: str, start: str, count: str
+) -> None:
+    sample = f"{sys.executable} -m lstmgen sample -m {model} --prime 'Ann went' --seed 1 -l 9"
+    shown = in_terminal(f"{environment} {sample} -n {count}")
+    assert shown.startswith(start)
+    assert shown.count(start) == int(count)
+    assert ("\x1b" in shown) == ("\x1b" in start)
+
+
+def test_ctrl_c_in_a_terminal_ends_the_text_with_a_line_end(model: Path) -> None:
+    sample = f"{sys.executable} -m lstmgen sample -m {model} -l 1000000000 --seed 1 2>/dev/null"
+    shown = in_terminal(f"timeout --signal INT 3 {sample}; [ $? = 124 ]; echo the prompt")
+    assert shown.splitlines()[-1] == "the prompt"
+
+
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_a_table_shows_its_files_on_any_terminal(model: Path, corpus: Path, width: int) -> None:
     shown = in_terminal(
@@ -650,6 +737,23 @@ def test_output_is_utf_8_whatever_the_locale(tmp_path: Path, here: Any) -> None:
     assert done.out.startswith("αβγ")
 
 
+@pytest.mark.parametrize("command", ["sample", "eval"])
+def test_the_demo_model_is_there_where_no_other_is(
+    command: str, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LSTMGEN_MODEL", raising=False)
+    (tmp_path / "text.txt").write_text("I grew up in France.\n")
+    options = ["-l", "20", "--seed", "1"] if command == "sample" else ["text.txt"]
+    done = here(command, *options)
+    assert done.code == 0
+    assert done.err.startswith("note: there is no lstmgen-model here")
+    assert done.err.count("\n") == 1
+    assert "nowhere" in here(command, *options, "--model", "nowhere").error
+    monkeypatch.setenv("LSTMGEN_MODEL", "elsewhere")
+    assert "elsewhere" in here(command, *options).error
+
+
 def test_control_characters_are_shown_to_a_terminal() -> None:
     ordinary = "a\u00a0b\u3000c\u200dd\u00ade é 中 👩\u200d🚀"
     assert console.visible(ordinary) == ordinary
@@ -716,7 +820,7 @@ def test_the_set_of_options_is_what_was_promised() -> None:
         "train": common | {
             "corpus", "--level", "--words", "--min-count", "--max-vocab", "--valid-fraction",
             "--valid-file", "--encoding", "--cell", "--num-layers", "--hidden-size",
-            "--embedding-size", "--dropout", "--tie", "--no-tie", "--skip", "--no-skip",
+            "--embedding-size", "--dropout", "--weight-drop", "--tie", "--no-tie", "--skip", "--no-skip",
             "--minutes", "--epochs", "--steps", "--weight-decay", "--softmax-sample", "--sample-every",
             "--batch-size", "--window", "--learning-rate", "--seed", "--precision", "--threads",
             "--resume", "--init-from", "--overwrite", "--quiet", "-q",

@@ -4,6 +4,7 @@ import codecs
 import gzip
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstmgen.corpus import Text, read, read_all, split
+from lstmgen.corpus import Text, lines, read, read_all, split
 from lstmgen.errors import CorpusError, OptionError
 
 
@@ -178,3 +179,70 @@ def test_digest_is_sha256_of_the_text_and_not_of_name_or_notes(tmp_path: Path) -
 
 def test_digest_tells_texts_apart() -> None:
     assert Text("x", "a\n").digest != Text("x", "b\n").digest
+
+
+def lines_of(tmp_path: Path, raw: bytes, encoding: str = "utf-8") -> list[str]:
+    path = tmp_path / "lines.txt"
+    path.write_bytes(raw)
+    return list(lines(str(path), encoding))
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"", []),
+        (b"one", ["one"]),
+        (b"one\n\n  two\n", ["one\n", "\n", "  two\n"]),
+        (b"one\r\ntwo\rthree\n", ["one\n", "two\n", "three\n"]),
+        (b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\n", ["one\n", "\ufefftwo\n"]),
+        ("a\u2028b\x0bc\x85d\n".encode(), ["a\u2028b\x0bc\x85d\n"]),
+        (gzip.compress(b"one\ntwo"), ["one\n", "two"]),
+    ],
+)
+def test_lines_come_with_their_ends(tmp_path: Path, raw: bytes, expected: list[str]) -> None:
+    assert lines_of(tmp_path, raw) == expected
+
+
+@given(st.text(max_size=40))
+def test_the_lines_joined_are_the_text(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    folder = tmp_path_factory.mktemp("lines")
+    raw = text.encode()
+    found = lines_of(folder, raw)
+    assert all(line.count("\n") == 1 and line.endswith("\n") for line in found[:-1])
+    if found:
+        assert "".join(found) == read(str(folder / "lines.txt")).text
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-8-sig"])
+def test_lines_in_another_encoding(tmp_path: Path, encoding: str) -> None:
+    assert lines_of(tmp_path, "é\nzwei\n".encode(encoding), encoding) == ["é\n", "zwei\n"]
+
+
+def test_a_line_that_does_not_decode_is_named_after_those_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_bytes(b"one\ntwo\n\xff\nfour\n")
+    found = lines(str(path))
+    assert [next(found), next(found)] == ["one\n", "two\n"]
+    with pytest.raises(CorpusError, match=r"line 3 of .*lines\.txt: byte 0xff at byte 0"):
+        next(found)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: None, "there is no such file"),
+        (lambda path: path.mkdir(), "this is a folder"),
+        (lambda path: path.write_bytes(gzip.compress(b"one\n" * 99)[:-9]), "damaged gzip"),
+    ],
+)
+def test_lines_that_cannot_be_read_are_refused(
+    tmp_path: Path, make: Callable[[Path], object], said: str
+) -> None:
+    make(tmp_path / "x")
+    with pytest.raises(CorpusError, match=said):
+        list(lines(str(tmp_path / "x")))
+
+
+def test_lines_in_no_encoding_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="klingon"):
+        lines_of(tmp_path, b"one\n", "klingon")

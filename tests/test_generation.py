@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lstmgen.cells import Cells
 from lstmgen.config import DecodingConfig, ModelConfig
-from lstmgen.generation import BATCH_SIZE, Generated, Prime, generate, stream
+from lstmgen.generation import BATCH_SIZE, MOST_WAITING, Generated, Prime, generate, stream
 from lstmgen.vocabulary import UNKNOWN, Vocabulary
 
 Weights = dict[str, NDArray[np.float32]]
@@ -215,6 +215,57 @@ def test_primes_are_taken_a_batch_at_a_time_from_a_source_without_end(letters: V
     texts = generate(Successor(letters), letters, source(), decoding=GREEDY, length=2)
     assert [text.seed for text in islice(texts, BATCH_SIZE)] == list(range(BATCH_SIZE))
     assert len(taken) == BATCH_SIZE
+
+
+def test_texts_that_end_make_room_for_others(letters: Vocabulary) -> None:
+    # One long text and many short ones: the short ones must not wait until the long one has ended.
+    engine = Successor(letters)
+    primes = [Prime("a", 0), *[Prime("y", i) for i in range(1, 5 * BATCH_SIZE)]]
+    taken: list[str] = []
+
+    def source() -> Iterator[Prime]:
+        for prime in primes:
+            taken.append(prime.text)
+            yield prime
+
+    texts = generate(engine, letters, source(), decoding=GREEDY, length=18, stops=["z"])
+    assert next(texts).tokens == 18
+    assert len(taken) == len(primes)
+    assert [text.seed for text in texts] == list(range(1, 5 * BATCH_SIZE))
+
+
+def test_finished_texts_that_wait_for_a_long_one_are_limited(letters: Vocabulary) -> None:
+    taken = 0
+
+    def source() -> Iterator[Prime]:
+        nonlocal taken
+        yield Prime("z", 0)  # takes 28 tokens to come to the next z
+        for seed in count(1):
+            taken += 1
+            yield Prime("y", seed)  # takes one
+
+    texts = generate(Successor(letters), letters, source(), decoding=GREEDY, length=99, stops=["z"])
+    assert next(texts).tokens == 28
+    assert BATCH_SIZE < taken <= MOST_WAITING
+
+
+def test_texts_under_way_do_not_wait_for_a_prime_that_is_not_there_yet(
+    letters: Vocabulary,
+) -> None:
+    events: list[str] = []
+
+    def source() -> Iterator[Prime]:
+        for name in "ab":
+            events.append(f"take {name}")
+            yield Prime(name, 0)
+        events.append("end")
+
+    texts = generate(
+        Successor(letters), letters, source(), decoding=GREEDY, length=3, ready=lambda: False
+    )
+    for text in texts:
+        events.append(f"give {text.prime}")  # noqa: PERF401  # the source appends in between
+    assert events == ["take a", "give a", "take b", "give b", "end"]
 
 
 def test_no_primes_give_no_texts(letters: Vocabulary) -> None:

@@ -26,18 +26,34 @@ def test_the_plan_fills_the_time_and_not_more(step: float, validation: float, ti
 
 
 @pytest.mark.parametrize(
-    ("tokens", "level", "size"),
-    [(4.2e6, "char", 384), (13e6, "char", 384), (42e6, "char", 448), (18e6, "word", 256)],
+    ("tokens", "text", "level", "size"),
+    [
+        (4.2e6, 10**6, "char", 384),
+        (13e6, 10**6, "char", 384),
+        (42e6, 10**6, "char", 448),
+        (4.2e6, 205_000, "char", 256),
+        (4.2e6, 128_000, "char", 256),
+        (18e6, 2 * 10**6, "word", 256),
+    ],
 )
 def test_the_network_has_the_size_that_was_best_when_measured(
-    tokens: float, level: Level, size: int
+    tokens: float, text: int, level: Level, size: int
 ) -> None:
-    assert planning.hidden_size(tokens, level) == size
+    assert planning.hidden_size(tokens, text, level) == size
 
 
-@given(st.floats(0, 1e12), st.floats(0, 1e12), st.sampled_from(get_args(Level)))
-def test_more_time_never_makes_a_network_smaller(one: float, other: float, level: Level) -> None:
-    less, more = (planning.hidden_size(tokens, level) for tokens in sorted((one, other)))
+@given(
+    st.floats(0, 1e12),
+    st.floats(0, 1e12),
+    st.integers(1, 10**9),
+    st.integers(1, 10**9),
+    st.sampled_from(get_args(Level)),
+)
+def test_neither_more_time_nor_more_text_makes_a_network_smaller(
+    one: float, other: float, text: int, longer: int, level: Level
+) -> None:
+    less = planning.hidden_size(min(one, other), min(text, longer), level)
+    more = planning.hidden_size(max(one, other), max(text, longer), level)
     assert planning.SIZE_STEP <= less <= more <= planning.MAX_SIZE
     assert less % planning.SIZE_STEP == 0
 
@@ -63,6 +79,13 @@ def test_a_text_that_is_hardly_repeated_needs_no_dropout() -> None:
     less, more = (planning.dropout(epochs, 256, 1_000_000, "char") for epochs in (4, 8))
     assert less == 0 < more
     assert planning.weight_decay(0.5) == planning.weight_decay(1) == 0.01
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6))
+def test_weight_drop_is_for_texts_that_are_read_very_often(one: float, other: float) -> None:
+    less, more = (planning.weight_drop(epochs) for epochs in sorted((one, other)))
+    assert 0 <= less <= more <= 0.5
+    assert planning.weight_drop(20) == 0 < planning.weight_drop(60) < planning.weight_drop(150)
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6))

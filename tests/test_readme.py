@@ -66,3 +66,12 @@ def test_the_readme_names_no_option_that_there_is_not() -> None:
 
     known = set().union(*option_names().values())
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--help"} <= known
+
+
+def test_the_python_of_the_readme_runs(folder: Path) -> None:
+    (script,) = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.splitlines()[-1]) > 0

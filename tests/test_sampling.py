@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from lstmgen import sampling
 from lstmgen.cells import Cells
 from lstmgen.config import DecodingConfig, ModelConfig
 from lstmgen.model import TorchEngine, load_network
@@ -166,6 +167,17 @@ def test_frequencies_of_100_000_draws_match_the_distribution(decoding: DecodingC
     assert_drawn_from(counts, by_definition(LOGITS, decoding, seen))
 
 
+def test_a_large_vocabulary_is_drawn_from_as_a_small_one_is() -> None:
+    # Weights in a few places far apart, so that some blocks of tokens have none and others many.
+    weights = np.zeros((1, 40_000), np.float32)
+    places = [0, 1, 511, 512, 513, 5_000, 20_480, 39_999]
+    weights[0, places] = [1, 2, 30, 1, 5, 10, 4, 47]
+    generator = np.random.default_rng(3)
+    ids = np.concatenate([draw(np.tile(weights, (50, 1)), [generator] * 50) for _ in range(400)])
+    counts = np.bincount(ids, minlength=40_000)
+    assert_drawn_from(counts, {place: float(weights[0, place]) / 100 for place in places})
+
+
 class Constant:
     """An engine that gives the same logits always."""
 
@@ -198,6 +210,9 @@ def test_draw_never_takes_a_token_of_no_probability(value: float) -> None:
     for shares_of_row in ([0, 1, 0], [0, third, 0, third, third, 0], [0.1] * 10 + [0.0], [0, 0, 1]):
         p = np.array([shares_of_row])
         assert p[0, draw(p, [generator])[0]] > 0
+        wide = np.zeros((2, 3_000))
+        wide[:, 700 : 700 + p.size] = p
+        assert wide[0, draw(wide, [generator] * 2)].all()
 
 
 @pytest.fixture
@@ -246,18 +261,18 @@ def test_same_seed_gives_the_same_ids_whatever_is_sampled_beside_it(
         assert ids == list(islice(sample(cells, prime, decoding, seed), 30))
 
 
+@pytest.mark.parametrize("decoding", [OPTIONS[-1], DecodingConfig(temperature=0)], ids=str)
 def test_torch_engine_samples_the_same_ids_as_the_cells(
-    cells: Cells, random_weights: RandomWeights
+    cells: Cells, random_weights: RandomWeights, decoding: DecodingConfig
 ) -> None:
     network = load_network(CONFIG, random_weights(CONFIG, scale=0.8), torch.device("cpu"))
     primes, seeds = some_primes([1, 4, 9]), [7, 8, 9]
-    batches = [
-        Batch(engine, primes, OPTIONS[-1], seeds) for engine in (cells, TorchEngine(network))
-    ]
+    batches = [Batch(engine, primes, decoding, seeds) for engine in (cells, TorchEngine(network))]
     first, second = (ids_of(batch, 10) for batch in batches)
     assert first == second
     for batch in batches:
         batch.keep([2, 0])
+        batch.add(some_primes([3, 7]), [1, 2])
     first, second = (ids_of(batch, 10) for batch in batches)
     assert first == second
 
@@ -283,7 +298,20 @@ def test_texts_that_are_kept_go_on_as_if_alone(
         assert got == alone[steps_before:]
 
 
-@pytest.mark.parametrize("length", [1, 255, 256, 257, 700])
+@pytest.mark.parametrize("steps_before", [0, 3])
+def test_texts_that_join_later_leave_the_others_as_they_are(
+    cells: Cells, steps_before: int
+) -> None:
+    primes, seeds, decoding = some_primes([1, 4, 4, 9, 2]), [7, 8, 9, 7, 0], OPTIONS[-1]
+    batch = Batch(cells, primes[:2], decoding, seeds[:2])
+    before = ids_of(batch, steps_before) if steps_before else [[], []]
+    batch.add(primes[2:], seeds[2:])
+    for b, ids in enumerate(ids_of(batch, 20)):
+        ids = (before[b] if b < 2 else []) + ids
+        assert ids == list(islice(sample(cells, primes[b], decoding, seeds[b]), len(ids)))
+
+
+@pytest.mark.parametrize("length", [1, 1023, 1024, 1025, 2500])
 def test_prime_of_any_length_is_read_whole(cells: Cells, length: int) -> None:
     (prime,) = some_primes([length])
     batch = Batch(cells, [prime], DecodingConfig(temperature=0), [0])
@@ -302,7 +330,7 @@ def test_long_prime_gives_the_logits_of_one_call() -> None:
             sums = state[0][0] + np.cumsum(ids.astype(float), axis=1)  # (B, T)
             return np.sin(sums[..., None] * np.arange(1, 13)), ((sums[:, -1:],),)
 
-    (prime,) = some_primes([700])
+    (prime,) = some_primes([2500])
     ids = ids_of(Batch(Adder(), [prime], OPTIONS[0], [5]), 30)[0]
     text = prime.tolist()
     generator = np.random.default_rng(5)
@@ -343,4 +371,15 @@ def test_primes_are_read_once_where_several_texts_share_them() -> None:
 
     engine = Counting()
     Batch(engine, [np.array([1, 2])] * 50 + [np.array([2])], OPTIONS[0], range(51))
-    assert engine.calls == 2
+    assert engine.calls == 2  # the first id of both side by side, then the second of the longer
+
+
+def test_choosing_is_done_for_as_many_texts_as_the_cache_holds(
+    cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primes, seeds = some_primes([1, 4, 4, 9, 2]), [7, 8, 9, 7, 0]
+    together = ids_of(Batch(cells, primes, OPTIONS[-1], seeds), 20)
+    monkeypatch.setattr(sampling, "_IN_CACHE", 2 * CONFIG.vocab_size)
+    batch = Batch(cells, primes, OPTIONS[-1], seeds)
+    assert ids_of(batch, 20) == together
+    assert batch.nats().shape == (5,)

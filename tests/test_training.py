@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from math import exp
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ def make_job(
         batch_size=4,
         window=16,
         dropout=dropout,
+        weight_drop=dropout,
         softmax_sample=softmax_sample,
         learning_rate=0.02,
     )
@@ -111,6 +113,17 @@ def test_a_sample_of_the_symbols_teaches_nearly_what_all_of_them_do(tmp_path: Pa
     assert len(job.vocabulary) > 25
     assert losses[0] < 1  # 3.3 for a guess
     assert losses[1] < 2 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["dropout", "weight_drop"])
+def test_what_is_left_out_of_a_step_changes_it(tmp_path: Path, name: str) -> None:
+    ends = []
+    for share in (0.0, 0.5):
+        job = make_job(tmp_path / str(share), dropout=0.0)
+        changed: Any = {name: share}
+        job = replace(job, training=replace(job.training, **changed))
+        ends.append([record.train_nats_per_token for record in train(job)][-1])
+    assert ends[0] != ends[1]
 
 
 def test_the_state_is_carried_from_window_to_window(tmp_path: Path) -> None:

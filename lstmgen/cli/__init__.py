@@ -43,7 +43,7 @@ def options(
 
 def _leave(number: int, frame: object) -> None:
     if number == signal.SIGINT:
-        console.say("")  # so that the prompt stands on a line of its own
+        console.break_line()
     sys.exit(128 + number)
 
 

@@ -11,16 +11,18 @@ from lstmgen.errors import OutputError
 _DIRECTIONS = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
-def emit(text: str) -> None:
+def emit(text: str, *, bold: bool = False) -> None:
     """Write to standard output at once, in UTF-8 whatever the locale says.
 
-    A terminal is shown control characters instead of obeying them. A closed pipe ends the command;
-    `OutputError` where nothing can be written for another reason.
+    A terminal is shown control characters instead of obeying them, and bold text where it is asked
+    for. A closed pipe ends the command; `OutputError` where nothing can be written for another reason.
     """
     if sys.stdout is None:
         raise OutputError("standard output is closed; leave out >&-, or write to /dev/null")
     if shows_output():
         text = visible(text)
+        if bold and text and takes_colour():
+            text = f"\x1b[1m{text}\x1b[0m"
     try:
         sys.stdout.buffer.write(text.encode("utf-8", "replace"))
         sys.stdout.buffer.flush()
@@ -91,6 +93,21 @@ def _picture(character: str) -> str:
     if point < 0x20:
         return chr(0x2400 + point)
     return "\u2421" if point == 0x7F else f"<U+{point:04X}>"
+
+
+def takes_colour() -> bool:
+    """Whether text may be set apart: not where `NO_COLOR` is set (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in (None, "", "dumb")
+
+
+def break_line() -> None:
+    """Let the prompt stand on a line of its own after a command was interrupted."""
+    with suppress(OSError, AttributeError):
+        if shows_output():
+            sys.stdout.buffer.write(b"\n")
+            sys.stdout.buffer.flush()
+            return
+    say("")
 
 
 def shows_output() -> bool:

@@ -23,7 +23,7 @@ def evaluate(
         bool, typer.Option("--json", help="One JSON object a text instead of a table.")
     ] = False,
     encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
-    model: engines.ModelOption = engines.MODEL_DEFAULT,
+    model: engines.ModelOption = None,
     device: engines.DeviceOption = "auto",
 ) -> None:
     """Score text: how well does a trained model predict it?
@@ -31,16 +31,16 @@ def evaluate(
     Each file is a text of its own, read as if a line end stood before it. Lower is better: bits per
     character compare across models of every kind, perplexity across models with the same tokens.
     """
-    from lstmgen import checkpoint, corpus
+    from lstmgen import corpus, trained
     from lstmgen.scoring import Score, score_text
 
-    saved = checkpoint.load_model(model)
+    saved = engines.load(model)
     read = [corpus.read(path, encoding) for path in texts]
     for text in read:
         for line in text.notes:
             console.note(line)
     tokens = sum(len(saved.vocabulary.encode(text.text)) for text in read)
-    engine = engines.choose(saved, device, tokens)
+    engine = trained.choose_engine(saved, device, tokens)
     scores = []
     for text in read:
         score = score_text(engine, saved.vocabulary, text.text)

@@ -28,8 +28,8 @@ CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leav
 
 REPEATING = (
     *("cell", "num_layers", "hidden_size", "embedding_size", "tie", "skip", "num_steps"),
-    *("batch_size", "window", "learning_rate", "weight_decay", "dropout", "softmax_sample"),
-    *("seed", "precision"),
+    *("batch_size", "window", "learning_rate", "weight_decay", "dropout", "weight_drop"),
+    *("softmax_sample", "seed", "precision"),
 )
 
 Options = Mapping[str, Any]
@@ -166,7 +166,7 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     if not tokens:
         left = _seconds(given) - (time.perf_counter() - began)
         tokens = planning.tokens_in(training.measure(job), left, job.training)
-    size = planning.hidden_size(tokens, job.vocabulary.level)
+    size = planning.hidden_size(tokens, len(job.data.train_ids), job.vocabulary.level)
     tied = "embedding_size" not in given and job.model.embedding_size == job.model.hidden_size
     model = replace(
         job.model, hidden_size=size, embedding_size=size if tied else job.model.embedding_size
@@ -224,6 +224,8 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
             size, level = job.model.hidden_size, job.vocabulary.level
             dropout = planning.dropout(epochs, size, len(job.data.train_ids), level)
             config = replace(config, dropout=dropout)
+        if "weight_drop" not in given:
+            config = replace(config, weight_drop=planning.weight_drop(epochs))
         if "weight_decay" not in given:
             config = replace(config, weight_decay=planning.weight_decay(epochs))
     return replace(
@@ -266,7 +268,8 @@ def describe_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
         f"device      {devices.describe(job.device)}, {config.precision}\n"
         f"training    {about}{config.num_steps:,} steps of {config.batch_size} x {config.window} "
         f"tokens ({epochs:.3g} epochs){start}; learning rate {config.learning_rate:g}, "
-        f"weight decay {config.weight_decay:g}, dropout {config.dropout:g}, seed {config.seed}"
+        f"weight decay {config.weight_decay:g}, dropout {config.dropout:g}, "
+        f"weight drop {config.weight_drop:g}, seed {config.seed}"
         + ("" if saved else f"\nrepeat      {_flags(job)}")
     )
 

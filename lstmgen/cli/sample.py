@@ -2,15 +2,19 @@
 
 import json
 import secrets
-import sys
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lstmgen.cli import console, engines
+from lstmgen.cli.ahead import Ahead
 from lstmgen.config import DEFAULT_LENGTH, DecodingConfig
 from lstmgen.errors import OptionError
+
+if TYPE_CHECKING:
+    from lstmgen.generation import Prime
+    from lstmgen.vocabulary import Vocabulary
 
 DEFAULTS = DecodingConfig()
 
@@ -21,7 +25,7 @@ def sample(
         str | None,
         typer.Option(help="File with the text to go on from, less its last line end."),
     ] = None,
-    encoding: Annotated[str, typer.Option(help="Encoding of the prime file.")] = "utf-8",
+    encoding: Annotated[str, typer.Option(help="Encoding of what is read.")] = "utf-8",
     each_line: Annotated[
         bool,
         typer.Option("--each-line", help="Each line of standard input is a prime; in order."),
@@ -62,14 +66,15 @@ def sample(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a text instead of the text.")
     ] = False,
-    model: engines.ModelOption = engines.MODEL_DEFAULT,
+    model: engines.ModelOption = None,
     device: engines.DeviceOption = "auto",
 ) -> None:
     """Generate text with a trained model.
 
     The prime is read as if it began a line. The options that shape the choice of a token work in
     this order: repetition penalty, temperature, top-k, top-p, min-p. The unknown symbol is never
-    drawn. On the CPU, which "auto" means here, no torch is needed.
+    drawn. The same seed gives the same text, alone or beside others; each further text has the next
+    seed. On the CPU, which "auto" means here, no torch is needed.
     """
     decoding = DecodingConfig(
         temperature=temperature,
@@ -78,52 +83,78 @@ def sample(
         min_p=min_p,
         repetition_penalty=repetition_penalty,
     )
-    stops = tuple(_checked("--stop", text) for text in stop or ())
-    if "" in stops:
-        raise OptionError("--stop is empty; give the text to stop at, or leave --stop out")
+    from lstmgen import corpus, trained
+    from lstmgen.generation import generate, stream
+
+    stops = trained.checked(length, [_checked("--stop", text) for text in stop or ()])
     if sum((prime is not None, prime_file is not None, each_line)) > 1:
         raise OptionError("give only one of --prime, --prime-file and --each-line")
-
-    from lstmgen import checkpoint
-    from lstmgen.generation import Prime, generate, stream
-
-    saved = checkpoint.load_model(model)
-    vocabulary = saved.vocabulary
+    saved = engines.load(model)
     if seed is None:
         seed = secrets.randbelow(2**31)
         console.say(f"seed {seed}")
-    warned: set[str] = set()
-
-    def primes(first_seed: int) -> Iterator[Prime]:
-        texts = _lines() if each_line else iter([_one_prime(prime, prime_file, encoding)])
-        for number, text in enumerate(texts):
-            unknown = set(vocabulary.encode_prime(text)[1]) - warned
-            if unknown:
-                warned.update(unknown)
-                named = ", ".join(repr(token) for token in sorted(unknown))
-                console.note(f"the prime holds what the model does not know: {named:.300}")
-            for i in range(num_samples):
-                yield Prime(text, first_seed + number * num_samples + i)
-
+    lines = (
+        Ahead(line.removesuffix("\n") for line in corpus.lines("-", encoding))
+        if each_line
+        else None
+    )
+    texts = lines or iter([_one_prime(prime, prime_file, encoding)])
+    primes = Primes(texts, num_samples, seed, saved.vocabulary)
     # One text at a time is what NumPy is best at, so "auto" does not look for an accelerator.
-    engine = engines.choose(saved, device, 0)
+    engine = trained.choose_engine(saved, device, 0)
+    how: Any = {"decoding": decoding, "length": length, "stops": stops}
     if num_samples == 1 and not each_line and not as_json:
-        only = next(primes(seed))
+        only = next(primes)
         last = only.text if echo else ""
-        console.emit(last)
-        for piece in stream(engine, vocabulary, only, decoding=decoding, length=length,
-                            stops=stops):  # fmt: skip
+        console.emit(last, bold=True)
+        for piece in stream(engine, saved.vocabulary, only, **how):
             console.emit(piece)
             last = piece
         console.emit("" if last.endswith("\n") else "\n")
         return
-    for text in generate(engine, vocabulary, primes(seed), decoding=decoding, length=length,
-                         stops=stops):  # fmt: skip
+    ready = primes.ready
+    for text in generate(engine, saved.vocabulary, primes, ready=ready, **how):
         if as_json:
             console.emit(json.dumps(text.to_json(), ensure_ascii=False) + "\n")
         else:
-            whole = (text.prime if echo else "") + text.text
-            console.emit(whole if whole.endswith("\n") else whole + "\n")
+            console.emit(text.prime if echo else "", bold=True)
+            last = text.text or (text.prime if echo else "")
+            console.emit(text.text + ("" if last.endswith("\n") else "\n"))
+
+
+class Primes:
+    """Each text with each of its seeds; tells once what the model does not know of them."""
+
+    def __init__(
+        self, texts: Iterator[str], num_samples: int, seed: int, vocabulary: "Vocabulary"
+    ) -> None:
+        self.texts, self.num_samples, self.seed = texts, num_samples, seed
+        self.vocabulary = vocabulary
+        self._text, self._left = "", 0
+        self._warned: set[str] = set()
+
+    def __iter__(self) -> "Primes":
+        return self
+
+    def __next__(self) -> "Prime":
+        from lstmgen.generation import Prime
+
+        if not self._left:
+            self._text, self._left = next(self.texts), self.num_samples
+            self._warn(self._text)
+        self._left, self.seed = self._left - 1, self.seed + 1
+        return Prime(self._text, self.seed - 1)
+
+    def ready(self) -> bool:
+        """Whether the next one can be had without waiting for a line."""
+        return self._left > 0 or not isinstance(self.texts, Ahead) or self.texts.ready()
+
+    def _warn(self, text: str) -> None:
+        unknown = set(self.vocabulary.encode_prime(text)[1]) - self._warned
+        if unknown:
+            self._warned |= unknown
+            named = ", ".join(repr(token) for token in sorted(unknown))
+            console.note(f"the prime holds what the model does not know: {named:.300}")
 
 
 def _one_prime(prime: str | None, prime_file: str | None, encoding: str) -> str:
@@ -143,13 +174,3 @@ def _checked(name: str, text: str) -> str:
         return text.encode("utf-8", "surrogateescape").decode()
     except UnicodeDecodeError:
         raise OptionError(f"{name} {text!r:.60} is not UTF-8; convert it with iconv") from None
-
-
-def _lines() -> Iterator[str]:
-    for number, raw in enumerate(sys.stdin.buffer, 1):
-        try:
-            yield raw.decode().removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError:
-            raise OptionError(
-                f"line {number} of standard input is not UTF-8: {raw!r:.60}; convert it with iconv"
-            ) from None

@@ -91,6 +91,13 @@ def train(
         float | None,
         typer.Option(help="Share of outputs dropped.", show_default="by epochs and size"),
     ] = None,
+    weight_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of recurrent weights dropped.",
+            show_default="by epochs, from some twenty on",
+        ),
+    ] = None,
     tie: Annotated[
         bool | None,
         typer.Option(
@@ -289,7 +296,7 @@ def _draw_curves(folder: Path, title: str, quiet: bool) -> None:
 
     try:
         records = curves.read(folder / checkpoint.LOG_FILE)
-        checkpoint.replace(folder / curves.FILE, curves.svg(records, title).encode())
+        checkpoint.put(folder / curves.FILE, curves.svg(records, title).encode())
     except CheckpointError as error:  # the model is there, and a picture is no reason to fail
         console.note(f"the curves are not drawn: {error}")
         return

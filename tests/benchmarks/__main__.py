@@ -53,11 +53,11 @@ def first_byte(command: list[str]) -> float:
     return taken
 
 
-def untrained(folder: str) -> str:
-    """A model of 2 x 256 in a folder, for what does not depend on how good it is."""
+def untrained(folder: str, size: int = 256) -> str:
+    """A model of two layers in a folder, for what does not depend on how good it is."""
     model, text = f"{folder}/m", str(DATA / "lives.txt")
-    size = ["--steps", "2", "--hidden-size", "256"]
-    subprocess.run([*LSTMGEN, "train", text, *size, "-q", "--model", model], check=True)
+    options = ["--steps", "2", "--hidden-size", str(size)]
+    subprocess.run([*LSTMGEN, "train", text, *options, "-q", "--model", model], check=True)
     return model
 
 
@@ -103,8 +103,17 @@ def encode() -> None:
         print(f"encode   {name:12} {corpus().name}       {speed:8.0f} MB/s")
 
 
-def one_text() -> None:
-    """Sampling speed of the NumPy engine, start-up taken off by a shorter run of the same command."""
+def sample() -> None:
+    """Sampling speed: whole commands, and the loop beside what bounds it and beside torch."""
+    whole_commands()
+    for size in (256, 512, 1024):
+        loops(size)
+    loops(256, vocab_size=33_278)
+    peak_memory()
+
+
+def whole_commands() -> None:
+    """Characters a second, start-up taken off by a shorter run of the same command."""
     with tempfile.TemporaryDirectory() as folder:
         model = untrained(folder)
         sample = [*LSTMGEN, "sample", "-m", model, "--seed", "1"]
@@ -112,8 +121,91 @@ def one_text() -> None:
             short, long = median(
                 5, [*sample, *options, "-l", "1"], [*sample, *options, "-l", "2001"]
             )
+            rate = 2000 * count / (long - short)
+            print(f"sample   2x256, {name}, whole commands: {rate:,.0f} characters/s", flush=True)
+        names = ["-n", "10000", "--stop", ".", "--no-echo"]
+        print(f"sample   2x256, 10,000 texts, to the first full stop: "
+              f"{seconds([*sample, *names, '-l', '8']):.1f} s", flush=True)  # fmt: skip
+
+
+def loops(size: int, vocab_size: int = 65) -> None:
+    """A sampled token's time beside that of reading the weights once, and of torch's `nn.LSTM`."""
+    import numpy as np
+    import torch
+
+    from lstmgen.cells import Cells
+    from lstmgen.config import DecodingConfig, ModelConfig
+    from lstmgen.model import Network, TorchEngine
+    from lstmgen.sampling import Batch
+
+    tied = vocab_size > 1024
+    config = ModelConfig(
+        vocab_size=vocab_size, hidden_size=size, tie=tied, embedding_size=size if tied else 64
+    )
+    network = Network(config)
+    network.initialize(0)
+    weights = network.weights()
+    cells, engine, decoding = Cells(config, weights), TorchEngine(network), DecodingConfig()
+    read = [layer.weight for layer in cells.layers] + [cells.output]
+    whole = np.random.default_rng(0).random((sum(w.size for w in read) // size, size), np.float32)
+    vector = np.ones(size, np.float32)
+
+    def ours(num_texts: int) -> Callable[[], object]:
+        return Batch(cells, [np.array([1])] * num_texts, decoding, range(num_texts)).advance
+
+    def products() -> None:
+        for weight in read:
+            inputs[weight.shape[1]] @ weight.T
+
+    inputs = {w.shape[1]: np.ones((64, w.shape[1]), np.float32) for w in read}
+    state, ids = engine.initial_state(1), np.ones((1, 1), np.int64)
+
+    def plain() -> None:
+        nonlocal state, ids
+        with torch.inference_mode():
+            tops, state = engine.read(ids, state)
+            shares = torch.softmax(engine.logits(tops[:, -1]) / decoding.temperature, -1)
+            ids = torch.multinomial(shares, 1).numpy()
+
+    work = {"one": ours(1), "floor": lambda: whole @ vector, "torch": plain}
+    work |= {"64": ours(64), "products": products}
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(9):
+        for name, call in work.items():
+            repeats = max(
+                3, int(2e7 / (config.num_parameters * (64 if name in ("64", "products") else 1)))
+            )
+            began = time.perf_counter()
+            for _ in range(min(repeats, 400)):
+                call()
+            times[name].append((time.perf_counter() - began) / min(repeats, 400))
+    one, floor, loop, many, bare = (statistics.median(taken[1:]) for taken in times.values())
+    print(
+        f"sample   2x{size}, {vocab_size:,} symbols: one text {1 / one:,.0f} tokens/s, its weights read in "
+        f"{floor / one:.0%} of that time, {loop / one:.1f} times nn.LSTM's speed; 64 texts "
+        f"{64 / many:,.0f} tokens/s, {bare / many:.0%} of the time in matrix products",
+        flush=True,
+    )
+
+
+def peak_memory() -> None:
+    """Of `sample`, beside the size of its weights."""
+    for size in (256, 1024):
+        with tempfile.TemporaryDirectory() as folder:
+            model = untrained(folder, size)
+            weights = (Path(model) / "model.safetensors").stat().st_size / 1e6
+            run = [*LSTMGEN, "sample", "-m", model, "-l", "200"]
+            script = (
+                "import resource, subprocess, sys; subprocess.run(sys.argv[1:], capture_output=True);"
+                "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", script, *run], capture_output=True, check=True
+            )
             print(
-                f"sample   2x256, {name}            {2000 * count / (long - short):8,.0f} characters/s"
+                f"sample   2x{size}, peak memory {int(done.stdout) * 1024 / 1e6:.0f} MB; "
+                f"its weights are {weights:.0f} MB",
+                flush=True,
             )
 
 
@@ -208,7 +300,7 @@ def others() -> None:
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "start": start,
     "encode": encode,
-    "sample": one_text,
+    "sample": sample,
     "step": step,
     "train1": lambda: train(1, corpus()),
     "train3": lambda: train(3, corpus()),

@@ -1,0 +1,39 @@
+"""Reads ahead in a thread, so that a command can ask whether the next line has come."""
+
+from collections.abc import Iterator
+from queue import Queue
+from threading import Thread
+
+from lstmgen.errors import LstmgenError
+
+MOST = 1024  # read ahead, so that an endless input fits into memory
+
+
+class Ahead(Iterator[str]):
+    """The lines of an iterator. A mistake in one is raised when all before it have been taken."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines: Queue[str | Exception | None] = Queue(MOST)
+        Thread(target=self._read, args=(lines,), daemon=True).start()
+
+    def _read(self, lines: Iterator[str]) -> None:
+        try:
+            for line in lines:
+                self._lines.put(line)
+            self._lines.put(None)
+        except (LstmgenError, MemoryError) as error:
+            self._lines.put(error)
+
+    def ready(self) -> bool:
+        """Whether a line, or the end, is there already. A mistake can wait."""
+        waiting = self._lines.queue
+        return bool(waiting) and not isinstance(waiting[0], Exception)
+
+    def __next__(self) -> str:
+        line = self._lines.get()
+        if isinstance(line, Exception):
+            raise line
+        if line is None:
+            self._lines.put(None)  # asked again, it is still the end
+            raise StopIteration
+        return line

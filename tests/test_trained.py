@@ -1,0 +1,141 @@
+"""The face in Python: the same texts and scores as the commands give, and nothing imported too early."""
+
+import json
+import re
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+import lstmgen
+from lstmgen import checkpoint, trained
+from lstmgen.checkpoint import SavedModel
+from lstmgen.config import ModelConfig
+from lstmgen.errors import CheckpointError, DeviceError, OptionError
+from lstmgen.vocabulary import Vocabulary
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture(scope="module")
+def folder(
+    tmp_path_factory: pytest.TempPathFactory, random_weights: object, letters: Vocabulary
+) -> Path:
+    """A model of letters with random weights."""
+    config = ModelConfig(vocab_size=len(letters), hidden_size=12, embedding_size=7)
+    weights = random_weights(config, scale=0.8)  # type: ignore[operator]
+    path = tmp_path_factory.mktemp("trained") / "m"
+    path.mkdir()
+    saved = SavedModel(config, letters, weights, {"step": 3})
+    checkpoint.save_model(path / checkpoint.MODEL_FILE, saved)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> lstmgen.TrainedModel:
+    return lstmgen.load(folder)
+
+
+def command(*arguments: str | Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "lstmgen", *map(str, arguments)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def test_a_sample_is_what_the_command_writes(folder: Path, model: lstmgen.TrainedModel) -> None:
+    text = model.sample("hi ", length=60, seed=4, temperature=1.2, top_k=9, stop=["qq", "zz"])
+    written = command("sample", "-m", folder, "--prime", "hi ", "-l", "60", "--seed", "4", "-t", "1.2",
+                      "--top-k", "9", "--stop", "qq", "--stop", "zz", "--no-echo")  # fmt: skip
+    assert len(text) > 10
+    assert written.removesuffix("\n") == text.removesuffix("\n")
+
+
+def test_a_stream_is_the_sample_in_pieces(model: lstmgen.TrainedModel) -> None:
+    pieces = model.stream("hi ", length=10**9, seed=4)
+    assert "".join(islice(pieces, 50)) == model.sample("hi ", length=50, seed=4)
+
+
+def test_many_texts_have_seeds_in_a_row(model: lstmgen.TrainedModel) -> None:
+    texts = list(model.generate(["a", "b", "a"], length=20, seed=7))
+    assert [(text.prime, text.seed) for text in texts] == [("a", 7), ("b", 8), ("a", 9)]
+    assert texts[2].text == model.sample("a", length=20, seed=9)
+    assert texts[0].text != texts[2].text
+
+
+def test_without_a_seed_each_call_gives_another_text(model: lstmgen.TrainedModel) -> None:
+    assert model.sample(length=100) != model.sample(length=100)
+
+
+def test_a_score_is_what_the_command_says(
+    folder: Path, model: lstmgen.TrainedModel, tmp_path: Path
+) -> None:
+    text = "the quick brown fox\njumps\n"
+    path = tmp_path / "text.txt"
+    path.write_text(text)
+    score = model.score(text)
+    assert score.to_json() == {
+        name: value
+        for name, value in json.loads(command("eval", "-m", folder, path, "--json")).items()
+        if name != "file"
+    }
+    assert score.characters == len(text)
+
+
+def test_a_model_tells_what_it_is(model: lstmgen.TrainedModel, letters: Vocabulary) -> None:
+    assert model.config.hidden_size == 12
+    assert model.vocabulary == letters
+    assert model.results["step"] == 3
+
+
+def test_mistakes_are_refused_when_made_not_when_read(model: lstmgen.TrainedModel) -> None:
+    for wrong in ({"temperature": -1}, {"top_p": 0}, {"top_k": 0}, {"stop": ""}, {"length": -1},
+                  {"seed": -1}, {"min_p": 2}, {"stop": ["a", ""]}):  # fmt: skip
+        with pytest.raises(OptionError):
+            model.stream(**wrong)
+        with pytest.raises(OptionError):
+            model.generate(["a"], **wrong)
+    with pytest.raises(CheckpointError):
+        lstmgen.load("no/such/model")
+
+
+def test_a_device_that_is_not_there_is_refused(folder: Path) -> None:
+    with pytest.raises(DeviceError):
+        lstmgen.load(folder, device="cuda:99")
+
+
+def test_where_nothing_is_named_it_is_the_working_folders_model_or_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert trained.find(None) == trained.DEMO
+    assert trained.find("x") == "x"
+    (tmp_path / "lstmgen-model").mkdir()
+    assert trained.find(None) == "lstmgen-model"
+
+
+def test_the_demo_model_is_small_and_writes_english() -> None:
+    assert trained.DEMO.stat().st_size <= 1_000_000
+    model = lstmgen.load(trained.DEMO)
+    corpus = (DATA / "lives.txt").read_text()
+    assert model.score(corpus[:5000]).bits_per_character < 0.5
+    # The words of its corpus, nearly all of them spelled right.
+    known = set(re.findall(r"[a-z]+", corpus.lower()))
+    words = re.findall(r"[a-z]+", model.sample("I grew up in France", length=2000, seed=0).lower())
+    assert sum(word in known for word in words[:-1]) > 0.97 * len(words)
+
+
+def test_the_package_brings_in_nothing_before_it_is_asked() -> None:
+    script = (
+        "import sys, lstmgen\nassert 'numpy' not in sys.modules\n"
+        "lstmgen.load\nassert 'numpy' in sys.modules and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_package_has_no_other_names() -> None:
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = lstmgen.nonsense
