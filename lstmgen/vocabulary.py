@@ -85,6 +85,10 @@ class Vocabulary:
         ]
         return np.concatenate(parts) if parts else np.empty(0, dtype)
 
+    def cut(self, text: str) -> list[str]:
+        """The tokens of a text as they stand in it, known or not."""
+        return list(text) if self.level == "char" else _cut(text, self.words)
+
     def encode_prime(self, prime: str) -> tuple[Ids, list[str]]:
         """The ids of a prime, (N,), and the tokens in it that are not known.
 
@@ -92,7 +96,7 @@ class Vocabulary:
         typed, the same word with (or without) the blank before it is taken.
         """
         ids = self.encode(prime)
-        tokens = list(prime) if self.level == "char" else _cut(prime, self.words)
+        tokens = self.cut(prime)
         if self.level == "word" and len(ids) and ids[0] == UNKNOWN_ID:
             first = tokens[0]
             ids[0] = self.ids.get(first[1:] if first.startswith(" ") else " " + first, UNKNOWN_ID)

@@ -267,6 +267,120 @@ def test_eval_of_several_texts_has_a_row_each_and_a_total(
     assert "unknown" in table.err
 
 
+def test_eval_by_line_scores_each_line_as_a_text_of_its_own(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    lines = ["Ann went to Rome", "", "zzz\tZoë", "Ben"]
+    done = run("eval", "-m", model, "-", "--by", "line", stdin="\n".join(lines).encode())
+    rows = [line.split("\t", 4) for line in done.out.splitlines()]
+    assert [row[4] for row in rows] == lines
+    assert "unknown" in done.err
+    for number, (row, line) in enumerate(zip(rows, lines, strict=True)):
+        path = tmp_path / "line.txt"
+        path.write_text(line + ("\n" if number < 3 else ""))
+        alone = json.loads(here("eval", "-m", model, path, "--json").out)
+        assert float(row[0]) == pytest.approx(alone["bits_per_character"], abs=1e-4)
+        assert float(row[1]) == pytest.approx(alone["nats"], abs=1e-3)
+        assert [int(row[2]), int(row[3])] == [alone["tokens"], alone["unknown_tokens"]]
+
+
+def test_eval_by_line_answers_before_the_next_line_comes(model: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "lstmgen", "eval", "-m", str(model), "-", "--by", "line", "--json"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for number, line in enumerate(("Ann went", "Ben"), 1):
+            process.stdin.write(line.encode() + b"\n")
+            assert select.select([process.stdout], [], [], 30)[0]
+            record = json.loads(process.stdout.readline())
+            assert (record["file"], record["line"], record["text"]) == (
+                "standard input",
+                number,
+                line,
+            )
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+def test_eval_by_token_adds_up_to_the_score_of_the_text(
+    model: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    whole = json.loads(here("eval", "-m", model, corpus, "--json").out)
+    rows = [
+        line.split("\t")
+        for line in here("eval", "-m", model, corpus, "--by", "token").out.splitlines()
+    ]
+    assert sum(float(row[0]) for row in rows) == pytest.approx(whole["nats"], rel=1e-6)
+    assert "".join(row[2].replace("\\n", "\n") for row in rows) == TEXT
+    assert all(int(row[1]) >= 1 for row in rows)
+    path = tmp_path / "odd.txt"
+    path.write_text("a\\\tZ\n")
+    done = here("eval", "-m", model, path, "--by", "token")
+    assert [line.split("\t")[2] for line in done.out.splitlines()] == [
+        "a",
+        "\\\\",
+        "\\t",
+        "Z",
+        "\\n",
+    ]
+    assert "unknown" in done.err
+    records = [
+        json.loads(r)
+        for r in here("eval", "-m", model, path, "--by", "token", "--json").out.splitlines()
+    ]
+    assert [record["text"] for record in records] == list("a\\\tZ\n")
+
+
+def test_eval_with_little_context_knows_less(model: Path, corpus: Path, here: Any) -> None:
+    options = ("eval", "-m", model, corpus, "--context", "16,1,4")
+    records = [json.loads(line) for line in here(*options, "--json").out.splitlines()]
+    assert [record["context"] for record in records] == [1, 4, 16]
+    bits = [record["bits_per_character"] for record in records]
+    assert bits[0] > bits[1] > bits[2]
+    done = here(*options)
+    assert [line.split()[0] for line in done.out.splitlines()] == ["context", "1", "4", "16"]
+    assert f"{bits[0]:.4f}" in done.out
+    assert "█" in done.out
+    assert "standard error" in done.err
+    auto = here("eval", "-m", model, corpus, "--context", "auto").out.splitlines()
+    assert [line.split()[0] for line in auto[1:4]] == ["1", "2", "4"]
+
+
+def test_eval_of_choices_tells_how_often_the_model_is_right(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    path = tmp_path / "q.jsonl"
+    good = {"context": "Ann went to ", "choices": ["Rome", "Zqxj"], "answer": 0, "group": "near"}
+    path.write_text("".join(json.dumps(good | {"answer": i % 4 // 3}) + "\n" for i in range(8)))
+    done = here("eval", "-m", model, path, "--choices")
+    header, total, near = (re.split(r"\s{2,}", line) for line in done.out.splitlines())
+    assert header == [
+        "group",
+        "questions",
+        "correct",
+        "accuracy",
+        "95 % interval",
+        "chance",
+        "by token",
+    ]
+    assert total[:4] == ["all", "8", "6", "75.0%"]
+    assert near[0] == "near"
+    assert total[5] == "50.0%"
+    records = [
+        json.loads(r)
+        for r in here("eval", "-m", model, path, "--choices", "--json").out.splitlines()
+    ]
+    assert [record["chosen"] for record in records[:8]] == [0] * 8
+    assert records[8]["group"] == "all"
+    assert records[8]["accuracy"] == 0.75
+    path.write_text(json.dumps(good) + "\n{}\n")
+    assert f"line 2 of {path}" in here("eval", "-m", model, path, "--choices").error
+    path.write_text("\n\n")
+    assert "no question" in here("eval", "-m", model, path, "--choices").error
+
+
 def test_eval_reads_standard_input_and_gzip_alike(
     model: Path, corpus: Path, tmp_path: Path
 ) -> None:
@@ -360,6 +474,17 @@ def test_a_line_is_answered_before_the_next_one_comes(model: Path) -> None:
         assert process.wait(30) == 0
 
 
+def test_text_goes_on_to_the_pipe_while_it_is_written(model: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "lstmgen", "sample", "-m", str(model), "-l", "1000000000", "--seed", "1"],
+        stdout=subprocess.PIPE, bufsize=0,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        parts = [process.stdout.read(1 << 20) for _ in range(20)]  # each what there is by then
+        process.kill()
+    assert all(0 < len(part) < 10_000 for part in parts)
+
+
 def test_an_endless_input_that_nobody_reads_further_ends_quietly(model: Path) -> None:
     sample = f"{sys.executable} -m lstmgen sample -m {model} --each-line -l 80 --seed 1"
     done = subprocess.run(
@@ -427,6 +552,14 @@ def test_unknown_symbols_in_a_prime_are_named(model: Path, here: Any) -> None:
         (("eval", "nowhere.txt"), "nowhere.txt: there is no such file"),
         (("eval", "."), "this is a folder"),
         (("eval", "CORPUS", "--encoding", "klingon"), "--encoding 'klingon'"),
+        (("eval", "nowhere.txt", "--by", "line"), "nowhere.txt: there is no such file"),
+        (("eval", "CORPUS", "--by", "line", "--encoding", "klingon"), "--encoding 'klingon'"),
+        (("eval", "CORPUS", "--by", "line", "--choices"), "only one of --by"),
+        (("eval", "CORPUS", "--context", "1,x"), "--context is '1,x'"),
+        (("eval", "CORPUS", "--context", "0"), "--context is '0'"),
+        (("eval", "CORPUS", "--context", ""), "--context is ''"),
+        (("eval", "CORPUS", "--context", "99999"), "the text has"),
+        (("eval", "CORPUS", "--choices"), "line 1 of"),
         (("train", "nowhere.txt"), "nowhere.txt: there is no such file"),
         (("train", "CORPUS", "--steps", "5", "--epochs", "1"), "only one of"),
         (("train", "CORPUS", "--minutes", "0"), "--minutes is 0"),
@@ -831,5 +964,5 @@ def test_the_set_of_options_is_what_was_promised() -> None:
             "--top-k", "--top-p", "--min-p",
             "--repetition-penalty", "--seed", "--json",
         },
-        "eval": common | {"texts", "--json", "--encoding"},
+        "eval": common | {"texts", "--json", "--encoding", "--by", "--context", "--choices"},
     }  # fmt: skip

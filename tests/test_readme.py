@@ -25,6 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = "I grew up in France and I speak fluent French.\n\n" * 150
     names = ["corpus.txt", "other.txt", "a.txt", "b.txt", "part1.txt", "part2.txt.gz", "primes.txt",
              "wiki.txt", "line.txt"]  # fmt: skip
+    question = '{"context": "I grew up in", "choices": [" France", " Peru"], "answer": 0}\n'
+    (path / "questions.jsonl").write_text(question)
     for name in names:
         (path / name).write_text(text if name != "primes.txt" else "I grew\nI speak\n")
     (path / "data").symlink_to(ROOT / "data")

@@ -1,26 +1,49 @@
 """`lstmgen eval`: texts in, scores out."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstmgen.cli import console, engines
+from lstmgen.cli import console, engines, tables
+from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from lstmgen.checkpoint import SavedModel
+    from lstmgen.corpus import Text
     from lstmgen.scoring import Score
 
-WIDE = 110  # characters of a terminal that has room for every column
+By = Literal["corpus", "line", "token"]
+ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
 
 
 def evaluate(
     texts: Annotated[
         list[str], typer.Argument(metavar="TEXT...", help="Files to score; - is standard input.")
     ],
+    by: Annotated[
+        By,
+        typer.Option(
+            help="One score a text, or one for each line or token, tab-separated, score first."
+        ),
+    ] = "corpus",
+    context: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...|auto",
+            help="Score with only the last N tokens of context, for each N; auto doubles N while it helps.",
+        ),
+    ] = None,
+    choices: Annotated[
+        bool,
+        typer.Option(
+            "--choices",
+            help="TEXT is JSON Lines of context, choices, answer, group: which choice is likeliest?",
+        ),
+    ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a text instead of a table.")
+        bool, typer.Option("--json", help="JSON Lines instead of a table or tabs.")
     ] = False,
     encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
     model: engines.ModelOption = None,
@@ -28,63 +51,187 @@ def evaluate(
 ) -> None:
     """Score text: how well does a trained model predict it?
 
-    Each file is a text of its own, read as if a line end stood before it. Lower is better: bits per
-    character compare across models of every kind, perplexity across models with the same tokens.
+    Each file is a text of its own, read as if a line end stood before it; with --by line each line
+    is, its line end included. Lower is better: bits per character compare across models of every
+    kind, perplexity across models with the same tokens.
     """
-    from lstmgen import corpus, trained
-    from lstmgen.scoring import Score, score_text
-
+    if sum((by != "corpus", context is not None, choices)) > 1:
+        raise OptionError("give only one of --by, --context and --choices")
+    contexts = _contexts(context)
     saved = engines.load(model)
+    if by == "line":
+        _by_line(saved, texts, encoding, device, as_json)
+        return
+    read = _read(texts, encoding)
+    if choices:
+        _choices(saved, read, device, as_json)
+    elif contexts is not None:
+        _by_context(saved, read, device, as_json, contexts)
+    elif by == "token":
+        _by_token(saved, read, device, as_json)
+    else:
+        _by_corpus(saved, read, device, as_json)
+
+
+def _read(texts: list[str], encoding: str) -> list["Text"]:
+    from lstmgen import corpus
+
     read = [corpus.read(path, encoding) for path in texts]
     for text in read:
         for line in text.notes:
             console.note(line)
-    tokens = sum(len(saved.vocabulary.encode(text.text)) for text in read)
-    engine = trained.choose_engine(saved, device, tokens)
-    scores = []
-    for text in read:
-        score = score_text(engine, saved.vocabulary, text.text)
+    return read
+
+
+def _contexts(option: str | None) -> list[int] | None:
+    """The numbers of --context in order, none for auto; None where there is no such option."""
+    if option is None or option == "auto":
+        return None if option is None else []
+    try:
+        numbers = sorted({int(part) for part in option.split(",")})
+    except ValueError:
+        numbers = [0]
+    if not 1 <= numbers[0] <= numbers[-1] <= 1_000_000:
+        raise OptionError(
+            f"--context is {option!r:.60}; it must be auto or numbers of tokens from 1 to 1,000,000 "
+            "like 1,10,100"
+        )
+    return numbers
+
+
+def _emit_json(record: dict[str, Any]) -> None:
+    console.emit(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _by_corpus(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
+    from lstmgen import trained
+    from lstmgen.scoring import Score, streams_to_score, window_nats
+
+    vocabulary = saved.vocabulary
+    encoded = [vocabulary.encode(text.text) for text in read]
+    engine = trained.choose_engine(saved, device, sum(map(len, encoded)))
+    scores = list[tuple[str, Score]]()
+    for text, ids in zip(read, encoded, strict=True):
+        streams = streams_to_score(ids, vocabulary.start_id)
+        parts = window_nats(engine, streams, len(vocabulary))
+        nats = sum(_watched(parts, streams.num_windows))
+        score = Score(nats, len(ids), len(text.text), vocabulary.count_unknown(ids))
         scores.append((text.name, score))
         if as_json:
-            console.emit(json.dumps({"file": text.name, **score.to_json()}) + "\n")
+            _emit_json({"file": text.name, **score.to_json()})
     if len(scores) > 1:
-        total = sum((score for _, score in scores), Score())
-        scores.append(("total", total))
+        scores.append(("total", sum((score for _, score in scores), Score())))
         if as_json:
-            console.emit(json.dumps({"file": "total", **total.to_json()}) + "\n")
+            _emit_json({"file": "total", **scores[-1][1].to_json()})
     if not as_json:
-        _show(scores)
-    unknown = scores[-1][1].unknown_tokens
+        tables.scores(scores)
+    _note_unknown(scores[-1][1])
+
+
+def _watched(parts: Iterator[float], num_parts: int) -> Iterator[float]:
+    """The parts of a long work, with a bar where a person waits for them."""
+    if num_parts < tables.LONG_WORK or not console.talk.isatty():
+        return parts
+    from tqdm import tqdm
+
+    return iter(tqdm(parts, total=num_parts, file=console.talk, leave=False, delay=1.0))
+
+
+def _note_unknown(score: "Score") -> None:
+    if score.unknown_tokens:
+        share = score.unknown_tokens / score.tokens
+        console.note(
+            f"{score.unknown_tokens:,} tokens ({share:.2%}) are unknown to the model, scored as <unk>"
+        )
+
+
+def _by_line(
+    saved: "SavedModel", texts: list[str], encoding: str, device: str, as_json: bool
+) -> None:
+    from lstmgen import corpus, trained
+    from lstmgen.breakdown import score_lines
+    from lstmgen.cli.ahead import Ahead
+    from lstmgen.scoring import Score
+
+    # How much comes is not known beforehand, and lines are to go out as they come: NumPy.
+    engine = trained.choose_engine(saved, device, 0)
+    total = Score()
+    for path in texts:
+        lines = Ahead(corpus.lines(path, encoding))
+        scored = score_lines(engine, saved.vocabulary, lines, lines.ready)
+        for number, (line, score) in enumerate(scored, 1):
+            total += score
+            text = line.removesuffix("\n")
+            if as_json:
+                name = "standard input" if path == corpus.STDIN else path
+                _emit_json({"file": name, "line": number, "text": text, **score.to_json()})
+            else:
+                console.emit(
+                    f"{score.bits_per_character:.4f}\t{score.nats:.4f}\t{score.tokens}\t"
+                    f"{score.unknown_tokens}\t{text}\n"
+                )
+    _note_unknown(total)
+
+
+def _by_token(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
+    from lstmgen import trained
+    from lstmgen.breakdown import score_tokens
+
+    vocabulary, unknown = saved.vocabulary, 0
+    for text in read:
+        ids = vocabulary.encode(text.text)
+        engine = trained.choose_engine(saved, device, len(ids))
+        nats, ranks = score_tokens(engine, ids, vocabulary.start_id, vocab_size=len(vocabulary))
+        unknown += vocabulary.count_unknown(ids)
+        tokens = vocabulary.cut(text.text)
+        for token, cost, rank in zip(tokens, nats.tolist(), ranks.tolist(), strict=True):
+            if as_json:
+                _emit_json({"file": text.name, "text": token, "nats": cost, "rank": rank})
+            else:
+                console.emit(f"{cost:.6f}\t{rank}\t{token.translate(ESCAPES)}\n")
     if unknown:
-        share = unknown / scores[-1][1].tokens
-        console.note(f"{unknown:,} tokens ({share:.2%}) are unknown to the model, scored as <unk>")
+        console.note(f"{unknown:,} tokens are unknown to the model, scored as <unk>")
 
 
-def _show(scores: list[tuple[str, "Score"]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _by_context(
+    saved: "SavedModel", read: list["Text"], device: str, as_json: bool, contexts: list[int]
+) -> None:
+    from lstmgen import context, trained
 
-    # A pipe has no width of its own, so there a row is never broken.
-    width = None if console.shows_output() else 1000
-    drawing = Console(width=width, highlight=False, markup=False, color_system=None)
-    columns: dict[str, Callable[[Score], str]] = {
-        "bits/character": lambda score: f"{score.bits_per_character:.4f}",
-        "perplexity": lambda score: f"{score.perplexity:,.3f}",
-        "nats/token": lambda score: f"{score.nats_per_token:.4f}",
-        "nats": lambda score: f"{score.nats:,.1f}",
-        "tokens": lambda score: f"{score.tokens:,}",
-        "characters": lambda score: f"{score.characters:,}",
-        "unknown": lambda score: f"{score.unknown_tokens:,}",
-    }
-    if drawing.width < WIDE:  # what can be worked out from the others gives way to the name
-        del columns["nats"], columns["characters"]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("file", overflow="fold", min_width=12)
-    for title in columns:
-        table.add_column(title, justify="right", no_wrap=True)
-    for name, score in scores:
-        cells = [show(score) for show in columns.values()]
-        table.add_row(console.visible(name, keep_newlines=False), *cells)
-    with drawing.capture() as capture:
-        drawing.print(table)
-    console.emit("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+    for text in read:
+        ids = saved.vocabulary.encode(text.text)
+        numbers = contexts or context.doublings(len(ids))
+        work = sum(numbers) * min(len(ids), context.MAX_PLACES)
+        engine = trained.choose_engine(saved, device, work)
+        found = list[context.ContextScore]()
+        for score in context.scores(
+            engine, ids, numbers, len(text.text) / len(ids), until_no_gain=not contexts
+        ):
+            found.append(score)
+            if as_json:
+                _emit_json({"file": text.name, **score.to_json()})
+        if not as_json:
+            tables.contexts(text.name, found, len(ids))
+
+
+def _choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
+    from lstmgen import choices, trained
+
+    questions = [
+        question for text in read for question in choices.parse(text.text.split("\n"), text.name)
+    ]
+    if not questions:
+        raise OptionError(f"--choices: there is no question in {read[0].name}; see --help")
+    lengths = (len(q.context) * len(q.choices) for q in questions)
+    engine = trained.choose_engine(saved, device, sum(lengths))
+    answers = list[choices.Answer]()
+    for answer in choices.answer(engine, saved.vocabulary, questions):
+        answers.append(answer)
+        if as_json:
+            _emit_json(answer.to_json())
+    tally = choices.tally(answers)
+    if as_json:
+        for group in tally:
+            _emit_json(group.to_json())
+    else:
+        tables.tallies(tally)

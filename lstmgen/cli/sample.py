@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from lstmgen.vocabulary import Vocabulary
 
 DEFAULTS = DecodingConfig()
+BLINK = 0.005  # seconds
 
 
 def sample(
@@ -107,9 +109,9 @@ def sample(
         only = next(primes)
         last = only.text if echo else ""
         console.emit(last, bold=True)
-        for piece in stream(engine, saved.vocabulary, only, **how):
-            console.emit(piece)
-            last = piece
+        for part in _gathered(stream(engine, saved.vocabulary, only, **how)):
+            console.emit(part)
+            last = part
         console.emit("" if last.endswith("\n") else "\n")
         return
     ready = primes.ready
@@ -120,6 +122,19 @@ def sample(
             console.emit(text.prime if echo else "", bold=True)
             last = text.text or (text.prime if echo else "")
             console.emit(text.text + ("" if last.endswith("\n") else "\n"))
+
+
+def _gathered(pieces: Iterator[str]) -> Iterator[str]:
+    """The pieces as they come, but those of a blink together: writing takes as long as sampling."""
+    waiting, written = "", 0.0
+    for piece in pieces:
+        waiting += piece
+        now = time.perf_counter()
+        if now - written > BLINK:
+            yield waiting
+            waiting, written = "", now
+    if waiting:
+        yield waiting
 
 
 class Primes:

@@ -167,19 +167,25 @@ def loops(size: int, vocab_size: int = 65) -> None:
             shares = torch.softmax(engine.logits(tops[:, -1]) / decoding.temperature, -1)
             ids = torch.multinomial(shares, 1).numpy()
 
-    work = {"one": ours(1), "floor": lambda: whole @ vector, "torch": plain}
-    work |= {"64": ours(64), "products": products}
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(9):
-        for name, call in work.items():
-            repeats = max(
-                3, int(2e7 / (config.num_parameters * (64 if name in ("64", "products") else 1)))
-            )
-            began = time.perf_counter()
-            for _ in range(min(repeats, 400)):
-                call()
-            times[name].append((time.perf_counter() - began) / min(repeats, 400))
-    one, floor, loop, many, bare = (statistics.median(taken[1:]) for taken in times.values())
+    # torch comes last: its threads hold the cores for a while after each of its calls.
+    turns: list[dict[str, Callable[[], object]]] = [
+        {"one": ours(1), "floor": lambda: whole @ vector},
+        {"64": ours(64), "products": products},
+        {"torch": plain},
+    ]
+    times: dict[str, float] = {}
+    for work in turns:
+        taken: dict[str, list[float]] = {name: [] for name in work}
+        for _ in range(9):
+            for name, call in work.items():
+                rows = 64 if name in ("64", "products") else 1
+                repeats = min(1000, max(5, int(3e8 / (config.num_parameters * rows))))
+                began = time.perf_counter()
+                for _ in range(repeats):
+                    call()
+                taken[name].append((time.perf_counter() - began) / repeats)
+        times |= {name: statistics.median(runs[1:]) for name, runs in taken.items()}
+    one, floor, many, bare, loop = times.values()
     print(
         f"sample   2x{size}, {vocab_size:,} symbols: one text {1 / one:,.0f} tokens/s, its weights read in "
         f"{floor / one:.0%} of that time, {loop / one:.1f} times nn.LSTM's speed; 64 texts "

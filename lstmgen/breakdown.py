@@ -1,0 +1,138 @@
+"""Breaks a score down: the nats of each token, of each line, of the ends of many short texts.
+
+Shapes: B texts, T steps, N tokens, V vocabulary.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstmgen.batching import IGNORED
+from lstmgen.scoring import (
+    MAX_STREAMS,
+    WARM_UP,
+    WINDOW,
+    Engine,
+    Score,
+    as_array,
+    nats,
+    score_ids,
+    slices,
+    streams_to_score,
+)
+from lstmgen.vocabulary import Ids, Vocabulary
+
+LONG_LINE = 4 * WARM_UP  # tokens; a longer one is read as parallel streams
+POOL_LINES, POOL_CHARACTERS = 1024, 1 << 20  # scored together
+
+
+def score_tokens(
+    engine: Engine, ids: Ids, start_id: int, *, vocab_size: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """What `score_ids` adds up: the nats of each token, (N,), and its rank by probability, (N,).
+
+    Rank 1 is the likeliest token; of equally likely ones the lower id comes first.
+    """
+    costs: NDArray[np.float64] = np.zeros(len(ids))
+    ranks: NDArray[np.int64] = np.ones(len(ids), np.int64)
+    if not len(ids):
+        return costs, ranks
+    streams = streams_to_score(ids, start_id)
+    state = engine.initial_state(streams.batch_size)
+    for index in range(streams.num_windows):
+        inputs, targets = streams.window(index)
+        tops, state = engine.read(inputs, state)
+        scored = np.flatnonzero(targets.reshape(-1) != IGNORED)
+        places = streams.places(index).reshape(-1)[scored]
+        tops, targets = tops.reshape(targets.size, -1)[scored], targets.reshape(-1)[scored]
+        for part in slices(len(scored), vocab_size):
+            logits = as_array(engine.logits(tops[part]))
+            costs[places[part]] = nats(logits, targets[part])
+            ranks[places[part]] = _ranks(logits, targets[part])
+    return costs, ranks
+
+
+def _ranks(logits: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[np.int64]:
+    chosen = np.take_along_axis(logits, targets[:, None], axis=-1)
+    before = np.arange(logits.shape[-1]) < targets[:, None]
+    ranks: NDArray[np.int64] = 1 + ((logits > chosen) | ((logits == chosen) & before)).sum(axis=-1)
+    return ranks
+
+
+def score_rows(
+    engine: Engine, rows: Sequence[Ids], start_id: int, *, vocab_size: int, first: Sequence[int]
+) -> NDArray[np.float64]:
+    """The nats of short texts, each read from a fresh start, (B,); row b is scored from token `first[b]` on.
+
+    Texts of similar length are read side by side.
+    """
+    totals: NDArray[np.float64] = np.zeros(len(rows))
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
+    for begin in range(0, len(order), MAX_STREAMS):
+        group = order[begin : begin + MAX_STREAMS]
+        longest = len(rows[group[-1]])
+        inputs: NDArray[np.int64] = np.full((len(group), longest), start_id, np.int64)
+        targets: NDArray[np.int64] = np.full((len(group), longest), IGNORED, np.int64)
+        for place, row in enumerate(group):
+            ids = rows[row]
+            inputs[place, 1 : len(ids)] = ids[:-1]
+            targets[place, first[row] : len(ids)] = ids[first[row] :]
+        state = engine.initial_state(len(group))
+        for start in range(0, longest, WINDOW):
+            part = slice(start, start + WINDOW)
+            tops, state = engine.read(inputs[:, part], state)
+            totals[group] += _row_sums(engine, tops, targets[:, part], vocab_size)
+    return totals
+
+
+def _row_sums(
+    engine: Engine, tops: Any, targets: NDArray[np.int64], vocab_size: int
+) -> NDArray[np.float64]:
+    """The nats of a window's targets (B, T), summed by row, (B,)."""
+    costs: NDArray[np.float64] = np.zeros(targets.shape)
+    scored = np.argwhere(targets != IGNORED)
+    for part in slices(len(scored), vocab_size):
+        b, t = scored[part].T
+        costs[b, t] = nats(as_array(engine.logits(tops[b, t])), targets[b, t])
+    sums: NDArray[np.float64] = costs.sum(axis=-1)
+    return sums
+
+
+def score_lines(
+    engine: Engine,
+    vocabulary: Vocabulary,
+    lines: Iterable[str],
+    ready: Callable[[], bool] = lambda: True,
+) -> Iterator[tuple[str, Score]]:
+    """Each line with its score from a fresh start, in order; a line end counts as its last token.
+
+    So many lines as are at hand, some thousand at most, are sorted by length and scored side by side;
+    `ready` says whether the next is at hand. A long line is scored as a text of its own.
+    """
+    lines, pool, size = iter(lines), list[str](), 0
+    while True:
+        line = next(lines, None) if not pool or ready() else ""
+        if line:
+            pool.append(line)
+            size += len(line)
+        if not line or len(pool) == POOL_LINES or size > POOL_CHARACTERS:
+            yield from zip(pool, _score_pool(engine, vocabulary, pool), strict=True)
+            pool, size = [], 0
+        if line is None:
+            return
+
+
+def _score_pool(engine: Engine, vocabulary: Vocabulary, texts: list[str]) -> list[Score]:
+    encoded = [vocabulary.encode(text) for text in texts]
+    start_id, vocab_size = vocabulary.start_id, len(vocabulary)
+    short = [ids if len(ids) <= LONG_LINE else ids[:0] for ids in encoded]
+    totals = score_rows(engine, short, start_id, vocab_size=vocab_size, first=[0] * len(short))
+    for row, ids in enumerate(encoded):
+        if len(ids) > LONG_LINE:
+            totals[row] = score_ids(engine, ids, start_id, vocab_size=vocab_size)
+    return [
+        Score(float(total), len(ids), len(text), vocabulary.count_unknown(ids))
+        for total, ids, text in zip(totals, encoded, texts, strict=True)
+    ]

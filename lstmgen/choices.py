@@ -1,0 +1,201 @@
+"""Turns questions, a context with several continuations, into which of them the model finds likeliest."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstmgen.breakdown import score_rows
+from lstmgen.errors import CorpusError
+from lstmgen.scoring import Engine
+from lstmgen.vocabulary import Ids, Vocabulary
+
+BLOCK = 64  # questions scored together
+Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be gone on from, the continuations there are, and which one is right."""
+
+    context: str
+    choices: tuple[str, ...]
+    answer: int
+    group: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What each continuation costs the model after the context."""
+
+    question: Question
+    nats: tuple[float, ...]
+    tokens: tuple[int, ...]
+
+    @property
+    def chosen(self) -> int:
+        """The likeliest continuation; of equally likely ones the first."""
+        return min(range(len(self.nats)), key=lambda i: self.nats[i])
+
+    @property
+    def chosen_per_token(self) -> int:
+        """The one that costs least per token, which does not favour the short ones."""
+        return min(range(len(self.nats)), key=lambda i: self.nats[i] / max(1, self.tokens[i]))
+
+    def to_json(self) -> dict[str, Any]:
+        question = self.question
+        return {
+            "group": question.group,
+            "context": question.context,
+            "choices": list(question.choices),
+            "answer": question.answer,
+            "chosen": self.chosen,
+            "chosen_per_token": self.chosen_per_token,
+            "nats": list(self.nats),
+            "tokens": list(self.tokens),
+        }
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many questions of a group were answered rightly, and what guessing would give."""
+
+    group: str
+    questions: int = 0
+    correct: int = 0
+    correct_per_token: int = 0
+    guessed: float = 0.0
+
+    def with_(self, answer: Answer) -> "Tally":
+        right = answer.question.answer
+        return Tally(
+            self.group,
+            self.questions + 1,
+            self.correct + (answer.chosen == right),
+            self.correct_per_token + (answer.chosen_per_token == right),
+            self.guessed + 1 / len(answer.nats),
+        )
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.questions
+
+    @property
+    def accuracy_per_token(self) -> float:
+        return self.correct_per_token / self.questions
+
+    @property
+    def chance(self) -> float:
+        return self.guessed / self.questions
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the accuracy lies with 95 % confidence (Wilson, 1927)."""
+        n, p, z = self.questions, self.accuracy, Z_95
+        middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+        reach = z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return max(0.0, middle - reach), min(1.0, middle + reach)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "group": self.group,
+            "questions": self.questions,
+            "correct": self.correct,
+            "accuracy": self.accuracy,
+            "interval": list(self.interval),
+            "accuracy_per_token": self.accuracy_per_token,
+            "chance": self.chance,
+        }
+
+
+def parse(lines: Iterable[str], name: str) -> Iterator[Question]:
+    """JSON Lines of context, choices, answer (counted from 0) and, where wanted, group.
+
+    Empty lines are passed over. `CorpusError` names the line that is not a question.
+    """
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield _question(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raise CorpusError(
+                    f"line {number:,} of {name} is not a question: {error!s:.100}; it must be like "
+                    '{"context": "I grew up in", "choices": [" France", " Peru"], "answer": 0}'
+                ) from None
+
+
+def _question(data: Any) -> Question:
+    """`ValueError` says what does not fit."""
+    if not isinstance(data, dict):
+        raise ValueError("it is not a JSON object")
+    context, choices, answer = (data.get(key) for key in ("context", "choices", "answer"))
+    group = data.get("group", "")
+    if not isinstance(context, str) or not isinstance(group, str):
+        raise ValueError("context and group are to be strings")
+    if not isinstance(choices, list) or len(choices) < 2:
+        raise ValueError("choices is to be a list of two strings or more")
+    if not all(isinstance(choice, str) and choice for choice in choices):
+        raise ValueError("a choice is to be a string, and not an empty one")
+    if type(answer) is not int or not 0 <= answer < len(choices):
+        raise ValueError(f"answer is {answer!r:.40}, not the place of a choice, counted from 0")
+    try:
+        "".join((context, group, *choices)).encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a surrogate pair, which is no text") from None
+    return Question(context, tuple(choices), answer, group)
+
+
+def answer(
+    engine: Engine, vocabulary: Vocabulary, questions: Sequence[Question]
+) -> Iterator[Answer]:
+    """Each question with what its choices cost, in order: nats of the tokens that follow the context."""
+    for start in range(0, len(questions), BLOCK):
+        block = questions[start : start + BLOCK]
+        rows, first = list[Ids](), list[int]()
+        for question in block:
+            context = vocabulary.encode(question.context)
+            whole = [vocabulary.encode(question.context + choice) for choice in question.choices]
+            rows += whole
+            first += [min(_shared(context, ids) for ids in whole)] * len(whole)
+        nats = score_rows(
+            engine, rows, vocabulary.start_id, vocab_size=len(vocabulary), first=first
+        )
+        tokens = [len(ids) - begin for ids, begin in zip(rows, first, strict=True)]
+        place = 0
+        for question in block:
+            part = slice(place, place + len(question.choices))
+            place = part.stop
+            yield Answer(question, tuple(nats[part].tolist()), tuple(tokens[part]))
+
+
+def _shared(one: NDArray[Any], other: NDArray[Any]) -> int:
+    """How many tokens two texts have in common at their beginning.
+
+    By word a choice may change the last token of the context: "old" and "er" make "older". Then
+    that token is scored with all choices.
+    """
+    length = min(len(one), len(other))
+    differing = np.flatnonzero(one[:length] != other[:length])
+    return int(differing[0]) if len(differing) else length
+
+
+def tally(answers: Iterable[Answer]) -> list[Tally]:
+    """The results in all, under the group "all", and then of each group in the order of its name."""
+    total, groups = Tally("all"), dict[str, Tally]()
+    for one in answers:
+        total = total.with_(one)
+        name = one.question.group
+        if name:
+            groups[name] = groups.get(name, Tally(name)).with_(one)
+    return [total, *(groups[name] for name in sorted(groups, key=_natural))]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts "8-16" before "16-32"."""
+    parts = re.findall(r"(\d+)|(\D)", name)
+    return [(int(number) if number else -1, character) for number, character in parts]

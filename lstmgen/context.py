@@ -1,0 +1,113 @@
+"""Turns a text into what it costs when the model sees only the last N tokens: how far back it remembers.
+
+Shapes: P places in the text, N tokens of context, V vocabulary.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstmgen.errors import OptionError
+from lstmgen.scoring import LN2, Engine, as_array, nats
+from lstmgen.vocabulary import Ids
+
+MAX_PLACES = 4096
+MAX_CONTEXT = 1 << 14  # tokens
+ROWS = 64  # places read side by side
+SEED = 0
+
+
+@dataclass(frozen=True)
+class ContextScore:
+    """What a token costs, on average over places, after `context` tokens from a fresh start."""
+
+    context: int  # tokens
+    places: int
+    nats_per_token: float
+    standard_error: float  # of nats_per_token, from choosing places; 0 where all are scored
+    bits_per_character: float
+    gain: float  # nats a token below the context before it
+    gain_error: float  # standard error of the gain, places compared one by one
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def places(num_tokens: int, longest: int) -> NDArray[np.int64]:
+    """The places to score, in order: those with `longest` tokens before them, or a sample of these.
+
+    `OptionError` if there is none.
+    """
+    if longest >= num_tokens:
+        raise OptionError(
+            f"--context is {longest:,}, and the text has {num_tokens:,} tokens; give a smaller one"
+        )
+    candidates = np.arange(longest, num_tokens)
+    if len(candidates) <= MAX_PLACES:
+        return candidates
+    generator = np.random.default_rng(SEED)
+    return np.sort(generator.choice(candidates, MAX_PLACES, replace=False))
+
+
+def doublings(num_tokens: int) -> list[int]:
+    """1, 2, 4, ... as far as the text leaves places enough to tell a difference."""
+    return [1 << k for k in range(15) if 1 << k <= min(MAX_CONTEXT, num_tokens // 8)] or [1]
+
+
+def scores(
+    engine: Engine,
+    ids: Ids,
+    contexts: Sequence[int],
+    characters_per_token: float,
+    *,
+    until_no_gain: bool = False,
+) -> Iterator[ContextScore]:
+    """One score for each number of tokens of context, all over the same places of the text.
+
+    The network starts afresh before the first of the N tokens. With `until_no_gain` it ends after
+    two contexts in a row that gain less than twice the standard error.
+    """
+    chosen = places(len(ids), max(contexts))
+    sampled = len(chosen) < len(ids) - max(contexts)
+    before: NDArray[np.float64] | None = None
+    in_vain = 0
+    for context in contexts:
+        costs = _costs(engine, ids, chosen, context)
+        gains = np.zeros(len(costs)) if before is None else before - costs
+        mean, gain = float(costs.mean()), float(gains.mean())
+        yield ContextScore(
+            context=context,
+            places=len(chosen),
+            nats_per_token=mean,
+            standard_error=_standard_error(costs) if sampled else 0.0,
+            bits_per_character=mean / LN2 / characters_per_token,
+            gain=gain,
+            gain_error=_standard_error(gains),
+        )
+        gained = before is None or gain > 2 * _standard_error(gains)
+        in_vain = 0 if gained else in_vain + 1
+        if until_no_gain and in_vain == 2:
+            return
+        before = costs
+
+
+def _standard_error(values: NDArray[np.float64]) -> float:
+    return float(values.std(ddof=1)) / sqrt(len(values)) if len(values) > 1 else 0.0
+
+
+def _costs(
+    engine: Engine, ids: Ids, chosen: NDArray[np.int64], context: int
+) -> NDArray[np.float64]:
+    """The nats of the token at each place (P,) after the `context` tokens before it, (P,)."""
+    costs: NDArray[np.float64] = np.empty(len(chosen))
+    for start in range(0, len(chosen), ROWS):
+        part = chosen[start : start + ROWS]
+        inputs = ids[part[:, None] + np.arange(-context, 0)].astype(np.int64)
+        tops, _ = engine.read(inputs, engine.initial_state(len(part)))
+        logits = as_array(engine.logits(tops[:, -1]))
+        costs[start : start + ROWS] = nats(logits, ids[part].astype(np.int64))
+    return costs

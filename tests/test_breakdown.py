@@ -1,0 +1,145 @@
+"""Scores by token, by line and of ends add up to what `scoring` says of the same text."""
+
+from collections.abc import Callable, Iterator
+from math import exp, log
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lstmgen import breakdown, scoring
+from lstmgen.breakdown import score_lines, score_rows, score_tokens
+from lstmgen.cells import Cells
+from lstmgen.config import ModelConfig
+from lstmgen.scoring import score_ids, score_text
+from lstmgen.vocabulary import Vocabulary
+
+Weights = dict[str, NDArray[np.float32]]
+CONFIG = ModelConfig(vocab_size=29, num_layers=2, hidden_size=8, embedding_size=6)
+
+
+@pytest.fixture(scope="module")
+def weights(random_weights: Callable[..., Weights]) -> Weights:
+    return random_weights(CONFIG, scale=0.8)
+
+
+@pytest.fixture(scope="module")
+def cells(weights: Weights) -> Cells:
+    return Cells(CONFIG, weights)
+
+
+def some_text(length: int) -> str:
+    generator = np.random.default_rng(length)
+    return "".join(generator.choice(list("abcdefgh \nq?"), length))
+
+
+@pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 700, 5000, 9001])
+def test_tokens_add_up_to_the_score_of_the_text(
+    cells: Cells, letters: Vocabulary, length: int
+) -> None:
+    ids = letters.encode(some_text(length))
+    nats, ranks = score_tokens(cells, ids, letters.start_id, vocab_size=29)
+    assert len(nats) == len(ranks) == length
+    expected = score_ids(cells, ids, letters.start_id, vocab_size=29)
+    assert nats.sum() == pytest.approx(expected, rel=1e-6)
+
+
+def test_each_token_has_its_own_nats_and_rank(
+    weights: Weights,
+    cells: Cells,
+    letters: Vocabulary,
+    spelled_out: Callable[..., list[list[float]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = some_text(50)
+    ids = letters.encode(text)
+    logits = spelled_out(CONFIG, weights, [letters.start_id, *ids.tolist()])
+    for most in (1 << 22, 29):  # all logits at once, or a few rows
+        monkeypatch.setattr(scoring, "MAX_LOGITS", most)
+        monkeypatch.setattr(scoring, "MIN_ROWS", 1)
+        nats, ranks = score_tokens(cells, ids, letters.start_id, vocab_size=29)
+        for row, target, cost, rank in zip(logits, ids.tolist(), nats, ranks, strict=False):
+            assert cost == pytest.approx(log(sum(map(exp, row))) - row[target], abs=1e-5)
+            order = sorted(range(29), key=lambda token, row=row: (-row[token], token))  # type: ignore[misc]
+            assert rank == 1 + order.index(target)
+
+
+def test_of_equally_likely_tokens_the_lower_id_has_the_better_rank(letters: Vocabulary) -> None:
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in CONFIG.weight_shapes().items()}
+    _, ranks = score_tokens(
+        Cells(CONFIG, zeros), np.array([0, 5, 28], np.uint8), letters.start_id, vocab_size=29
+    )
+    assert ranks.tolist() == [1, 6, 29]
+
+
+lines_of_text = st.lists(st.text("abc x?", max_size=90).map(lambda line: line + "\n"), max_size=30)
+
+
+@given(lines_of_text, st.integers(1, 7), st.integers(1, 200))
+def test_each_line_has_the_score_of_a_text_of_its_own(
+    cells: Cells, letters: Vocabulary, lines: list[str], pool: int, most: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(breakdown, "POOL_LINES", pool)
+        patch.setattr(breakdown, "POOL_CHARACTERS", most)
+        scored = list(score_lines(cells, letters, lines))
+    assert [line for line, _ in scored] == lines
+    for line, score in scored:
+        alone = score_text(cells, letters, line)
+        assert score.nats == pytest.approx(alone.nats, rel=1e-5)
+        assert score.to_json() | {"nats": 0, "nats_per_token": 0, "bits_per_character": 0,
+                                  "perplexity": 0} == alone.to_json() | {
+            "nats": 0, "nats_per_token": 0, "bits_per_character": 0, "perplexity": 0
+        }  # fmt: skip
+
+
+def test_a_long_line_is_scored_as_the_text_it_is(cells: Cells, letters: Vocabulary) -> None:
+    line = some_text(9000).replace("\n", " ") + "\n"
+    scored = list(score_lines(cells, letters, ["a\n", line, "b\n"]))
+    assert [text for text, _ in scored] == ["a\n", line, "b\n"]
+    assert scored[1][1].nats == pytest.approx(score_text(cells, letters, line).nats, rel=1e-6)
+
+
+def test_a_line_goes_out_when_the_next_one_is_not_there_yet(
+    cells: Cells, letters: Vocabulary
+) -> None:
+    taken: list[str] = []
+
+    def source() -> Iterator[str]:
+        for line in ("a\n", "b\n", "c\n"):
+            taken.append(line)
+            yield line
+
+    scored = score_lines(cells, letters, source(), ready=lambda: len(taken) == 1)
+    assert next(scored)[0] == "a\n"
+    assert taken == ["a\n", "b\n"]  # b was there, c was not
+    assert [next(scored)[0], next(scored)[0]] == ["b\n", "c\n"]
+
+
+def test_an_endless_input_is_taken_in_pools(cells: Cells, letters: Vocabulary) -> None:
+    taken = 0
+
+    def source() -> Iterator[str]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield "abc\n"
+
+    scored = score_lines(cells, letters, source())
+    for _ in range(3000):
+        next(scored)
+    assert taken <= 3000 + breakdown.POOL_LINES
+
+
+@given(st.lists(st.tuples(st.text("abc x", max_size=80), st.integers(0, 80)), max_size=9))
+def test_rows_are_scored_from_the_token_that_is_asked(
+    cells: Cells, letters: Vocabulary, pairs: list[tuple[str, int]]
+) -> None:
+    rows = [letters.encode(text) for text, _ in pairs]
+    first = [min(start, len(row)) for row, (_, start) in zip(rows, pairs, strict=True)]
+    totals = score_rows(cells, rows, letters.start_id, vocab_size=29, first=first)
+    for row, start, total in zip(rows, first, totals, strict=True):
+        nats, _ = score_tokens(cells, row, letters.start_id, vocab_size=29)
+        assert total == pytest.approx(nats[start:].sum(), rel=1e-5, abs=1e-6)

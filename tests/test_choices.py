@@ -1,0 +1,135 @@
+"""Questions: read strictly, answered by what the continuations cost, tallied by group."""
+
+import json
+from collections.abc import Callable
+from math import log
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lstmgen import choices
+from lstmgen.cells import Cells
+from lstmgen.choices import Answer, Question, Tally, answer, parse, tally
+from lstmgen.config import ModelConfig
+from lstmgen.errors import CorpusError
+from lstmgen.scoring import score_text
+from lstmgen.vocabulary import UNKNOWN, Vocabulary
+
+GOOD = {"context": "ab", "choices": ["c", "de"], "answer": 1, "group": "near"}
+
+
+def read(*lines: str) -> list[Question]:
+    return list(parse(lines, "q.jsonl"))
+
+
+def test_questions_are_read_and_empty_lines_passed_over() -> None:
+    assert read(json.dumps(GOOD), "", "  ", json.dumps(GOOD | {"group": ""})) == [
+        Question("ab", ("c", "de"), 1, "near"),
+        Question("ab", ("c", "de"), 1, ""),
+    ]
+    del (without := dict(GOOD))["group"]
+    assert read(json.dumps(without | {"id": 7}))[0].group == ""
+
+
+CHANGES: list[dict[str, object]] = [
+    {"context": 3}, {"context": None}, {"choices": "ab"}, {"choices": ["a"]},
+    {"choices": ["a", ""]}, {"choices": ["a", 1]}, {"choices": []}, {"answer": 2},
+    {"answer": -1}, {"answer": 1.0}, {"answer": True}, {"answer": "1"}, {"answer": None},
+    {"group": 5}, {"context": "\ud800"}, {"choices": ["a", "\udfff"]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{", "[]", "7", "null", "NaN", "[" * 100_000,
+        *(json.dumps(GOOD | change) for change in CHANGES),
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_question_is_refused_by_its_number(line: str) -> None:
+    with pytest.raises(CorpusError, match=r"line 3 of q\.jsonl is not a question"):
+        read(json.dumps(GOOD), "", line)
+
+
+@pytest.fixture(scope="module")
+def cells(random_weights: Callable[..., dict[str, NDArray[np.float32]]]) -> Cells:
+    config = ModelConfig(vocab_size=29, num_layers=1, hidden_size=8, embedding_size=6)
+    return Cells(config, random_weights(config, scale=0.8))
+
+
+def test_a_choice_costs_what_it_adds_to_the_context(
+    cells: Cells, letters: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "BLOCK", 2)
+    questions = [
+        Question("hello wor", ("ld", "lds", "k"), 0, ""),
+        Question("", ("a", "b"), 0, ""),
+        Question("x" * 70, ("yz", "zy"), 1, ""),
+    ]
+    answers = list(answer(cells, letters, questions))
+    assert [one.question for one in answers] == questions
+    for one in answers:
+        base = score_text(cells, letters, one.question.context).nats
+        for choice, nats, tokens in zip(one.question.choices, one.nats, one.tokens, strict=True):
+            whole = score_text(cells, letters, one.question.context + choice).nats
+            assert nats == pytest.approx(whole - base, abs=1e-4)
+            assert tokens == len(choice)
+
+
+def test_where_a_choice_changes_the_last_word_all_are_scored_from_there(
+    random_weights: Callable[..., dict[str, NDArray[np.float32]]],
+) -> None:
+    vocabulary = Vocabulary("word", "space", (UNKNOWN["word"], " an", " old", " older", " one"))
+    config = ModelConfig(vocab_size=5, num_layers=1, hidden_size=8, embedding_size=6)
+    engine = Cells(config, random_weights(config, scale=0.8))
+    (one,) = answer(engine, vocabulary, [Question(" an old", ("er", " one"), 0, "")])
+    base = score_text(engine, vocabulary, " an").nats
+    for choice, nats, tokens in zip(one.question.choices, one.nats, (1, 2), strict=True):
+        whole = score_text(engine, vocabulary, " an old" + choice).nats
+        assert nats == pytest.approx(whole - base, abs=1e-4)
+        assert one.tokens[one.question.choices.index(choice)] == tokens
+
+
+def made(nats: tuple[float, ...], tokens: tuple[int, ...], right: int, group: str = "") -> Answer:
+    return Answer(Question("", ("x",) * len(nats), right, group), nats, tokens)
+
+
+def test_the_likeliest_is_chosen_in_all_and_per_token() -> None:
+    one = made((3.0, 2.0, 4.0), (1, 1, 4), 0)
+    assert (one.chosen, one.chosen_per_token) == (1, 2)
+    assert made((1.0, 1.0), (1, 1), 0).chosen == 0
+
+
+def test_groups_are_tallied_in_natural_order_after_all() -> None:
+    answers = [
+        made((1.0, 2.0), (1, 1), 0, "b 100-200"),
+        made((1.0, 2.0), (1, 4), 1, "b 50-100"),
+        made((1.0, 2.0, 3.0, 4.0), (1, 1, 1, 1), 3, "b 100-200"),
+        made((1.0, 2.0), (1, 1), 1),
+    ]
+    rows = tally(answers)
+    assert [row.group for row in rows] == ["all", "b 50-100", "b 100-200"]
+    assert [row.questions for row in rows] == [4, 1, 2]
+    assert [row.correct for row in rows] == [1, 0, 1]
+    assert [row.correct_per_token for row in rows] == [2, 1, 1]
+    assert [row.chance for row in rows] == [(0.5 * 3 + 0.25) / 4, 0.5, 0.375]
+
+
+@pytest.mark.parametrize(
+    ("correct", "questions", "low", "high"),
+    # From Newcombe (1998), table I, method 3, and by hand for the ends.
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)  # fmt: skip
+def test_the_interval_is_wilsons(correct: int, questions: int, low: float, high: float) -> None:
+    interval = Tally("all", questions, correct).interval
+    assert interval == pytest.approx((low, high), abs=1e-4)
+
+
+def test_a_model_that_knows_nothing_is_at_chance_and_says_so(letters: Vocabulary) -> None:
+    config = ModelConfig(vocab_size=29, num_layers=1, hidden_size=4, embedding_size=4)
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in config.weight_shapes().items()}
+    questions = [Question("a", ("b", "c"), i % 2, "") for i in range(10)]
+    answers = list(answer(Cells(config, zeros), letters, questions))
+    assert all(nats == pytest.approx(log(29)) for one in answers for nats in one.nats)
+    assert tally(answers)[0].accuracy == tally(answers)[0].chance == 0.5

@@ -1,0 +1,118 @@
+"""Context: the same places, each with exactly so many tokens before it from a fresh start."""
+
+from collections.abc import Callable
+from math import log
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lstmgen import context
+from lstmgen.cells import Cells
+from lstmgen.config import ModelConfig
+from lstmgen.context import doublings, places, scores
+from lstmgen.errors import OptionError
+from lstmgen.scoring import LN2, nats
+
+CONFIG = ModelConfig(vocab_size=12, num_layers=2, hidden_size=8, embedding_size=6)
+
+
+@pytest.fixture(scope="module")
+def cells(random_weights: Callable[..., dict[str, NDArray[np.float32]]]) -> Cells:
+    return Cells(CONFIG, random_weights(CONFIG, scale=0.8))
+
+
+def some_ids(length: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(length).integers(0, 12, length).astype(np.uint8)
+
+
+def test_a_place_sees_its_context_and_nothing_else(
+    cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "ROWS", 7)
+    ids = some_ids(60)
+    found = list(scores(cells, ids, [1, 3, 20], characters_per_token=2.0))
+    before: list[float] = []
+    for score, num_tokens in zip(found, (1, 3, 20), strict=True):
+        costs = []
+        for place in range(20, 60):  # all rows have the same places
+            read = ids[None, place - num_tokens : place]
+            logits, _ = cells(read, cells.initial_state(1))
+            costs.append(float(nats(logits[0, -1], np.array(ids[place], np.int64))))
+        mean = float(np.mean(costs))
+        assert score.context == num_tokens
+        assert score.places == 40
+        assert score.standard_error == 0  # nothing was left to chance
+        assert score.nats_per_token == pytest.approx(mean, rel=1e-5)
+        assert score.bits_per_character == pytest.approx(mean / LN2 / 2, rel=1e-5)
+        if before:
+            gains = np.array(before) - costs
+            assert score.gain == pytest.approx(gains.mean(), abs=1e-5)
+            assert score.gain_error == pytest.approx(gains.std(ddof=1) / 40**0.5, rel=1e-3)
+        before = costs
+
+
+def test_a_sample_of_places_is_told_with_its_standard_error(
+    cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = some_ids(3000)
+    (whole,) = scores(cells, ids, [4], 1.0)
+    monkeypatch.setattr(context, "MAX_PLACES", 500)
+    (sample,) = scores(cells, ids, [4], 1.0)
+    assert (whole.places, sample.places) == (2996, 500)
+    assert 0 < sample.standard_error < 0.2
+    assert abs(sample.nats_per_token - whole.nats_per_token) < 4 * sample.standard_error
+
+
+def test_places_are_distinct_in_order_and_have_the_context() -> None:
+    chosen = places(100_000, 50)
+    assert len(chosen) == context.MAX_PLACES
+    assert (np.diff(chosen) > 0).all()
+    assert chosen.min() >= 50
+    assert chosen.max() < 100_000
+    assert (places(100_000, 50) == chosen).all()
+    assert places(10, 7).tolist() == [7, 8, 9]
+
+
+def test_more_context_than_there_is_text_is_refused(cells: Cells) -> None:
+    with pytest.raises(OptionError, match=r"--context is 60, and the text has 60 tokens"):
+        list(scores(cells, some_ids(60), [1, 60], 1.0))
+
+
+def test_doublings_leave_places_enough() -> None:
+    assert doublings(1) == doublings(15) == [1]
+    assert doublings(64) == [1, 2, 4, 8]
+    assert doublings(10**9)[-1] == context.MAX_CONTEXT
+
+
+class Looker:
+    """An engine that knows the token that was read so many steps ago, and guesses otherwise."""
+
+    def __init__(self, distance: int) -> None:
+        self.distance = distance
+
+    def initial_state(self, batch_size: int) -> tuple[tuple[NDArray[np.int64]]]:
+        return ((np.zeros((batch_size, 1), np.int64),),)
+
+    def read(self, ids: NDArray[np.int64], state: object) -> tuple[NDArray[np.float32], object]:
+        tops = np.zeros((*ids.shape, 12), np.float32)
+        if ids.shape[1] >= self.distance:
+            rows = np.arange(len(ids))
+            tops[rows, -1, ids[:, -self.distance]] = 20
+        return tops, state
+
+    def logits(self, tops: NDArray[np.float32]) -> NDArray[np.float32]:
+        return tops
+
+
+def test_context_grows_until_nothing_more_is_gained() -> None:
+    period = some_ids(8)  # what comes next is what came eight tokens ago
+    ids = np.tile(period, 200)
+    contexts = doublings(len(ids))
+    found = list(scores(Looker(8), ids, contexts, 1.0, until_no_gain=True))
+    assert [score.context for score in found] == [1, 2, 4]  # nothing is gained by 2 and by 4
+    found = list(scores(Looker(8), ids, contexts, 1.0))
+    assert [score.context for score in found] == contexts
+    for score in found:
+        expected = log(12) if score.context < 8 else 0.0
+        assert score.nats_per_token == pytest.approx(expected, abs=1e-5)
