@@ -381,6 +381,31 @@ def test_eval_of_choices_tells_how_often_the_model_is_right(
     assert "no question" in here("eval", "-m", model, path, "--choices").error
 
 
+def test_eval_compares_models_on_the_same_text(
+    model: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    worse = tmp_path / "by word"
+    options = ("--steps", "3", "--level", "word", "--hidden-size", "16", "--batch-size", "4")
+    assert here("train", corpus, "-m", worse, *options, "--window", "16").code == 0
+    both = ("-m", model, "-m", worse)
+    records = [json.loads(line) for line in here("eval", corpus, *both, "--json").out.splitlines()]
+    for record, name in zip(records, (model, worse), strict=False):
+        alone = json.loads(here("eval", corpus, "-m", name, "--json").out)
+        assert record["model"] == str(name)
+        assert record["nats"] == pytest.approx(alone["nats"], rel=1e-6)
+    bits = [record["bits_per_character"] for record in records[:2]]
+    assert records[2]["bits_per_character"] == pytest.approx(bits[1] - bits[0], rel=1e-5)
+    assert records[2]["more_than_chance"]
+    assert records[2]["blocks"] == TEXT.count("\n")
+    done = here("eval", corpus, *both)
+    assert f"{bits[1] - bits[0]:+.4f}" in done.out
+    assert "more than chance" in done.err
+    same = here("eval", corpus, "-m", model, "-m", model)
+    assert "+0.0000" in same.out
+    assert "no more than chance" in same.err
+    assert "several models" in here("eval", corpus, *both, "--by", "line").error
+
+
 def test_eval_reads_standard_input_and_gzip_alike(
     model: Path, corpus: Path, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ ORDER = (
     "cells",
     "scoring",
     "breakdown",
+    "comparison",
     "choices",
     "context",
     "sampling",

@@ -10,14 +10,17 @@ from lstmgen.config import DEFAULT_MODEL_FOLDER
 if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel
 
+MODEL_VARIABLE = "LSTMGEN_MODEL"
+MODEL_DEFAULT = f"{DEFAULT_MODEL_FOLDER}, or the demo model where there is none"
+
 ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
         "-m",
-        envvar="LSTMGEN_MODEL",
+        envvar=MODEL_VARIABLE,
         help="Model folder, or a .safetensors file.",
-        show_default=f"{DEFAULT_MODEL_FOLDER}, or the demo model where there is none",
+        show_default=MODEL_DEFAULT,
     ),
 ]
 DeviceOption = Annotated[

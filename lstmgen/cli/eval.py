@@ -1,7 +1,8 @@
 """`lstmgen eval`: texts in, scores out."""
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -46,7 +47,16 @@ def evaluate(
         bool, typer.Option("--json", help="JSON Lines instead of a table or tabs.")
     ] = False,
     encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
-    model: engines.ModelOption = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model folder, or a .safetensors file; with several, each is compared with the first. "
+            f"[env var: {engines.MODEL_VARIABLE}]",
+            show_default=engines.MODEL_DEFAULT,
+        ),
+    ] = None,
     device: engines.DeviceOption = "auto",
 ) -> None:
     """Score text: how well does a trained model predict it?
@@ -58,7 +68,19 @@ def evaluate(
     if sum((by != "corpus", context is not None, choices)) > 1:
         raise OptionError("give only one of --by, --context and --choices")
     contexts = _contexts(context)
-    saved = engines.load(model)
+    names: list[str | None] = (
+        [*model] if model else [os.environ.get(engines.MODEL_VARIABLE) or None]
+    )
+    if len(names) > 1:
+        if by != "corpus" or context is not None or choices:
+            raise OptionError(
+                "several models are compared by corpus; leave out --by, --context, --choices"
+            )
+        _compare(
+            [engines.load(name) for name in names], names, _read(texts, encoding), device, as_json
+        )
+        return
+    saved = engines.load(names[0])
     if by == "line":
         _by_line(saved, texts, encoding, device, as_json)
         return
@@ -126,6 +148,35 @@ def _by_corpus(saved: "SavedModel", read: list["Text"], device: str, as_json: bo
     if not as_json:
         tables.scores(scores)
     _note_unknown(scores[-1][1])
+
+
+def _compare(
+    models: list["SavedModel"], names: Sequence[str | None], read: list["Text"], device: str,
+    as_json: bool,
+) -> None:  # fmt: skip
+    from lstmgen import comparison, trained
+    from lstmgen.breakdown import score_tokens
+    from lstmgen.scoring import Score
+
+    for text in read:
+        ends = comparison.edges(text.text)
+        scores, blocks = list[tuple[str, Score]](), list[Any]()
+        for saved, name in zip(models, names, strict=True):
+            vocabulary = saved.vocabulary
+            ids = vocabulary.encode(text.text)
+            engine = trained.choose_engine(saved, device, len(ids))
+            nats, _ = score_tokens(engine, ids, vocabulary.start_id, vocab_size=len(vocabulary))
+            unknown = vocabulary.count_unknown(ids)
+            scores.append((str(name), Score(float(nats.sum()), len(ids), len(text.text), unknown)))
+            blocks.append(comparison.by_block(vocabulary.cut(text.text), nats, ends))
+        found = [comparison.difference(blocks[0], block, ends) for block in blocks[1:]]
+        if not as_json:
+            tables.comparison(text.name, scores, found)
+            continue
+        for name, score in scores:
+            _emit_json({"file": text.name, "model": name, **score.to_json()})
+        for (name, _), one in zip(scores[1:], found, strict=True):
+            _emit_json({"file": text.name, "model": name, "than": scores[0][0], **one.to_json()})
 
 
 def _watched(parts: Iterator[float], num_parts: int) -> Iterator[float]:

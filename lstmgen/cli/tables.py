@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lstmgen.choices import Tally
+    from lstmgen.comparison import Difference
     from lstmgen.context import ContextScore
     from lstmgen.scoring import Score
 
@@ -35,6 +36,28 @@ def scores(rows: list[tuple[str, "Score"]]) -> None:
     for name, score in rows:
         table.add_row(_plain(name), *(show(score) for show in columns.values()))
     _print(table)
+
+
+def comparison(name: str, rows: list[tuple[str, "Score"]], found: list["Difference"]) -> None:
+    """A row a model, with its difference from the first."""
+    table = _table(
+        "model", "bits/character", "difference", "95 % interval", "perplexity", "tokens", "unknown"
+    )
+    for (model, score), one in zip(rows, [None, *found], strict=True):
+        told = ("", "")
+        if one is not None:
+            low, high = one.interval
+            told = (f"{one.bits_per_character:+.4f}", f"{low:+.4f} to {high:+.4f}")
+        table.add_row(
+            _plain(model), f"{score.bits_per_character:.4f}", *told, f"{score.perplexity:,.3f}",
+            f"{score.tokens:,}", f"{score.unknown_tokens:,}",
+        )  # fmt: skip
+    _print(table)
+    for (model, _), one in zip(rows[1:], found, strict=True):
+        verdict = "more than" if one.is_more_than_chance else "no more than"
+        console.note(
+            f"{name}, {one.blocks:,} blocks: {model} differs from {rows[0][0]} by {verdict} chance would"
+        )
 
 
 def contexts(name: str, rows: list["ContextScore"], num_tokens: int) -> None:

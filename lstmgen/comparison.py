@@ -1,0 +1,78 @@
+"""Turns two models' costs of one text into their difference, and how far chance could have made it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstmgen.scoring import LN2
+
+MIN_LINES = 30  # fewer, and the text is cut into blocks of equal length instead
+NUM_BLOCKS = 100
+Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more the second model costs than the first, in bits per character; below 0 is better."""
+
+    bits_per_character: float
+    standard_error: float
+    blocks: int  # lines or stretches of the text in which the models are compared one by one
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the difference lies with 95 % confidence, for texts of which this one is a sample."""
+        reach = Z_95 * self.standard_error
+        return self.bits_per_character - reach, self.bits_per_character + reach
+
+    @property
+    def is_more_than_chance(self) -> bool:
+        low, high = self.interval
+        return low > 0 or high < 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "bits_per_character": self.bits_per_character,
+            "standard_error": self.standard_error,
+            "interval": list(self.interval),
+            "blocks": self.blocks,
+            "more_than_chance": self.is_more_than_chance,
+        }
+
+
+def edges(text: str) -> NDArray[np.int64]:
+    """Where blocks end: after each line that is not empty, or at equal distances where lines are few."""
+    ends = [
+        i + 1 for i, character in enumerate(text) if character == "\n" and text[i - 1 : i] != "\n"
+    ]
+    if len(ends) < MIN_LINES:
+        ends = [len(text) * k // NUM_BLOCKS for k in range(1, NUM_BLOCKS + 1)]
+    return np.unique([end for end in [*ends, len(text)] if end > 0])
+
+
+def by_block(
+    tokens: Sequence[str], nats: NDArray[np.float64], ends: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """The nats of each block; a token belongs to the block in which it ends."""
+    places = np.cumsum([len(token) for token in tokens])
+    blocks = np.searchsorted(ends, places)
+    return np.bincount(blocks, nats, minlength=len(ends)).astype(np.float64)
+
+
+def difference(
+    first: NDArray[np.float64], second: NDArray[np.float64], ends: NDArray[np.int64]
+) -> Difference:
+    """What the blocks (N,) of two models say of their difference, blocks being drawn at random.
+
+    A ratio of sums: nats over characters, with the standard error of a ratio (Cochran, 1977).
+    """
+    characters = np.diff(ends, prepend=0)
+    more, total = second - first, int(characters.sum())
+    ratio, count = float(more.sum()) / total, len(ends)
+    rest = more - ratio * characters
+    error = sqrt(count / (count - 1) * float(rest @ rest)) / total if count > 1 else float("inf")
+    return Difference(ratio / LN2, error / LN2, count)

@@ -1,0 +1,68 @@
+"""Two models on one text: the difference is that of their scores, and its interval holds what it says."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstmgen.comparison import MIN_LINES, NUM_BLOCKS, by_block, difference, edges
+from lstmgen.scoring import LN2
+
+
+@given(st.text("ab\n", min_size=1, max_size=400))
+def test_blocks_cover_the_text(text: str) -> None:
+    ends = edges(text)
+    assert ends[-1] == len(text)
+    assert (np.diff(ends, prepend=0) > 0).all()
+
+
+def test_blocks_are_lines_where_there_are_many() -> None:
+    text = "one\n\ntwo!\n" * MIN_LINES + "rest"
+    ends = edges(text).tolist()
+    assert ends[:4] == [4, 10, 14, 20]  # an empty line goes with the next one
+    assert ends[-1] == len(text)
+    assert len(edges("x" * 5000)) == NUM_BLOCKS
+
+
+def test_each_token_counts_in_the_block_in_which_it_ends() -> None:
+    sums = by_block(["ab", "c", "def", "g"], np.array([1.0, 2.0, 4.0, 8.0]), np.array([3, 5, 7]))
+    assert sums.tolist() == [3, 0, 12]
+
+
+def test_the_difference_is_that_of_the_scores_and_its_error_is_by_hand() -> None:
+    ends = np.array([2, 5, 9, 10])
+    first, second = np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, 2.0, 5.0, 4.5])
+    one = difference(first, second, ends)
+    ratio = 3.5 / 10
+    rest = [1 - 2 * ratio, 0 - 3 * ratio, 2 - 4 * ratio, 0.5 - ratio]
+    assert one.bits_per_character == pytest.approx(ratio / LN2)
+    error = (4 / 3 * sum(value**2 for value in rest)) ** 0.5 / 10
+    assert one.standard_error == pytest.approx(error / LN2)
+    assert one.blocks == 4
+    low, high = one.interval
+    assert (low + high) / 2 == pytest.approx(one.bits_per_character)
+    assert difference(second, first, ends).bits_per_character == -one.bits_per_character
+
+
+def test_a_single_block_tells_nothing() -> None:
+    one = difference(np.array([1.0]), np.array([9.0]), np.array([4]))
+    assert not one.is_more_than_chance
+
+
+def test_chance_alone_is_called_more_than_chance_one_time_in_twenty() -> None:
+    generator = np.random.default_rng(0)
+    ends = np.cumsum(generator.integers(20, 80, 200))
+    called = 0
+    for _ in range(1000):
+        first, second = generator.normal(100, 20, (2, 200))
+        called += difference(first, second, ends).is_more_than_chance
+    assert 25 < called < 80
+
+
+def test_a_real_difference_is_seen_though_texts_vary_more() -> None:
+    generator = np.random.default_rng(0)
+    ends = np.arange(50, 10_050, 50)
+    first = generator.normal(100, 40, 200)
+    one = difference(first, first + generator.normal(2, 5, 200), ends)
+    assert one.is_more_than_chance
+    assert one.bits_per_character == pytest.approx(2 / 50 / LN2, rel=0.5)
