@@ -195,6 +195,22 @@ class DecodingConfig(JsonConfig):
             _require("--repetition-penalty", self.repetition_penalty, 1e-3, 1e3)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DynamicConfig(JsonConfig):
+    """How a network goes on learning from the text that it scores."""
+
+    rate: float = 2e-4  # how far a weight moves a window, where gradients are as large as usual
+    decay: float = 1e-3  # the share of its way that it goes back
+    floor: float = 1e-4  # added to what gradients are divided by
+    window: int = 32  # tokens
+
+    def __post_init__(self) -> None:
+        _require("--dynamic-rate", self.rate, 0, 1)
+        _require("--dynamic-decay", self.decay, 0, 1)
+        _require("what is added to the root of squares", self.floor, 1e-12)
+        _require("the window", self.window, 1, 1_000_000)
+
+
 DEFAULT_MODEL_FOLDER = "lstmgen-model"
 DEFAULT_MINUTES = 5.0
 DEFAULT_LENGTH = 500

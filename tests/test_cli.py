@@ -381,6 +381,30 @@ def test_eval_of_choices_tells_how_often_the_model_is_right(
     assert "no question" in here("eval", "-m", model, path, "--choices").error
 
 
+def test_eval_dynamic_stands_beside_the_static_score_and_changes_no_file(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    path = tmp_path / "new.txt"
+    path.write_text("Bo met Al in Ulm, and they had jam.\n" * 40)
+    before = (model / checkpoint.MODEL_FILE).read_bytes()
+    plain = json.loads(here("eval", "-m", model, path, "--json").out)
+    fast = ("--dynamic", "--dynamic-rate", "0.002", "--json")
+    static, dynamic = map(json.loads, here("eval", "-m", model, path, *fast).out.splitlines())
+    assert static == plain
+    assert dynamic["nats"] < 0.8 * static["nats"]
+    assert dynamic["dynamic"]["rate"] == 0.002
+    assert (model / checkpoint.MODEL_FILE).read_bytes() == before
+    still = ("--dynamic", "--dynamic-rate", "0", "--json")
+    unmoved = json.loads(here("eval", "-m", model, path, *still).out.splitlines()[1])
+    assert unmoved["nats"] == pytest.approx(static["nats"], rel=1e-4)
+    table = here("eval", "-m", model, path, path, "--dynamic").out.splitlines()
+    assert [line.split("  ")[0] for line in table[1:]] == [
+        str(path), str(path), "total",
+        f"{path} (dynamic)", f"{path} (dynamic)", "total (dynamic)",
+    ]  # fmt: skip
+    assert "--dynamic-rate is 2" in here("eval", "-m", model, path, "--dynamic-rate", "2").error
+
+
 def test_eval_compares_models_on_the_same_text(
     model: Path, corpus: Path, tmp_path: Path, here: Any
 ) -> None:
@@ -989,5 +1013,7 @@ def test_the_set_of_options_is_what_was_promised() -> None:
             "--top-k", "--top-p", "--min-p",
             "--repetition-penalty", "--seed", "--json",
         },
-        "eval": common | {"texts", "--json", "--encoding", "--by", "--context", "--choices"},
+        "eval": common | {"texts", "--json", "--encoding", "--by", "--context", "--choices",
+            "--dynamic", "--dynamic-rate", "--dynamic-decay",
+        },
     }  # fmt: skip

@@ -30,6 +30,7 @@ ORDER = (
     "device",
     "model",
     "sampled_softmax",
+    "dynamic",
     "optim",
     "training",
     "trained",

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lstmgen.cli import console, engines, tables
+from lstmgen.config import DynamicConfig
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel
     from lstmgen.corpus import Text
     from lstmgen.scoring import Score
+    from lstmgen.vocabulary import Ids
 
 By = Literal["corpus", "line", "token"]
+DYNAMIC = DynamicConfig()
 ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
 
 
@@ -43,6 +46,18 @@ def evaluate(
             help="TEXT is JSON Lines of context, choices, answer, group: which choice is likeliest?",
         ),
     ] = False,
+    dynamic: Annotated[
+        bool,
+        typer.Option(
+            "--dynamic", help="Score also with a model that goes on learning from the text (slow)."
+        ),
+    ] = False,
+    dynamic_rate: Annotated[
+        float, typer.Option(help="How much it learns from each window of 32 tokens.")
+    ] = DYNAMIC.rate,
+    dynamic_decay: Annotated[
+        float, typer.Option(help="Share by which it goes back to what it was, each window.")
+    ] = DYNAMIC.decay,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON Lines instead of a table or tabs.")
     ] = False,
@@ -65,14 +80,15 @@ def evaluate(
     is, its line end included. Lower is better: bits per character compare across models of every
     kind, perplexity across models with the same tokens.
     """
-    if sum((by != "corpus", context is not None, choices)) > 1:
-        raise OptionError("give only one of --by, --context and --choices")
+    if sum((by != "corpus", context is not None, choices, dynamic)) > 1:
+        raise OptionError("give only one of --by, --context, --choices and --dynamic")
+    learning = DynamicConfig(rate=dynamic_rate, decay=dynamic_decay)
     contexts = _contexts(context)
     names: list[str | None] = (
         [*model] if model else [os.environ.get(engines.MODEL_VARIABLE) or None]
     )
     if len(names) > 1:
-        if by != "corpus" or context is not None or choices:
+        if by != "corpus" or context is not None or choices or dynamic:
             raise OptionError(
                 "several models are compared by corpus; leave out --by, --context, --choices"
             )
@@ -92,7 +108,7 @@ def evaluate(
     elif by == "token":
         _by_token(saved, read, device, as_json)
     else:
-        _by_corpus(saved, read, device, as_json)
+        _by_corpus(saved, read, device, as_json, learning if dynamic else None)
 
 
 def _read(texts: list[str], encoding: str) -> list["Text"]:
@@ -125,29 +141,50 @@ def _emit_json(record: dict[str, Any]) -> None:
     console.emit(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def _by_corpus(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
+def _by_corpus(
+    saved: "SavedModel", read: list["Text"], device: str, as_json: bool, learning: DynamicConfig | None
+) -> None:  # fmt: skip
     from lstmgen import trained
     from lstmgen.scoring import Score, streams_to_score, window_nats
 
     vocabulary = saved.vocabulary
     encoded = [vocabulary.encode(text.text) for text in read]
     engine = trained.choose_engine(saved, device, sum(map(len, encoded)))
-    scores = list[tuple[str, Score]]()
+    static, dynamic = list[Score](), list[Score]()
     for text, ids in zip(read, encoded, strict=True):
+        unknown = vocabulary.count_unknown(ids)
         streams = streams_to_score(ids, vocabulary.start_id)
         parts = window_nats(engine, streams, len(vocabulary))
         nats = sum(_watched(parts, streams.num_windows))
-        score = Score(nats, len(ids), len(text.text), vocabulary.count_unknown(ids))
-        scores.append((text.name, score))
-        if as_json:
-            _emit_json({"file": text.name, **score.to_json()})
-    if len(scores) > 1:
-        scores.append(("total", sum((score for _, score in scores), Score())))
-        if as_json:
-            _emit_json({"file": "total", **scores[-1][1].to_json()})
+        static.append(Score(nats, len(ids), len(text.text), unknown))
+        if learning:
+            windows = -(-len(ids) // learning.window)
+            nats = sum(_watched(_learning(saved, ids, device, learning), windows))
+            dynamic.append(Score(nats, len(ids), len(text.text), unknown))
+    names, rows = [text.name for text in read], list[tuple[str, Score]]()
+    for scores, how in ((static, ""), (dynamic, " (dynamic)")):
+        found = list(zip(names, scores, strict=False))
+        if len(found) > 1:
+            found.append(("total", sum(scores, Score())))
+        for name, score in found:
+            rows.append((name + how, score))
+            if as_json:
+                told = {"dynamic": learning.to_json()} if how and learning else {}
+                _emit_json({"file": name, **told, **score.to_json()})
     if not as_json:
-        tables.scores(scores)
-    _note_unknown(scores[-1][1])
+        tables.scores(rows)
+    _note_unknown(sum(static, Score()))
+
+
+def _learning(
+    saved: "SavedModel", ids: "Ids", device: str, learning: DynamicConfig
+) -> Iterator[float]:
+    from lstmgen import device as devices
+    from lstmgen import dynamic
+    from lstmgen.model import load_network
+
+    network = load_network(saved.config, saved.weights, devices.choose(device))
+    return dynamic.window_nats(network, ids, saved.vocabulary.start_id, learning)
 
 
 def _compare(
