@@ -7,7 +7,9 @@ import sys
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
 import lstmgen
 from lstmgen import checkpoint, trained
@@ -83,6 +85,30 @@ def test_a_score_is_what_the_command_says(
         if name != "file"
     }
     assert score.characters == len(text)
+
+
+def test_a_score_is_that_of_a_few_lines_from_the_file_alone() -> None:
+    """The demo model, one step at a time in float64, from its file as README describes it."""
+    raw = trained.DEMO.read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    description = json.loads(json.loads(header["__metadata__"]["lstmgen"])["description"])
+    w = {name: array.astype(np.float64) for name, array in safetensors.numpy.load(raw).items()}
+    ids = {token: i for i, token in enumerate(description["vocabulary"]["tokens"])}
+    text = (DATA / "lives.txt").read_text()[:1500]
+    size, layers = description["model"]["hidden_size"], range(description["model"]["num_layers"])
+    h, c = np.zeros((2, len(layers), size))
+    total = 0.0
+    for before, token in zip("\n" + text, text, strict=False):
+        x = w["embedding.weight"][ids[before]]
+        for k in layers:
+            of_x = w[f"layers.{k}.weight_ih"] @ x + w[f"layers.{k}.bias_ih"]
+            of_h = w[f"layers.{k}.weight_hh"] @ h[k] + w[f"layers.{k}.bias_hh"]
+            i, f, g, o = np.split(of_x + of_h, 4)
+            c[k] = c[k] / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
+            x = h[k] = np.tanh(c[k]) / (1 + np.exp(-o))
+        logits = w["output.weight"] @ h.sum(axis=0) + w["output.bias"]
+        total += np.log(np.exp(logits).sum()) - logits[ids[token]]
+    assert lstmgen.load(trained.DEMO).score(text).nats == pytest.approx(total, rel=1e-5)
 
 
 def test_a_model_tells_what_it_is(model: lstmgen.TrainedModel, letters: Vocabulary) -> None:
