@@ -1,10 +1,9 @@
 """lstmgen trains recurrent language models on your own text, and generates and scores text with them.
 
-import lstmgen
-
-model = lstmgen.load("lstmgen-model")
-model.sample("I grew up in France", length=200)
-model.score("I speak fluent French.").bits_per_character
+>>> import lstmgen
+>>> model = lstmgen.load("lstmgen-model")
+>>> model.sample("I grew up in France", length=200)
+>>> model.score("I speak fluent French.").bits_per_character
 """
 
 from typing import TYPE_CHECKING, Any

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from lstmgen.breakdown import score_rows
 from lstmgen.errors import CorpusError
-from lstmgen.scoring import Engine
+from lstmgen.scoring import Z_95, Engine
 from lstmgen.vocabulary import Ids, Vocabulary
 
 BLOCK = 64  # questions scored together
-Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
 
 
 @dataclass(frozen=True)

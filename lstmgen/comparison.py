@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmgen.scoring import LN2
+from lstmgen.scoring import LN2, Z_95
 
 MIN_LINES = 30  # fewer, and the text is cut into blocks of equal length instead
 NUM_BLOCKS = 100
-Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
 
 
 @dataclass(frozen=True)

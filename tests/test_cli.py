@@ -402,7 +402,9 @@ def test_eval_dynamic_stands_beside_the_static_score_and_changes_no_file(
         str(path), str(path), "total",
         f"{path} (dynamic)", f"{path} (dynamic)", "total (dynamic)",
     ]  # fmt: skip
-    assert "--dynamic-rate is 2" in here("eval", "-m", model, path, "--dynamic-rate", "2").error
+    wrong = ("--dynamic", "--dynamic-rate", "2")
+    assert "--dynamic-rate is 2" in here("eval", "-m", model, path, *wrong).error
+    assert "is for --dynamic" in here("eval", "-m", model, path, *wrong[1:]).error
 
 
 def test_eval_compares_models_on_the_same_text(
@@ -531,7 +533,8 @@ def test_text_goes_on_to_the_pipe_while_it_is_written(model: Path) -> None:
         assert process.stdout is not None
         parts = [process.stdout.read(1 << 20) for _ in range(20)]  # each what there is by then
         process.kill()
-    assert all(0 < len(part) < 10_000 for part in parts)
+    # A buffer would fill to 8 KB first; the machine may be busy now and then.
+    assert 0 < sorted(map(len, parts))[10] < 2000
 
 
 def test_an_endless_input_that_nobody_reads_further_ends_quietly(model: Path) -> None:

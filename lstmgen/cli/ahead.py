@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from queue import Queue
 from threading import Thread
 
-from lstmgen.errors import LstmgenError
-
 MOST = 1024  # read ahead, so that an endless input fits into memory
 
 
@@ -21,7 +19,7 @@ class Ahead(Iterator[str]):
             for line in lines:
                 self._lines.put(line)
             self._lines.put(None)
-        except (LstmgenError, MemoryError) as error:
+        except Exception as error:  # raised where the line would have been taken, never lost
             self._lines.put(error)
 
     def ready(self) -> bool:

@@ -53,11 +53,19 @@ def evaluate(
         ),
     ] = False,
     dynamic_rate: Annotated[
-        float, typer.Option(help="How much it learns from each window of 32 tokens.")
-    ] = DYNAMIC.rate,
+        float | None,
+        typer.Option(
+            help="How much it learns from each window of 32 tokens.",
+            show_default=f"{DYNAMIC.rate:g}",
+        ),
+    ] = None,
     dynamic_decay: Annotated[
-        float, typer.Option(help="Share by which it goes back to what it was, each window.")
-    ] = DYNAMIC.decay,
+        float | None,
+        typer.Option(
+            help="Share by which it goes back to what it was, each window.",
+            show_default=f"{DYNAMIC.decay:g}",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON Lines instead of a table or tabs.")
     ] = False,
@@ -82,7 +90,15 @@ def evaluate(
     """
     if sum((by != "corpus", context is not None, choices, dynamic)) > 1:
         raise OptionError("give only one of --by, --context, --choices and --dynamic")
-    learning = DynamicConfig(rate=dynamic_rate, decay=dynamic_decay)
+    for name, value in (("rate", dynamic_rate), ("decay", dynamic_decay)):
+        if value is not None and not dynamic:
+            raise OptionError(
+                f"--dynamic-{name} {value} is for --dynamic; add that, or leave it out"
+            )
+    learning = DynamicConfig(
+        rate=DYNAMIC.rate if dynamic_rate is None else dynamic_rate,
+        decay=DYNAMIC.decay if dynamic_decay is None else dynamic_decay,
+    )
     contexts = _contexts(context)
     names: list[str | None] = (
         [*model] if model else [os.environ.get(engines.MODEL_VARIABLE) or None]
