@@ -3,8 +3,9 @@
 Every default of the project is written here, once; the command line reads them from this file.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from math import inf, prod
+from types import MappingProxyType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from lstmgen.errors import OptionError
@@ -13,6 +14,8 @@ Level = Literal["char", "word"]
 Words = Literal["prose", "space"]
 CellName = Literal["lstm", "gru", "rnn"]
 Precision = Literal["auto", "float32", "bfloat16"]
+
+LATER = MappingProxyType({"later": True})  # marks what files of format 1 did not always have
 
 NUM_GATES: dict[CellName, int] = {"lstm": 4, "gru": 3, "rnn": 1}
 
@@ -25,15 +28,20 @@ class JsonConfig:
 
     @classmethod
     def from_json(cls, data: object) -> Self:
-        """The object that `to_json` described; `OptionError` names what does not fit."""
+        """The object that `to_json` described; `OptionError` names what does not fit.
+
+        A file that lacks a value which came `LATER` means the default, as that is what was done.
+        """
         if not isinstance(data, dict):
             raise OptionError(f"{cls.__name__} is {data!r:.60}, not a JSON object")
         types = get_type_hints(cls)
-        names = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-        if names != set(data):
-            odd = ", ".join(sorted(names ^ set(data)))
-            raise OptionError(f"{cls.__name__} has missing or unknown values: {odd:.200}")
-        for name in sorted(names):
+        every = fields(cls)  # type: ignore[arg-type]
+        names = {field.name for field in every}
+        needed = {field.name for field in every if field.metadata is not LATER}
+        if odd := (needed - set(data)) | (set(data) - names):
+            listed = ", ".join(sorted(odd))
+            raise OptionError(f"{cls.__name__} has missing or unknown values: {listed:.200}")
+        for name in sorted(data):
             if not _fits(data[name], types[name]):
                 raise OptionError(f"{cls.__name__}: {name} is {data[name]!r:.60}")
         return cls(**data)
@@ -117,7 +125,7 @@ class TrainConfig(JsonConfig):
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     dropout: float = 0.0
-    weight_drop: float = 0.0  # share of the recurrent weights left out of a step
+    weight_drop: float = field(default=0.0, metadata=LATER)  # share of the recurrent weights
     softmax_sample: int = 0  # symbols drawn a step to stand for the vocabulary; 0 takes all
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -149,10 +157,12 @@ class Position(JsonConfig):
     best_tokens: int = 0
     best_characters: int = 0
     best_unknown_tokens: int = 0
+    retreats: int = field(default=0, metadata=LATER)  # how often the loss blew up
 
     def __post_init__(self) -> None:
         _require("the step of the run", self.step, 0)
         _require("the time that the run has taken", self.seconds, 0)
+        _require("the number of retreats", self.retreats, 0, 100)
 
 
 @dataclass(frozen=True, kw_only=True)

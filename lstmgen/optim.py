@@ -40,6 +40,12 @@ class Optimizer:
         self.adamw = torch.optim.AdamW(
             self.others.values(), betas=BETAS, weight_decay=config.weight_decay, fused=True
         )
+        for weight in self.others.values():
+            self.adamw.state[weight] = {
+                "step": torch.zeros((), device=weight.device),
+                "exp_avg": torch.zeros_like(weight),
+                "exp_avg_sq": torch.zeros_like(weight),
+            }
 
     def step(self, learning_rate: float) -> None:
         """Move every weight by its gradient, and forget the gradients."""

@@ -1,14 +1,15 @@
 """Truncated back-propagation through time: streams of ids -> `Progress` records, and checkpoints as it goes.
 
 Where a run stands is its step number: the place in the data, the learning rate and the random numbers
-of dropout all follow from it. So a run is resumed from weights, optimizer, carried state and step.
+of dropout all follow from it. So a run is resumed from weights, optimizer, carried state and step,
+and goes back to an earlier one of its own in the same way if its loss blows up.
 Shapes: B streams, T steps.
 """
 
 import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
-from math import ceil, isfinite
+from math import ceil, log
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lstmgen import checkpoint, device, optim
+from lstmgen import device, optim
 from lstmgen.batching import IGNORED, Streams, Window
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel, SavedRun, Weights
 from lstmgen.config import DecodingConfig, ModelConfig, Position, TrainConfig
 from lstmgen.dataset import Dataset
-from lstmgen.errors import OptionError, TrainingError
+from lstmgen.errors import TrainingError
 from lstmgen.generation import Prime, stream
+from lstmgen.keeping import Keeper, Run, Snapshot
 from lstmgen.model import Network, TorchEngine, TorchState
 from lstmgen.planning import Pace, Speed
 from lstmgen.sampled_softmax import Sampler, sampled_nats
@@ -33,6 +35,8 @@ from lstmgen.vocabulary import Vocabulary
 SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
 LOG_LINES = 100  # in a whole run at least, so that its curve can be drawn
 SAMPLE_LENGTH = 80  # tokens
+BLOW_UP = 1.0  # nats a token above those of a guess
+MOST_RETREATS = 4  # which take the learning rate to a thousandth
 YIELD_SECONDS = 0.1  # between two records, so that a bar moves smoothly and costs nothing
 
 
@@ -57,6 +61,12 @@ class Job:
     def vocabulary(self) -> Vocabulary:
         return self.data.vocabulary
 
+    def has_blown_up(self, train_nats_per_token: float, score: Score | None = None) -> bool:
+        """Whether a loss is not a number, or far worse than giving every symbol the same chance."""
+        most = log(self.model.vocab_size) + BLOW_UP
+        losses = [train_nats_per_token, *([score.nats_per_token] if score else [])]
+        return not all(nats <= most for nats in losses)  # which nothing that is not a number is
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -72,6 +82,7 @@ class Progress:
     best: Score | None  # the lowest on the validation part so far, if there is one yet
     score: Score | None = None
     sample: str | None = None  # what the network writes by now, where it was time for that
+    note: str = ""  # what went wrong and what is done about it
 
 
 def train(
@@ -79,97 +90,142 @@ def train(
 ) -> Generator[Progress, None, None]:
     """Train until the last step, yielding records; closing the generator saves the run first.
 
-    Begins with fresh weights, with those of `initial`, or where `saved` stopped. `TrainingError` if
-    the loss is no longer finite; what is on the disk then is from before that.
+    Begins with fresh weights, with those of `initial`, or where `saved` stopped. A loss that blows
+    up sends the run back to where it last was well, to go on with a lower learning rate;
+    `TrainingError` when that has not helped often enough. `CheckpointError` if the folder has no
+    room, or at the end what could not be written before still cannot.
     """
-    config, seconds_before, step = job.training, 0.0, 0
-    best: Score | None = None
+    config, at = job.training, Position(step=0, seconds=0.0)
     network = Network(job.model, config.dropout)
     network.initialize(config.seed)
-    if saved is not None:
-        network.load_weights(saved.model.weights)
-    elif initial is not None:
+    if initial is not None:
         network.load_weights(initial)
     network.to(job.device)
-    optimizer, loss = optim.Optimizer(network, config), Loss(network, job)
-    streams, state = job.streams(), network.initial_state(config.batch_size)
+    loss, streams = Loss(network, job), job.streams()
+    run = Run(network, optim.Optimizer(network, config), network.initial_state(config.batch_size))
+    best: Score | None = None
     if saved is not None:
-        at = position(saved)
-        step, seconds_before = at.step, at.seconds
+        at = run.resume(saved, job.folder)
         if at.best_nats is not None:
             best = Score(at.best_nats, at.best_tokens, at.best_characters, at.best_unknown_tokens)
-        state = _restore(job, saved, optimizer, state)
+    keeper, retreats, well = Keeper(job.folder, new=saved is None), at.retreats, run.snapshot()
+    keeper.require_room(well)
 
     started = saved_at = yielded_at = sampled_at = time.perf_counter()
     meter, pace = _Meter(job.device), Pace(job.validation_seconds)
 
-    def save() -> None:
-        at = Position(
-            step=step,
-            seconds=seconds_before + time.perf_counter() - started,
+    def seconds() -> float:
+        return at.seconds + time.perf_counter() - started
+
+    def keep(snapshot: Snapshot) -> None:
+        position = Position(
+            step=snapshot.step,
+            seconds=seconds(),
             deadline=job.deadline,
+            retreats=retreats,
             **{f"best_{name}": value for name, value in asdict(best).items()} if best else {},
         )
-        model = SavedModel(job.model, job.vocabulary, network.weights(), {"corpus": job.data.facts})
-        tensors = _carried(optimizer, state)
-        run = SavedRun(model, config, tensors, at.to_json())
-        checkpoint.save_run(job.folder / checkpoint.RUN_FILE, run)
+        facts = {"corpus": job.data.facts}
+        model = SavedModel(job.model, job.vocabulary, snapshot.weights, facts)
+        keeper.run(SavedRun(model, config, snapshot.tensors, position.to_json()))
+
+    def keep_best(record: Progress) -> None:
+        results = log_record(record) | {"corpus": dict(job.data.facts)}
+        keeper.model(SavedModel(job.model, job.vocabulary, network.weights(), results))
 
     def progress() -> Progress:
         return Progress(
-            step=step,
+            step=run.step,
             num_steps=config.num_steps,
-            epoch=step / streams.num_windows,
-            seconds=seconds_before + time.perf_counter() - started,
-            learning_rate=optim.schedule(step - 1, config),
+            epoch=run.step / streams.num_windows,
+            seconds=seconds(),
+            learning_rate=learning_rate(config, run.step - 1, retreats),
             tokens_per_second=meter.tokens_per_second(),
             train_nats_per_token=meter.nats_per_token(),
             best=best,
         )
 
     try:
-        while step < config.num_steps:
-            if step % streams.num_windows == 0:
-                state = network.initial_state(config.batch_size)
-            total, count, state = _step(loss, optimizer, config, streams, state, step)
-            meter.add(total, count)
+        while run.step < config.num_steps:
+            if run.step % streams.num_windows == 0:
+                run.state = network.initial_state(config.batch_size)
+            rate = learning_rate(config, run.step, retreats)
+            meter.add(*_step(run, loss, config, streams, rate))
             pace.steps += 1
-            step += 1
             now = time.perf_counter()
-            logging = step % ceil(config.num_steps / LOG_LINES) == 0
-            reporting = step % config.report_every == 0 or step == config.num_steps
+            logging = run.step % ceil(config.num_steps / LOG_LINES) == 0
+            reporting = run.step % config.report_every == 0 or run.step == config.num_steps
             if not (logging or reporting) and now - yielded_at < YIELD_SECONDS:
                 continue
             if job.deadline is not None:
-                config = pace.replan(config, step, job.deadline - seconds_before - (now - started))
-                reporting = step % config.report_every == 0 or step == config.num_steps
+                left = job.deadline - at.seconds - (now - started)
+                config = pace.replan(config, run.step, left)
+                reporting = run.step % config.report_every == 0 or run.step == config.num_steps
             record = progress()
-            _require_finite(record, job.folder)
-            if reporting:
-                score = validate(network, job)
+            score = validate(network, job) if reporting else None
+            if job.has_blown_up(record.train_nats_per_token, score):
+                retreats += 1
+                if retreats > MOST_RETREATS:
+                    raise TrainingError(_given_up(record, job.folder, retreats - 1))
+                run.go_to(well)
+                record = replace(record, note=_retreating(record, score, well.step, retreats))
+                meter = _Meter(job.device)
+                yield record
+                continue
+            if score is not None:
                 improved = best is None or score.nats < best.nats
                 best = score if improved else best
                 record = replace(record, score=score, best=best)
                 if improved:
-                    _save_best(job, network, record)
+                    keep_best(record)
                 pace.validations.append(time.perf_counter() - now)
+                well = run.snapshot()
             if logging or reporting:
-                checkpoint.append_log(job.folder, log_record(record))
+                keeper.log(log_record(record))
                 meter = _Meter(job.device)
             if job.sample_seconds is not None and now - sampled_at >= job.sample_seconds:
-                record = replace(record, sample=_sample(job, network, step))
+                record = replace(record, sample=_sample(job, network, run.step))
                 sampled_at = now
             if reporting or now - saved_at > SAVE_SECONDS:
-                save()
+                keep(well if reporting else run.snapshot())
                 saved_at = time.perf_counter()
+            record = replace(record, note=keeper.try_to_write())
             yield record
             yielded_at = time.perf_counter()
+        keeper.write()
     except GeneratorExit:
-        _require_finite(progress(), job.folder)
-        save()
+        snapshot = run.snapshot()
+        if job.has_blown_up(meter.nats_per_token()) or not snapshot.is_finite:
+            snapshot = well
+        keep(snapshot)
         if best is None:  # so that there is a model to sample from, and it is this run's
-            _save_best(job, network, progress())
+            run.go_to(snapshot)
+            keep_best(progress())
+        keeper.write()
         raise
+
+
+def learning_rate(config: TrainConfig, step: int, retreats: int) -> float:
+    """By the schedule, halved at the first retreat, quartered at the next one, and so on."""
+    return optim.schedule(step, config) / float(2 ** (retreats * (retreats + 1) // 2))
+
+
+def _retreating(record: Progress, score: Score | None, step: int, retreats: int) -> str:
+    nats = score.nats_per_token if score else record.train_nats_per_token
+    share = "half" if retreats == 1 else f"1/{2**retreats}"
+    return (
+        f"the loss blew up at step {record.step:,} ({nats:.3g} nats a token); back to step "
+        f"{step:,}, to go on with {share} of the learning rate"
+    )
+
+
+def _given_up(record: Progress, folder: Path, retreats: int) -> str:
+    kept = f"the best model so far is in {folder}" if record.best else "no model had been saved yet"
+    return (
+        f"the loss blew up at step {record.step:,} ({record.train_nats_per_token:.3g} nats a token) "
+        f"and going back {retreats} times did not help; {kept}; "
+        "train again with a lower --learning-rate"
+    )
 
 
 class Loss:
@@ -200,23 +256,20 @@ class Loss:
 
 
 def _step(
-    loss: Loss,
-    optimizer: optim.Optimizer,
-    config: TrainConfig,
-    streams: Streams,
-    state: TorchState,
-    step: int,
-) -> tuple[Tensor, int, TorchState]:
-    """One window forward and backward and one update: its nats, its number of targets, the state."""
-    torch.manual_seed((config.seed * 1_000_003 + step) % 2**63)
-    window = streams.window(step % streams.num_windows)
-    with loss.network.weights_dropped(config.weight_drop):
-        with device.autocast(loss.network.output.bias.device, config.precision):
-            total, count, state = loss(window, state, step)
+    run: Run, loss: Loss, config: TrainConfig, streams: Streams, rate: float
+) -> tuple[Tensor, int]:
+    """One window forward and backward and one update: its nats and its number of targets."""
+    torch.manual_seed((config.seed * 1_000_003 + run.step) % 2**63)
+    window = streams.window(run.step % streams.num_windows)
+    with run.network.weights_dropped(config.weight_drop):
+        with device.autocast(run.network.output.bias.device, config.precision):
+            total, count, state = loss(window, run.state, run.step)
         (total / count).backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(loss.network.parameters(), config.clip_norm)
-    optimizer.step(optim.schedule(step, config))
-    return total.detach(), count, tuple(tuple(part.detach() for part in layer) for layer in state)
+    torch.nn.utils.clip_grad_norm_(run.network.parameters(), config.clip_norm)
+    run.optimizer.step(rate)
+    run.state = tuple(tuple(part.detach() for part in layer) for layer in state)
+    run.step += 1
+    return total.detach(), count
 
 
 def validate(network: Network, job: Job) -> Score:
@@ -267,97 +320,20 @@ def log_record(record: Progress) -> dict[str, Any]:
     return values | (record.score.to_json() if record.score else {})
 
 
-def _require_finite(record: Progress, folder: Path) -> None:
-    if isfinite(record.train_nats_per_token):
-        return
-    kept = f"the best model so far is in {folder}" if record.best else "no model had been saved yet"
-    raise TrainingError(
-        f"the loss is not finite at step {record.step:,} (learning rate {record.learning_rate:.3g}); "
-        f"{kept}; train again with a lower --learning-rate"
-    )
-
-
-def _save_best(job: Job, network: Network, record: Progress) -> None:
-    results = log_record(record) | {"corpus": dict(job.data.facts)}
-    model = SavedModel(job.model, job.vocabulary, network.weights(), results)
-    checkpoint.save_model(job.folder / checkpoint.MODEL_FILE, model)
-
-
-def _carried(optimizer: optim.Optimizer, state: TorchState) -> dict[str, Any]:
-    """What the next step needs beside the weights, as named arrays."""
-    tensors = {f"optimizer.{name}": value for name, value in optimizer.tensors().items()}
-    for layer, parts in enumerate(state):
-        tensors |= {f"state.{layer}.{part}": value for part, value in enumerate(parts)}
-    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-
-
-def position(saved: SavedRun) -> Position:
-    """How far a saved run has come; `CheckpointError` where the file does not say it properly."""
-    try:
-        return Position.from_json(dict(saved.progress))
-    except OptionError as error:
-        raise checkpoint.damaged(Path(checkpoint.RUN_FILE), str(error)) from None
-
-
-def _restore(
-    job: Job, saved: SavedRun, optimizer: optim.Optimizer, state: TorchState
-) -> TorchState:
-    """Give the optimizer what `_carried` took from it, and return the carried state."""
-    tensors = {
-        name: torch.from_numpy(np.array(array)).to(job.device)
-        for name, array in saved.tensors.items()
-    }
-    start = "optimizer."
-    try:
-        optimizer.load(
-            {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
-        )
-        return tuple(
-            tuple(
-                tensors[f"state.{layer}.{part}"].reshape(zeros.shape)
-                for part, zeros in enumerate(parts)
-            )
-            for layer, parts in enumerate(state)
-        )
-    except (KeyError, RuntimeError) as error:
-        path = job.folder / checkpoint.RUN_FILE
-        raise checkpoint.damaged(path, f"not all that a run needs ({error!s:.60})") from None
-
-
-def mapped_weights(job: Job, other: SavedModel) -> dict[str, Any]:
-    """Another model's weights for the vocabulary of this job: symbols keep their rows, new ones get fresh.
-
-    Raises `OptionError` where the networks differ in more than the vocabulary.
-    """
-    if replace(other.config, vocab_size=job.model.vocab_size) != job.model:
-        theirs, ours = other.config.to_json(), job.model.to_json()
-        odd = [f"{n} {theirs[n]}" for n in ours if ours[n] != theirs[n] and n != "vocab_size"]
-        raise OptionError(f"the model of --init-from has {', '.join(odd)}; leave these options out")
-    network = Network(job.model)
-    network.initialize(job.training.seed)
-    weights = network.weights()
-    known = [(i, other.vocabulary.ids[t]) for t, i in job.vocabulary.ids.items()
-             if t in other.vocabulary.ids]  # fmt: skip
-    ours_at, theirs_at = np.array(known).T
-    for name, array in other.weights.items():
-        if name.startswith("layers."):
-            weights[name] = np.array(array)
-        else:  # embedding and output have a row a symbol
-            weights[name][ours_at] = array[theirs_at]
-    return weights
-
-
 def measure(job: Job, seconds: float = 0.7) -> Speed:
     """How long a step and a validation take here: steps on a network that is then thrown away."""
     network = Network(job.model, job.training.dropout)
     network.initialize(0)
     network.to(job.device)
-    optimizer, loss = optim.Optimizer(network, job.training), Loss(network, job)
-    streams, state = job.streams(), network.initial_state(job.training.batch_size)
+    state = network.initial_state(job.training.batch_size)
+    run = Run(network, optim.Optimizer(network, job.training), state)
+    loss, streams = Loss(network, job), job.streams()
+    rate = optim.schedule(0, job.training)
     times: list[float] = []
     while len(times) < 5 or sum(times) < seconds:
         began = time.perf_counter()
-        total, _, state = _step(loss, optimizer, job.training, streams, state, 0)
+        run.step = 0
+        total, _ = _step(run, loss, job.training, streams, rate)
         total.item()
         times.append(time.perf_counter() - began)
     to_score = streams_to_score(job.data.valid_ids, job.vocabulary.start_id)

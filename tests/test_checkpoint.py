@@ -5,7 +5,10 @@ import json
 import os
 import pickle
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
-from lstmgen import checkpoint
+from lstmgen import checkpoint, container
 from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import ModelConfig, TrainConfig
 from lstmgen.errors import CheckpointError
@@ -51,6 +54,12 @@ def file(tmp_path: Path, model: SavedModel) -> Path:
     return path
 
 
+def claimed(
+    folder: Path, *, resume: bool = False, overwrite: bool = False
+) -> AbstractContextManager[None]:
+    return checkpoint.claimed(folder, resume=resume, overwrite=overwrite)
+
+
 def assert_same_arrays(these: checkpoint.Weights, those: checkpoint.Weights) -> None:
     assert set(these) == set(those)
     for name, array in these.items():
@@ -75,7 +84,7 @@ def forged(path: Path, model: SavedModel, parts: dict[str, Any]) -> None:
         "vocabulary": model.vocabulary.to_json(),
         "results": {},
     }
-    checkpoint.write(path, model.weights, description | parts)
+    container.write(path, model.weights, description | parts)
 
 
 def test_model_comes_back_bit_for_bit(file: Path, model: SavedModel) -> None:
@@ -131,7 +140,7 @@ def test_truncation_anywhere_is_refused(tmp_path: Path, run: SavedRun, name: str
     for size in [*range(0, len(whole), 37), 1, 7, 8, 9, len(whole) - 1]:
         path.write_bytes(whole[:size])
         with pytest.raises(CheckpointError, match=path.name):
-            checkpoint.read(path)
+            container.read(path)
 
 
 def test_bytes_added_at_the_end_are_refused(file: Path) -> None:
@@ -160,7 +169,7 @@ def test_no_change_of_a_byte_changes_what_is_read(file: Path, model: SavedModel)
 
 
 def test_file_in_a_newer_format_says_upgrade(file: Path) -> None:
-    rewritten(file, lambda envelope: envelope.update(format=checkpoint.FORMAT + 1))
+    rewritten(file, lambda envelope: envelope.update(format=container.FORMAT + 1))
     with pytest.raises(CheckpointError, match="upgrade lstmgen"):
         checkpoint.load_model(file)
 
@@ -256,7 +265,7 @@ def test_a_model_in_half_the_bytes_is_the_same_but_for_rounding(
     whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
     checkpoint.save_model(whole, model)
     checkpoint.save_half(whole, half)
-    tensors, _ = checkpoint.read(half)
+    tensors, _ = container.read(half)
     assert {array.dtype for array in tensors.values()} == {np.dtype(np.float16)}
     loaded = checkpoint.load_model(half)
     assert (loaded.config, loaded.vocabulary) == (model.config, model.vocabulary)
@@ -372,22 +381,28 @@ def test_reader_meets_the_old_file_until_the_new_one_is_on_the_disk(
     assert seen == [old, new]  # the file is synced before it is renamed, the folder after
 
 
-def test_new_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
-    checkpoint.prepare_folder(tmp_path / "a" / "b", resume=False, overwrite=False)
-    assert list((tmp_path / "a" / "b").iterdir()) == []
+def test_new_folder_is_made_with_those_above_it_and_left_only_if_used(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    with claimed(folder):
+        assert folder.is_dir()
+    assert not (tmp_path / "a").exists()
+    with claimed(folder):
+        (folder / checkpoint.LOG_FILE).write_bytes(b"")
+    assert [entry.name for entry in folder.iterdir()] == [checkpoint.LOG_FILE]
 
 
 def test_folder_with_other_things_in_it_is_taken_and_they_stay(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    checkpoint.prepare_folder(tmp_path, resume=False, overwrite=True)
+    with claimed(tmp_path, overwrite=True):
+        pass
     assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.parametrize("name", [checkpoint.MODEL_FILE, checkpoint.RUN_FILE])
 def test_folder_that_holds_a_model_is_refused_with_both_ways_out(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"old")
-    with pytest.raises(CheckpointError, match=r"--resume.*--overwrite.*--model"):
-        checkpoint.prepare_folder(tmp_path, resume=False, overwrite=False)
+    with pytest.raises(CheckpointError, match=r"--resume.*--overwrite.*--model"), claimed(tmp_path):
+        raise AssertionError("it was given")
     assert (tmp_path / name).read_bytes() == b"old"
 
 
@@ -396,7 +411,8 @@ def test_what_resuming_needs_goes_only_when_overwritten(tmp_path: Path, overwrit
     names = {checkpoint.MODEL_FILE, checkpoint.RUN_FILE, checkpoint.LOG_FILE}
     for name in names:
         (tmp_path / name).write_bytes(b"old")
-    checkpoint.prepare_folder(tmp_path, resume=not overwrite, overwrite=overwrite)
+    with claimed(tmp_path, resume=not overwrite, overwrite=overwrite):
+        pass
     assert {entry.name for entry in tmp_path.iterdir()} == names
     if overwrite:
         checkpoint.forget_run(tmp_path)
@@ -404,11 +420,23 @@ def test_what_resuming_needs_goes_only_when_overwritten(tmp_path: Path, overwrit
     assert {entry.name for entry in tmp_path.iterdir()} == left
 
 
+def test_resuming_makes_no_folder(tmp_path: Path) -> None:
+    with (
+        pytest.raises(CheckpointError, match="there is no model here"),
+        claimed(tmp_path / "no", resume=True),
+    ):
+        raise AssertionError("it was given")
+    assert not (tmp_path / "no").exists()
+
+
 @pytest.mark.parametrize("where", ["file", "file/under"])
 def test_file_in_place_of_the_folder_is_refused(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(CheckpointError, match="--model"):
-        checkpoint.prepare_folder(tmp_path / where, resume=False, overwrite=True)
+    with (
+        pytest.raises(CheckpointError, match="--model"),
+        claimed(tmp_path / where, overwrite=True),
+    ):
+        raise AssertionError("it was given")
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -418,9 +446,69 @@ def test_folder_that_cannot_be_written_is_refused(
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)  # the tests may run as root, who may do all
-    with pytest.raises(CheckpointError, match=r"cannot be used \(Permission denied\)"):
-        checkpoint.prepare_folder(tmp_path, resume=False, overwrite=False)
+    monkeypatch.setattr(Path, "open", refuse)  # the tests may run as root, who may do all
+    with (
+        pytest.raises(CheckpointError, match=r"cannot be used \(Permission denied\)"),
+        claimed(tmp_path),
+    ):
+        raise AssertionError("it was given")
+
+
+def test_a_folder_is_held_by_one_run_at_a_time(tmp_path: Path) -> None:
+    with claimed(tmp_path):
+        with (
+            pytest.raises(CheckpointError, match="another lstmgen is training there"),
+            claimed(tmp_path, overwrite=True),
+        ):
+            raise AssertionError("it was given")
+        assert (tmp_path / checkpoint.LOCK_FILE).exists()
+    assert list(tmp_path.iterdir()) == []
+    with claimed(tmp_path):  # and given back
+        pass
+
+
+def test_a_hold_ends_with_the_process_that_had_it(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from lstmgen import checkpoint\n"
+        "with checkpoint.claimed(Path(sys.argv[1]), resume=False, overwrite=False):\n"
+        "    print(flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(CheckpointError, match="another lstmgen"), claimed(tmp_path):
+            raise AssertionError("it was given")
+        process.kill()
+    with claimed(tmp_path):
+        pass
+
+
+def test_room_that_is_not_there_is_missed_before_training(tmp_path: Path) -> None:
+    """In a process of its own, as what limits a file's size cannot be raised again."""
+    code = (
+        "import resource, sys; from pathlib import Path; from lstmgen import checkpoint\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
+        "checkpoint.require_room(Path(sys.argv[1]), 1 << 18, 1 << 20)\n"
+        "checkpoint.require_room(Path(sys.argv[1]), 1 << 18, (1 << 20) + 1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    told = done.stderr.splitlines()[-1]
+    assert "cannot hold the model (File too large); training takes 2,359,298 bytes" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_room_for_a_file_and_the_one_that_takes_its_place_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(checkpoint, "_reserve", lambda path, size: asked.append(size))
+    checkpoint.require_room(tmp_path, 10, 30)
+    (tmp_path / checkpoint.MODEL_FILE).write_bytes(b"")
+    checkpoint.require_room(tmp_path, 10, 30)
+    assert asked == [10, 30, 30, 30, 30]
 
 
 def test_log_is_one_record_a_line(tmp_path: Path) -> None:
@@ -444,8 +532,8 @@ def test_what_the_system_refuses_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="File name too long"):
         checkpoint.load_model("a" * 300)
     with pytest.raises(CheckpointError, match="File name too long"):
-        checkpoint.prepare_folder(tmp_path / ("a" * 300), resume=False, overwrite=False)
+        claimed(tmp_path / ("a" * 300)).__enter__()
     with pytest.raises(CheckpointError, match="Not a directory"):
-        checkpoint.put(tmp_path / "file" / "x", b"content")
+        container.put(tmp_path / "file" / "x", b"content")
     with pytest.raises(CheckpointError, match="Is a directory"):
         checkpoint.append_log(tmp_path, {"step": 1})

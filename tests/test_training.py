@@ -1,6 +1,8 @@
 """Training is held against what it must not depend on: where it was stopped, and who is watching."""
 
+import errno
 import json
+import shutil
 from dataclasses import replace
 from math import exp
 from pathlib import Path
@@ -10,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from lstmgen import checkpoint, dataset, optim, training
+from lstmgen import checkpoint, container, dataset, keeping, optim, training
 from lstmgen.cells import Cells
 from lstmgen.config import CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
-from lstmgen.errors import OptionError, TrainingError
+from lstmgen.errors import CheckpointError, OptionError, TrainingError
 from lstmgen.model import Network
 from lstmgen.scoring import score_text
 from lstmgen.training import Job, train
@@ -50,7 +52,7 @@ def make_job(
 
 
 def payload(path: Path) -> bytes:
-    tensors, _ = checkpoint.read(path)
+    tensors, _ = container.read(path)
     return b"".join(name.encode() + tensors[name].tobytes() for name in sorted(tensors))
 
 
@@ -185,7 +187,19 @@ def test_what_the_network_writes_is_shown_when_asked_for(tmp_path: Path) -> None
     assert len(set(shown)) == len(shown)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_files(
+def poison(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Let the network answer with what is not a number, for so many steps."""
+    original, left = Network.forward, [steps]
+
+    def poisoned(self: Network, *inputs: object) -> object:
+        logits, state = original(self, *inputs)  # type: ignore[arg-type]
+        left[0] -= 1
+        return (logits * float("nan") if left[0] >= 0 else logits), state
+
+    monkeypatch.setattr(Network, "forward", poisoned)
+
+
+def test_a_loss_that_stays_not_finite_ends_the_run_and_leaves_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
@@ -195,16 +209,117 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_files(
         if record.score:
             break
     before = {path: path.read_bytes() for path in sorted(tmp_path.iterdir())}
-    original = Network.forward
-
-    def poisoned(self: Network, *inputs: object) -> object:
-        logits, state = original(self, *inputs)  # type: ignore[arg-type]
-        return logits * float("nan"), state
-
-    monkeypatch.setattr(Network, "forward", poisoned)
-    with pytest.raises(TrainingError, match=r"not finite at step 5 .*best model so far is in"):
-        list(records)
+    poison(monkeypatch, steps=1000)
+    notes = []
+    told = r"blew up at step 5 \(nan .*going back 4 times did not help; the best model so far is in"
+    with pytest.raises(TrainingError, match=told):
+        notes += [record.note for record in records]
+    assert len(notes) == 0  # a list is not extended by what ends in an error
     assert {path: path.read_bytes() for path in sorted(tmp_path.iterdir())} == before
+
+
+def test_a_loss_that_blows_up_once_is_recovered_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    job = make_job(tmp_path)
+    records, seen = train(job), []
+    for record in records:
+        seen.append(record)
+        if record.score:
+            poison(monkeypatch, steps=1)
+            break
+    seen += list(records)
+    assert [record.step for record in seen] == [1, 2, 3, 4, 5, 5, 6, 7, 8]
+    assert [bool(record.note) for record in seen] == [False] * 4 + [True] + [False] * 4
+    assert "back to step 4, to go on with half of the learning rate" in seen[4].note
+    for record in seen[5:]:
+        assert record.learning_rate == optim.schedule(record.step - 1, job.training) / 2
+    # And as if it had been that rate from there on.
+    saved = checkpoint.load_run(tmp_path)
+    assert saved.progress["retreats"] == 1
+    assert all(np.isfinite(weight).all() for weight in saved.model.weights.values())
+
+
+def test_a_learning_rate_a_thousand_times_too_high_is_lowered(tmp_path: Path) -> None:
+    job = make_job(tmp_path, dropout=0.0, steps=400)
+    job = replace(job, training=replace(job.training, learning_rate=20.0, report_every=20))
+    records = list(train(job))
+    assert 1 <= sum(bool(record.note) for record in records) <= training.MOST_RETREATS
+    assert records[-1].best is not None
+    assert records[-1].best.nats_per_token < 1.5  # 3.1 for a guess
+
+
+def test_stopping_a_run_that_has_just_blown_up_saves_what_was_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    records = train(make_job(tmp_path))
+    for record in records:
+        if record.score:
+            poison(monkeypatch, steps=1000)
+            break
+    assert next(records).note
+    records.close()
+    saved = checkpoint.load_run(tmp_path)
+    assert saved.progress["step"] == 4
+    assert saved.progress["retreats"] == 1
+
+
+@pytest.mark.parametrize("name", [checkpoint.MODEL_FILE, checkpoint.RUN_FILE, checkpoint.LOG_FILE])
+def test_what_cannot_be_written_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    calm, troubled = make_job(tmp_path / "calm"), make_job(tmp_path / "troubled")
+    list(train(calm))
+    (troubled.folder / name).mkdir()
+    records = []
+    for record in train(troubled):
+        records.append(record)
+        if record.score and record.step == 4:
+            assert name in record.note
+            assert "tries again" in record.note
+            (troubled.folder / name).rmdir()
+    assert records[-1].note == ""
+    for file in (checkpoint.MODEL_FILE, checkpoint.RUN_FILE):
+        assert payload(calm.folder / file) == payload(troubled.folder / file)
+    logs = [(job.folder / checkpoint.LOG_FILE).read_text() for job in (calm, troubled)]
+    assert logs[0].count("\n") == logs[1].count("\n")
+
+
+def test_what_cannot_be_written_at_the_end_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = container.put
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name == checkpoint.RUN_FILE:
+            raise CheckpointError(f"{path}: cannot be written")
+        put(path, content)
+
+    monkeypatch.setattr(container, "put", full)
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written"):
+        list(train(make_job(tmp_path)))
+    assert checkpoint.load_model(tmp_path).results["step"] == NUM_STEPS
+
+
+def test_a_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "there")
+    for record in train(job):
+        if record.step == 4:
+            shutil.rmtree(job.folder)
+    assert checkpoint.load_run(job.folder).progress["step"] == NUM_STEPS
+
+
+def test_a_folder_without_room_is_refused_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_reserve", full)
+    with pytest.raises(CheckpointError, match="cannot hold the model"):
+        next(train(make_job(tmp_path)))
 
 
 def test_a_run_stopped_before_its_first_report_leaves_a_model(
@@ -239,7 +354,7 @@ def test_another_models_weights_go_to_the_same_symbols(tmp_path: Path) -> None:
     list(train(make_job(tmp_path)))
     other = checkpoint.load_model(tmp_path)
     job = make_job(tmp_path / "new", text=STORY.upper() + STORY.replace("sheep", "s{}eep"))
-    weights = training.mapped_weights(job, other)
+    weights = keeping.mapped_weights(other, job.model, job.vocabulary, seed=1)
     assert len(job.vocabulary) > len(other.vocabulary)
     for name in ("embedding.weight", "output.weight", "output.bias"):
         for token, i in job.vocabulary.ids.items():
@@ -247,9 +362,9 @@ def test_another_models_weights_go_to_the_same_symbols(tmp_path: Path) -> None:
                 row = other.weights[name][other.vocabulary.ids[token]]
                 assert np.array_equal(weights[name][i], row)
     assert np.array_equal(weights["layers.1.weight_hh"], other.weights["layers.1.weight_hh"])
-    bigger = replace(job, model=replace(job.model, hidden_size=13))
+    bigger = replace(job.model, hidden_size=13)
     with pytest.raises(OptionError, match="hidden_size 12"):
-        training.mapped_weights(bigger, other)
+        keeping.mapped_weights(other, bigger, job.vocabulary, seed=1)
 
 
 def test_every_parameter_is_in_the_optimizer_once(tmp_path: Path) -> None:

@@ -186,10 +186,10 @@ def _seconds(given: Options) -> float:
 
 def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) -> "Job":
     """The job with its number of steps, from steps, epochs, or the time that there is."""
-    from lstmgen import training
+    from lstmgen import keeping, training
 
     config, validation = job.training, 0.0
-    at = training.position(saved) if saved else Position(step=0, seconds=0.0)
+    at = keeping.position(saved) if saved else Position(step=0, seconds=0.0)
     done, steps = at.step, _steps(job, given)
     if steps:
         deadline = None

@@ -188,14 +188,22 @@ def train(
     plan.require_sense(given)
 
     from lstmgen import checkpoint
-    from lstmgen import corpus as corpora
 
     folder = Path(model)
-    saved = checkpoint.load_run(folder) if resume else None
-    other = checkpoint.load_model(init_from) if init_from else None
-    checkpoint.prepare_folder(folder, resume=resume, overwrite=overwrite)
-    text = corpora.read_all(corpus, encoding)
-    held_out = corpora.read(valid_file, encoding) if valid_file else None
+    with checkpoint.claimed(folder, resume=resume, overwrite=overwrite):
+        _train(given, folder, began)
+
+
+def _train(given: plan.Options, folder: Path, began: float) -> None:
+    """The command once its options make sense and its folder is held."""
+    from lstmgen import checkpoint
+    from lstmgen import corpus as corpora
+
+    quiet, encoding = given["quiet"], given["encoding"]
+    saved = checkpoint.load_run(folder) if given["resume"] else None
+    other = checkpoint.load_model(given["init_from"]) if "init_from" in given else None
+    text = corpora.read_all(given["corpus"], encoding)
+    held_out = corpora.read(given["valid_file"], encoding) if "valid_file" in given else None
     for line in text.notes + (held_out.notes if held_out else ()):
         console.note(line)
     data = plan.resumed_data(saved, given, text, held_out) if saved else plan.data(
@@ -210,37 +218,47 @@ def train(
     import torch
 
     from lstmgen import device as devices
-    from lstmgen import training
+    from lstmgen import keeping, training
 
-    torch.set_num_threads(threads or torch.get_num_threads())
+    torch.set_num_threads(given.get("threads", torch.get_num_threads()))
     devices.keep_memory()
-    where = devices.choose(device)
+    where = devices.choose(given["device"])
     network = saved.model.config if saved else plan.network(given, data, other)
     config = saved.training if saved else plan.training(given, data, text.name, where, other)
-    job = training.Job(folder, data, network, config, where, sample_seconds=sample_every)
+    every = given.get("sample_every")
+    job = training.Job(folder, data, network, config, where, sample_seconds=every)
     if not saved and not other:
         job = plan.sized(job, given, began)
     job = plan.timed(job, given, saved, began)
-    initial = training.mapped_weights(job, other) if other else None
+    initial = None
+    if other:
+        initial = keeping.mapped_weights(other, job.model, job.vocabulary, job.training.seed)
     if not quiet:
         console.say(plan.describe_job(job, given, saved))
-    if overwrite:
-        checkpoint.forget_run(folder)
     per_token = data.train_characters / len(data.train_ids)
     last, caught = _follow(training.train(job, saved, initial), quiet, per_token)
-    told = model != DEFAULT_MODEL_FOLDER or "LSTMGEN_MODEL" in os.environ
-    flags = ["--model", model] if told else []
     if caught:
-        files = [*corpus, *(["--valid-file", valid_file] if valid_file else [])]
-        files += ["--encoding", encoding] if encoding != "utf-8" else []
-        files += ["--device", device] if device != "auto" else []
-        files += ["--threads", str(threads)] if threads else []
         console.say(f"stopped and saved at step {last.step:,} of {last.num_steps:,}; to go on:")
-        console.say(f"  {shlex.join(['lstmgen', 'train', *files, '--resume', *flags])}")
+        console.say(f"  {shlex.join(['lstmgen', 'train', *_to_resume(given)])}")
         sys.exit(128 + caught)
     _draw_curves(folder, _title(job), quiet)
     if not quiet:
-        console.say(_describe_end(last, model, flags))
+        console.say(_describe_end(last, given["model"], _model_flags(given)))
+
+
+def _model_flags(given: plan.Options) -> list[str]:
+    told = given["model"] != DEFAULT_MODEL_FOLDER or "LSTMGEN_MODEL" in os.environ
+    return ["--model", given["model"]] if told else []
+
+
+def _to_resume(given: plan.Options) -> list[str]:
+    """What has to be said again when the run goes on."""
+    usual = {"encoding": "utf-8", "device": "auto"}
+    again = list(given["corpus"])
+    for name in ("valid_file", "encoding", "device", "threads"):
+        if given.get(name) not in (None, usual.get(name)):
+            again += ["--" + name.replace("_", "-"), str(given[name])]
+    return [*again, "--resume", *_model_flags(given)]
 
 
 def _follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int]:
@@ -279,6 +297,9 @@ def _follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", in
             bar.update(record.step - bar.n)
             if record.sample is not None and not quiet:
                 _show_sample(bar, record.sample)
+            if record.note:
+                bar.clear()
+                console.note(record.note)
             if record.score and bar.disable and not quiet:
                 console.say(f"step {record.step:,} of {record.num_steps:,}: {told}")
     finally:
@@ -292,11 +313,11 @@ def _follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", in
 
 def _draw_curves(folder: Path, title: str, quiet: bool) -> None:
     """The run's losses as a picture in the folder, and in the terminal where somebody looks at one."""
-    from lstmgen import checkpoint, curves
+    from lstmgen import checkpoint, container, curves
 
     try:
         records = curves.read(folder / checkpoint.LOG_FILE)
-        checkpoint.put(folder / curves.FILE, curves.svg(records, title).encode())
+        container.put(folder / curves.FILE, curves.svg(records, title).encode())
     except CheckpointError as error:  # the model is there, and a picture is no reason to fail
         console.note(f"the curves are not drawn: {error}")
         return

@@ -1,0 +1,258 @@
+"""Named arrays and a description <-> one file that vouches for itself.
+
+It is a safetensors file, so that many programs can read the arrays, with one entry in the header's
+`__metadata__`: `lstmgen`, a JSON object that holds the format number, a description (itself JSON) and
+the SHA-256 of description, table of arrays and their bytes. Nothing in it is code. A file is written
+beside its final name, synced and renamed over the old one, so a reader meets the old file or the new
+one, never a part. When read, nothing is believed, or given memory, before it has been checked: that
+and the digest are why it is read here and not by the safetensors library.
+"""
+
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import BufferedReader
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from lstmgen.errors import CheckpointError
+
+FORMAT = 1
+MAX_HEADER = 100_000_000  # bytes; the limit that safetensors itself sets
+SMALL = 1_000_000  # bytes of header, or marks in it, that no file needs to justify
+DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "<u1"}
+
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the table says of an array, checked against the size of the file."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+class Container:
+    """A file whose header has been read and checked; its arrays are still on the disk."""
+
+    def __init__(self, path: Path, file: BufferedReader) -> None:
+        self._path, self._file = path, file
+        header, payload = self._header()
+        if not isinstance(header, dict):
+            raise self._damaged("no header that can be read (list)")
+        envelope = self._envelope(header.pop("__metadata__", None))
+        self._table: dict[str, Any] = header
+        self.entries = self._entries(payload)
+        self._plain: str = envelope["description"]
+        self._sha256 = envelope["sha256"]
+        self.description = self._json(self._plain, payload)
+        if not isinstance(self.description, dict):
+            raise self._damaged("its description is not a JSON object")
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays, once their bytes have shown to be those that were written."""
+        digest = _digest(self._plain, self._table)
+        arrays = {}
+        for name, entry in self.entries.items():
+            array = np.empty(prod(entry.shape), entry.dtype)
+            view = array.view(np.uint8).data
+            if self._file.readinto(view) != len(view):
+                raise self._damaged("it became shorter while it was read")
+            digest.update(view)
+            arrays[name] = array.reshape(entry.shape)
+        if digest.hexdigest() != self._sha256:
+            raise self._damaged("its content does not match its digest")
+        return arrays
+
+    def _header(self) -> tuple[Any, int]:
+        """The JSON at the head of the file, and how many bytes follow it."""
+        size = os.fstat(self._file.fileno()).st_size
+        length = int.from_bytes(self._file.read(8), "little")
+        payload = size - 8 - length
+        # A vocabulary takes less room than the weights of its tokens.
+        if payload < 0 or length > min(MAX_HEADER, SMALL + 4 * payload):
+            raise self._damaged(f"its header claims {length:,} bytes, the file has {size:,}")
+        return self._json(self._file.read(length), 0), payload
+
+    def _json(self, text: str | bytes, payload: int) -> Any:
+        """The value that JSON stands for, if it holds no more things than the file has room for."""
+        try:
+            raw = text.encode() if isinstance(text, str) else text
+            if _marks(raw, SMALL + payload) > SMALL + payload:
+                raise self._damaged("its header holds too many things")
+            return json.loads(raw.decode(), object_pairs_hook=_unique)
+        except (ValueError, RecursionError) as error:
+            what = f"no header that can be read ({type(error).__name__})"
+            raise self._damaged(what) from None
+
+    def _envelope(self, metadata: object) -> dict[str, Any]:
+        inner = metadata.get("lstmgen") if isinstance(metadata, dict) else None
+        envelope = self._json(inner, 0) if isinstance(inner, str) else None
+        if not isinstance(envelope, dict):
+            raise self._damaged("nothing in its header is of lstmgen")
+        version = envelope.get("format")
+        if type(version) is int and version > FORMAT:
+            raise CheckpointError(
+                f"{self._path}: written in format {version}, this lstmgen reads up to {FORMAT}; "
+                "upgrade lstmgen"
+            )
+        if type(version) is not int or version != FORMAT:
+            raise self._damaged(f"format {version!r:.40}")
+        for name in ("sha256", "description"):
+            if not isinstance(envelope.get(name), str):
+                raise self._damaged(f"its header has no {name}")
+        return envelope
+
+    def _entries(self, payload: int) -> dict[str, Entry]:
+        """The table in the order of the bytes, which must be filled from the first to the last."""
+        rows = []
+        try:
+            for name, row in self._table.items():
+                start, end = _sizes(row["data_offsets"])
+                rows.append((start, end, name, DTYPES[row["dtype"]], _sizes(row["shape"])))
+        except (KeyError, TypeError, ValueError):
+            raise self._damaged("its table of arrays cannot be read") from None
+        entries, place = {}, 0
+        for start, end, name, dtype, shape in sorted(rows):
+            entry = Entry(np.dtype(dtype), shape)
+            if start != place or end - start != entry.dtype.itemsize * prod(shape) or start == end:
+                raise self._damaged(f"{name!r:.80} does not lie where it should")
+            entries[name], place = entry, end
+        if place != payload:
+            raise self._damaged(f"its arrays take {place:,} bytes, the file has {payload:,}")
+        return entries
+
+    def _damaged(self, what: str) -> CheckpointError:
+        return damaged(self._path, what)
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > 8:
+        raise ValueError
+    if not all(type(size) is int and 0 <= size < 2**62 for size in value):
+        raise ValueError
+    return tuple(value)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a name occurs twice")
+    return values
+
+
+def _marks(raw: bytes, enough: int) -> int:
+    """How many bytes of JSON are outside strings, and so may each cost an object; stops at enough."""
+    outside = end = 0
+    for string in _STRING.finditer(raw):
+        outside += string.start() - end + 1
+        end = string.end()
+        if outside > enough:
+            return outside
+    return outside + len(raw) - end
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Container]:
+    """A container file to read from; `CheckpointError` says why it cannot be had or trusted."""
+    try:
+        # A FIFO would block for ever, so the kind of file is looked at first.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CheckpointError(f"{path}: not a file; give a model folder or .safetensors file")
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise missing(path) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{path}: cannot be read: {reason}") from None
+    with file:
+        try:
+            yield Container(path, file)
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays and description of a file, checked against its digest."""
+    with opened(path) as container:
+        return container.arrays(), container.description
+
+
+def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
+    """Write a file in one step: afterwards `path` is the new file, whole, on the disk."""
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    plain = json.dumps(description, sort_keys=True)
+    raw = save(arrays)  # without the metadata, for the table and the order of the bytes
+    start = 8 + int.from_bytes(raw[:8], "little")
+    digest = _digest(plain, json.loads(raw[8:start]))
+    digest.update(memoryview(raw)[start:])
+    header = {"format": FORMAT, "sha256": digest.hexdigest(), "description": plain}
+    put(path, save(arrays, {"lstmgen": json.dumps(header)}))
+
+
+def _digest(description: str, table: Mapping[str, Any]) -> "hashlib._Hash":
+    """SHA-256 begun with the description and the table of arrays; their bytes are to follow."""
+    return hashlib.sha256(json.dumps([description, table], sort_keys=True).encode())
+
+
+def put(path: Path, content: bytes) -> None:
+    """Make `path` hold `content`, whole or not at all; the old file stays until the new one is safe."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        if not path.parent.exists():  # it was taken away since
+            path.parent.mkdir(parents=True)
+        try:
+            _attempt(beside, content)
+            beside.replace(path)
+        finally:
+            with suppress(OSError):  # what could not be written may not be removable either
+                beside.unlink(missing_ok=True)
+        _sync(path.parent)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be written ({error.strerror}); it takes {len(content):,} bytes: "
+            "make room there or choose another --model folder"
+        ) from None
+
+
+def _attempt(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename durable, where the system lets a folder be opened."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def missing(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: there is no model here; train one with `lstmgen train`, "
+        "or name another with --model"
+    )
+
+
+def damaged(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: not a model of lstmgen, or damaged: {what}; train it anew or restore a copy"
+    )

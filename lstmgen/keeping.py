@@ -1,0 +1,166 @@
+"""A run in memory <-> what of it is kept: on the disk to resume from, and in memory to go back to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lstmgen import checkpoint
+from lstmgen.checkpoint import MODEL_FILE, RUN_FILE, SavedModel, SavedRun, Weights
+from lstmgen.config import ModelConfig, Position
+from lstmgen.container import damaged
+from lstmgen.errors import CheckpointError, OptionError
+from lstmgen.model import Network, TorchState
+from lstmgen.optim import Optimizer
+from lstmgen.vocabulary import Vocabulary
+
+STATE, OPTIMIZER = "state.", "optimizer."
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run as it stood at a step, in arrays of its own."""
+
+    step: int
+    weights: Weights
+    tensors: Weights
+
+    @property
+    def is_finite(self) -> bool:
+        return all(np.isfinite(array).all() for array in self.weights.values())
+
+
+@dataclass
+class Run:
+    """All of a run that its steps change."""
+
+    network: Network
+    optimizer: Optimizer
+    state: TorchState
+    step: int = 0
+
+    def snapshot(self) -> Snapshot:
+        tensors = {OPTIMIZER + name: value for name, value in self.optimizer.tensors().items()}
+        for layer, parts in enumerate(self.state):
+            tensors |= {f"{STATE}{layer}.{part}": value for part, value in enumerate(parts)}
+        arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
+        return Snapshot(self.step, self.network.weights(), arrays)
+
+    def go_to(self, snapshot: Snapshot) -> None:
+        """Stand where the snapshot was taken. `KeyError` or `RuntimeError` if it lacks something."""
+        where = self.network.output.bias.device
+        tensors = {
+            name: torch.from_numpy(np.array(array)).to(where)
+            for name, array in snapshot.tensors.items()
+        }
+        self.network.load_weights(snapshot.weights)
+        start = len(OPTIMIZER)
+        self.optimizer.load(
+            {name[start:]: value for name, value in tensors.items() if name.startswith(OPTIMIZER)}
+        )
+        self.state = tuple(
+            tuple(
+                tensors[f"{STATE}{layer}.{part}"].reshape(zeros.shape)
+                for part, zeros in enumerate(parts)
+            )
+            for layer, parts in enumerate(self.state)
+        )
+        self.step = snapshot.step
+
+    def resume(self, saved: SavedRun, folder: Path) -> Position:
+        """Stand where a saved run stopped; `CheckpointError` if the file does not say all of it."""
+        at = position(saved)
+        try:
+            self.go_to(Snapshot(at.step, saved.model.weights, saved.tensors))
+        except (KeyError, RuntimeError) as error:
+            what = f"not all that a run needs ({error!s:.60})"
+            raise damaged(folder / RUN_FILE, what) from None
+        return at
+
+
+def position(saved: SavedRun) -> Position:
+    """How far a saved run has come; `CheckpointError` where the file does not say it properly."""
+    try:
+        return Position.from_json(dict(saved.progress))
+    except OptionError as error:
+        raise damaged(Path(RUN_FILE), str(error)) from None
+
+
+class Keeper:
+    """Writes a run's files; what cannot be written is kept, and tried again with what comes next.
+
+    The first write of a new run takes the place of a run that was there before.
+    """
+
+    def __init__(self, folder: Path, new: bool) -> None:
+        self._folder, self._new = folder, new
+        self._model: SavedModel | None = None
+        self._run: SavedRun | None = None
+        self._lines: list[Mapping[str, Any]] = []
+
+    def require_room(self, snapshot: Snapshot) -> None:
+        """Make sure that the folder can hold files of a run like this one."""
+        weights = sum(array.nbytes for array in snapshot.weights.values())
+        carried = sum(array.nbytes for array in snapshot.tensors.values())
+        symbols = 100 * len(snapshot.weights["output.bias"])  # the vocabulary, more or less
+        checkpoint.require_room(self._folder, weights + symbols, weights + carried + symbols)
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        self._lines.append(line)
+
+    def model(self, model: SavedModel) -> None:
+        self._model = model
+
+    def run(self, run: SavedRun) -> None:
+        self._run = run
+
+    def write(self) -> None:
+        """Write all that waits; `CheckpointError` if something still has to."""
+        if self._new:
+            checkpoint.forget_run(self._folder)
+            self._new = False
+        if self._model is not None:
+            checkpoint.save_model(self._folder / MODEL_FILE, self._model)
+            self._model = None
+        while self._lines:
+            checkpoint.append_log(self._folder, self._lines[0])
+            self._lines.pop(0)
+        if self._run is not None:
+            checkpoint.save_run(self._folder / RUN_FILE, self._run)
+            self._run = None
+
+    def try_to_write(self) -> str:
+        """Write all that waits, or say why that must be tried again."""
+        try:
+            self.write()
+        except CheckpointError as error:
+            return f"{error}; training goes on and tries again at the next report"
+        return ""
+
+
+def mapped_weights(
+    other: SavedModel, model: ModelConfig, vocabulary: Vocabulary, seed: int
+) -> dict[str, Any]:
+    """Another model's weights for a vocabulary: symbols keep their rows, new ones get fresh ones.
+
+    Raises `OptionError` where the networks differ in more than the vocabulary.
+    """
+    if replace(other.config, vocab_size=model.vocab_size) != model:
+        theirs, ours = other.config.to_json(), model.to_json()
+        odd = [f"{n} {theirs[n]}" for n in ours if ours[n] != theirs[n] and n != "vocab_size"]
+        raise OptionError(f"the model of --init-from has {', '.join(odd)}; leave these options out")
+    network = Network(model)
+    network.initialize(seed)
+    weights = network.weights()
+    known = [(i, other.vocabulary.ids[t]) for t, i in vocabulary.ids.items()
+             if t in other.vocabulary.ids]  # fmt: skip
+    ours_at, theirs_at = np.array(known).T
+    for name, array in other.weights.items():
+        if name.startswith("layers."):
+            weights[name] = np.array(array)
+        else:  # embedding and output have a row a symbol
+            weights[name][ours_at] = array[theirs_at]
+    return weights
