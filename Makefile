@@ -5,7 +5,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench corpora demo-model format clean
+TORTURE ?= 1
+
+.PHONY: help setup demo test torture fuzz bench remember corpora demo-model format clean
 
 help:  ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -27,8 +29,19 @@ test: $(READY)  ## lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/pytest
 
+torture: $(READY)  ## try for hours to break it; TORTURE=0.1 tries a tenth as often
+	LSTMGEN_TORTURE=$(TORTURE) $(BIN)/pytest tests/torture
+
+fuzz: $(READY)  ## feed damaged model files to the reader for five minutes, led by what they reach
+	$(BIN)/pip install --quiet --disable-pip-version-check atheris==3.0.0
+	mkdir -p build/fuzz
+	$(BIN)/python tests/torture/fuzz.py -max_total_time=300 -max_len=20000 build/fuzz
+
 bench: $(READY)  ## measure speed and quality; takes its time, needs a quiet machine
 	$(BIN)/python -m tests.benchmarks
+
+remember: $(READY)  ## train each kind of network and measure how far back it remembers
+	$(BIN)/python -m tests.benchmarks.remember
 
 corpora: $(READY)  ## make data/ again
 	$(BIN)/python data/make_lives.py

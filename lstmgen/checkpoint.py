@@ -120,8 +120,16 @@ def _locked(folder: Path) -> Iterator[None]:
                 path.unlink()
 
 
-def require_room(folder: Path, model_bytes: int, run_bytes: int) -> None:
-    """Make sure that a run's files can be written, before hours are spent on what they will hold."""
+def require_room(folder: Path, model: SavedModel, carried_bytes: int) -> None:
+    """Make sure that a run's files can be written, before hours are spent on what they will hold.
+
+    `carried_bytes` is the size of what a run carries beside its weights.
+    """
+    description = _describe(model)
+    container.require_readable(folder / MODEL_FILE, description)
+    weights = sum(array.nbytes for array in model.weights.values())
+    model_bytes = weights + 2 * len(json.dumps(description)) + 100_000
+    run_bytes = model_bytes + carried_bytes
     sizes = {MODEL_FILE: model_bytes, RUN_FILE: run_bytes}
     there = {name: (folder / name).exists() for name in sizes}
     # A file is replaced by one beside it, so the larger one needs its room twice.

@@ -120,12 +120,14 @@ class TrainConfig(JsonConfig):
     report_every: int
     batch_size: int = 32
     window: int = 64
-    learning_rate: float = 0.04  # of Muon; AdamW has a share of it
+    learning_rate: float = 0.04  # of Muon
+    adamw_share: float = field(default=0.4, metadata=LATER)  # what AdamW has of it
     warmup_fraction: float = 0.03
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     dropout: float = 0.0
     weight_drop: float = field(default=0.0, metadata=LATER)  # share of the recurrent weights
+    memory: int = field(default=0, metadata=LATER)  # tokens that fresh gates keep; 0: some three
     softmax_sample: int = 0  # symbols drawn a step to stand for the vocabulary; 0 takes all
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -137,6 +139,8 @@ class TrainConfig(JsonConfig):
         _require("--window", self.window, 1, 1_000_000)
         what = "above 0 and at most 100"
         _require("--learning-rate", self.learning_rate, 1e-12, 100, what)
+        _require("--adamw-share", self.adamw_share, 0, 1000)
+        _require("--memory", self.memory, 0, 1_000_000)
         _require("--dropout", self.dropout, 0, 0.95)
         _require("--weight-drop", self.weight_drop, 0, 0.95)
         _require("--softmax-sample", self.softmax_sample, 0)
@@ -158,6 +162,7 @@ class Position(JsonConfig):
     best_characters: int = 0
     best_unknown_tokens: int = 0
     retreats: int = field(default=0, metadata=LATER)  # how often the loss blew up
+    device: str = field(default="", metadata=LATER)  # what it ran on
 
     def __post_init__(self) -> None:
         _require("the step of the run", self.step, 0)

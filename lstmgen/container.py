@@ -28,11 +28,11 @@ from safetensors.numpy import save
 from lstmgen.errors import CheckpointError
 
 FORMAT = 1
-MAX_HEADER = 100_000_000  # bytes; the limit that safetensors itself sets
+MAX_HEADER = 75_000_000  # bytes; a vocabulary of some four million words
 SMALL = 1_000_000  # bytes of header, or marks in it, that no file needs to justify
 DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "<u1"}
 
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -85,15 +85,18 @@ class Container:
         # A vocabulary takes less room than the weights of its tokens.
         if payload < 0 or length > min(MAX_HEADER, SMALL + 4 * payload):
             raise self._damaged(f"its header claims {length:,} bytes, the file has {size:,}")
-        return self._json(self._file.read(length), 0), payload
-
-    def _json(self, text: str | bytes, payload: int) -> Any:
-        """The value that JSON stands for, if it holds no more things than the file has room for."""
         try:
-            raw = text.encode() if isinstance(text, str) else text
-            if _marks(raw, SMALL + payload) > SMALL + payload:
-                raise self._damaged("its header holds too many things")
-            return json.loads(raw.decode(), object_pairs_hook=_unique)
+            header = self._file.read(length).decode()
+        except UnicodeDecodeError:
+            raise self._damaged("its header is not UTF-8") from None
+        return self._json(header, 0), payload
+
+    def _json(self, text: str, payload: int) -> Any:
+        """The value that JSON stands for, if it holds no more things than the file has room for."""
+        if _marks(text, SMALL + payload) > SMALL + payload:
+            raise self._damaged("its header holds too many things")
+        try:
+            return json.loads(text, object_pairs_hook=_unique)
         except (ValueError, RecursionError) as error:
             what = f"no header that can be read ({type(error).__name__})"
             raise self._damaged(what) from None
@@ -154,15 +157,15 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _marks(raw: bytes, enough: int) -> int:
-    """How many bytes of JSON are outside strings, and so may each cost an object; stops at enough."""
+def _marks(text: str, enough: int) -> int:
+    """How many characters of JSON are outside strings, and so may each cost an object; stops at enough."""
     outside = end = 0
-    for string in _STRING.finditer(raw):
+    for string in _STRING.finditer(text):
         outside += string.start() - end + 1
         end = string.end()
         if outside > enough:
             return outside
-    return outside + len(raw) - end
+    return outside + len(text) - end
 
 
 @contextmanager
@@ -193,6 +196,7 @@ def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     """Write a file in one step: afterwards `path` is the new file, whole, on the disk."""
+    require_readable(path, description)
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     plain = json.dumps(description, sort_keys=True)
     raw = save(arrays)  # without the metadata, for the table and the order of the bytes
@@ -201,6 +205,16 @@ def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     digest.update(memoryview(raw)[start:])
     header = {"format": FORMAT, "sha256": digest.hexdigest(), "description": plain}
     put(path, save(arrays, {"lstmgen": json.dumps(header)}))
+
+
+def require_readable(path: Path, description: Mapping[str, Any]) -> None:
+    """Make sure that what is to be written would be read again."""
+    quoted = json.dumps(json.dumps(json.dumps(description)))  # as it stands in the header
+    if len(quoted) + SMALL > MAX_HEADER:
+        raise CheckpointError(
+            f"{path}: the vocabulary would take {len(quoted):,} bytes of a header of at most "
+            f"{MAX_HEADER:,}; train with a smaller --max-vocab or a higher --min-count"
+        )
 
 
 def _digest(description: str, table: Mapping[str, Any]) -> "hashlib._Hash":

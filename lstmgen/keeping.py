@@ -101,12 +101,10 @@ class Keeper:
         self._run: SavedRun | None = None
         self._lines: list[Mapping[str, Any]] = []
 
-    def require_room(self, snapshot: Snapshot) -> None:
-        """Make sure that the folder can hold files of a run like this one."""
-        weights = sum(array.nbytes for array in snapshot.weights.values())
-        carried = sum(array.nbytes for array in snapshot.tensors.values())
-        symbols = 100 * len(snapshot.weights["output.bias"])  # the vocabulary, more or less
-        checkpoint.require_room(self._folder, weights + symbols, weights + carried + symbols)
+    def require_room(self, model: SavedModel, tensors: Weights) -> None:
+        """Make sure that the folder can hold files of such a run."""
+        carried = sum(array.nbytes for array in tensors.values())
+        checkpoint.require_room(self._folder, model, carried)
 
     def log(self, line: Mapping[str, Any]) -> None:
         self._lines.append(line)

@@ -90,13 +90,16 @@ class Network(nn.Module):
         zeros = torch.zeros(batch_size, self.config.hidden_size, device=self.output.bias.device)
         return ((zeros,) * state_parts(self.config.cell),) * self.config.num_layers
 
-    def initialize(self, seed: int) -> None:
+    def initialize(self, seed: int, memory: int = 0) -> None:
         """Fresh weights, the same for the same seed on every device.
 
         Recurrent matrices are orthogonal gate by gate (Saxe et al., 2013, arXiv:1312.6120), input
         matrices Glorot-uniform, biases zero but for the forget gate's, which is 1 so that a cell
         remembers until it learns to forget (Jozefowicz et al., 2015). The output layer starts at
         zero, so the first guess is uniform, except where it is tied to the embedding.
+
+        With a `memory`, in tokens, the units of a gated cell begin by keeping what they hold for
+        times spread from one token up to that (Tallec & Ollivier, 2018, arXiv:1804.11188).
         """
         generator = torch.Generator().manual_seed(seed)
         hidden = self.config.hidden_size
@@ -115,8 +118,22 @@ class Network(nn.Module):
                     weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
                 else:  # biases, and the output layer
                     weight.zero_()
-                if self.config.cell == "lstm" and name.endswith("bias_ih"):
-                    weight[hidden : 2 * hidden] = 1.0
+                if name.endswith("bias_ih"):
+                    self._set_gates(weight, memory, generator)
+
+    def _set_gates(self, bias: Tensor, memory: int, generator: torch.Generator) -> None:
+        """Let fresh gates keep: the LSTM's forget gate and the GRU's update gate, which come second."""
+        if self.config.cell == "rnn":
+            return
+        hidden = self.config.hidden_size
+        kept = bias[hidden : 2 * hidden]
+        if memory:
+            times = 1 + torch.rand(hidden, generator=generator) * (memory - 1)  # tokens
+            kept.copy_(times.log())
+            if self.config.cell == "lstm":  # what is kept longer is written to more seldom
+                bias[:hidden] = -kept
+        elif self.config.cell == "lstm":
+            kept.fill_(1.0)
 
     def named_weights(self) -> dict[str, nn.Parameter]:
         """The parameters under the names that they have in a model file, in its order."""

@@ -15,7 +15,6 @@ from torch import Tensor
 from lstmgen.config import TrainConfig
 from lstmgen.model import Network
 
-ADAMW_SHARE = 0.4  # AdamW's learning rate as a share of Muon's
 BETAS = (0.9, 0.99)
 MOMENTUM = 0.9
 
@@ -50,7 +49,7 @@ class Optimizer:
     def step(self, learning_rate: float) -> None:
         """Move every weight by its gradient, and forget the gradients."""
         for group in self.adamw.param_groups:
-            group["lr"] = learning_rate * ADAMW_SHARE
+            group["lr"] = learning_rate * self.config.adamw_share
         self.adamw.step()
         with torch.no_grad():
             for name, weight in self.matrices.items():

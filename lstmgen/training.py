@@ -97,7 +97,7 @@ def train(
     """
     config, at = job.training, Position(step=0, seconds=0.0)
     network = Network(job.model, config.dropout)
-    network.initialize(config.seed)
+    network.initialize(config.seed, config.memory)
     if initial is not None:
         network.load_weights(initial)
     network.to(job.device)
@@ -109,7 +109,9 @@ def train(
         if at.best_nats is not None:
             best = Score(at.best_nats, at.best_tokens, at.best_characters, at.best_unknown_tokens)
     keeper, retreats, well = Keeper(job.folder, new=saved is None), at.retreats, run.snapshot()
-    keeper.require_room(well)
+    facts = {"corpus": job.data.facts}
+    model = SavedModel(job.model, job.vocabulary, well.weights, facts)
+    keeper.require_room(model, well.tensors)
 
     started = saved_at = yielded_at = sampled_at = time.perf_counter()
     meter, pace = _Meter(job.device), Pace(job.validation_seconds)
@@ -123,14 +125,14 @@ def train(
             seconds=seconds(),
             deadline=job.deadline,
             retreats=retreats,
+            device=job.device.type,
             **{f"best_{name}": value for name, value in asdict(best).items()} if best else {},
         )
-        facts = {"corpus": job.data.facts}
         model = SavedModel(job.model, job.vocabulary, snapshot.weights, facts)
         keeper.run(SavedRun(model, config, snapshot.tensors, position.to_json()))
 
     def keep_best(record: Progress) -> None:
-        results = log_record(record) | {"corpus": dict(job.data.facts)}
+        results = log_record(record) | facts
         keeper.model(SavedModel(job.model, job.vocabulary, network.weights(), results))
 
     def progress() -> Progress:

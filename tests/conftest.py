@@ -1,14 +1,19 @@
-"""What the tests share: how hypothesis searches, random weights, and the cells spelled out once more."""
+"""What the tests share: how hard they try, random weights, and the cells spelled out once more."""
 
 import os
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from math import exp, tanh
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
+from lstmgen.cli import main
 from lstmgen.config import NUM_GATES, ModelConfig
 from lstmgen.vocabulary import UNKNOWN, Vocabulary
 
@@ -25,6 +30,42 @@ def pytest_configure() -> None:
 
 
 Weights = dict[str, NDArray[np.float32]]
+TORTURE = float(os.environ.get("LSTMGEN_TORTURE", 0))  # 1 in `make torture`
+ROWS = pytest.StashKey[list[tuple[str, int]]]()
+
+
+class Ran:
+    """What a command left behind."""
+
+    def __init__(self, code: int, out: bytes, err: bytes) -> None:
+        self.code, self.out, self.err = code, out.decode(), err.decode()
+
+    @property
+    def error(self) -> str:
+        """The one line that an exit with code 1 says, and that it is the only one."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert self.code == 1, self.err
+        assert len(lines) == 1, self.err
+        assert self.err.endswith(lines[0] + "\n")
+        return lines[0]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Any:
+    """The command inside this process, which has torch already."""
+
+    def call(*arguments: str | Path) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["lstmgen", *map(str, arguments)])
+        capfdbinary.readouterr()
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        with pytest.raises(SystemExit) as left:
+            main()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        out, err = capfdbinary.readouterr()
+        return Ran(int(left.value.code or 0), out, err)
+
+    return call
 
 
 @pytest.fixture(scope="session")
@@ -97,3 +138,27 @@ def spelled_out() -> Callable[[ModelConfig, Weights, Sequence[int]], list[list[f
         return logits
 
     return run
+
+
+@pytest.fixture
+def times() -> Callable[[int, int], int]:
+    """A function from how often in `make test`, and how often in `make torture`, to how often now."""
+    return lambda quick, long: max(quick, round(long * TORTURE))
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Callable[[str, int], None]:
+    """A function for the end of a test, to note how many cases of a kind were tried and passed."""
+    rows = request.config.stash.setdefault(ROWS, [])
+    return lambda what, cases: rows.append((what, cases))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if not TORTURE:
+        return
+    terminalreporter.write_line("| tried | cases |")
+    terminalreporter.write_line("|---|---|")
+    for what, cases in config.stash.get(ROWS, []):
+        terminalreporter.write_line(f"| {what} | {cases:,} |")

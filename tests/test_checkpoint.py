@@ -4,12 +4,14 @@ import errno
 import json
 import os
 import pickle
+import resource
 import struct
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -484,31 +486,51 @@ def test_a_hold_ends_with_the_process_that_had_it(tmp_path: Path) -> None:
         pass
 
 
-def test_room_that_is_not_there_is_missed_before_training(tmp_path: Path) -> None:
-    """In a process of its own, as what limits a file's size cannot be raised again."""
-    code = (
-        "import resource, sys; from pathlib import Path; from lstmgen import checkpoint\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
-        "checkpoint.require_room(Path(sys.argv[1]), 1 << 18, 1 << 20)\n"
-        "checkpoint.require_room(Path(sys.argv[1]), 1 << 18, (1 << 20) + 1)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    told = done.stderr.splitlines()[-1]
-    assert "cannot hold the model (File too large); training takes 2,359,298 bytes" in told
+def test_room_that_is_not_there_is_missed_before_training(
+    tmp_path: Path, model: SavedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    asked: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_reserve", lambda path, size: asked.append(size))
+        checkpoint.require_room(tmp_path, model, 1000)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max(asked), before[1]))
+    try:
+        checkpoint.require_room(tmp_path, model, 1000)
+        told = rf"cannot hold the model \(File too large\); training takes {sum(asked) + 2:,} bytes"
+        with pytest.raises(CheckpointError, match=told):
+            checkpoint.require_room(tmp_path, model, 1001)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_room_for_a_file_and_the_one_that_takes_its_place_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, model: SavedModel, run: SavedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(checkpoint, "_reserve", lambda path, size: asked.append(size))
-    checkpoint.require_room(tmp_path, 10, 30)
-    (tmp_path / checkpoint.MODEL_FILE).write_bytes(b"")
-    checkpoint.require_room(tmp_path, 10, 30)
-    assert asked == [10, 30, 30, 30, 30]
+    asked: list[list[int]] = [[], []]
+    carried = sum(array.nbytes for array in run.tensors.values())
+    for sizes in asked:
+        patched = partial(lambda sizes, path, size: sizes.append(size), sizes)
+        monkeypatch.setattr(checkpoint, "_reserve", patched)
+        checkpoint.require_room(tmp_path, model, carried)
+        checkpoint.save_model(tmp_path / checkpoint.MODEL_FILE, model)
+    small, large, again = asked[0]
+    assert large == again == small + carried
+    assert asked[1] == [large, large]
+    checkpoint.save_run(tmp_path / checkpoint.RUN_FILE, run)
+    assert (tmp_path / checkpoint.MODEL_FILE).stat().st_size < small
+    assert (tmp_path / checkpoint.RUN_FILE).stat().st_size < large
+
+
+def test_a_vocabulary_that_could_not_be_read_again_is_refused_at_once(
+    tmp_path: Path, model: SavedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "MAX_HEADER", container.SMALL + 300)
+    with pytest.raises(CheckpointError, match=r"vocabulary would take .* --max-vocab"):
+        checkpoint.require_room(tmp_path, model, 0)
+    with pytest.raises(CheckpointError, match="vocabulary would take"):
+        checkpoint.save_model(tmp_path / "m", model)
 
 
 def test_log_is_one_record_a_line(tmp_path: Path) -> None:

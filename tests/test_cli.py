@@ -13,15 +13,17 @@ import subprocess
 import sys
 import termios
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
+from conftest import Ran
 
 from lstmgen import checkpoint
 from lstmgen.cells import Cells
-from lstmgen.cli import app, console, main
+from lstmgen.cli import app, console
 from lstmgen.scoring import score_text
 
 TEXT = "".join(
@@ -31,22 +33,6 @@ TEXT = "".join(
     for food in ("figs", "rice", "soup", "nuts", "peas", "eggs")
 )
 SMALL = ("--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--window", "16")
-
-
-class Ran:
-    """What a command left behind."""
-
-    def __init__(self, code: int, out: bytes, err: bytes) -> None:
-        self.code, self.out, self.err = code, out.decode(), err.decode()
-
-    @property
-    def error(self) -> str:
-        """The one line that an exit with code 1 says, and that it is the only one."""
-        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        assert self.code == 1, self.err
-        assert len(lines) == 1, self.err
-        assert self.err.endswith(lines[0] + "\n")
-        return lines[0]
 
 
 def run(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> Ran:
@@ -60,24 +46,6 @@ def run(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> Ran:
         timeout=120,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Any:
-    """The command inside this process, which has torch already."""
-
-    def call(*arguments: str | Path) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["lstmgen", *map(str, arguments)])
-        capfdbinary.readouterr()
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        with pytest.raises(SystemExit) as left:
-            main()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        out, err = capfdbinary.readouterr()
-        return Ran(int(left.value.code or 0), out, err)
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -712,6 +680,19 @@ def test_resume_refuses_another_corpus_or_network(corpus: Path, tmp_path: Path, 
     assert checkpoint.load_run(folder).progress["step"] == 4
 
 
+def test_resume_on_another_device_is_said(corpus: Path, tmp_path: Path, here: Any) -> None:
+    options = (corpus, "-m", tmp_path / "m")
+    assert here("train", *options, *SMALL, "--steps", "2").code == 0
+    saved = checkpoint.load_run(tmp_path / "m")
+    assert saved.progress["device"] == "cpu"
+    moved = replace(saved, progress={**saved.progress, "device": "cuda"})
+    checkpoint.save_run(tmp_path / "m" / checkpoint.RUN_FILE, moved)
+    said = here("train", *options, "--resume", "--steps", "4")
+    assert said.code == 0
+    assert "the run was on cuda and goes on on cpu: its bits may differ" in said.err
+    assert "its bits" not in here("train", *options, "--resume", "--steps", "6").err
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_tells_how_to_go_on(
     corpus: Path, tmp_path: Path, number: int, code: int
@@ -1007,6 +988,7 @@ def test_the_set_of_options_is_what_was_promised() -> None:
             "--valid-file", "--encoding", "--cell", "--num-layers", "--hidden-size",
             "--embedding-size", "--dropout", "--weight-drop", "--tie", "--no-tie", "--skip", "--no-skip",
             "--minutes", "--epochs", "--steps", "--weight-decay", "--softmax-sample", "--sample-every",
+            "--adamw-share", "--memory",
             "--batch-size", "--window", "--learning-rate", "--seed", "--precision", "--threads",
             "--resume", "--init-from", "--overwrite", "--quiet", "-q",
         },

@@ -35,6 +35,8 @@ TRAIN = TrainConfig(
     dropout=0.25,
     weight_drop=0.3,
     softmax_sample=9,
+    memory=20,
+    adamw_share=0.7,
     seed=6,
     precision="bfloat16",
 )

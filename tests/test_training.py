@@ -367,6 +367,39 @@ def test_another_models_weights_go_to_the_same_symbols(tmp_path: Path) -> None:
         keeping.mapped_weights(other, bigger, job.vocabulary, seed=1)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_gates_with_a_memory_keep_what_they_hold(tmp_path: Path, cell: CellName) -> None:
+    """A unit whose gate is f keeps for 1 / (1 - f) tokens, with nothing else to move it."""
+    model = replace(make_job(tmp_path, cell=cell).model, hidden_size=400)
+    kept = []
+    for memory in (0, 50):
+        network = Network(model)
+        network.initialize(1, memory)
+        bias = network.weights()["layers.0.bias_ih"]
+        gate = 1 / (1 + np.exp(-bias[400:800]))
+        kept.append(1 / (1 - gate))
+        if cell == "lstm":
+            assert np.array_equal(bias[:400], -bias[400:800] if memory else np.zeros(400))
+    assert kept[0] == pytest.approx(np.full(400, 1 + np.e if cell == "lstm" else 2), rel=1e-5)
+    assert 2 <= kept[1].min() < 4
+    assert 48 < kept[1].max() <= 51.01
+    assert np.mean(kept[1]) == pytest.approx(26.5, abs=2)
+
+
+def test_the_share_of_adamw_moves_the_embedding_and_no_matrix(tmp_path: Path) -> None:
+    ends = []
+    for share in (0.0, 0.4):
+        job = make_job(tmp_path / str(share), steps=1)
+        list(train(replace(job, training=replace(job.training, adamw_share=share))))
+        ends.append(checkpoint.load_model(tmp_path / str(share)).weights)
+    fresh = Network(job.model)
+    fresh.initialize(job.training.seed)
+    assert np.array_equal(ends[0]["embedding.weight"], fresh.weights()["embedding.weight"])
+    assert not np.array_equal(ends[0]["embedding.weight"], ends[1]["embedding.weight"])
+    matrix = "layers.0.weight_hh"
+    assert np.array_equal(ends[0][matrix], ends[1][matrix])
+
+
 def test_every_parameter_is_in_the_optimizer_once(tmp_path: Path) -> None:
     network = Network(make_job(tmp_path).model)
     optimizer = optim.Optimizer(network, TrainConfig(num_steps=1, report_every=1))

@@ -28,8 +28,8 @@ CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leav
 
 REPEATING = (
     *("cell", "num_layers", "hidden_size", "embedding_size", "tie", "skip", "num_steps"),
-    *("batch_size", "window", "learning_rate", "weight_decay", "dropout", "weight_drop"),
-    *("softmax_sample", "seed", "precision"),
+    *("batch_size", "window", "learning_rate", "adamw_share", "weight_decay"),
+    *("dropout", "weight_drop", "memory", "softmax_sample", "seed", "precision"),
 )
 
 Options = Mapping[str, Any]
@@ -49,6 +49,10 @@ def require_sense(given: Options) -> None:
     by_word = given.get("level", CorpusConfig.level) == "word"
     if "words" in given and not (by_word or given["resume"] or "init_from" in given):
         raise OptionError(f"--words {given['words']} is for words; add --level word")
+    if given.get("memory") and given.get("cell") == "rnn":
+        raise OptionError(
+            f"--memory {given['memory']} is for gates, a plain RNN has none; leave it out"
+        )
     CorpusConfig(**_part(given, CorpusConfig))
     TrainConfig(**{"num_steps": 1, "report_every": 1} | _part(given, TrainConfig, "precision"))
     if "steps" in given:
@@ -190,6 +194,11 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
 
     config, validation = job.training, 0.0
     at = keeping.position(saved) if saved else Position(step=0, seconds=0.0)
+    if at.device not in ("", job.device.type):
+        console.note(
+            f"the run was on {at.device} and goes on on {job.device.type}: its bits may differ from "
+            "those of a run that stays"
+        )
     done, steps = at.step, _steps(job, given)
     if steps:
         deadline = None

@@ -135,6 +135,21 @@ def train(
             show_default=f"{TrainConfig.learning_rate}; with --init-from {FINE_TUNING_RATE}",
         ),
     ] = None,
+    adamw_share: Annotated[
+        float | None,
+        typer.Option(
+            help="What embedding, biases and output layer have of the learning rate.",
+            show_default=str(TrainConfig.adamw_share),
+        ),
+    ] = None,
+    memory: Annotated[
+        int | None,
+        typer.Option(
+            metavar="TOKENS",
+            help="Begin with gates that keep for times up to this; for facts far apart.",
+            show_default="some three tokens",
+        ),
+    ] = None,
     weight_decay: Annotated[
         float | None,
         typer.Option(
@@ -158,7 +173,8 @@ def train(
         typer.Option(help="auto is bfloat16 where the machine is fast at it.", show_default="auto"),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads.", show_default="one a core")
+        int | None,
+        typer.Option(min=1, max=1024, help="Processor threads.", show_default="one a core"),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on exactly where the run in the folder stopped.")

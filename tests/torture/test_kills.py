@@ -1,0 +1,112 @@
+"""A run that is ended at any moment, as often as one likes, comes to the same bits as one that is not."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lstmgen import checkpoint, container
+
+TEXT = "".join(f"{i} sheep and {i * 7 % 10} goats went up the hill.\n" for i in range(400))
+SMALL = ("--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--window", "16")
+ENDINGS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
+
+def start(folder: Path, steps: int, *more: str) -> subprocess.Popen[bytes]:
+    command = [
+        sys.executable,
+        "-m",
+        "lstmgen",
+        "train",
+        str(folder / "text"),
+        "-m",
+        str(folder / "m"),
+    ]
+    return subprocess.Popen(
+        [*command, "--steps", str(steps), *more], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+def payload(path: Path) -> bytes:
+    arrays, _ = container.read(path)
+    return b"".join(name.encode() + arrays[name].tobytes() for name in sorted(arrays))
+
+
+def wait_for(process: subprocess.Popen[bytes], happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while process.poll() is None and not happened() and time.monotonic() < deadline:
+        time.sleep(0.0005)
+
+
+def moments(folder: Path, luck: random.Random) -> Callable[[], bool]:
+    """What to wait for before the end comes: a file half written, or some time of training."""
+    half = folder / f".{luck.choice([checkpoint.MODEL_FILE, checkpoint.RUN_FILE])}.new"
+    log, seen = folder / checkpoint.LOG_FILE, time.monotonic()
+    before = log.stat().st_mtime_ns if log.exists() else 0
+    if luck.random() < 0.6:
+        return half.exists
+    after = luck.random()
+
+    def passed() -> bool:
+        nonlocal seen
+        if not log.exists() or log.stat().st_mtime_ns == before:
+            seen = time.monotonic()
+        return time.monotonic() - seen > after
+
+    return passed
+
+
+@pytest.mark.parametrize(
+    "ending",
+    ENDINGS if "LSTMGEN_TORTURE" in os.environ else ENDINGS[:1],
+    ids=lambda ending: ending.name,
+)
+def test_no_ending_changes_what_a_run_comes_to(
+    tmp_path: Path,
+    ending: signal.Signals,
+    times: Callable[[int, int], int],
+    tally: Callable[[str, int], None],
+) -> None:
+    rounds = times(2, 50 if ending == signal.SIGKILL else 15)
+    steps = 250 * (rounds + 1)
+    for name in ("through", "parts"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text").write_text(TEXT)
+    with start(tmp_path / "through", steps, *SMALL) as process:
+        assert process.wait(300) == 0, process.stderr and process.stderr.read().decode()
+
+    folder, luck, ended, last = tmp_path / "parts" / "m", random.Random(int(ending)), 0, 0
+    more: tuple[str, ...] = SMALL
+    while ended < rounds:
+        with start(tmp_path / "parts", steps, *more) as process:
+            wait_for(process, moments(folder, luck))
+            if luck.random() < 0.2:
+                process.send_signal(ending)  # and once more while the first is being obeyed
+            process.send_signal(ending)
+            code = process.wait(60)
+            told = process.stderr.read().decode() if process.stderr else ""
+        if code == 0:
+            break
+        assert "Traceback" not in told, told
+        assert code == -ending if ending == signal.SIGKILL else code == 128 + ending, told
+        ended += 1
+        if (folder / checkpoint.RUN_FILE).exists():  # else it had no time to save anything
+            step = checkpoint.load_run(folder).progress["step"]
+            assert step >= last, "work was lost that had been saved"
+            last, more = step, ("--resume",)
+        elif folder.exists():
+            more = (*SMALL, "--overwrite")
+    assert ended == rounds, f"the run was over after {ended} of {rounds}"
+    with start(tmp_path / "parts", steps, *more) as process:
+        assert process.wait(300) == 0, process.stderr and process.stderr.read().decode()
+    for name in (checkpoint.MODEL_FILE, checkpoint.RUN_FILE):
+        assert payload(tmp_path / "through" / "m" / name) == payload(folder / name)
+    names = [{path.name for path in f.iterdir()} for f in (folder, tmp_path / "through" / "m")]
+    assert names[0] == names[1]
+    tally(f"runs ended by {ending.name}, resumed, compared bit for bit", rounds)

@@ -1,0 +1,110 @@
+"""Long work takes no more memory, and no more open files, at its end than near its beginning."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from lstmgen.trained import DEMO
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="a process is watched through /proc"
+)
+
+LIVES = Path(__file__).parents[2] / "data" / "lives.txt"
+FLAT = 1.05
+
+
+def resident(pid: int) -> int:
+    """Kilobytes of a process in memory."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    return 0
+
+
+def num_open(pid: int) -> int:
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+class Watch:
+    """Memory and open files of a process, now and then, once it has warmed up."""
+
+    def __init__(self, pid: int, warm_up: float) -> None:
+        self.pid, self.start = pid, time.monotonic() + warm_up
+        self.next = self.start
+        self.sizes: list[int] = []
+        self.files: list[int] = []
+
+    def look(self) -> None:
+        if time.monotonic() >= self.next:
+            self.sizes.append(resident(self.pid))
+            self.files.append(num_open(self.pid))
+            self.next = time.monotonic() + 0.2
+
+    def require_flat(self) -> str:
+        assert len(self.sizes) >= 5
+        third = max(1, len(self.sizes) // 3)
+        first, last = median(self.sizes[:third]), median(self.sizes[-third:])
+        assert last <= FLAT * first, (first, last)
+        assert max(self.files[-third:]) <= max(self.files[:third])
+        return f"{first / 1000:.0f} MB near the beginning, {last / 1000:.0f} at the end"
+
+
+def test_training(
+    tmp_path: Path, times: Callable[[int, int], int], tally: Callable[[str, int], None]
+) -> None:
+    seconds = times(12, 3600)
+    command = [sys.executable, "-m", "lstmgen", "train", str(LIVES), "-m", "m"]
+    more = ["--minutes", f"{seconds / 60}", "--hidden-size", "32", "--threads", "1"]
+    with subprocess.Popen([*command, *more], cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        watch = Watch(process.pid, warm_up=seconds / 3)
+        while process.poll() is None:
+            watch.look()
+            time.sleep(0.1)
+            if watch.sizes and watch.sizes[-1] == 0:  # it has ended between the two
+                watch.sizes.pop()
+                watch.files.pop()
+        assert process.returncode == 0
+    tally(f"seconds of training: {watch.require_flat()}", seconds)
+
+
+def test_a_long_text(times: Callable[[int, int], int], tally: Callable[[str, int], None]) -> None:
+    length = times(60_000, 10_000_000)
+    command = [sys.executable, "-m", "lstmgen", "sample", "-m", str(DEMO), "--seed", "1"]
+    with subprocess.Popen([*command, "-l", str(length)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        watch, read = Watch(process.pid, warm_up=1), 0
+        while part := os.read(process.stdout.fileno(), 1 << 16):
+            read += len(part)
+            watch.look()
+    assert process.returncode == 0
+    assert read >= length
+    tally(f"characters sampled in one text: {watch.require_flat()}", length)
+
+
+def test_many_lines(times: Callable[[int, int], int], tally: Callable[[str, int], None]) -> None:
+    count = times(10_000, 10_000_000)
+    stories = [line.encode()[:60] + b"\n" for line in LIVES.read_text().splitlines() if line]
+    command = [sys.executable, "-m", "lstmgen", "eval", "-", "--by", "line", "-m", str(DEMO)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        watch, answers, lines = Watch(process.pid, warm_up=1), 0, islice(cycle(stories), count)
+        while part := list(islice(lines, 500)):
+            process.stdin.write(b"".join(part))
+            process.stdin.flush()
+            for _ in part:
+                assert process.stdout.readline().count(b"\t") == 4
+                answers += 1
+            watch.look()
+        process.stdin.close()
+    assert process.returncode == 0
+    assert answers == count
+    tally(f"lines scored in one stream: {watch.require_flat()}", count)

@@ -1,0 +1,131 @@
+"""Every write, sync and rename of a run is let fail in turn; and the disk is full for a while."""
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lstmgen import checkpoint, container, dataset, training
+from lstmgen.config import CorpusConfig, ModelConfig, TrainConfig
+from lstmgen.corpus import Text
+from lstmgen.errors import CheckpointError
+from lstmgen.training import Job, train
+
+TEXT = "".join(f"{i} sheep and {i * 7 % 10} goats went up the hill.\n" for i in range(200))
+CALLS: dict[str, tuple[Any, str]] = {
+    "open": (Path, "open"),
+    "reserve": (checkpoint, "_reserve"),
+    "sync": (os, "fsync"),
+    "rename": (Path, "replace"),
+    "unlink": (Path, "unlink"),
+}
+
+
+def make_job(folder: Path) -> Job:
+    data = dataset.prepare(Text("story", TEXT), CorpusConfig(), seed=1)
+    model = ModelConfig(vocab_size=len(data.vocabulary), hidden_size=12, embedding_size=6)
+    numbers = TrainConfig(num_steps=8, report_every=2, batch_size=4, window=16, learning_rate=0.02)
+    folder.mkdir(exist_ok=True)
+    return Job(folder, data, model, numbers, torch.device("cpu"))
+
+
+def payload(path: Path) -> bytes:
+    arrays, _ = container.read(path)
+    return b"".join(name.encode() + arrays[name].tobytes() for name in sorted(arrays))
+
+
+class Failing:
+    """Stands in for a call of the system and fails at one of them, or at none."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, name: str, at: int) -> None:
+        self.count, self.at = 0, at
+        where, attribute = CALLS[name]
+        really = getattr(where, attribute)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.count += 1
+            if self.count - 1 == self.at:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return really(*arguments, **options)
+
+        patch.setattr(where, attribute, call)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_call_that_fails_loses_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, tally: Callable[[str, int], None]
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    list(train(make_job(tmp_path / "first")))  # what torch reads when it is first used is not ours
+    with monkeypatch.context() as patch:
+        counting = Failing(patch, name, at=-1)
+        list(train(make_job(tmp_path / "whole")))
+    files = (checkpoint.MODEL_FILE, checkpoint.RUN_FILE)
+    whole = [payload(tmp_path / "whole" / file) for file in files]
+    lines = (tmp_path / "whole" / checkpoint.LOG_FILE).read_text().count("\n")
+    assert counting.count > 0
+    for at in range(counting.count):
+        job = make_job(tmp_path / f"{name}{at}")
+        notes, error, steps = [], None, [0]
+        with monkeypatch.context() as patch:
+            Failing(patch, name, at)
+            try:
+                for record in train(job):
+                    notes.append(record.note)
+                    steps.append(record.step)
+            except CheckpointError as caught:
+                error = caught
+        # What is on the disk now can be read, whatever failed.
+        for file, load in zip(files, (checkpoint.load_model, checkpoint.load_run), strict=True):
+            if (job.folder / file).exists():
+                load(job.folder)
+        if error is not None:  # before the first step, or as nothing came after it to try again
+            assert "Input/output error" in str(error)
+            assert steps[-1] in (0, 6, 7)
+            if steps[-1] == 0:
+                continue
+            assert checkpoint.load_run(job.folder).progress["step"] >= 6
+            list(train(job, checkpoint.load_run(job.folder)))
+        # Where only litter could not be removed, or nothing was to be, there is no more to say.
+        assert error or any(notes) or name == "unlink"
+        assert [payload(job.folder / file) for file in files] == whole
+        assert (job.folder / checkpoint.LOG_FILE).read_text().count("\n") >= lines
+    tally(f"runs in which one {name} fails", counting.count)
+
+
+def test_a_disk_that_is_full_for_a_while_costs_nothing(tmp_path: Path) -> None:
+    """As a limit on the size of files, put upon a running process and lifted again."""
+    (tmp_path / "text").write_text(TEXT)
+    command = [sys.executable, "-m", "lstmgen", "train", "text", "-m", "m", "--steps", "2000"]
+    small = ["--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--window", "16"]
+    log = tmp_path / "m" / checkpoint.LOG_FILE
+    with subprocess.Popen(
+        [*command, *small], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("step "):
+                break
+        most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1000, most[1]))
+        told = ""
+        for line in process.stderr:
+            told += line
+            if line.startswith("note: "):
+                break
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, most)
+        told += process.stderr.read()
+        assert process.wait(60) == 0, told
+    assert "cannot be written (File too large)" in told or "cannot be used (File too large)" in told
+    assert "training goes on and tries again" in told
+    assert checkpoint.load_run(tmp_path / "m").progress["step"] == 2000
+    assert log.read_text().count('"step": 2000,') == 1
+    assert time.time() - log.stat().st_mtime < 60
