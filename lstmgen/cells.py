@@ -120,10 +120,17 @@ def as_layer(
         return Layer(np.concatenate((weight_ih, weight_hh), axis=1), bias)
     weight, bias = np.concatenate((weight_ih, weight_hh), axis=1), bias_ih + bias_hh
     if cell == "lstm":  # torch has i, f, candidates, o
-        i, f, c, o = (slice(k * size, (k + 1) * size) for k in range(4))
-        order = np.r_[f, i, o, c]
-        weight, bias = weight[order], bias[order]
+        for array in (weight, bias):  # where they lie, as a large layer would take its room twice
+            i, f, c, o = (array[k * size : (k + 1) * size] for k in range(4))
+            _swap(i, f)
+            _swap(c, o)
     return Layer(weight, bias)
+
+
+def _swap(these: Array, those: Array) -> None:
+    kept = these.copy()
+    these[:] = those
+    those[:] = kept
 
 
 def folded(layer: Layer, embedding: Array) -> FoldedLayer:

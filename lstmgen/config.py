@@ -226,6 +226,22 @@ class DynamicConfig(JsonConfig):
         _require("the window", self.window, 1, 1_000_000)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CacheConfig(JsonConfig):
+    """How much a score listens to what came after states like the present one."""
+
+    size: int  # tokens
+    share: float = 0.1
+    sharpness: float = 0.3
+    window: int = 64  # tokens
+
+    def __post_init__(self) -> None:
+        _require("--cache", self.size, 1, 1_000_000)
+        _require("--cache-share", self.share, 0, 1 - 1e-9, "at least 0 and below 1")
+        _require("--cache-sharpness", self.sharpness, 0, 1e6)
+        _require("the window", self.window, 1, 1_000_000)
+
+
 DEFAULT_MODEL_FOLDER = "lstmgen-model"
 DEFAULT_MINUTES = 5.0
 DEFAULT_LENGTH = 500

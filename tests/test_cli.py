@@ -375,6 +375,23 @@ def test_eval_dynamic_stands_beside_the_static_score_and_changes_no_file(
     assert "is for --dynamic" in here("eval", "-m", model, path, *wrong[1:]).error
 
 
+def test_eval_with_a_cache_stands_beside_the_static_score(
+    model: Path, corpus: Path, here: Any
+) -> None:
+    static = json.loads(here("eval", corpus, "-m", model, "--json").out)
+    options = ("--cache", "100", "--cache-share", "0.2", "--json")
+    both = [
+        json.loads(line) for line in here("eval", corpus, "-m", model, *options).out.splitlines()
+    ]
+    assert both[0] == static
+    assert both[1]["cache"] == {"size": 100, "share": 0.2, "sharpness": 0.3, "window": 64}
+    assert both[1]["tokens"] == static["tokens"]
+    assert both[1]["nats"] != static["nats"]
+    assert "(cache)" in here("eval", corpus, "-m", model, "--cache", "9").out
+    assert "--cache is 0" in here("eval", corpus, "-m", model, "--cache", "0").error
+    assert "is for --cache" in here("eval", corpus, "-m", model, "--cache-share", "0.2").error
+
+
 def test_eval_compares_models_on_the_same_text(
     model: Path, corpus: Path, tmp_path: Path, here: Any
 ) -> None:
@@ -1000,5 +1017,6 @@ def test_the_set_of_options_is_what_was_promised() -> None:
         },
         "eval": common | {"texts", "--json", "--encoding", "--by", "--context", "--choices",
             "--dynamic", "--dynamic-rate", "--dynamic-decay",
+            "--cache", "--cache-share", "--cache-sharpness",
         },
     }  # fmt: skip

@@ -23,6 +23,7 @@ ORDER = (
     "breakdown",
     "comparison",
     "choices",
+    "cache",
     "context",
     "sampling",
     "generation",

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lstmgen.cli import console, engines, tables
-from lstmgen.config import DynamicConfig
+from lstmgen.config import CacheConfig, DynamicConfig
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel
     from lstmgen.corpus import Text
-    from lstmgen.scoring import Score
+    from lstmgen.scoring import Engine, Score
     from lstmgen.vocabulary import Ids
 
 By = Literal["corpus", "line", "token"]
 DYNAMIC = DynamicConfig()
+Again = DynamicConfig | CacheConfig  # a second way to score, beside the first
 ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
 
 
@@ -66,6 +67,26 @@ def evaluate(
             show_default=f"{DYNAMIC.decay:g}",
         ),
     ] = None,
+    cache: Annotated[
+        int | None,
+        typer.Option(
+            metavar="TOKENS",
+            help="Score also with a cache of what came after so many of the last states (words).",
+        ),
+    ] = None,
+    cache_share: Annotated[
+        float | None,
+        typer.Option(
+            help="How much of the probability is the cache's.",
+            show_default=f"{CacheConfig.share:g}",
+        ),
+    ] = None,
+    cache_sharpness: Annotated[
+        float | None,
+        typer.Option(
+            help="How alike a state must be to count.", show_default=f"{CacheConfig.sharpness:g}"
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON Lines instead of a table or tabs.")
     ] = False,
@@ -88,25 +109,24 @@ def evaluate(
     is, its line end included. Lower is better: bits per character compare across models of every
     kind, perplexity across models with the same tokens.
     """
-    if sum((by != "corpus", context is not None, choices, dynamic)) > 1:
-        raise OptionError("give only one of --by, --context, --choices and --dynamic")
-    for name, value in (("rate", dynamic_rate), ("decay", dynamic_decay)):
-        if value is not None and not dynamic:
-            raise OptionError(
-                f"--dynamic-{name} {value} is for --dynamic; add that, or leave it out"
-            )
-    learning = DynamicConfig(
-        rate=DYNAMIC.rate if dynamic_rate is None else dynamic_rate,
-        decay=DYNAMIC.decay if dynamic_decay is None else dynamic_decay,
-    )
+    if sum((by != "corpus", context is not None, choices, dynamic, cache is not None)) > 1:
+        raise OptionError("give only one of --by, --context, --choices, --dynamic and --cache")
+    again: Again | None = None
+    of_dynamic = _given("dynamic", dynamic, rate=dynamic_rate, decay=dynamic_decay)
+    of_cache = _given("cache", cache is not None, share=cache_share, sharpness=cache_sharpness)
+    if dynamic:
+        again = DynamicConfig(**of_dynamic)
+    elif cache is not None:
+        again = CacheConfig(size=cache, **of_cache)
     contexts = _contexts(context)
     names: list[str | None] = (
         [*model] if model else [os.environ.get(engines.MODEL_VARIABLE) or None]
     )
     if len(names) > 1:
-        if by != "corpus" or context is not None or choices or dynamic:
+        if by != "corpus" or context is not None or choices or again:
             raise OptionError(
-                "several models are compared by corpus; leave out --by, --context, --choices"
+                "several models are compared by corpus; leave out --by, --context, --choices, "
+                "--dynamic and --cache"
             )
         _compare(
             [engines.load(name) for name in names], names, _read(texts, encoding), device, as_json
@@ -124,7 +144,18 @@ def evaluate(
     elif by == "token":
         _by_token(saved, read, device, as_json)
     else:
-        _by_corpus(saved, read, device, as_json, learning if dynamic else None)
+        _by_corpus(saved, read, device, as_json, again)
+
+
+def _given(option: str, is_given: bool, **values: float | None) -> dict[str, Any]:
+    """The values that were given, which need the option that they belong to."""
+    given = {name: value for name, value in values.items() if value is not None}
+    for name, value in given.items():
+        if not is_given:
+            raise OptionError(
+                f"--{option}-{name} {value} is for --{option}; add that, or leave it out"
+            )
+    return given
 
 
 def _read(texts: list[str], encoding: str) -> list["Text"]:
@@ -158,49 +189,56 @@ def _emit_json(record: dict[str, Any]) -> None:
 
 
 def _by_corpus(
-    saved: "SavedModel", read: list["Text"], device: str, as_json: bool, learning: DynamicConfig | None
-) -> None:  # fmt: skip
+    saved: "SavedModel", read: list["Text"], device: str, as_json: bool, again: Again | None
+) -> None:
+    """The score of each text, and beside it, never in its place, that of a model with a memory."""
     from lstmgen import trained
     from lstmgen.scoring import Score, streams_to_score, window_nats
 
     vocabulary = saved.vocabulary
     encoded = [vocabulary.encode(text.text) for text in read]
     engine = trained.choose_engine(saved, device, sum(map(len, encoded)))
-    static, dynamic = list[Score](), list[Score]()
+    static, other = list[Score](), list[Score]()
     for text, ids in zip(read, encoded, strict=True):
         unknown = vocabulary.count_unknown(ids)
         streams = streams_to_score(ids, vocabulary.start_id)
         parts = window_nats(engine, streams, len(vocabulary))
         nats = sum(_watched(parts, streams.num_windows))
         static.append(Score(nats, len(ids), len(text.text), unknown))
-        if learning:
-            windows = -(-len(ids) // learning.window)
-            nats = sum(_watched(_learning(saved, ids, device, learning), windows))
-            dynamic.append(Score(nats, len(ids), len(text.text), unknown))
+        if again:
+            windows = -(-len(ids) // again.window)
+            nats = sum(_watched(_nats_again(saved, engine, ids, device, again), windows))
+            other.append(Score(nats, len(ids), len(text.text), unknown))
     names, rows = [text.name for text in read], list[tuple[str, Score]]()
-    for scores, how in ((static, ""), (dynamic, " (dynamic)")):
+    kind = "dynamic" if isinstance(again, DynamicConfig) else "cache"
+    for scores, how in ((static, ""), (other, f" ({kind})")):
         found = list(zip(names, scores, strict=False))
         if len(found) > 1:
             found.append(("total", sum(scores, Score())))
         for name, score in found:
             rows.append((name + how, score))
             if as_json:
-                told = {"dynamic": learning.to_json()} if how and learning else {}
+                told = {kind: again.to_json()} if how and again else {}
                 _emit_json({"file": name, **told, **score.to_json()})
     if not as_json:
         tables.scores(rows)
     _note_unknown(sum(static, Score()))
 
 
-def _learning(
-    saved: "SavedModel", ids: "Ids", device: str, learning: DynamicConfig
+def _nats_again(
+    saved: "SavedModel", engine: "Engine", ids: "Ids", device: str, again: Again
 ) -> Iterator[float]:
+    start_id = saved.vocabulary.start_id
+    if isinstance(again, CacheConfig):
+        from lstmgen import cache
+
+        return cache.window_nats(engine, ids, start_id, len(saved.vocabulary), again)
     from lstmgen import device as devices
     from lstmgen import dynamic
     from lstmgen.model import load_network
 
     network = load_network(saved.config, saved.weights, devices.choose(device))
-    return dynamic.window_nats(network, ids, saved.vocabulary.start_id, learning)
+    return dynamic.window_nats(network, ids, start_id, again)
 
 
 def _compare(

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "remember"
 CHARACTERS, HELD_OUT = 16_000_000, 60_000  # of the text to learn from, and of that for --context
-STEPS, BATCH, WINDOW = 5000, 16, 128
+STEPS, BATCH, WINDOW = 3800, 16, 128
 TRAINING = (
     *("--level", "word", "--num-layers", "1", "--no-tie", "--dropout", "0", "--weight-drop", "0"),
     *("--batch-size", str(BATCH), "--window", str(WINDOW), "--steps", str(STEPS)),

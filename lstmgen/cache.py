@@ -1,0 +1,70 @@
+"""Scores a text with a model that also looks up what came after states like the present one in it.
+
+Neural cache (Grave et al., 2017, arXiv:1612.04426): the last tokens of the text are kept, each with
+the output h that stood before it. What followed an output like the present one is likelier to come again.
+Nothing is learned; the model stays as it is.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstmgen.batching import IGNORED, Streams
+from lstmgen.config import CacheConfig
+from lstmgen.scoring import Engine, as_array, nats, slices
+from lstmgen.vocabulary import Ids
+
+
+def window_nats(
+    engine: Engine, ids: Ids, start_id: int, vocab_size: int, config: CacheConfig
+) -> Iterator[float]:
+    """The nats of one window of a text after the other; the text is read in one piece.
+
+    p(w) = (1 - share) p_model(w) + share p_cache(w), where p_cache(w) is the part that the places i
+    with w after them have in the softmax of sharpness h . h_i over the last `size` places.
+    """
+    streams, state = Streams(ids, start_id, 1, config.window), engine.initial_state(1)
+    keys, values = np.empty((0, 0), np.float32), np.empty(0, np.int64)  # (N, H) and (N,), N <= size
+    for index in range(streams.num_windows):
+        inputs, targets = streams.window(index)
+        tops, state = engine.read(inputs, state)
+        tops, targets = tops.reshape(targets.size, -1), targets.reshape(-1)
+        parts = slices(len(targets), vocab_size)
+        costs = np.concatenate([nats(as_array(engine.logits(tops[p])), targets[p]) for p in parts])
+        kept = targets != IGNORED
+        here, costs, targets = as_array(tops)[kept], costs[kept], targets[kept]
+        keys = np.concatenate((keys, here)) if len(keys) else here
+        values = np.concatenate((values, targets))
+        shares = found(here, keys, values, config)
+        model = np.exp(-costs.astype(np.float64))
+        mixed = np.where(
+            np.isnan(shares), model, (1 - config.share) * model + config.share * shares
+        )
+        yield float(-np.log(mixed).sum())
+        keys, values = keys[-config.size :], values[-config.size :]
+
+
+def found(
+    tops: NDArray[np.float32],
+    keys: NDArray[np.float32],
+    values: NDArray[np.int64],
+    config: CacheConfig,
+) -> NDArray[np.float64]:
+    """p_cache of each of the last T values, (T,), before which `tops` (T, H) stood; NaN with no past.
+
+    `keys` (N, H) and `values` (N,) end with these T places themselves, of which each sees those before it.
+    """
+    steps, places = len(tops), len(keys)
+    age = np.arange(places - steps, places)[:, None] - np.arange(places)  # (T, N), in tokens
+    likeness = np.where(
+        (age > 0) & (age <= config.size), config.sharpness * (tops @ keys.T), -np.inf
+    )
+    if steps == places:
+        likeness[0, 0] = 0.0  # the first token of the text has nothing before it
+    weight = np.exp(likeness - likeness.max(axis=1, keepdims=True), dtype=np.float64)
+    same = values == values[-steps:, None]  # (T, N)
+    shares: NDArray[np.float64] = (weight * same).sum(axis=1) / weight.sum(axis=1)
+    if steps == places:
+        shares[0] = np.nan
+    return shares
