@@ -231,8 +231,8 @@ class CacheConfig(JsonConfig):
     """How much a score listens to what came after states like the present one."""
 
     size: int  # tokens
-    share: float = 0.1
-    sharpness: float = 0.3
+    share: float = 0.2
+    sharpness: float = 0.2
     window: int = 64  # tokens
 
     def __post_init__(self) -> None:

@@ -384,7 +384,7 @@ def test_eval_with_a_cache_stands_beside_the_static_score(
         json.loads(line) for line in here("eval", corpus, "-m", model, *options).out.splitlines()
     ]
     assert both[0] == static
-    assert both[1]["cache"] == {"size": 100, "share": 0.2, "sharpness": 0.3, "window": 64}
+    assert both[1]["cache"] == {"size": 100, "share": 0.2, "sharpness": 0.2, "window": 64}
     assert both[1]["tokens"] == static["tokens"]
     assert both[1]["nats"] != static["nats"]
     assert "(cache)" in here("eval", corpus, "-m", model, "--cache", "9").out
