@@ -58,7 +58,7 @@ class Writing:
         self.tokens = 0
         self.nats = 0.0
         self.stop: str | None = LENGTH if length == 0 else None
-        self._released: list[str] = []
+        self.pieces: list[str] = []  # of the text, where all of it is wanted at the end
         self._held = ""
 
     def add(self, piece: str, nats: float = 0.0) -> str:
@@ -70,7 +70,6 @@ class Writing:
         if self.tokens == self.length and self.stop is None:
             self.stop = LENGTH
             piece += self._held
-        self._released.append(piece)
         return piece
 
     def _before_stop(self, text: str) -> str:
@@ -86,7 +85,7 @@ class Writing:
     def finished(self) -> Generated:
         assert self.stop is not None
         return Generated(
-            self.prime.text, "".join(self._released), self.tokens, self.nats, self.stop,
+            self.prime.text, "".join(self.pieces), self.tokens, self.nats, self.stop,
             self.prime.seed,
         )  # fmt: skip
 
@@ -159,7 +158,7 @@ def generate(
             for writing, i, cost in zip(
                 going, batch.advance().tolist(), batch.nats().tolist(), strict=True
             ):
-                writing.add(vocabulary.tokens[i], cost)
+                writing.pieces.append(writing.add(vocabulary.tokens[i], cost))
             rows = [row for row, writing in enumerate(going) if writing.stop is None]
             if not rows:
                 batch = None

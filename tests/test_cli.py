@@ -697,6 +697,28 @@ def test_resume_refuses_another_corpus_or_network(corpus: Path, tmp_path: Path, 
     assert checkpoint.load_run(folder).progress["step"] == 4
 
 
+def test_a_folder_that_is_being_trained_in_is_refused_and_can_be_read(
+    corpus: Path, model: Path, tmp_path: Path, here: Any
+) -> None:
+    folder = tmp_path / "m"
+    with checkpoint.claimed(folder, resume=False, overwrite=False):
+        checkpoint.save_model(folder / checkpoint.MODEL_FILE, checkpoint.load_model(model))
+        for option in ("--overwrite", "--resume", "--quiet"):
+            refused = here("train", corpus, "-m", folder, option)
+            assert "another lstmgen is training there" in refused.error
+        assert here("eval", corpus, "-m", folder).code == 0
+
+
+def test_a_loss_that_blows_up_is_said_and_mended(corpus: Path, tmp_path: Path, here: Any) -> None:
+    options = ("--steps", "200", "--learning-rate", "40", "--quiet", *SMALL)
+    ran = here("train", corpus, "-m", tmp_path / "m", *options)
+    assert ran.code == 0
+    assert re.search(
+        r"note: the loss blew up at step \d+ .*; back to step \d+, to go on with", ran.err
+    )
+    assert checkpoint.load_model(tmp_path / "m").results["nats_per_token"] < 2  # 3.4 for a guess
+
+
 def test_resume_on_another_device_is_said(corpus: Path, tmp_path: Path, here: Any) -> None:
     options = (corpus, "-m", tmp_path / "m")
     assert here("train", *options, *SMALL, "--steps", "2").code == 0

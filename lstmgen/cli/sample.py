@@ -187,5 +187,5 @@ def _checked(name: str, text: str) -> str:
     """An argument as UTF-8, also where the locale made Python read it as something else."""
     try:
         return text.encode("utf-8", "surrogateescape").decode()
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise OptionError(f"{name} {text!r:.60} is not UTF-8; convert it with iconv") from None
