@@ -92,7 +92,7 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
 def _locked(folder: Path) -> Iterator[None]:
     try:
         import fcntl
-    except ImportError:  # pragma: no cover  # a system that has no such locks
+    except ImportError:  # Windows has no such locks, as the README says
         yield
         return
     path = folder / LOCK_FILE

@@ -135,7 +135,7 @@ class Keeper:
         try:
             self.write()
         except CheckpointError as error:
-            return f"{error}; training goes on and tries again at the next report"
+            return f"{error}; training goes on, and it is tried again"
         return ""
 
 

@@ -188,10 +188,12 @@ def train(
             if job.sample_seconds is not None and now - sampled_at >= job.sample_seconds:
                 record = replace(record, sample=_sample(job, network, run.step))
                 sampled_at = now
-            if reporting or now - saved_at > SAVE_SECONDS:
+            saving = reporting or now - saved_at > SAVE_SECONDS
+            if saving:
                 keep(well if reporting else run.snapshot())
                 saved_at = time.perf_counter()
-            record = replace(record, note=keeper.try_to_write())
+            if logging or saving:
+                record = replace(record, note=keeper.try_to_write())
             yield record
             yielded_at = time.perf_counter()
         keeper.write()

@@ -1,6 +1,7 @@
 """A model and a run <-> a folder: bit for bit back, every damage refused, no half-written file ever."""
 
 import errno
+import fcntl
 import json
 import os
 import pickle
@@ -467,6 +468,39 @@ def test_a_folder_is_held_by_one_run_at_a_time(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with claimed(tmp_path):  # and given back
         pass
+
+
+def test_a_lock_that_was_removed_as_it_was_taken_keeps_nobody_out_and_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, path = fcntl.flock, tmp_path / checkpoint.LOCK_FILE
+
+    def flock(file: Any, how: int) -> None:
+        really(file, how)
+        monkeypatch.setattr(fcntl, "flock", really)
+        path.unlink()  # by whoever had it before
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with claimed(tmp_path):
+        assert path.exists()
+        with pytest.raises(CheckpointError, match="another lstmgen"), claimed(tmp_path):
+            raise AssertionError("it was given")
+
+
+def test_where_there_are_no_locks_a_folder_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as if it could not be imported
+    with claimed(tmp_path), claimed(tmp_path):
+        assert not (tmp_path / checkpoint.LOCK_FILE).exists()
+
+
+def test_room_is_taken_where_it_cannot_be_reserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "posix_fallocate")
+    checkpoint._reserve(tmp_path / "probe", (2 << 20) + 5)
+    assert (tmp_path / "probe").stat().st_size == (2 << 20) + 5
 
 
 def test_a_hold_ends_with_the_process_that_had_it(tmp_path: Path) -> None:

@@ -719,6 +719,11 @@ def test_a_loss_that_blows_up_is_said_and_mended(corpus: Path, tmp_path: Path, h
     assert checkpoint.load_model(tmp_path / "m").results["nats_per_token"] < 2  # 3.4 for a guess
 
 
+@pytest.mark.parametrize("other", [("--cell", "rnn"), ("--init-from", "m")])
+def test_memory_is_for_fresh_gates(corpus: Path, here: Any, other: tuple[str, str]) -> None:
+    assert "--memory 20 is for" in here("train", corpus, "--memory", "20", *other).error
+
+
 def test_resume_on_another_device_is_said(corpus: Path, tmp_path: Path, here: Any) -> None:
     options = (corpus, "-m", tmp_path / "m")
     assert here("train", *options, *SMALL, "--steps", "2").code == 0

@@ -278,13 +278,44 @@ def test_what_cannot_be_written_is_tried_again(
         records.append(record)
         if record.score and record.step == 4:
             assert name in record.note
-            assert "tries again" in record.note
+            assert "it is tried again" in record.note
             (troubled.folder / name).rmdir()
     assert records[-1].note == ""
     for file in (checkpoint.MODEL_FILE, checkpoint.RUN_FILE):
         assert payload(calm.folder / file) == payload(troubled.folder / file)
     logs = [(job.folder / checkpoint.LOG_FILE).read_text() for job in (calm, troubled)]
     assert logs[0].count("\n") == logs[1].count("\n")
+
+
+def test_what_cannot_be_written_is_said_when_there_is_something_to_write_and_no_oftener(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(training, "LOG_LINES", 4)  # of 8 steps
+    (tmp_path / checkpoint.MODEL_FILE).mkdir()
+    records, noted, steps = train(make_job(tmp_path)), [], 0
+    while steps < NUM_STEPS:
+        record = next(records)
+        steps += 1
+        noted += [record.step] if record.note else []
+    assert noted == [4, 6, 8]  # 2 has a line for the log, which can be written
+    with pytest.raises(CheckpointError, match="Is a directory"):
+        next(records)
+
+
+def test_the_run_that_is_overwritten_stays_until_there_is_something_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(training, "LOG_LINES", 1)
+    job = make_job(tmp_path)
+    list(train(job))
+    records = train(replace(job, training=replace(job.training, seed=5)))
+    while next(records).step < 3:
+        assert checkpoint.load_run(tmp_path).progress["step"] == NUM_STEPS
+    assert next(records).score
+    assert checkpoint.load_run(tmp_path).progress["step"] == 4
+    records.close()
 
 
 def test_what_cannot_be_written_at_the_end_is_an_error(
@@ -384,6 +415,17 @@ def test_gates_with_a_memory_keep_what_they_hold(tmp_path: Path, cell: CellName)
     assert 2 <= kept[1].min() < 4
     assert 48 < kept[1].max() <= 51.01
     assert np.mean(kept[1]) == pytest.approx(26.5, abs=2)
+
+
+def test_a_run_begins_with_the_memory_that_it_is_given(tmp_path: Path) -> None:
+    job = make_job(tmp_path, steps=1)
+    still = replace(job.training, memory=50, adamw_share=0.0, weight_decay=0.0)
+    list(train(replace(job, training=still)))  # which moves matrices only
+    fresh = Network(job.model)
+    fresh.initialize(still.seed, 50)
+    for name in ("layers.0.bias_ih", "layers.1.bias_ih"):
+        trained = checkpoint.load_model(tmp_path).weights[name]
+        assert np.array_equal(trained, fresh.weights()[name])
 
 
 def test_the_share_of_adamw_moves_the_embedding_and_no_matrix(tmp_path: Path) -> None:

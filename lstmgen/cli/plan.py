@@ -49,10 +49,15 @@ def require_sense(given: Options) -> None:
     by_word = given.get("level", CorpusConfig.level) == "word"
     if "words" in given and not (by_word or given["resume"] or "init_from" in given):
         raise OptionError(f"--words {given['words']} is for words; add --level word")
-    if given.get("memory") and given.get("cell") == "rnn":
-        raise OptionError(
-            f"--memory {given['memory']} is for gates, a plain RNN has none; leave it out"
-        )
+    if given.get("memory"):
+        if given.get("cell") == "rnn":
+            raise OptionError(
+                f"--memory {given['memory']} is for gates, a plain RNN has none; leave it out"
+            )
+        if "init_from" in given:
+            raise OptionError(
+                f"--memory {given['memory']} is for fresh gates, not those of --init-from; leave it out"
+            )
     CorpusConfig(**_part(given, CorpusConfig))
     TrainConfig(**{"num_steps": 1, "report_every": 1} | _part(given, TrainConfig, "precision"))
     if "steps" in given:

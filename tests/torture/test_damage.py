@@ -20,7 +20,7 @@ from lstmgen.config import ModelConfig
 from lstmgen.errors import CheckpointError
 from lstmgen.vocabulary import Vocabulary
 
-REGRESSIONS = sorted((Path(__file__).parent / "damaged").iterdir())
+KEPT = sorted((Path(__file__).parent / "damaged").iterdir())
 CONFIG = ModelConfig(vocab_size=4, num_layers=2, hidden_size=3, embedding_size=2)
 VOCABULARY = Vocabulary("char", "prose", ("<unk>", "\n", "é", "中"))
 ODD: list[Any] = [
@@ -158,8 +158,8 @@ def test_damaged_files_are_refused_or_still_models(
     tally("damaged or forged model files", cases)
 
 
-@pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.name)
-def test_files_that_once_did_harm_are_refused(path: Path) -> None:
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
+def test_a_file_of_each_kind_is_refused(path: Path) -> None:
     with pytest.raises(CheckpointError, match="not a model of lstmgen, or damaged"):
         checkpoint.load_model(path)
 
@@ -212,7 +212,7 @@ def test_no_pickle_is_ever_opened() -> None:
         "    except errors.CheckpointError: pass\n"
     )
     demo = Path(checkpoint.__file__).parent / "demo.safetensors"
-    subprocess.run([sys.executable, "-c", code, str(demo), *map(str, REGRESSIONS)], check=True)
+    subprocess.run([sys.executable, "-c", code, str(demo), *map(str, KEPT)], check=True)
 
 
 def test_links_are_followed_and_those_to_nothing_refused(tmp_path: Path, whole: bytes) -> None:

@@ -125,7 +125,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(tmp_path: Path) -> None:
         told += process.stderr.read()
         assert process.wait(60) == 0, told
     assert "cannot be written (File too large)" in told or "cannot be used (File too large)" in told
-    assert "training goes on and tries again" in told
+    assert "training goes on, and it is tried again" in told
     assert checkpoint.load_run(tmp_path / "m").progress["step"] == 2000
     assert log.read_text().count('"step": 2000,') == 1
     assert time.time() - log.stat().st_mtime < 60
