@@ -32,10 +32,10 @@ class Generated:
 
     prime: str
     text: str
-    tokens: int  # drawn, those of the stop string included
-    nats: float  # of the tokens drawn, under the model's own distribution
+    tokens: int  # those of the stop string included
+    nats: float  # of these tokens, under the model's own distribution
     stop: str  # LENGTH or the stop string
-    seed: int
+    seed: int | None  # none where nothing was drawn
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -74,9 +74,8 @@ class Writing:
 
     def _before_stop(self, text: str) -> str:
         """What of the text not yet given out is no part of a stop string, nor can become one."""
-        found = [(text.find(stop), stop) for stop in self.stops if stop in text]
-        if found:
-            cut, self.stop = min(found, key=lambda hit: (hit[0], -len(hit[1])))
+        if found := first_stop(text, self.stops):
+            cut, self.stop = found
             return text[:cut]
         cut = len(text) - max(_overlap(text, stop) for stop in self.stops)
         self._held = text[cut:]
@@ -88,6 +87,12 @@ class Writing:
             self.prime.text, "".join(self.pieces), self.tokens, self.nats, self.stop,
             self.prime.seed,
         )  # fmt: skip
+
+
+def first_stop(text: str, stops: Sequence[str]) -> tuple[int, str] | None:
+    """Where the first stop string in a text begins, and which it is: of several the longest."""
+    found = [(text.find(stop), stop) for stop in stops if stop in text]
+    return min(found, key=lambda hit: (hit[0], -len(hit[1])), default=None)
 
 
 def _overlap(text: str, stop: str) -> int:
@@ -107,7 +112,7 @@ def stream(
 ) -> Iterator[str]:
     """The text that follows one prime, piece by piece as soon as each is certain."""
     writing = Writing(prime, length, stops)
-    batch = Batch(engine, [_ids(vocabulary, prime.text)], decoding, [prime.seed])
+    batch = Batch(engine, [prime_ids(vocabulary, prime.text)], decoding, [prime.seed])
     while writing.stop is None:
         if piece := writing.add(vocabulary.tokens[batch.advance()[0]]):
             yield piece
@@ -147,7 +152,7 @@ def generate(
                 texts.append(Writing(prime, length, stops))
                 new += [texts[-1]] if length else []
         if new:
-            starts = [_ids(vocabulary, writing.prime.text) for writing in new]
+            starts = [prime_ids(vocabulary, writing.prime.text) for writing in new]
             seeds = [writing.prime.seed for writing in new]
             if batch is None:
                 batch = Batch(engine, starts, decoding, seeds)
@@ -167,7 +172,7 @@ def generate(
             going = [going[row] for row in rows]
 
 
-def _ids(vocabulary: Vocabulary, prime: str) -> NDArray[Any]:
+def prime_ids(vocabulary: Vocabulary, prime: str) -> NDArray[Any]:
     """A prime as the network reads it: the start and then its tokens."""
     start = np.array([vocabulary.start_id], vocabulary.dtype)
     return np.concatenate([start, vocabulary.encode_prime(prime)[0]])

@@ -125,14 +125,14 @@ class Batch:
         self.engine = engine
         self.decoding = decoding
         self.generators = _generators(seeds)
-        self._logits, self._state = _read(engine, primes)
+        self._logits, self._state = read_primes(engine, primes)
         self._drawn: IdRow | None = None  # (B,), ids that the network has not read yet
         self._seen = _marked(primes, self._logits.shape[1])
 
     def add(self, primes: Sequence[NDArray[Any]], seeds: Sequence[int]) -> None:
         """More texts, behind those that there are."""
         self._read_drawn()
-        logits, state = _read(self.engine, primes)
+        logits, state = read_primes(self.engine, primes)
         self._logits = np.concatenate((self._logits, logits))
         self._state = _joined([self._state, state])
         self._seen = np.concatenate((self._seen, _marked(primes, logits.shape[1])))
@@ -158,14 +158,14 @@ class Batch:
         self._seen = self._seen[rows]
         self._logits = self._logits[rows]
         self._drawn = None if self._drawn is None else self._drawn[rows]
-        self._state = _rows(self._state, rows)
+        self._state = state_rows(self._state, rows)
         self.generators = [self.generators[row] for row in rows]
 
     def _read_drawn(self) -> None:
         """Let the network read what was drawn last."""
         if self._drawn is not None:
             tops, self._state = self.engine.read(self._drawn[:, None], self._state)
-            self._logits, self._drawn = _last(self.engine, tops), None
+            self._logits, self._drawn = last_logits(self.engine, tops), None
 
     def _slices(self) -> list[slice]:
         """The rows, so many at a time that the processor's cache holds their logits."""
@@ -193,7 +193,7 @@ def _marked(primes: Sequence[NDArray[Any]], vocab_size: int) -> NDArray[np.bool_
     return marks
 
 
-def _read(engine: Engine, primes: Sequence[NDArray[Any]]) -> tuple[Logits, Any]:
+def read_primes(engine: Engine, primes: Sequence[NDArray[Any]]) -> tuple[Logits, Any]:
     """The logits (B, V) and the state after each prime; equal primes are read once.
 
     They are read side by side, the shorter ones leaving when they end.
@@ -208,20 +208,20 @@ def _read(engine: Engine, primes: Sequence[NDArray[Any]]) -> tuple[Logits, Any]:
             ids = np.stack([prime[begin : min(begin + size, end)] for prime in distinct])
             tops, state = engine.read(ids, state)
         num_done = sum(len(prime) == end for prime in distinct)
-        logits.append(_last(engine, tops[:num_done]))
-        states.append(_rows(state, slice(num_done)))
-        state, start = _rows(state, slice(num_done, None)), end
+        logits.append(last_logits(engine, tops[:num_done]))
+        states.append(state_rows(state, slice(num_done)))
+        state, start = state_rows(state, slice(num_done, None)), end
         distinct = distinct[num_done:]
     rows = [places[prime.tobytes()] for prime in primes]
-    return np.concatenate(logits)[rows], _rows(_joined(states), rows)
+    return np.concatenate(logits)[rows], state_rows(_joined(states), rows)
 
 
-def _last(engine: Engine, tops: Any) -> Logits:
+def last_logits(engine: Engine, tops: Any) -> Logits:
     """The logits (B, V) of the last step as a NumPy array, wherever the engine keeps them."""
     return as_array(engine.logits(tops[:, -1]))
 
 
-def _rows(state: Any, rows: slice | Sequence[int]) -> Any:
+def state_rows(state: Any, rows: slice | Sequence[int]) -> Any:
     """The state of some of the texts."""
     return tuple(tuple(part[rows] for part in layer) for layer in state)
 

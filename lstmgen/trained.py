@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from lstmgen import checkpoint
+from lstmgen.beam_search import search
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel
 from lstmgen.config import DEFAULT_LENGTH, DEFAULT_MODEL_FOLDER, DecodingConfig, ModelConfig
@@ -124,6 +125,22 @@ class TrainedModel:
         return generate(
             self._sampling, self.vocabulary, numbered, decoding=config, length=length, stops=stops
         )
+
+    def search(
+        self,
+        prime: str = "",
+        *,
+        num_beams: int = 8,
+        length: int = DEFAULT_LENGTH,
+        stop: str | Sequence[str] = (),
+    ) -> list[Generated]:
+        """The likeliest texts that follow the prime, as far as a beam search finds them, best first."""
+        if num_beams < 1:
+            raise OptionError(f"--beams is {num_beams}; it must be at least 1")
+        return search(
+            self._sampling, self.vocabulary, prime,
+            num_beams=num_beams, length=length, stops=checked(length, stop),
+        )  # fmt: skip
 
     def score(self, text: str) -> Score:
         """What the text costs in nats under the model, with tokens and characters to divide it by."""

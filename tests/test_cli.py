@@ -22,6 +22,7 @@ import typer.main
 from conftest import Ran
 
 from lstmgen import checkpoint
+from lstmgen.beam_search import search
 from lstmgen.cells import Cells
 from lstmgen.cli import app, console
 from lstmgen.scoring import score_text
@@ -474,6 +475,37 @@ def test_greedy_is_the_likeliest_path_and_needs_no_seed(model: Path, here: Any) 
     for seed in "1", "2":
         done = here("sample", "-m", model, "--prime", "Ben", "-l", "20", "-t", "0", "--seed", seed)
         assert done.out.removesuffix("\n") == text.removesuffix("\n")
+
+
+def test_beams_print_the_likeliest_texts_and_need_no_seed(model: Path, here: Any) -> None:
+    saved = checkpoint.load_model(model)
+    cells = Cells(saved.config, saved.weights)
+    best = [t.text for t in search(cells, saved.vocabulary, "Ann ", num_beams=4, length=20)]
+    one = here("sample", "-m", model, "--prime", "Ann ", "-l", "20", "--beams", "4")
+    assert (one.out.removesuffix("\n"), one.err) == ("Ann " + best[0].removesuffix("\n"), "")
+    done = here(
+        "sample", "-m", model, "--prime", "Ann ", "-l", "20", "--beams", "4", "-n", "3", "--json"
+    )
+    told = [json.loads(line) for line in done.out.splitlines()]
+    assert [(text["text"], text["seed"]) for text in told] == [(text, None) for text in best[:3]]
+
+
+def test_beams_answer_each_line_in_order(model: Path) -> None:
+    done = run("sample", "-m", model, "--each-line", "--beams", "2", "-n", "2", "-l", "3", "--json",
+               stdin=b"Ann\nDan")  # fmt: skip
+    primes = [json.loads(line)["prime"] for line in done.out.splitlines()]
+    assert primes == ["Ann", "Ann", "Dan", "Dan"]
+
+
+@pytest.mark.parametrize(
+    "other", [("--seed", "1"), ("-t", "0.3"), ("--top-k", "3"), ("-n", "4"), ("--min-p", "0.1")]
+)
+def test_beams_with_what_is_for_drawing_or_with_too_many_texts_are_refused(
+    model: Path, here: Any, other: tuple[str, str]
+) -> None:
+    done = here("sample", "-m", model, "--beams", "3", *other)
+    assert (done.code, done.out) == (1, "")
+    assert "--beams 3" in done.error
 
 
 def test_each_line_is_a_prime_and_answers_keep_the_order(model: Path) -> None:
@@ -1040,7 +1072,7 @@ def test_the_set_of_options_is_what_was_promised() -> None:
             "--prime", "--prime-file", "--encoding", "--each-line", "--echo", "--no-echo",
             "--num-samples", "-n", "--length", "-l", "--stop", "--temperature", "-t",
             "--top-k", "--top-p", "--min-p",
-            "--repetition-penalty", "--seed", "--json",
+            "--repetition-penalty", "--beams", "--seed", "--json",
         },
         "eval": common | {"texts", "--json", "--encoding", "--by", "--context", "--choices",
             "--dynamic", "--dynamic-rate", "--dynamic-decay",

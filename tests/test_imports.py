@@ -27,6 +27,7 @@ ORDER = (
     "context",
     "sampling",
     "generation",
+    "beam_search",
     "planning",
     "curves",
     "device",

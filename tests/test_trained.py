@@ -117,6 +117,13 @@ def test_a_model_tells_what_it_is(model: lstmgen.TrainedModel, letters: Vocabula
     assert model.results["step"] == 3
 
 
+def test_a_search_is_what_the_command_writes(folder: Path, model: lstmgen.TrainedModel) -> None:
+    found = model.search("hi ", num_beams=5, length=30, stop="q")
+    written = command("sample", "-m", folder, "--prime", "hi ", "-l", "30", "--beams", "5", "-n", "5",
+                      "--stop", "q", "--json")  # fmt: skip
+    assert [text.to_json() for text in found] == [json.loads(line) for line in written.splitlines()]
+
+
 def test_mistakes_are_refused_when_made_not_when_read(model: lstmgen.TrainedModel) -> None:
     for wrong in ({"temperature": -1}, {"top_p": 0}, {"top_k": 0}, {"stop": ""}, {"length": -1},
                   {"seed": -1}, {"min_p": 2}, {"stop": ["a", ""]}):  # fmt: skip
@@ -124,6 +131,9 @@ def test_mistakes_are_refused_when_made_not_when_read(model: lstmgen.TrainedMode
             model.stream(**wrong)
         with pytest.raises(OptionError):
             model.generate(["a"], **wrong)
+    for few in ({"num_beams": 0}, {"stop": ""}, {"length": -1}):
+        with pytest.raises(OptionError):
+            model.search(**few)
     with pytest.raises(CheckpointError):
         lstmgen.load("no/such/model")
 

@@ -59,6 +59,12 @@ def sample(
     repetition_penalty: Annotated[
         float | None, typer.Option(help="Above 1 makes tokens that were there before less likely.")
     ] = None,
+    beams: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100, help="Draw nothing: find the likeliest text, keeping N at a time."
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -76,7 +82,8 @@ def sample(
     The prime is read as if it began a line. The options that shape the choice of a token work in
     this order: repetition penalty, temperature, top-k, top-p, min-p. The unknown symbol is never
     drawn. The same seed gives the same text, alone or beside others; each further text has the next
-    seed. On the CPU, which "auto" means here, no torch is needed.
+    seed. With --beams nothing is drawn: the likeliest text found comes first, with -n also those
+    after it. On the CPU, which "auto" means here, no torch is needed.
     """
     decoding = DecodingConfig(
         temperature=temperature,
@@ -85,14 +92,25 @@ def sample(
         min_p=min_p,
         repetition_penalty=repetition_penalty,
     )
+    if beams is not None:
+        if decoding != DEFAULTS or seed is not None:
+            raise OptionError(
+                f"--beams {beams} draws nothing; leave out --seed, --temperature, --top-k, --top-p, "
+                "--min-p and --repetition-penalty, or --beams"
+            )
+        if num_samples > beams:
+            raise OptionError(
+                f"--num-samples {num_samples} is more than --beams {beams} can find; raise --beams"
+            )
     from lstmgen import corpus, trained
+    from lstmgen.beam_search import search
     from lstmgen.generation import generate, stream
 
     stops = trained.checked(length, [_checked("--stop", text) for text in stop or ()])
     if sum((prime is not None, prime_file is not None, each_line)) > 1:
         raise OptionError("give only one of --prime, --prime-file and --each-line")
     saved = engines.load(model)
-    if seed is None:
+    if seed is None and beams is None:
         seed = secrets.randbelow(2**31)
         console.say(f"seed {seed}")
     lines = (
@@ -101,21 +119,31 @@ def sample(
         else None
     )
     texts = lines or iter([_one_prime(prime, prime_file, encoding)])
-    primes = Primes(texts, num_samples, seed, saved.vocabulary)
+    primes = Primes(texts, num_samples if beams is None else 1, seed or 0, saved.vocabulary)
     # One text at a time is what NumPy is best at, so "auto" does not look for an accelerator.
     engine = trained.choose_engine(saved, device, 0)
-    how: Any = {"decoding": decoding, "length": length, "stops": stops}
-    if num_samples == 1 and not each_line and not as_json:
+    how: Any = {"length": length, "stops": stops}
+    drawn: Any = how | {"decoding": decoding}
+    if num_samples == 1 and not each_line and not as_json and beams is None:
         only = next(primes)
         last = only.text if echo else ""
         console.emit(last, bold=True)
-        for part in _gathered(stream(engine, saved.vocabulary, only, **how)):
+        for part in _gathered(stream(engine, saved.vocabulary, only, **drawn)):
             console.emit(part)
             last = part
         console.emit("" if last.endswith("\n") else "\n")
         return
-    ready = primes.ready
-    for text in generate(engine, saved.vocabulary, primes, ready=ready, **how):
+    if beams is None:
+        written = generate(engine, saved.vocabulary, primes, ready=primes.ready, **drawn)
+    else:
+        written = (
+            text
+            for one in primes
+            for text in search(engine, saved.vocabulary, one.text, num_beams=beams, **how)[
+                :num_samples
+            ]
+        )
+    for text in written:
         if as_json:
             console.emit(json.dumps(text.to_json(), ensure_ascii=False) + "\n")
         else:

@@ -1,0 +1,91 @@
+"""Looks for the likeliest texts that follow a prime, where sampling draws one.
+
+Shapes: B texts under way, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstmgen.generation import LENGTH, Generated, first_stop, prime_ids
+from lstmgen.sampling import last_logits, read_primes, state_rows
+from lstmgen.scoring import Engine, nats
+from lstmgen.vocabulary import UNKNOWN_ID, Vocabulary
+
+Costs = NDArray[np.float64]
+
+
+class Text(NamedTuple):
+    """A text in the beam."""
+
+    nats: float = 0.0
+    text: str = ""
+    tokens: int = 0
+    stop: str | None = None  # why it ended; none while it is under way
+    row: int = 0  # where the state stands that it goes on from, by reading
+    last: int = 0  # this token
+
+
+def search(
+    engine: Engine,
+    vocabulary: Vocabulary,
+    prime: str,
+    *,
+    num_beams: int,
+    length: int,
+    stops: Sequence[str] = (),
+) -> list[Generated]:
+    """The texts of fewest nats that a beam (Lowerre, 1976) comes upon, the likeliest first.
+
+    The beam holds the `num_beams` likeliest texts, whatever their lengths. Each round lengthens those
+    that have not ended by every token but `<unk>` and keeps the likeliest of all; when all have ended,
+    it is through. There are fewer only where there are no more texts. One beam is greedy.
+    """
+    logits, state = read_primes(engine, [prime_ids(vocabulary, prime)])
+    beam = [Text(stop=None if length else LENGTH)]
+    while going := [text for text in beam if text.stop is None]:
+        totals = np.array([[text.nats] for text in going]) + _costs(logits)
+        longer = [
+            Text(totals[row, i], *_with(going[row], vocabulary.tokens[i], length, stops), row, i)
+            for row, i in _least(totals, num_beams)
+        ]
+        ended = [text for text in beam if text.stop is not None]
+        beam = sorted(ended + longer, key=lambda text: text.nats)[:num_beams]
+        going = [text for text in beam if text.stop is None]
+        if going:
+            ids: NDArray[Any] = np.array([[text.last] for text in going])
+            tops, state = engine.read(ids, state_rows(state, [text.row for text in going]))
+            logits = last_logits(engine, tops)
+    return [
+        Generated(prime, text.text, text.tokens, float(text.nats), text.stop or "", None)
+        for text in beam
+    ]
+
+
+def _costs(logits: NDArray[Any]) -> Costs:
+    """The nats of every token, (B, V) -> (B, V); infinite for `<unk>`."""
+    logits = logits.astype(np.float64)
+    of_likeliest = nats(logits, logits.argmax(axis=-1))
+    costs: Costs = of_likeliest[:, None] + (logits.max(axis=-1, keepdims=True) - logits)
+    costs[:, UNKNOWN_ID] = np.inf
+    return costs
+
+
+def _least(totals: Costs, count: int) -> list[tuple[int, int]]:
+    """Row and column of the least of totals (B, V), in order; of equal ones the first stand first."""
+    flat = totals.reshape(-1)
+    limit = np.partition(flat, count - 1)[count - 1] if count < flat.size else np.inf
+    places = np.flatnonzero((flat <= limit) & np.isfinite(flat))
+    order = places[np.argsort(flat[places], kind="stable")][:count]
+    return [divmod(int(place), totals.shape[1]) for place in order]
+
+
+def _with(text: Text, piece: str, length: int, stops: Sequence[str]) -> tuple[str, int, str | None]:
+    """What a text and its number of tokens become with one more, and why it ended if it has."""
+    longer, tokens = text.text + piece, text.tokens + 1
+    if found := first_stop(longer, stops):
+        place, stop = found
+        return longer[:place], tokens, stop
+    return longer, tokens, LENGTH if tokens == length else None

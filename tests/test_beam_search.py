@@ -1,0 +1,134 @@
+"""A beam finds the likeliest texts: all of them where it is wide enough."""
+
+from collections.abc import Callable
+from itertools import product
+from math import log
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from lstmgen.beam_search import search
+from lstmgen.cells import Cells
+from lstmgen.config import DecodingConfig, ModelConfig
+from lstmgen.generation import Prime, generate
+from lstmgen.model import TorchEngine, load_network
+from lstmgen.scoring import nats
+from lstmgen.vocabulary import UNKNOWN, Vocabulary
+
+SMALL = Vocabulary("char", "prose", (UNKNOWN["char"], "\n", "a", "b"))
+
+
+class Fork:
+    """An engine that leads astray: `a` is likelier than `b`, but after `a` all is open, after `b` sure."""
+
+    following: ClassVar = {
+        1: (1e-9, 1e-9, 0.6, 0.4),
+        2: (0.1, 0.3, 0.3, 0.3),
+        3: (1e-9, 1e-9, 0.01, 0.99),
+    }
+
+    def initial_state(self, batch_size: int) -> tuple[tuple[NDArray[Any]]]:
+        return ((np.zeros((batch_size, 1)),),)
+
+    def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
+        return np.log([[self.following[int(i)] for i in row] for row in ids]), state
+
+    def logits(self, tops: Any) -> Any:
+        return tops
+
+
+def cells(vocabulary: Vocabulary, random_weights: Callable[..., Any]) -> Cells:
+    config = ModelConfig(vocab_size=len(vocabulary), hidden_size=8, embedding_size=6)
+    return Cells(config, random_weights(config, scale=0.8), np.float64)
+
+
+def cost(engine: Cells, vocabulary: Vocabulary, prime: str, text: str) -> float:
+    """What a text costs after a prime, read in one piece."""
+    ids = np.concatenate([[vocabulary.start_id], vocabulary.encode(prime + text)])[None]
+    logits, _ = engine(ids[:, :-1], engine.initial_state(1))
+    return float(nats(logits, ids[:, 1:])[0, len(vocabulary.encode(prime)) :].sum())
+
+
+def test_a_likelier_text_behind_a_less_likely_token_is_found() -> None:
+    (greedy,) = search(Fork(), SMALL, "", num_beams=1, length=2)
+    best, second = search(Fork(), SMALL, "", num_beams=2, length=2)
+    assert (greedy.text, best.text) == ("a\n", "bb")
+    assert greedy.nats == pytest.approx(-log(0.6 * 0.3))
+    assert best.nats == pytest.approx(-log(0.4 * 0.99))
+    assert second == greedy
+
+
+def test_a_beam_as_wide_as_all_texts_finds_them_all_in_order(
+    random_weights: Callable[..., Any],
+) -> None:
+    engine = cells(SMALL, random_weights)
+    found = search(engine, SMALL, "ab", num_beams=3**4, length=4)
+    texts = ["".join(tokens) for tokens in product("\nab", repeat=4)]
+    wanted = sorted((cost(engine, SMALL, "ab", text), text) for text in texts)
+    assert [one.text for one in found] == [text for _, text in wanted]
+    assert [one.nats for one in found] == pytest.approx([nats for nats, _ in wanted])
+    assert {(one.prime, one.tokens, one.stop, one.seed) for one in found} == {
+        ("ab", 4, "length", None)
+    }
+
+
+@pytest.mark.parametrize("stops", [(), ("e",), ("ab", "ca", "h")])
+def test_a_beam_of_one_is_greedy(
+    letters: Vocabulary, random_weights: Callable[..., Any], stops: tuple[str, ...]
+) -> None:
+    engine = cells(letters, random_weights)
+    for prime in ("", "a", "fgh", "xyz"):
+        how: Any = {"length": 30, "stops": stops}
+        (found,) = search(engine, letters, prime, num_beams=1, **how)
+        greedy = DecodingConfig(temperature=0)
+        (wanted,) = generate(engine, letters, [Prime(prime, 0)], decoding=greedy, **how)
+        assert (found.text, found.tokens, found.stop) == (wanted.text, wanted.tokens, wanted.stop)
+        assert found.nats == pytest.approx(wanted.nats)
+
+
+def test_what_is_found_costs_what_it_says_and_comes_once(
+    letters: Vocabulary, random_weights: Callable[..., Any]
+) -> None:
+    engine = cells(letters, random_weights)
+    found = search(engine, letters, "hello", num_beams=7, length=25)
+    for one in found:
+        assert one.nats == pytest.approx(cost(engine, letters, "hello", one.text))
+    assert len({one.text for one in found}) == 7
+    assert found[0].nats < search(engine, letters, "hello", num_beams=1, length=25)[0].nats
+
+
+def test_texts_that_end_stand_beside_those_that_go_on(
+    random_weights: Callable[..., Any],
+) -> None:
+    engine = cells(SMALL, random_weights)
+    found = search(engine, SMALL, "", num_beams=50, length=3, stops=["b"])
+    ended = {one.text: one for one in found if one.stop == "b"}
+    assert set(ended) == {"".join(t) for n in range(3) for t in product("\na", repeat=n)}
+    assert {one.text for one in found if one.stop == "length"} == {
+        "".join(tokens) for tokens in product("\na", repeat=3)
+    }
+    for text, one in ended.items():
+        assert one.tokens == len(text) + 1
+        assert one.nats == pytest.approx(cost(engine, SMALL, "", text + "b"))
+    assert [one.nats for one in found] == sorted(one.nats for one in found)
+
+
+def test_there_may_be_fewer_texts_than_beams(random_weights: Callable[..., Any]) -> None:
+    engine = cells(SMALL, random_weights)
+    assert len(search(engine, SMALL, "", num_beams=99, length=2)) == 9
+    (nothing,) = search(engine, SMALL, "a", num_beams=99, length=0)
+    assert (nothing.text, nothing.tokens, nothing.nats, nothing.stop) == ("", 0, 0.0, "length")
+
+
+def test_torch_finds_what_numpy_finds(
+    letters: Vocabulary, random_weights: Callable[..., Any]
+) -> None:
+    config = ModelConfig(vocab_size=len(letters), hidden_size=8, embedding_size=6)
+    weights = random_weights(config, scale=0.8)
+    there = TorchEngine(load_network(config, weights, torch.device("cpu")))
+    how: Any = {"num_beams": 4, "length": 15}
+    wanted = search(Cells(config, weights), letters, "hi", **how)
+    assert [one.text for one in search(there, letters, "hi", **how)] == [one.text for one in wanted]
