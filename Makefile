@@ -32,10 +32,10 @@ test: $(READY)  ## lint, types, tests
 torture: $(READY)  ## try for hours to break it; TORTURE=0.1 tries a tenth as often
 	LSTMGEN_TORTURE=$(TORTURE) $(BIN)/pytest tests/torture
 
-fuzz: $(READY)  ## feed damaged model files to the reader for five minutes, led by what they reach
+fuzz: $(READY)  ## feed damaged model files to the reader for four minutes, led by what they reach
 	$(BIN)/pip install --quiet --disable-pip-version-check atheris==3.0.0
 	mkdir -p build/fuzz
-	$(BIN)/python tests/torture/fuzz.py -max_total_time=300 -max_len=20000 build/fuzz
+	$(BIN)/python tests/torture/fuzz.py -max_total_time=240 -max_len=20000 build/fuzz
 
 bench: $(READY)  ## measure speed and quality; takes its time, needs a quiet machine
 	$(BIN)/python -m tests.benchmarks
