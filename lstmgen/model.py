@@ -18,6 +18,7 @@ from lstmgen.config import ModelConfig
 TorchState = tuple[tuple[Tensor, ...], ...]  # a layer: (h, C) or (h,), each (B, H), float32
 
 _LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+OPEN = 2.0  # a gate's bias that lets 0.88 through
 
 
 class Network(nn.Module):
@@ -99,7 +100,8 @@ class Network(nn.Module):
         zero, so the first guess is uniform, except where it is tied to the embedding.
 
         With a `memory`, in tokens, the units of a gated cell begin by keeping what they hold for
-        times spread from one token up to that (Tallec & Ollivier, 2018, arXiv:1804.11188).
+        times spread from one token up to that (Tallec & Ollivier, 2018, arXiv:1804.11188). The LSTM's
+        output gates begin open then: what is kept is found useful sooner where it shows.
         """
         generator = torch.Generator().manual_seed(seed)
         hidden = self.config.hidden_size
@@ -130,8 +132,11 @@ class Network(nn.Module):
         if memory:
             times = 1 + torch.rand(hidden, generator=generator) * (memory - 1)  # tokens
             kept.copy_(times.log())
-            if self.config.cell == "lstm":  # what is kept longer is written to more seldom
+            if (
+                self.config.cell == "lstm"
+            ):  # what is kept longer is written to more seldom, and shows
                 bias[:hidden] = -kept
+                bias[3 * hidden :] = OPEN
         elif self.config.cell == "lstm":
             kept.fill_(1.0)
 

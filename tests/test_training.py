@@ -411,6 +411,7 @@ def test_gates_with_a_memory_keep_what_they_hold(tmp_path: Path, cell: CellName)
         kept.append(1 / (1 - gate))
         if cell == "lstm":
             assert np.array_equal(bias[:400], -bias[400:800] if memory else np.zeros(400))
+            assert set(bias[1200:].tolist()) == {2.0 if memory else 0.0}  # 0.88 shows, or half
     assert kept[0] == pytest.approx(np.full(400, 1 + np.e if cell == "lstm" else 2), rel=1e-5)
     assert 2 <= kept[1].min() < 4
     assert 48 < kept[1].max() <= 51.01
