@@ -17,15 +17,15 @@ from lstmgen.vocabulary import UNKNOWN_ID, Vocabulary
 Costs = NDArray[np.float64]
 
 
-class Text(NamedTuple):
-    """A text in the beam."""
+class _Text(NamedTuple):
+    """A text in the beam: the one whose state is in a row, and a last token that is still to be read."""
 
     nats: float = 0.0
     text: str = ""
     tokens: int = 0
-    stop: str | None = None  # why it ended; none while it is under way
-    row: int = 0  # where the state stands that it goes on from, by reading
-    last: int = 0  # this token
+    stop: str = ""  # why it ended; empty while it is under way
+    row: int = 0
+    last: int = 0
 
 
 def search(
@@ -44,23 +44,23 @@ def search(
     it is through. There are fewer only where there are no more texts. One beam is greedy.
     """
     logits, state = read_primes(engine, [prime_ids(vocabulary, prime)])
-    beam = [Text(stop=None if length else LENGTH)]
-    while going := [text for text in beam if text.stop is None]:
+    beam = [_Text(stop="" if length else LENGTH)]
+    going = [text for text in beam if not text.stop]
+    while going:
         totals = np.array([[text.nats] for text in going]) + _costs(logits)
         longer = [
-            Text(totals[row, i], *_with(going[row], vocabulary.tokens[i], length, stops), row, i)
+            _Text(totals[row, i], *_with(going[row], vocabulary.tokens[i], length, stops), row, i)
             for row, i in _least(totals, num_beams)
         ]
-        ended = [text for text in beam if text.stop is not None]
+        ended = [text for text in beam if text.stop]
         beam = sorted(ended + longer, key=lambda text: text.nats)[:num_beams]
-        going = [text for text in beam if text.stop is None]
+        going = [text for text in beam if not text.stop]
         if going:
             ids: NDArray[Any] = np.array([[text.last] for text in going])
             tops, state = engine.read(ids, state_rows(state, [text.row for text in going]))
             logits = last_logits(engine, tops)
     return [
-        Generated(prime, text.text, text.tokens, float(text.nats), text.stop or "", None)
-        for text in beam
+        Generated(prime, text.text, text.tokens, float(text.nats), text.stop, None) for text in beam
     ]
 
 
@@ -82,10 +82,10 @@ def _least(totals: Costs, count: int) -> list[tuple[int, int]]:
     return [divmod(int(place), totals.shape[1]) for place in order]
 
 
-def _with(text: Text, piece: str, length: int, stops: Sequence[str]) -> tuple[str, int, str | None]:
+def _with(text: _Text, piece: str, length: int, stops: Sequence[str]) -> tuple[str, int, str]:
     """What a text and its number of tokens become with one more, and why it ended if it has."""
     longer, tokens = text.text + piece, text.tokens + 1
     if found := first_stop(longer, stops):
         place, stop = found
         return longer[:place], tokens, stop
-    return longer, tokens, LENGTH if tokens == length else None
+    return longer, tokens, LENGTH if tokens == length else ""

@@ -132,10 +132,8 @@ class Network(nn.Module):
         if memory:
             times = 1 + torch.rand(hidden, generator=generator) * (memory - 1)  # tokens
             kept.copy_(times.log())
-            if (
-                self.config.cell == "lstm"
-            ):  # what is kept longer is written to more seldom, and shows
-                bias[:hidden] = -kept
+            if self.config.cell == "lstm":
+                bias[:hidden] = -kept  # what is kept longer is written to more seldom
                 bias[3 * hidden :] = OPEN
         elif self.config.cell == "lstm":
             kept.fill_(1.0)
