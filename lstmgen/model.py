@@ -101,7 +101,9 @@ class Network(nn.Module):
 
         With a `memory`, in tokens, the units of a gated cell begin by keeping what they hold for
         times spread from one token up to that (Tallec & Ollivier, 2018, arXiv:1804.11188). The LSTM's
-        output gates begin open then: what is kept is found useful sooner where it shows.
+        output gates begin open then: what is kept is found useful sooner where it shows. And the
+        layers' biases are held: a gate that is nearly open or shut has next to no gradient, but AdamW
+        steps equally far along a small one, and would soon undo what the gates began with.
         """
         generator = torch.Generator().manual_seed(seed)
         hidden = self.config.hidden_size
@@ -122,6 +124,8 @@ class Network(nn.Module):
                     weight.zero_()
                 if name.endswith("bias_ih"):
                     self._set_gates(weight, memory, generator)
+                if ".bias_" in name:
+                    weight.requires_grad_(not memory)
 
     def _set_gates(self, bias: Tensor, memory: int, generator: torch.Generator) -> None:
         """Let fresh gates keep: the LSTM's forget gate and the GRU's update gate, which come second."""

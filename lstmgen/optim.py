@@ -34,7 +34,9 @@ class Optimizer:
         self.config = config
         weights = network.named_weights()
         self.matrices = {name: w for name, w in weights.items() if ".weight_" in name}
-        self.others = {name: w for name, w in weights.items() if ".weight_" not in name}
+        self.others = {
+            name: w for name, w in weights.items() if w.requires_grad and name not in self.matrices
+        }
         self.momentum = {name: torch.zeros_like(w) for name, w in self.matrices.items()}
         self.adamw = torch.optim.AdamW(
             self.others.values(), betas=BETAS, weight_decay=config.weight_decay, fused=True

@@ -418,15 +418,17 @@ def test_gates_with_a_memory_keep_what_they_hold(tmp_path: Path, cell: CellName)
     assert np.mean(kept[1]) == pytest.approx(26.5, abs=2)
 
 
-def test_a_run_begins_with_the_memory_that_it_is_given(tmp_path: Path) -> None:
-    job = make_job(tmp_path, steps=1)
-    still = replace(job.training, memory=50, adamw_share=0.0, weight_decay=0.0)
-    list(train(replace(job, training=still)))  # which moves matrices only
-    fresh = Network(job.model)
-    fresh.initialize(still.seed, 50)
-    for name in ("layers.0.bias_ih", "layers.1.bias_ih"):
-        trained = checkpoint.load_model(tmp_path).weights[name]
-        assert np.array_equal(trained, fresh.weights()[name])
+def test_a_run_with_a_memory_begins_with_such_gates_and_holds_their_biases(tmp_path: Path) -> None:
+    for memory in (0, 50):
+        folder = tmp_path / str(memory)
+        job = make_job(folder, steps=3)
+        list(train(replace(job, training=replace(job.training, memory=memory))))
+        fresh = Network(job.model)
+        fresh.initialize(job.training.seed, memory)
+        for name, weight in fresh.weights().items():
+            trained = checkpoint.load_model(folder).weights[name]
+            held = bool(memory) and ".bias_" in name
+            assert np.array_equal(trained, weight) == held, name
 
 
 def test_the_share_of_adamw_moves_the_embedding_and_no_matrix(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ TRAINING = (
     *("--batch-size", str(BATCH), "--window", str(WINDOW), "--steps", str(STEPS)),
     *("--learning-rate", "0.02", "--weight-decay", "0.01", "--embedding-size", "256"),
 )
-GATED = ("--memory", "200", "--adamw-share", "2")
+GATED = ("--memory", "1000", "--adamw-share", "2")
 CELLS: dict[CellName, tuple[str, ...]] = {"rnn": (), "gru": GATED, "lstm": GATED}
 LSTM_SIZE = 256
 DISTANCES = ("0-50", "50-100", "100-200", "200-400", "400+")
