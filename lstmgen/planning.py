@@ -17,6 +17,7 @@ AT_THE_END = 10**12  # steps between reports that come to one, however much the 
 # As measured, see the table in tests/benchmarks/LOG.md.
 BEST_SIZE: dict[Level, int] = {"char": 384, "word": 256}
 BEST_TOKENS = 8e6
+MANY_WORDS = 20e6
 LONG_TEXT = 1e6  # tokens: one that is shorter is learned by heart if nothing is done against it
 SIZE_STEP, MAX_SIZE = 64, 1024
 
@@ -38,10 +39,12 @@ def hidden_size(tokens: float, text_tokens: int, level: Level) -> int:
 
     A larger network learns more from each token and sees fewer of them in the same time. That nearly
     cancels, so the size grows slowly. It shrinks, slowly too, with a text too short to fill it. By
-    word the output layer grows with it, so less is better.
+    word the output layer grows with it, so less is better, until there is time for many tokens.
     """
     filled = min(1.0, text_tokens / LONG_TEXT) ** 0.2
     best: float = BEST_SIZE[level] * filled * (tokens / BEST_TOKENS) ** 0.1
+    if level == "word":
+        best *= max(1.0, tokens / MANY_WORDS) ** 0.35
     return min(MAX_SIZE, SIZE_STEP * max(1, round(best / SIZE_STEP)))
 
 
@@ -51,7 +54,7 @@ def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level)
     It is the more the shorter the text is, however long it is trained on.
     """
     if level == "word":  # each symbol is rare, and most weights are symbols'
-        return round(min(0.4, 0.1 + 0.015 * num_epochs), 2)
+        return round(min(0.3, 0.1 + 0.015 * num_epochs), 2)
     wear = num_epochs * (hidden_size / 256) ** 2
     most = min(0.5, max(0.05, 0.1 + 0.08 * log2(LONG_TEXT / text_tokens)))
     return round(min(most, max(0.0, 0.02 * (wear - 5))), 2)

@@ -34,6 +34,7 @@ def test_the_plan_fills_the_time_and_not_more(step: float, validation: float, ti
         (4.2e6, 205_000, "char", 256),
         (4.2e6, 128_000, "char", 256),
         (18e6, 2 * 10**6, "word", 256),
+        (60e6, 2 * 10**6, "word", 448),
     ],
 )
 def test_the_network_has_the_size_that_was_best_when_measured(

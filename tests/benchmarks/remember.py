@@ -16,10 +16,10 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "remember"
 CHARACTERS, HELD_OUT = 16_000_000, 60_000  # of the text to learn from, and of that for --context
-STEPS, BATCH, WINDOW = 3800, 16, 128
+BATCH, WINDOW, MINUTES = 16, 128, 4.5
 TRAINING = (
     *("--level", "word", "--num-layers", "1", "--no-tie", "--dropout", "0", "--weight-drop", "0"),
-    *("--batch-size", str(BATCH), "--window", str(WINDOW), "--steps", str(STEPS)),
+    *("--batch-size", str(BATCH), "--window", str(WINDOW), "--minutes", str(MINUTES)),
     *("--learning-rate", "0.02", "--weight-decay", "0.01", "--embedding-size", "256"),
 )
 GATED = ("--memory", "1000", "--adamw-share", "2")
