@@ -17,7 +17,7 @@ AT_THE_END = 10**12  # steps between reports that come to one, however much the 
 # As measured, see the table in tests/benchmarks/LOG.md.
 BEST_SIZE: dict[Level, int] = {"char": 384, "word": 256}
 BEST_TOKENS = 8e6
-MANY_WORDS = 20e6
+MANY_WORDS = 20e6  # tokens: with more than these, width pays by word too
 LONG_TEXT = 1e6  # tokens: one that is shorter is learned by heart if nothing is done against it
 SIZE_STEP, MAX_SIZE = 64, 1024
 
