@@ -76,6 +76,13 @@ def test_dropout_grows_with_epochs_and_size_and_shrinks_with_the_text(
     assert 0 <= least <= most <= 0.5
 
 
+def test_dropout_by_word_is_that_of_the_best_runs_of_ten_minutes_and_an_hour() -> None:
+    ten, hour = (
+        planning.dropout(e, size, 2_088_628, "word") for e, size in ((8.4, 256), (24, 448))
+    )
+    assert (ten, hour) == (0.23, 0.3)
+
+
 def test_a_text_that_is_hardly_repeated_needs_no_dropout() -> None:
     less, more = (planning.dropout(epochs, 256, 1_000_000, "char") for epochs in (4, 8))
     assert less == 0 < more

@@ -146,7 +146,7 @@ def train(
         int | None,
         typer.Option(
             metavar="TOKENS",
-            help="Begin with gates that keep for times up to this; for facts far apart.",
+            help="Gates begin by keeping for times up to this, their biases held; for facts far apart.",
             show_default="some three tokens",
         ),
     ] = None,
