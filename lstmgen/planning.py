@@ -89,27 +89,56 @@ def plan_steps(speed: Speed, seconds: float) -> tuple[int, int]:
     return num_steps, ceil(num_steps / num_reports) if num_reports > 1 else AT_THE_END
 
 
-class Pace:
-    """How fast a run goes, and where its end is to be moved so that it keeps to its time."""
+def last_step(speed: Speed, report_every: int, step: int, seconds_left: float) -> int:
+    """The step that a run can come to, with a report every so often and at the end.
 
-    def __init__(self, validation_seconds: float) -> None:
+    It is at `step`, the report due there, if one is, still to come.
+    """
+    since_report = (step - 1) % report_every + 1
+    periods, rest = divmod(
+        seconds_left + since_report * speed.step, report_every * speed.step + speed.validation
+    )
+    rest_steps = max(0, int((rest - speed.validation) / speed.step))
+    return step - since_report + int(periods) * report_every + rest_steps
+
+
+class Pace:
+    """How fast a run goes, and where its end is to be moved so that it keeps to its time.
+
+    `measured` is what was measured before the run, where anything was: perhaps while the machine
+    was busy with something else.
+    """
+
+    def __init__(self, measured: Speed | None) -> None:
         self.started = time.perf_counter()
         self.steps = 0
-        self.expected = validation_seconds
+        self.measured = measured
         self.validations: list[float] = []  # seconds
 
-    def replan(self, config: TrainConfig, step: int, seconds_left: float) -> TrainConfig:
+    def speed(self) -> Speed:
+        """As it is by now. Until a validation has been seen, it is as wrongly measured as a step."""
+        step = (time.perf_counter() - self.started - sum(self.validations)) / self.steps
+        if self.validations:
+            return Speed(step, sum(self.validations) / len(self.validations))
+        if self.measured is None:
+            return Speed(step, 0.0)
+        return Speed(step, self.measured.validation * step / self.measured.step)
+
+    def replan(
+        self, config: TrainConfig, step: int, seconds_left: float, deadline: float
+    ) -> TrainConfig:
         """The same run with as many steps as the time left allows; unchanged if nearly right.
 
         The schedule of the learning rate follows the number of steps, so it bends a little.
         """
         if self.steps < 8 and step < config.num_steps:  # the first are slower than the rest
             return config
-        spent = time.perf_counter() - self.started - sum(self.validations)
-        validation = max(self.validations, default=self.expected)
-        reports = ceil(config.num_steps / config.report_every) - step // config.report_every
-        seconds_left -= max(1, reports) * validation
-        num_steps = step + max(0, int(seconds_left * self.steps / spent))
+        speed = self.speed()
+        if self.measured:
+            _, every = plan_steps(speed, deadline)
+            if not 1 / 2 <= every / config.report_every <= 2:
+                config = replace(config, report_every=every)
+        num_steps = max(step, last_step(speed, config.report_every, step, seconds_left))
         if abs(num_steps - config.num_steps) <= 0.01 * (config.num_steps - step):
             return config
         return replace(config, num_steps=num_steps)

@@ -50,7 +50,7 @@ class Job:
     training: TrainConfig
     device: torch.device
     deadline: float | None = None  # seconds of training time after which the run shall have ended
-    validation_seconds: float = 0.0  # as measured beforehand, where there is a deadline
+    measured: Speed | None = None  # beforehand, where it was planned by time
     sample_seconds: float | None = None  # between two samples of what the network writes by then
 
     def streams(self) -> Streams:
@@ -114,7 +114,7 @@ def train(
     keeper.require_room(model, well.tensors)
 
     started = saved_at = yielded_at = sampled_at = time.perf_counter()
-    meter, pace = _Meter(job.device), Pace(job.validation_seconds)
+    meter, pace = _Meter(job.device), Pace(job.measured)
 
     def seconds() -> float:
         return at.seconds + time.perf_counter() - started
@@ -161,7 +161,7 @@ def train(
                 continue
             if job.deadline is not None:
                 left = job.deadline - at.seconds - (now - started)
-                config = pace.replan(config, run.step, left)
+                config = pace.replan(config, run.step, left, job.deadline)
                 reporting = run.step % config.report_every == 0 or run.step == config.num_steps
             record = progress()
             score = validate(network, job) if reporting else None

@@ -119,28 +119,51 @@ def run_at(pace: Pace, seconds: float, steps: int) -> None:
 
 
 def test_the_end_follows_the_pace() -> None:
-    config, pace = TrainConfig(num_steps=1000, report_every=1000), Pace(validation_seconds=2.0)
-    run_at(pace, seconds=10.0, steps=100)
-    assert pace.replan(config, 100, seconds_left=92.0) is config  # just right: 90 s and a report
-    slower = pace.replan(config, 100, seconds_left=47.0)  # as the measuring had promised
+    config, pace = TrainConfig(num_steps=1000, report_every=1000), Pace(None)
+    pace.validations = [2.0]
+    run_at(pace, seconds=12.0, steps=100)
+    assert pace.replan(config, 100, 92.0, 104.0) is config  # just right: 90 s and a report
+    slower = pace.replan(config, 100, 47.0, 59.0)
     assert slower.num_steps == pytest.approx(100 + 450, abs=2)
-    run_at(pace, seconds=5.0, steps=100)
-    assert pace.replan(config, 100, seconds_left=92.0).num_steps == pytest.approx(1900, abs=4)
+    run_at(pace, seconds=7.0, steps=100)
+    faster = pace.replan(config, 100, 92.0, 99.0)
+    assert faster.num_steps == pytest.approx(100 + 1760, abs=4)  # two reports now: at 1,000 too
 
 
 def test_a_single_report_stays_one_when_the_end_is_moved() -> None:
-    num_steps, report_every = planning.plan_steps(Speed(step=0.1, validation=40.0), 600)
+    measured = Speed(step=0.1, validation=40.0)
+    num_steps, report_every = planning.plan_steps(measured, 600)
     config = TrainConfig(num_steps=num_steps, report_every=report_every)
-    pace = Pace(validation_seconds=40.0)
-    run_at(pace, seconds=90.0, steps=1000)  # faster than measured
-    config = pace.replan(config, 1000, seconds_left=490.0)
-    assert config.num_steps == pytest.approx(6000, abs=4)  # and not the 5,600 first planned
+    pace = Pace(measured)
+    run_at(pace, seconds=90.0, steps=1000)  # faster than measured, as validation will be
+    config = pace.replan(config, 1000, 510.0, 600.0)
+    assert config.num_steps == pytest.approx(1000 + (510 - 36) / 0.09, abs=4)
     # Past the step at which the one report was foreseen, there is still only one to come.
     run_at(pace, seconds=180.0, steps=2000)
-    assert pace.replan(config, 2000, seconds_left=400.0) is config
+    assert pace.replan(config, 2000, 420.0, 600.0) is config
+
+
+@pytest.mark.parametrize("slower", [1 / 40, 1 / 3, 3, 40])
+def test_a_run_measured_at_a_bad_moment_is_planned_anew(slower: float) -> None:
+    """Measured beside other work, or before it began: what the run itself shows is believed."""
+    truth, deadline = Speed(step=0.08, validation=1.0), 300.0
+    measured = Speed(truth.step * slower, truth.validation * slower)
+    num_steps, report_every = planning.plan_steps(measured, deadline)
+    config, pace = TrainConfig(num_steps=num_steps, report_every=report_every), Pace(measured)
+    seconds, step, reports = 0.0, 0, 0
+    while step < config.num_steps:
+        seconds, step = seconds + truth.step, step + 1
+        run_at(pace, seconds, steps=step)
+        config = pace.replan(config, step, deadline - seconds, deadline)
+        if step % config.report_every == 0 or step == config.num_steps:
+            pace.validations.append(truth.validation)
+            seconds, reports = seconds + truth.validation, reports + 1
+    assert seconds == pytest.approx(deadline, rel=0.02)
+    assert reports * truth.validation <= 2.5 * planning.REPORT_SHARE * deadline
+    assert reports >= 4
 
 
 def test_the_first_steps_say_nothing_of_the_pace() -> None:
-    config, pace = TrainConfig(num_steps=1000, report_every=1000), Pace(validation_seconds=2.0)
+    config, pace = TrainConfig(num_steps=1000, report_every=1000), Pace(Speed(0.1, 2.0))
     run_at(pace, seconds=10.0, steps=7)
-    assert pace.replan(config, 7, seconds_left=1.0) is config
+    assert pace.replan(config, 7, 1.0, 11.0) is config

@@ -197,7 +197,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
     """The job with its number of steps, from steps, epochs, or the time that there is."""
     from lstmgen import keeping, training
 
-    config, validation = job.training, 0.0
+    config, measured = job.training, None
     at = keeping.position(saved) if saved else Position(step=0, seconds=0.0)
     if at.device not in ("", job.device.type):
         console.note(
@@ -210,8 +210,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
     elif saved and "minutes" not in given:
         steps, deadline = config.num_steps, at.deadline
     else:
-        speed = training.measure(job)
-        validation = speed.validation
+        measured = training.measure(job)
         used, seconds = at.seconds, _seconds(given)
         start = 0.0 if saved else time.perf_counter() - began
         deadline = seconds - start - CLOSING_SECONDS
@@ -220,7 +219,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
                 f"--minutes {seconds / 60:g} is over before training can begin, as the start took "
                 f"{start:.1f} seconds; give more"
             )
-        more, report_every = planning.plan_steps(speed, max(deadline - used, 0.0))
+        more, report_every = planning.plan_steps(measured, max(deadline - used, 0.0))
         steps = done + more if deadline > used else done
         config = replace(config, report_every=report_every)
     if steps <= done:
@@ -246,7 +245,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
         job,
         training=replace(config, num_steps=steps),
         deadline=deadline,
-        validation_seconds=validation,
+        measured=measured,
     )
 
 
