@@ -99,14 +99,15 @@ class Network(nn.Module):
         remembers until it learns to forget (Jozefowicz et al., 2015). The output layer starts at
         zero, so the first guess is uniform, except where it is tied to the embedding.
 
-        With a `memory`, in tokens, the units of a gated cell begin by keeping what they hold for
-        times spread from one token up to that (Tallec & Ollivier, 2018, arXiv:1804.11188). The LSTM's
-        output gates begin open then: what is kept is found useful sooner where it shows. And the
-        layers' biases are held: a gate that is nearly open or shut has next to no gradient, but AdamW
-        steps equally far along a small one, and would soon undo what the gates began with.
+        With a `memory`, in tokens, the units of the last layer begin by keeping what they hold for
+        times spread from one token up to that (Tallec & Ollivier, 2018, arXiv:1804.11188), while those
+        below read. The LSTM's output gates begin open then: what is kept is found useful sooner where
+        it shows. And that layer's biases are held: a gate that is nearly open or shut has next to no
+        gradient, but AdamW steps equally far along a small one, and would soon undo what the gates
+        began with.
         """
         generator = torch.Generator().manual_seed(seed)
-        hidden = self.config.hidden_size
+        hidden, last = self.config.hidden_size, f"layers.{self.config.num_layers - 1}."
         with torch.no_grad():
             for name, weight in self.named_weights().items():
                 if name.endswith("weight_hh"):
@@ -122,10 +123,11 @@ class Network(nn.Module):
                     weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
                 else:  # biases, and the output layer
                     weight.zero_()
+                keeps = memory if name.startswith(last) else 0
                 if name.endswith("bias_ih"):
-                    self._set_gates(weight, memory, generator)
+                    self._set_gates(weight, keeps, generator)
                 if ".bias_" in name:
-                    weight.requires_grad_(not memory)
+                    weight.requires_grad_(not keeps)
 
     def _set_gates(self, bias: Tensor, memory: int, generator: torch.Generator) -> None:
         """Let fresh gates keep: the LSTM's forget gate and the GRU's update gate, which come second."""

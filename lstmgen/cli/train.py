@@ -146,7 +146,7 @@ def train(
         int | None,
         typer.Option(
             metavar="TOKENS",
-            help="Gates begin by keeping for times up to this, their biases held; for facts far apart.",
+            help="Gates of the last layer begin by keeping for times up to this, their biases held.",
             show_default="some three tokens",
         ),
     ] = None,
