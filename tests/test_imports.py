@@ -36,6 +36,7 @@ ORDER = (
     "dynamic",
     "optim",
     "keeping",
+    "job",
     "training",
     "trained",
     "cli",

@@ -17,9 +17,10 @@ from lstmgen.cells import Cells
 from lstmgen.config import CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.errors import CheckpointError, OptionError, TrainingError
+from lstmgen.job import Job
 from lstmgen.model import Network
 from lstmgen.scoring import score_text
-from lstmgen.training import Job, train
+from lstmgen.training import train
 
 STORY = "".join(f"{i} sheep and {i * 7 % 10} goats went up the hill.\n" for i in range(200))
 NUM_STEPS = 8

@@ -1,26 +1,19 @@
 """`lstmgen eval`: texts in, scores out."""
 
-import json
 import os
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstmgen.cli import console, engines, tables
+from lstmgen.cli import console, engines, scores
 from lstmgen.config import CacheConfig, DynamicConfig
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
-    from lstmgen.checkpoint import SavedModel
     from lstmgen.corpus import Text
-    from lstmgen.scoring import Engine, Score
-    from lstmgen.vocabulary import Ids
 
 By = Literal["corpus", "line", "token"]
 DYNAMIC = DynamicConfig()
-Again = DynamicConfig | CacheConfig  # a second way to score, beside the first
-ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
 
 
 def evaluate(
@@ -111,7 +104,7 @@ def evaluate(
     """
     if sum((by != "corpus", context is not None, choices, dynamic, cache is not None)) > 1:
         raise OptionError("give only one of --by, --context, --choices, --dynamic and --cache")
-    again: Again | None = None
+    again: scores.Again | None = None
     of_dynamic = _given("dynamic", dynamic, rate=dynamic_rate, decay=dynamic_decay)
     of_cache = _given("cache", cache is not None, share=cache_share, sharpness=cache_sharpness)
     if dynamic:
@@ -128,23 +121,23 @@ def evaluate(
                 "several models are compared by corpus; leave out --by, --context, --choices, "
                 "--dynamic and --cache"
             )
-        _compare(
+        scores.compare(
             [engines.load(name) for name in names], names, _read(texts, encoding), device, as_json
         )
         return
     saved = engines.load(names[0])
     if by == "line":
-        _by_line(saved, texts, encoding, device, as_json)
+        scores.by_line(saved, texts, encoding, device, as_json)
         return
     read = _read(texts, encoding)
     if choices:
-        _choices(saved, read, device, as_json)
+        scores.choices(saved, read, device, as_json)
     elif contexts is not None:
-        _by_context(saved, read, device, as_json, contexts)
+        scores.by_context(saved, read, device, as_json, contexts)
     elif by == "token":
-        _by_token(saved, read, device, as_json)
+        scores.by_token(saved, read, device, as_json)
     else:
-        _by_corpus(saved, read, device, as_json, again)
+        scores.by_corpus(saved, read, device, as_json, again)
 
 
 def _given(option: str, is_given: bool, **values: float | None) -> dict[str, Any]:
@@ -182,198 +175,3 @@ def _contexts(option: str | None) -> list[int] | None:
             "like 1,10,100"
         )
     return numbers
-
-
-def _emit_json(record: dict[str, Any]) -> None:
-    console.emit(json.dumps(record, ensure_ascii=False) + "\n")
-
-
-def _by_corpus(
-    saved: "SavedModel", read: list["Text"], device: str, as_json: bool, again: Again | None
-) -> None:
-    """The score of each text, and beside it, never in its place, that of a model with a memory."""
-    from lstmgen import trained
-    from lstmgen.scoring import Score, streams_to_score, window_nats
-
-    vocabulary = saved.vocabulary
-    encoded = [vocabulary.encode(text.text) for text in read]
-    engine = trained.choose_engine(saved, device, sum(map(len, encoded)))
-    static, other = list[Score](), list[Score]()
-    for text, ids in zip(read, encoded, strict=True):
-        unknown = vocabulary.count_unknown(ids)
-        streams = streams_to_score(ids, vocabulary.start_id)
-        parts = window_nats(engine, streams, len(vocabulary))
-        nats = sum(_watched(parts, streams.num_windows))
-        static.append(Score(nats, len(ids), len(text.text), unknown))
-        if again:
-            windows = -(-len(ids) // again.window)
-            nats = sum(_watched(_nats_again(saved, engine, ids, device, again), windows))
-            other.append(Score(nats, len(ids), len(text.text), unknown))
-    names, rows = [text.name for text in read], list[tuple[str, Score]]()
-    kind = "dynamic" if isinstance(again, DynamicConfig) else "cache"
-    for scores, how in ((static, ""), (other, f" ({kind})")):
-        found = list(zip(names, scores, strict=False))
-        if len(found) > 1:
-            found.append(("total", sum(scores, Score())))
-        for name, score in found:
-            rows.append((name + how, score))
-            if as_json:
-                told = {kind: again.to_json()} if how and again else {}
-                _emit_json({"file": name, **told, **score.to_json()})
-    if not as_json:
-        tables.scores(rows)
-    _note_unknown(sum(static, Score()))
-
-
-def _nats_again(
-    saved: "SavedModel", engine: "Engine", ids: "Ids", device: str, again: Again
-) -> Iterator[float]:
-    start_id = saved.vocabulary.start_id
-    if isinstance(again, CacheConfig):
-        from lstmgen import cache
-
-        return cache.window_nats(engine, ids, start_id, len(saved.vocabulary), again)
-    from lstmgen import device as devices
-    from lstmgen import dynamic
-    from lstmgen.model import load_network
-
-    network = load_network(saved.config, saved.weights, devices.choose(device))
-    return dynamic.window_nats(network, ids, start_id, again)
-
-
-def _compare(
-    models: list["SavedModel"], names: Sequence[str | None], read: list["Text"], device: str,
-    as_json: bool,
-) -> None:  # fmt: skip
-    from lstmgen import comparison, trained
-    from lstmgen.breakdown import score_tokens
-    from lstmgen.scoring import Score
-
-    for text in read:
-        ends = comparison.edges(text.text)
-        scores, blocks = list[tuple[str, Score]](), list[Any]()
-        for saved, name in zip(models, names, strict=True):
-            vocabulary = saved.vocabulary
-            ids = vocabulary.encode(text.text)
-            engine = trained.choose_engine(saved, device, len(ids))
-            nats, _ = score_tokens(engine, ids, vocabulary.start_id, vocab_size=len(vocabulary))
-            unknown = vocabulary.count_unknown(ids)
-            scores.append((str(name), Score(float(nats.sum()), len(ids), len(text.text), unknown)))
-            blocks.append(comparison.by_block(vocabulary.cut(text.text), nats, ends))
-        found = [comparison.difference(blocks[0], block, ends) for block in blocks[1:]]
-        if not as_json:
-            tables.comparison(text.name, scores, found)
-            continue
-        for name, score in scores:
-            _emit_json({"file": text.name, "model": name, **score.to_json()})
-        for (name, _), one in zip(scores[1:], found, strict=True):
-            _emit_json({"file": text.name, "model": name, "than": scores[0][0], **one.to_json()})
-
-
-def _watched(parts: Iterator[float], num_parts: int) -> Iterator[float]:
-    """The parts of a long work, with a bar where a person waits for them."""
-    if num_parts < tables.LONG_WORK or not console.talk.isatty():
-        return parts
-    from tqdm import tqdm
-
-    return iter(tqdm(parts, total=num_parts, file=console.talk, leave=False, delay=1.0))
-
-
-def _note_unknown(score: "Score") -> None:
-    if score.unknown_tokens:
-        share = score.unknown_tokens / score.tokens
-        console.note(
-            f"{score.unknown_tokens:,} tokens ({share:.2%}) are unknown to the model, scored as <unk>"
-        )
-
-
-def _by_line(
-    saved: "SavedModel", texts: list[str], encoding: str, device: str, as_json: bool
-) -> None:
-    from lstmgen import corpus, trained
-    from lstmgen.breakdown import score_lines
-    from lstmgen.cli.ahead import Ahead
-    from lstmgen.scoring import Score
-
-    # How much comes is not known beforehand, and lines are to go out as they come: NumPy.
-    engine = trained.choose_engine(saved, device, 0)
-    total = Score()
-    for path in texts:
-        lines = Ahead(corpus.lines(path, encoding))
-        scored = score_lines(engine, saved.vocabulary, lines, lines.ready)
-        for number, (line, score) in enumerate(scored, 1):
-            total += score
-            text = line.removesuffix("\n")
-            if as_json:
-                name = "standard input" if path == corpus.STDIN else path
-                _emit_json({"file": name, "line": number, "text": text, **score.to_json()})
-            else:
-                console.emit(
-                    f"{score.bits_per_character:.4f}\t{score.nats:.4f}\t{score.tokens}\t"
-                    f"{score.unknown_tokens}\t{text}\n"
-                )
-    _note_unknown(total)
-
-
-def _by_token(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
-    from lstmgen import trained
-    from lstmgen.breakdown import score_tokens
-
-    vocabulary, unknown = saved.vocabulary, 0
-    for text in read:
-        ids = vocabulary.encode(text.text)
-        engine = trained.choose_engine(saved, device, len(ids))
-        nats, ranks = score_tokens(engine, ids, vocabulary.start_id, vocab_size=len(vocabulary))
-        unknown += vocabulary.count_unknown(ids)
-        tokens = vocabulary.cut(text.text)
-        for token, cost, rank in zip(tokens, nats.tolist(), ranks.tolist(), strict=True):
-            if as_json:
-                _emit_json({"file": text.name, "text": token, "nats": cost, "rank": rank})
-            else:
-                console.emit(f"{cost:.6f}\t{rank}\t{token.translate(ESCAPES)}\n")
-    if unknown:
-        console.note(f"{unknown:,} tokens are unknown to the model, scored as <unk>")
-
-
-def _by_context(
-    saved: "SavedModel", read: list["Text"], device: str, as_json: bool, contexts: list[int]
-) -> None:
-    from lstmgen import context, trained
-
-    for text in read:
-        ids = saved.vocabulary.encode(text.text)
-        numbers = contexts or context.doublings(len(ids))
-        work = sum(numbers) * min(len(ids), context.MAX_PLACES)
-        engine = trained.choose_engine(saved, device, work)
-        found = list[context.ContextScore]()
-        for score in context.scores(
-            engine, ids, numbers, len(text.text) / len(ids), until_no_gain=not contexts
-        ):
-            found.append(score)
-            if as_json:
-                _emit_json({"file": text.name, **score.to_json()})
-        if not as_json:
-            tables.contexts(text.name, found, len(ids))
-
-
-def _choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
-    from lstmgen import choices, trained
-
-    questions = [
-        question for text in read for question in choices.parse(text.text.split("\n"), text.name)
-    ]
-    if not questions:
-        raise OptionError(f"--choices: there is no question in {read[0].name}; see --help")
-    lengths = (len(q.context) * len(q.choices) for q in questions)
-    engine = trained.choose_engine(saved, device, sum(lengths))
-    answers = list[choices.Answer]()
-    for answer in choices.answer(engine, saved.vocabulary, questions):
-        answers.append(answer)
-        if as_json:
-            _emit_json(answer.to_json())
-    tally = choices.tally(answers)
-    if as_json:
-        for group in tally:
-            _emit_json(group.to_json())
-    else:
-        tables.tallies(tally)

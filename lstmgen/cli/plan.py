@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel, SavedRun
     from lstmgen.corpus import Text
     from lstmgen.dataset import Dataset
-    from lstmgen.training import Job
+    from lstmgen.job import Job
 
 CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leaving
 
@@ -167,14 +167,14 @@ def training(
 
 def sized(job: "Job", given: Options, began: float) -> "Job":
     """The job with a network of the size that its time can feed, unless the size was given."""
-    from lstmgen import training
+    from lstmgen.job import measure
 
     if "hidden_size" in given or (job.model.tie and "embedding_size" in given):
         return job
     tokens: float = _steps(job, given) * job.training.batch_size * job.training.window
     if not tokens:
         left = _seconds(given) - (time.perf_counter() - began)
-        tokens = planning.tokens_in(training.measure(job), left, job.training)
+        tokens = planning.tokens_in(measure(job), left, job.training)
     size = planning.hidden_size(tokens, len(job.data.train_ids), job.vocabulary.level)
     tied = "embedding_size" not in given and job.model.embedding_size == job.model.hidden_size
     model = replace(
@@ -195,7 +195,8 @@ def _seconds(given: Options) -> float:
 
 def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) -> "Job":
     """The job with its number of steps, from steps, epochs, or the time that there is."""
-    from lstmgen import keeping, training
+    from lstmgen import keeping
+    from lstmgen.job import measure
 
     config, measured = job.training, None
     at = keeping.position(saved) if saved else Position(step=0, seconds=0.0)
@@ -210,7 +211,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
     elif saved and "minutes" not in given:
         steps, deadline = config.num_steps, at.deadline
     else:
-        measured = training.measure(job)
+        measured = measure(job)
         used, seconds = at.seconds, _seconds(given)
         start = 0.0 if saved else time.perf_counter() - began
         deadline = seconds - start - CLOSING_SECONDS

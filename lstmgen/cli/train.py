@@ -2,17 +2,14 @@
 
 import os
 import shlex
-import shutil
-import signal
 import sys
 import time
-from math import log
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from lstmgen.cli import console, plan
+from lstmgen.cli import console, plan, watching
 from lstmgen.config import (
     DEFAULT_MINUTES,
     DEFAULT_MODEL_FOLDER,
@@ -26,10 +23,6 @@ from lstmgen.config import (
     TrainConfig,
     Words,
 )
-from lstmgen.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from lstmgen.training import Progress
 
 
 def train(
@@ -235,6 +228,7 @@ def _train(given: plan.Options, folder: Path, began: float) -> None:
 
     from lstmgen import device as devices
     from lstmgen import keeping, training
+    from lstmgen.job import Job
 
     torch.set_num_threads(given.get("threads", torch.get_num_threads()))
     devices.keep_memory()
@@ -242,7 +236,7 @@ def _train(given: plan.Options, folder: Path, began: float) -> None:
     network = saved.model.config if saved else plan.network(given, data, other)
     config = saved.training if saved else plan.training(given, data, text.name, where, other)
     every = given.get("sample_every")
-    job = training.Job(folder, data, network, config, where, sample_seconds=every)
+    job = Job(folder, data, network, config, where, sample_seconds=every)
     if not saved and not other:
         job = plan.sized(job, given, began)
     job = plan.timed(job, given, saved, began)
@@ -252,14 +246,14 @@ def _train(given: plan.Options, folder: Path, began: float) -> None:
     if not quiet:
         console.say(plan.describe_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)
-    last, caught = _follow(training.train(job, saved, initial), quiet, per_token)
+    last, caught = watching.follow(training.train(job, saved, initial), quiet, per_token)
     if caught:
         console.say(f"stopped and saved at step {last.step:,} of {last.num_steps:,}; to go on:")
         console.say(f"  {shlex.join(['lstmgen', 'train', *_to_resume(given)])}")
         sys.exit(128 + caught)
-    _draw_curves(folder, _title(job), quiet)
+    watching.draw_curves(folder, _title(job), quiet)
     if not quiet:
-        console.say(_describe_end(last, given["model"], _model_flags(given)))
+        console.say(watching.describe_end(last, given["model"], _model_flags(given)))
 
 
 def _model_flags(given: plan.Options) -> list[str]:
@@ -277,102 +271,6 @@ def _to_resume(given: plan.Options) -> list[str]:
     return [*again, "--resume", *_model_flags(given)]
 
 
-def _follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int]:
-    """Show a run until it ends or a signal stops it: its last record, and the signal or 0.
-
-    `per_token` is the number of characters to a token.
-    """
-    from tqdm import tqdm
-
-    caught = 0
-
-    def catch(number: int, frame: object) -> None:
-        nonlocal caught
-        caught = number
-        signal.signal(number, previous[number])  # a second one is not held up
-
-    stopping = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
-    previous = {int(number): signal.signal(number, catch) for number in stopping if number}
-    bar = tqdm(
-        file=console.talk,
-        disable=quiet or not console.talk.isatty(),
-        bar_format="{percentage:3.0f}% {bar} {desc}, {remaining} left",
-        dynamic_ncols=True,
-    )
-    last = None
-    try:
-        for record in records:
-            if last is None:
-                bar.initial = bar.n = record.step
-            last = record
-            if caught:
-                break
-            bar.total = record.num_steps
-            told = _describe_record(record, per_token)
-            bar.set_description_str(told, refresh=False)
-            bar.update(record.step - bar.n)
-            if record.sample is not None and not quiet:
-                _show_sample(bar, record.sample)
-            if record.note:
-                bar.clear()
-                console.note(record.note)
-            if record.score and bar.disable and not quiet:
-                console.say(f"step {record.step:,} of {record.num_steps:,}: {told}")
-    finally:
-        records.close()  # which saves, where there is something left to do
-        bar.close()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    assert last is not None  # a job has at least one step left, and the last step is always told
-    return last, caught if last.step < last.num_steps else 0
-
-
-def _draw_curves(folder: Path, title: str, quiet: bool) -> None:
-    """The run's losses as a picture in the folder, and in the terminal where somebody looks at one."""
-    from lstmgen import checkpoint, container, curves
-
-    try:
-        records = curves.read(folder / checkpoint.LOG_FILE)
-        container.put(folder / curves.FILE, curves.svg(records, title).encode())
-    except CheckpointError as error:  # the model is there, and a picture is no reason to fail
-        console.note(f"the curves are not drawn: {error}")
-        return
-    if not quiet and console.talk.isatty():
-        width = min(80, shutil.get_terminal_size().columns)
-        console.say(curves.terminal(records, max(curves.MIN_WIDTH, width)))
-
-
 def _title(job: Any) -> str:
     model, name = job.model, job.data.facts["name"]
     return f"{model.cell.upper()} {model.num_layers} x {model.hidden_size} on {name}"
-
-
-def _show_sample(bar: Any, text: str) -> None:
-    """The sample on lines of its own, above the bar where there is one."""
-    bar.clear()
-    console.say(console.visible(text.strip("\n")) + "\n")
-    bar.refresh()
-
-
-def _describe_record(record: "Progress", per_token: float) -> str:
-    bits = record.train_nats_per_token / log(2) / per_token
-    text = f"loss {record.train_nats_per_token:.3f} ({bits:.3f} bits/character)"
-    shown = [("validation", record.score)] if record.score else [("best validation", record.best)]
-    for name, score in shown:
-        if score:
-            text += f", {name} {score.nats_per_token:.4f} ({score.bits_per_character:.3f})"
-    return f"{text}, {record.tokens_per_second * per_token:,.0f} characters/s"
-
-
-def _describe_end(last: "Progress", model: str, flags: list[str]) -> str:
-    assert last.best is not None  # the last step is always scored
-    trial = shlex.join(["lstmgen", "sample", *flags])
-    score = shlex.join(["lstmgen", "eval", "other.txt", *flags])
-    name = console.visible(model, keep_newlines=False)
-    return (
-        f"done        {name}: best validation {last.best.nats_per_token:.4f} nats a token "
-        f"({last.best.bits_per_character:.3f} bits/character) "
-        f"after {last.seconds:.0f} seconds of training\n"
-        f"try         {trial}\n"
-        f"            {score}"
-    )

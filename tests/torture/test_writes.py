@@ -17,7 +17,8 @@ from lstmgen import checkpoint, container, dataset, training
 from lstmgen.config import CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.errors import CheckpointError
-from lstmgen.training import Job, train
+from lstmgen.job import Job
+from lstmgen.training import train
 
 TEXT = "".join(f"{i} sheep and {i * 7 % 10} goats went up the hill.\n" for i in range(200))
 CALLS: dict[str, tuple[Any, str]] = {

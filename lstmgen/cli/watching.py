@@ -1,0 +1,110 @@
+"""A run as a person sees it: the bar, samples, signals that stop it, curves, and what to do next."""
+
+import shlex
+import shutil
+import signal
+from math import log
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lstmgen.cli import console
+from lstmgen.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from lstmgen.training import Progress
+
+
+def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int]:
+    """Show a run until it ends or a signal stops it: its last record, and the signal or 0.
+
+    `per_token` is the number of characters to a token.
+    """
+    from tqdm import tqdm
+
+    caught = 0
+
+    def catch(number: int, frame: object) -> None:
+        nonlocal caught
+        caught = number
+        signal.signal(number, previous[number])  # a second one is not held up
+
+    stopping = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    previous = {int(number): signal.signal(number, catch) for number in stopping if number}
+    bar = tqdm(
+        file=console.talk,
+        disable=quiet or not console.talk.isatty(),
+        bar_format="{percentage:3.0f}% {bar} {desc}, {remaining} left",
+        dynamic_ncols=True,
+    )
+    last = None
+    try:
+        for record in records:
+            if last is None:
+                bar.initial = bar.n = record.step
+            last = record
+            if caught:
+                break
+            bar.total = record.num_steps
+            told = _describe_record(record, per_token)
+            bar.set_description_str(told, refresh=False)
+            bar.update(record.step - bar.n)
+            if record.sample is not None and not quiet:
+                _show_sample(bar, record.sample)
+            if record.note:
+                bar.clear()
+                console.note(record.note)
+            if record.score and bar.disable and not quiet:
+                console.say(f"step {record.step:,} of {record.num_steps:,}: {told}")
+    finally:
+        records.close()  # which saves, where there is something left to do
+        bar.close()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    assert last is not None  # a job has at least one step left, and the last step is always told
+    return last, caught if last.step < last.num_steps else 0
+
+
+def _show_sample(bar: Any, text: str) -> None:
+    """The sample on lines of its own, above the bar where there is one."""
+    bar.clear()
+    console.say(console.visible(text.strip("\n")) + "\n")
+    bar.refresh()
+
+
+def _describe_record(record: "Progress", per_token: float) -> str:
+    bits = record.train_nats_per_token / log(2) / per_token
+    text = f"loss {record.train_nats_per_token:.3f} ({bits:.3f} bits/character)"
+    shown = [("validation", record.score)] if record.score else [("best validation", record.best)]
+    for name, score in shown:
+        if score:
+            text += f", {name} {score.nats_per_token:.4f} ({score.bits_per_character:.3f})"
+    return f"{text}, {record.tokens_per_second * per_token:,.0f} characters/s"
+
+
+def draw_curves(folder: Path, title: str, quiet: bool) -> None:
+    """The run's losses as a picture in the folder, and in the terminal where somebody looks at one."""
+    from lstmgen import checkpoint, container, curves
+
+    try:
+        records = curves.read(folder / checkpoint.LOG_FILE)
+        container.put(folder / curves.FILE, curves.svg(records, title).encode())
+    except CheckpointError as error:  # the model is there, and a picture is no reason to fail
+        console.note(f"the curves are not drawn: {error}")
+        return
+    if not quiet and console.talk.isatty():
+        width = min(80, shutil.get_terminal_size().columns)
+        console.say(curves.terminal(records, max(curves.MIN_WIDTH, width)))
+
+
+def describe_end(last: "Progress", model: str, flags: list[str]) -> str:
+    assert last.best is not None  # the last step is always scored
+    trial = shlex.join(["lstmgen", "sample", *flags])
+    score = shlex.join(["lstmgen", "eval", "other.txt", *flags])
+    name = console.visible(model, keep_newlines=False)
+    return (
+        f"done        {name}: best validation {last.best.nats_per_token:.4f} nats a token "
+        f"({last.best.bits_per_character:.3f} bits/character) "
+        f"after {last.seconds:.0f} seconds of training\n"
+        f"try         {trial}\n"
+        f"            {score}"
+    )

@@ -1,0 +1,131 @@
+"""What a run has to do, and one step of it: a window forward and backward, and one update.
+
+Shapes: B streams, T steps.
+"""
+
+import time
+from dataclasses import dataclass
+from math import log
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lstmgen import device, optim
+from lstmgen.batching import IGNORED, Streams, Window
+from lstmgen.config import ModelConfig, TrainConfig
+from lstmgen.dataset import Dataset
+from lstmgen.keeping import Run
+from lstmgen.model import Network, TorchEngine, TorchState
+from lstmgen.planning import Speed
+from lstmgen.sampled_softmax import Sampler, sampled_nats
+from lstmgen.scoring import Score, nats, score_ids, streams_to_score, window_nats
+from lstmgen.vocabulary import Vocabulary
+
+BLOW_UP = 1.0  # nats a token above those of a guess
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that is settled before the first step."""
+
+    folder: Path
+    data: Dataset
+    model: ModelConfig
+    training: TrainConfig
+    device: torch.device
+    deadline: float | None = None  # seconds of training time after which the run shall have ended
+    measured: Speed | None = None  # beforehand, where it was planned by time
+    sample_seconds: float | None = None  # between two samples of what the network writes by then
+
+    def streams(self) -> Streams:
+        size, window = self.training.batch_size, self.training.window
+        return Streams(self.data.train_ids, self.data.vocabulary.start_id, size, window)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.data.vocabulary
+
+    def has_blown_up(self, train_nats_per_token: float, score: Score | None = None) -> bool:
+        """Whether a loss is not a number, or far worse than giving every symbol the same chance."""
+        most = log(self.model.vocab_size) + BLOW_UP
+        losses = [train_nats_per_token, *([score.nats_per_token] if score else [])]
+        return not all(nats <= most for nats in losses)  # which nothing that is not a number is
+
+
+class Loss:
+    """-log p of a window's targets under a network, with all symbols or with a sample of them."""
+
+    def __init__(self, network: Network, job: Job) -> None:
+        self.network, self.seed = network, job.training.seed
+        self.sampler: Sampler | None = None
+        if job.training.softmax_sample:
+            counts = np.bincount(job.data.train_ids, minlength=len(job.vocabulary))
+            self.sampler = Sampler(counts, job.training.softmax_sample)
+
+    def __call__(
+        self, window: Window, state: TorchState, step: int
+    ) -> tuple[Tensor, int, TorchState]:
+        """Inputs and targets (B, T), and a state -> nats, summed, the number of targets, next state."""
+        where = self.network.output.bias.device
+        inputs, targets = (torch.from_numpy(part).to(where) for part in window)
+        if self.sampler is None:
+            logits, state = self.network(inputs, state)
+            total = nats(logits, targets).sum()
+        else:
+            tops, state = self.network.read(inputs, state)
+            drawn, output = self.sampler.draw((self.seed, step)), self.network.output
+            kept = targets != IGNORED
+            total = sampled_nats(tops[kept], output.weight, output.bias, targets[kept], drawn)
+        return total, int(np.count_nonzero(window[1] != IGNORED)), state
+
+
+def take_step(
+    run: Run, loss: Loss, config: TrainConfig, streams: Streams, rate: float
+) -> tuple[Tensor, int]:
+    """One window forward and backward and one update: its nats and its number of targets."""
+    torch.manual_seed((config.seed * 1_000_003 + run.step) % 2**63)
+    window = streams.window(run.step % streams.num_windows)
+    with run.network.weights_dropped(config.weight_drop):
+        with device.autocast(run.network.output.bias.device, config.precision):
+            total, count, state = loss(window, run.state, run.step)
+        (total / count).backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(run.network.parameters(), config.clip_norm)
+    run.optimizer.step(rate)
+    run.state = tuple(tuple(part.detach() for part in layer) for layer in state)
+    run.step += 1
+    return total.detach(), count
+
+
+def validate(network: Network, job: Job) -> Score:
+    """The score of the validation part, in float32: what `eval` says of the same text."""
+    start_id, vocab_size = job.vocabulary.start_id, len(job.vocabulary)
+    total = score_ids(TorchEngine(network), job.data.valid_ids, start_id, vocab_size=vocab_size)
+    unknown = job.vocabulary.count_unknown(job.data.valid_ids)
+    return Score(total, len(job.data.valid_ids), job.data.valid_characters, unknown)
+
+
+def measure(job: Job, seconds: float = 0.7) -> Speed:
+    """How long a step and a validation take here: steps on a network that is then thrown away."""
+    network = Network(job.model, job.training.dropout)
+    network.initialize(0)
+    network.to(job.device)
+    state = network.initial_state(job.training.batch_size)
+    run = Run(network, optim.Optimizer(network, job.training), state)
+    loss, streams = Loss(network, job), job.streams()
+    rate = optim.schedule(0, job.training)
+    times: list[float] = []
+    while len(times) < 5 or sum(times) < seconds:
+        began = time.perf_counter()
+        run.step = 0
+        total, _ = take_step(run, loss, job.training, streams, rate)
+        total.item()
+        times.append(time.perf_counter() - began)
+    to_score = streams_to_score(job.data.valid_ids, job.vocabulary.start_id)
+    scoring = window_nats(TorchEngine(network), to_score, len(job.vocabulary))
+    next(scoring)
+    began = time.perf_counter()
+    next(scoring, None)
+    validation = (time.perf_counter() - began) * to_score.num_windows
+    return Speed(sorted(times)[len(times) // 4], validation)
