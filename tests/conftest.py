@@ -1,4 +1,4 @@
-"""What the tests share: how hard they try, random weights, and the cells spelled out once more."""
+"""What the tests share: how hard they try, a small model, random weights, the cells spelled out once more."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import SMALL, TEXT, Ran, run
 from hypothesis import settings
 from numpy.typing import NDArray
 
@@ -34,20 +35,21 @@ TORTURE = float(os.environ.get("LSTMGEN_TORTURE", 0))  # 1 in `make torture`
 ROWS = pytest.StashKey[list[tuple[str, int]]]()
 
 
-class Ran:
-    """What a command left behind."""
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "trips.txt"
+    path.write_text(TEXT)
+    return path
 
-    def __init__(self, code: int, out: bytes, err: bytes) -> None:
-        self.code, self.out, self.err = code, out.decode(), err.decode()
 
-    @property
-    def error(self) -> str:
-        """The one line that an exit with code 1 says, and that it is the only one."""
-        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        assert self.code == 1, self.err
-        assert len(lines) == 1, self.err
-        assert self.err.endswith(lines[0] + "\n")
-        return lines[0]
+@pytest.fixture(scope="session")
+def model(corpus: Path) -> Path:
+    folder = corpus.parent / "model"
+    done = run("train", corpus, "--model", folder, "--steps", "150", "--learning-rate", "0.02",
+               "--dropout", "0", *SMALL)  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.out == ""
+    return folder
 
 
 @pytest.fixture

@@ -1,0 +1,43 @@
+"""The commands in processes of their own, and a text that is learned in a second."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TEXT = "".join(
+    f"{name} went to {place} and ate {food}.\n"
+    for name in ("Ann", "Ben", "Cleo", "Dan", "Eve")
+    for place in ("Rome", "Oslo", "Lima", "Bern")
+    for food in ("figs", "rice", "soup", "nuts", "peas", "eggs")
+)
+SMALL = ("--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--window", "16")
+
+
+class Ran:
+    """What a command left behind."""
+
+    def __init__(self, code: int, out: bytes, err: bytes) -> None:
+        self.code, self.out, self.err = code, out.decode(), err.decode()
+
+    @property
+    def error(self) -> str:
+        """The one line that an exit with code 1 says, and that it is the only one."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert self.code == 1, self.err
+        assert len(lines) == 1, self.err
+        assert self.err.endswith(lines[0] + "\n")
+        return lines[0]
+
+
+def run(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> Ran:
+    """The command in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lstmgen", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        env={**os.environ, **environment},
+        check=False,
+        timeout=120,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)

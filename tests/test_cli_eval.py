@@ -1,0 +1,248 @@
+"""`lstmgen eval` as a user and a pipeline meet it: scores, and how they are told."""
+
+import gzip
+import json
+import re
+import select
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import TEXT, run
+
+from lstmgen import checkpoint
+from lstmgen.cells import Cells
+from lstmgen.scoring import score_text
+
+
+def test_eval_agrees_with_what_train_said(model: Path, corpus: Path, here: Any) -> None:
+    tail = corpus.parent / "tail.txt"
+    tail.write_text(TEXT[int(len(TEXT) * 0.9) :])
+    score = json.loads(here("eval", "-m", model, tail, "--json").out)
+    results = checkpoint.load_model(model).results
+    assert score["nats"] == pytest.approx(results["nats"], rel=1e-5)
+    assert set(score) == {"file", "nats", "tokens", "characters", "unknown_tokens",
+                          "nats_per_token", "bits_per_character", "perplexity"}  # fmt: skip
+
+
+def test_eval_of_several_texts_has_a_row_each_and_a_total(
+    model: Path, corpus: Path, here: Any
+) -> None:
+    other = corpus.parent / "other.txt"
+    other.write_text("Zoë went to Rome.\n")
+    lines = here("eval", "-m", model, corpus, other, "--json").out.splitlines()
+    first, second, total = map(json.loads, lines)
+    assert total["file"] == "total"
+    assert total["nats"] == pytest.approx(first["nats"] + second["nats"])
+    assert second["unknown_tokens"] == 2  # Z and ë
+    table = here("eval", "-m", model, corpus, other)
+    rows = table.out.splitlines()
+    assert len(rows) == 4
+    assert rows[3].split()[0] == "total"
+    assert rows[3].split()[1] == f"{total['bits_per_character']:.4f}"
+    assert "unknown" in table.err
+
+
+def test_eval_by_line_scores_each_line_as_a_text_of_its_own(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    lines = ["Ann went to Rome", "", "zzz\tZoë", "Ben"]
+    done = run("eval", "-m", model, "-", "--by", "line", stdin="\n".join(lines).encode())
+    rows = [line.split("\t", 4) for line in done.out.splitlines()]
+    assert [row[4] for row in rows] == lines
+    assert "unknown" in done.err
+    for number, (row, line) in enumerate(zip(rows, lines, strict=True)):
+        path = tmp_path / "line.txt"
+        path.write_text(line + ("\n" if number < 3 else ""))
+        alone = json.loads(here("eval", "-m", model, path, "--json").out)
+        assert float(row[0]) == pytest.approx(alone["bits_per_character"], abs=1e-4)
+        assert float(row[1]) == pytest.approx(alone["nats"], abs=1e-3)
+        assert [int(row[2]), int(row[3])] == [alone["tokens"], alone["unknown_tokens"]]
+
+
+def test_eval_by_line_answers_before_the_next_line_comes(model: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "lstmgen", "eval", "-m", str(model), "-", "--by", "line", "--json"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for number, line in enumerate(("Ann went", "Ben"), 1):
+            process.stdin.write(line.encode() + b"\n")
+            assert select.select([process.stdout], [], [], 30)[0]
+            record = json.loads(process.stdout.readline())
+            assert (record["file"], record["line"], record["text"]) == (
+                "standard input",
+                number,
+                line,
+            )
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+def test_eval_by_token_adds_up_to_the_score_of_the_text(
+    model: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    whole = json.loads(here("eval", "-m", model, corpus, "--json").out)
+    rows = [
+        line.split("\t")
+        for line in here("eval", "-m", model, corpus, "--by", "token").out.splitlines()
+    ]
+    assert sum(float(row[0]) for row in rows) == pytest.approx(whole["nats"], rel=1e-6)
+    assert "".join(row[2].replace("\\n", "\n") for row in rows) == TEXT
+    assert all(int(row[1]) >= 1 for row in rows)
+    path = tmp_path / "odd.txt"
+    path.write_text("a\\\tZ\n")
+    done = here("eval", "-m", model, path, "--by", "token")
+    assert [line.split("\t")[2] for line in done.out.splitlines()] == [
+        "a",
+        "\\\\",
+        "\\t",
+        "Z",
+        "\\n",
+    ]
+    assert "unknown" in done.err
+    records = [
+        json.loads(r)
+        for r in here("eval", "-m", model, path, "--by", "token", "--json").out.splitlines()
+    ]
+    assert [record["text"] for record in records] == list("a\\\tZ\n")
+
+
+def test_eval_with_little_context_knows_less(model: Path, corpus: Path, here: Any) -> None:
+    options = ("eval", "-m", model, corpus, "--context", "16,1,4")
+    records = [json.loads(line) for line in here(*options, "--json").out.splitlines()]
+    assert [record["context"] for record in records] == [1, 4, 16]
+    bits = [record["bits_per_character"] for record in records]
+    assert bits[0] > bits[1] > bits[2]
+    done = here(*options)
+    assert [line.split()[0] for line in done.out.splitlines()] == ["context", "1", "4", "16"]
+    assert f"{bits[0]:.4f}" in done.out
+    assert "█" in done.out
+    assert "standard error" in done.err
+    auto = here("eval", "-m", model, corpus, "--context", "auto").out.splitlines()
+    assert [line.split()[0] for line in auto[1:4]] == ["1", "2", "4"]
+
+
+def test_eval_of_choices_tells_how_often_the_model_is_right(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    path = tmp_path / "q.jsonl"
+    good = {"context": "Ann went to ", "choices": ["Rome", "Zqxj"], "answer": 0, "group": "near"}
+    path.write_text("".join(json.dumps(good | {"answer": i % 4 // 3}) + "\n" for i in range(8)))
+    done = here("eval", "-m", model, path, "--choices")
+    header, total, near = (re.split(r"\s{2,}", line) for line in done.out.splitlines())
+    assert header == [
+        "group",
+        "questions",
+        "correct",
+        "accuracy",
+        "95 % interval",
+        "chance",
+        "by token",
+    ]
+    assert total[:4] == ["all", "8", "6", "75.0%"]
+    assert near[0] == "near"
+    assert total[5] == "50.0%"
+    records = [
+        json.loads(r)
+        for r in here("eval", "-m", model, path, "--choices", "--json").out.splitlines()
+    ]
+    assert [record["chosen"] for record in records[:8]] == [0] * 8
+    assert records[8]["group"] == "all"
+    assert records[8]["accuracy"] == 0.75
+    path.write_text(json.dumps(good) + "\n{}\n")
+    assert f"line 2 of {path}" in here("eval", "-m", model, path, "--choices").error
+    path.write_text("\n\n")
+    assert "no question" in here("eval", "-m", model, path, "--choices").error
+
+
+def test_eval_dynamic_stands_beside_the_static_score_and_changes_no_file(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    path = tmp_path / "new.txt"
+    path.write_text("Bo met Al in Ulm, and they had jam.\n" * 40)
+    before = (model / checkpoint.MODEL_FILE).read_bytes()
+    plain = json.loads(here("eval", "-m", model, path, "--json").out)
+    fast = ("--dynamic", "--dynamic-rate", "0.002", "--json")
+    static, dynamic = map(json.loads, here("eval", "-m", model, path, *fast).out.splitlines())
+    assert static == plain
+    assert dynamic["nats"] < 0.8 * static["nats"]
+    assert dynamic["dynamic"]["rate"] == 0.002
+    assert (model / checkpoint.MODEL_FILE).read_bytes() == before
+    still = ("--dynamic", "--dynamic-rate", "0", "--json")
+    unmoved = json.loads(here("eval", "-m", model, path, *still).out.splitlines()[1])
+    assert unmoved["nats"] == pytest.approx(static["nats"], rel=1e-4)
+    table = here("eval", "-m", model, path, path, "--dynamic").out.splitlines()
+    assert [line.split("  ")[0] for line in table[1:]] == [
+        str(path), str(path), "total",
+        f"{path} (dynamic)", f"{path} (dynamic)", "total (dynamic)",
+    ]  # fmt: skip
+    wrong = ("--dynamic", "--dynamic-rate", "2")
+    assert "--dynamic-rate is 2" in here("eval", "-m", model, path, *wrong).error
+    assert "is for --dynamic" in here("eval", "-m", model, path, *wrong[1:]).error
+
+
+def test_eval_with_a_cache_stands_beside_the_static_score(
+    model: Path, corpus: Path, here: Any
+) -> None:
+    static = json.loads(here("eval", corpus, "-m", model, "--json").out)
+    options = ("--cache", "100", "--cache-share", "0.2", "--json")
+    both = [
+        json.loads(line) for line in here("eval", corpus, "-m", model, *options).out.splitlines()
+    ]
+    assert both[0] == static
+    assert both[1]["cache"] == {"size": 100, "share": 0.2, "sharpness": 0.2, "window": 64}
+    assert both[1]["tokens"] == static["tokens"]
+    assert both[1]["nats"] != static["nats"]
+    assert "(cache)" in here("eval", corpus, "-m", model, "--cache", "9").out
+    assert "--cache is 0" in here("eval", corpus, "-m", model, "--cache", "0").error
+    assert "is for --cache" in here("eval", corpus, "-m", model, "--cache-share", "0.2").error
+
+
+def test_eval_compares_models_on_the_same_text(
+    model: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    worse = tmp_path / "by word"
+    options = ("--steps", "3", "--level", "word", "--hidden-size", "16", "--batch-size", "4")
+    assert here("train", corpus, "-m", worse, *options, "--window", "16").code == 0
+    both = ("-m", model, "-m", worse)
+    records = [json.loads(line) for line in here("eval", corpus, *both, "--json").out.splitlines()]
+    for record, name in zip(records, (model, worse), strict=False):
+        alone = json.loads(here("eval", corpus, "-m", name, "--json").out)
+        assert record["model"] == str(name)
+        assert record["nats"] == pytest.approx(alone["nats"], rel=1e-6)
+    bits = [record["bits_per_character"] for record in records[:2]]
+    assert records[2]["bits_per_character"] == pytest.approx(bits[1] - bits[0], rel=1e-5)
+    assert records[2]["more_than_chance"]
+    assert records[2]["blocks"] == TEXT.count("\n")
+    done = here("eval", corpus, *both)
+    assert f"{bits[1] - bits[0]:+.4f}" in done.out
+    assert "more than chance" in done.err
+    same = here("eval", corpus, "-m", model, "-m", model)
+    assert "+0.0000" in same.out
+    assert "no more than chance" in same.err
+    assert "several models" in here("eval", corpus, *both, "--by", "line").error
+
+
+def test_eval_reads_standard_input_and_gzip_alike(
+    model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    packed = tmp_path / "trips.gz"
+    packed.write_bytes(gzip.compress(TEXT.encode()))
+    scores = [
+        json.loads(run("eval", "-m", model, name, "--json", stdin=stdin).out)["nats"]
+        for name, stdin in ((corpus, b""), (packed, b""), ("-", TEXT.encode()))
+    ]
+    assert scores[0] == scores[1] == scores[2]
+
+
+def test_scores_by_the_command_are_those_of_the_library(
+    model: Path, corpus: Path, here: Any
+) -> None:
+    saved = checkpoint.load_model(model)
+    score = score_text(Cells(saved.config, saved.weights), saved.vocabulary, TEXT)
+    done = json.loads(here("eval", "-m", model, corpus, "--json").out)
+    assert done["nats"] == score.nats

@@ -1,0 +1,203 @@
+"""`lstmgen sample` as a user and a pipeline meet it: texts, lines and streams."""
+
+import json
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import run
+
+from lstmgen import checkpoint
+from lstmgen.beam_search import search
+from lstmgen.cells import Cells
+
+
+def test_sample_writes_the_prime_and_then_what_follows(model: Path, here: Any) -> None:
+    options = ("sample", "-m", model, "--prime", "Ann went to", "--seed", "3", "-l", "40")
+    whole, rest = here(*options), here(*options, "--no-echo")
+    assert whole.out == "Ann went to" + rest.out
+    assert len(rest.out.rstrip("\n")) in (39, 40)
+    assert whole.err == ""  # the seed was given
+    assert here(*options).out == whole.out
+
+
+def test_the_seed_that_was_chosen_is_said_and_repeats_the_text(model: Path, here: Any) -> None:
+    first = here("sample", "-m", model, "-l", "50")
+    seed = re.fullmatch(r"seed (\d+)\n", first.err)
+    assert seed
+    assert here("sample", "-m", model, "-l", "50", "--seed", seed[1]).out == first.out
+
+
+def test_one_text_of_many_comes_again_with_its_own_seed(model: Path, here: Any) -> None:
+    many = here("sample", "-m", model, "-n", "70", "--seed", "10", "-l", "30", "--json").out
+    texts = [json.loads(line) for line in many.splitlines()]
+    assert [text["seed"] for text in texts] == list(range(10, 80))
+    assert len({text["text"] for text in texts}) > 20
+    for text in texts[::23]:
+        alone = here("sample", "-m", model, "--seed", str(text["seed"]), "-l", "30").out
+        assert alone.removesuffix("\n") == text["text"].removesuffix("\n")
+
+
+def test_stop_ends_each_text_and_is_left_out(model: Path, here: Any) -> None:
+    done = here("sample", "-m", model, "-n", "5", "--prime", "Ann", "--stop", "\n", "--seed", "1")
+    lines = done.out.splitlines()
+    assert len(lines) == 5
+    assert all(line.startswith("Ann") for line in lines)
+
+
+def test_greedy_is_the_likeliest_path_and_needs_no_seed(model: Path, here: Any) -> None:
+    saved = checkpoint.load_model(model)
+    cells, vocabulary = Cells(saved.config, saved.weights), saved.vocabulary
+    text = "Ben"
+    for _ in range(20):
+        ids = vocabulary.encode("\n" + text)
+        logits = cells(ids[None], cells.initial_state(1))[0][0, -1]
+        logits[0] = -1e9
+        text += vocabulary.tokens[int(logits.argmax())]
+    for seed in "1", "2":
+        done = here("sample", "-m", model, "--prime", "Ben", "-l", "20", "-t", "0", "--seed", seed)
+        assert done.out.removesuffix("\n") == text.removesuffix("\n")
+
+
+def test_beams_print_the_likeliest_texts_and_need_no_seed(model: Path, here: Any) -> None:
+    saved = checkpoint.load_model(model)
+    cells = Cells(saved.config, saved.weights)
+    best = [t.text for t in search(cells, saved.vocabulary, "Ann ", num_beams=4, length=20)]
+    one = here("sample", "-m", model, "--prime", "Ann ", "-l", "20", "--beams", "4")
+    assert (one.out.removesuffix("\n"), one.err) == ("Ann " + best[0].removesuffix("\n"), "")
+    done = here(
+        "sample", "-m", model, "--prime", "Ann ", "-l", "20", "--beams", "4", "-n", "3", "--json"
+    )
+    told = [json.loads(line) for line in done.out.splitlines()]
+    assert [(text["text"], text["seed"]) for text in told] == [(text, None) for text in best[:3]]
+
+
+def test_beams_answer_each_line_in_order(model: Path) -> None:
+    done = run("sample", "-m", model, "--each-line", "--beams", "2", "-n", "2", "-l", "3", "--json",
+               stdin=b"Ann\nDan")  # fmt: skip
+    primes = [json.loads(line)["prime"] for line in done.out.splitlines()]
+    assert primes == ["Ann", "Ann", "Dan", "Dan"]
+
+
+@pytest.mark.parametrize(
+    "other", [("--seed", "1"), ("-t", "0.3"), ("--top-k", "3"), ("-n", "4"), ("--min-p", "0.1")]
+)
+def test_beams_with_what_is_for_drawing_or_with_too_many_texts_are_refused(
+    model: Path, here: Any, other: tuple[str, str]
+) -> None:
+    done = here("sample", "-m", model, "--beams", "3", *other)
+    assert (done.code, done.out) == (1, "")
+    assert "--beams 3" in done.error
+
+
+def test_each_line_is_a_prime_and_answers_keep_the_order(model: Path) -> None:
+    primes = ["Ann went", "Dan", "", "Eve went to Rome and"]
+    done = run("sample", "-m", model, "--each-line", "--stop", "\n", "--seed", "1", "--json",
+               stdin="\n".join(primes).encode())  # fmt: skip
+    assert [json.loads(line)["prime"] for line in done.out.splitlines()] == primes
+
+
+def test_a_line_is_answered_before_the_next_one_comes(model: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "lstmgen",
+        "sample",
+        "-m",
+        str(model),
+        "--each-line",
+        "-l",
+        "9",
+    ]
+    with subprocess.Popen(
+        [*command, "--stop", "\n", "--seed", "1", "-n", "2"], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, bufsize=0,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for prime in "Ann", "Ben":
+            process.stdin.write(prime.encode() + b"\n")
+            for _ in range(2):
+                assert select.select([process.stdout], [], [], 30)[0]
+                assert process.stdout.readline().decode().startswith(prime)
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+def test_text_goes_on_to_the_pipe_while_it_is_written(model: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "lstmgen", "sample", "-m", str(model), "-l", "1000000000", "--seed", "1"],
+        stdout=subprocess.PIPE, bufsize=0,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        parts = [process.stdout.read(1 << 20) for _ in range(20)]  # each what there is by then
+        process.kill()
+    # A buffer would fill to 8 KB first; the machine may be busy now and then.
+    assert 0 < sorted(map(len, parts))[10] < 2000
+
+
+def test_an_endless_input_that_nobody_reads_further_ends_quietly(model: Path) -> None:
+    sample = f"{sys.executable} -m lstmgen sample -m {model} --each-line -l 80 --seed 1"
+    done = subprocess.run(
+        ["bash", "-c", f"yes 'Ann went' | {sample} | head -n 3"],
+        capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.count(b"\n") == 3
+
+
+def test_lines_before_one_that_is_not_utf_8_are_answered(model: Path) -> None:
+    done = run("sample", "-m", model, "--each-line", "-l", "5", "--seed", "1", "--stop", "\n",
+               stdin=b"Ann\nBen\nC\xff\nDan\n")  # fmt: skip
+    assert "line 3 of standard input" in done.error
+    assert [line[:3] for line in done.out.splitlines()] == ["Ann", "Ben"]
+
+
+def test_ctrl_c_while_waiting_for_a_line_is_quiet(model: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "lstmgen", "sample", "-m", str(model), "--each-line", "--seed", "1"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"Ann\n")
+        process.stdin.flush()
+        assert process.stdout.read(1) == b"A"  # it has begun
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert process.stderr.read().strip() == b""
+        assert process.wait(30) == 130
+
+
+def test_a_prime_comes_from_a_file_or_standard_input(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    path = tmp_path / "prime.txt"
+    path.write_text("Cleo went")
+    options = ("sample", "-m", model, "--seed", "4", "-l", "20")
+    expected = here(*options, "--prime", "Cleo went").out
+    assert here(*options, "--prime-file", path).out == expected
+    assert run(*options, "--prime-file", "-", stdin=b"Cleo went").out == expected
+
+
+def test_unknown_symbols_in_a_prime_are_named(model: Path, here: Any) -> None:
+    done = here("sample", "-m", model, "--prime", "Zoë", "--seed", "1", "-l", "3")
+    assert done.code == 0
+    assert "'Z'" in done.err
+    assert "'ë'" in done.err
+
+
+def test_a_closed_pipe_is_quiet(model: Path) -> None:
+    command = f"{sys.executable} -m lstmgen sample -m {model} -n 100000 -l 50 --seed 1 | head -n 3"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(done.stdout.splitlines()) == 3

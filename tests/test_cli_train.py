@@ -1,0 +1,309 @@
+"""`lstmgen train` as a user and a pipeline meet it: what it says, keeps and refuses."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import SMALL, TEXT, run
+
+from lstmgen import checkpoint
+
+
+def test_train_says_its_plan_and_what_to_do_next(corpus: Path, tmp_path: Path, here: Any) -> None:
+    done = here("train", corpus, "-m", tmp_path / "m", "--steps", "2", *SMALL)
+    assert done.code == 0
+    assert done.out == ""
+    for said in (f"{len(TEXT):,} characters", "vocabulary", "parameters", "2 steps", "cpu",
+                 f"lstmgen sample --model {tmp_path / 'm'}", "lstmgen eval"):  # fmt: skip
+        assert said in done.err
+    assert not re.search("\r|\x1b", done.err)  # progress bars are for terminals
+
+
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_the_flags_that_the_plan_names_repeat_it_to_the_bit(
+    level: str, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    options = ("--batch-size", "4", "--window", "16", "--seed", "3", "--epochs", "0.5",
+               "--learning-rate", "0.012345678", "--min-count", "1")  # fmt: skip
+    first = here("train", corpus, "-m", tmp_path / "a", "--level", level, *options)
+    (flags,) = re.findall(r"^repeat +(.*)$", first.err, re.MULTILINE)
+    again = here("train", corpus, "-m", tmp_path / "b", *flags.split())
+    assert again.code == 0, again.err
+    assert f"repeat      {flags}\n" in again.err
+    one, other = (checkpoint.load_model(tmp_path / name).weights for name in "ab")
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_the_network_is_planned_around_the_options_that_are_given(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    def network(*options: str) -> dict[str, Any]:
+        done = here("train", corpus, "-m", tmp_path / "m", "--overwrite", "--steps", "1", *options)
+        assert done.code == 0, done.err
+        return checkpoint.load_model(tmp_path / "m").config.to_json()
+
+    short = network()
+    assert short["hidden_size"] < 256  # one step feeds no large network
+    assert short["embedding_size"] == 64
+    assert network("--hidden-size", "20")["hidden_size"] == 20
+    tied = network("--tie")
+    assert tied["hidden_size"] == tied["embedding_size"] == short["hidden_size"]
+    assert network("--tie", "--embedding-size", "24")["hidden_size"] == 24
+    assert network("--embedding-size", "24", "--num-layers", "1") == short | {
+        "embedding_size": 24, "num_layers": 1,
+    }  # fmt: skip
+
+
+def test_train_leaves_a_picture_of_its_curves(corpus: Path, tmp_path: Path, here: Any) -> None:
+    assert here("train", corpus, "-m", tmp_path / "m", "--steps", "9", *SMALL).code == 0
+    picture = (tmp_path / "m" / "curves.svg").read_text("utf-8")
+    assert "LSTM 2 x 16 on" in picture
+    assert corpus.name in picture
+    best = checkpoint.load_model(tmp_path / "m").results["nats_per_token"]
+    assert f"best {best:.3f}" in picture
+
+
+def test_curves_that_cannot_be_drawn_are_no_reason_to_fail(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    assert here("train", corpus, "-m", tmp_path / "m", "--steps", "9", *SMALL).code == 0
+    log = tmp_path / "m" / checkpoint.LOG_FILE
+    log.write_text("no record\n" + log.read_text())
+    done = here("train", corpus, "-m", tmp_path / "m", "--steps", "12", "--resume")
+    assert done.code == 0
+    assert f"note: the curves are not drawn: {log}, line 1" in done.err
+    assert "best validation" in done.err
+
+
+def test_train_shows_what_the_model_writes_when_asked(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    quiet = here("train", corpus, "-m", tmp_path / "a", "--steps", "3", *SMALL)
+    done = here(
+        "train", corpus, "-m", tmp_path / "b", "--steps", "3", "--sample-every", "0", *SMALL
+    )
+    assert done.code == 0
+    # Three steps give at least one text of 80 characters, each with an empty line behind it.
+    texts = done.err.split("\n\n")[:-1]
+    assert len(done.err) - len(quiet.err) >= 80 * len(texts) > 0
+
+
+def test_a_large_vocabulary_is_trained_on_a_sample_of_it_and_scored_whole(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    options = ("--level", "word", "--steps", "60", "--hidden-size", "16", "--batch-size", "4")
+    scores = []
+    for sample in ("0", "8"):
+        folder = tmp_path / sample
+        done = here("train", corpus, "-m", folder, *options, "--softmax-sample", sample)
+        assert done.code == 0, done.err
+        scores.append(checkpoint.load_model(folder).results["nats_per_token"])
+        scored = here("eval", corpus, "-m", folder, "--json")
+        assert json.loads(scored.out)["nats_per_token"] < 3.5  # of log 28 = 3.3 for no knowledge
+    assert scores[0] != scores[1]
+    assert max(scores) < 2
+
+
+def test_a_run_of_minutes_keeps_its_time_and_says_it(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The start is counted from that of the process, which here is that of all the tests.
+    monkeypatch.setattr(time, "process_time", lambda: 0.0)
+    done = here("train", corpus, "-m", tmp_path / "a", "--minutes", "0.08", *SMALL)
+    assert done.code == 0, done.err
+    assert "--minutes 0.08: about" in done.err
+    assert 1 < checkpoint.load_run(tmp_path / "a").progress["seconds"] < 6  # 4.8 asked for
+    assert (
+        "is over before"
+        in here("train", corpus, "-m", tmp_path / "c", "--minutes", "0.001", *SMALL).error
+    )
+    monkeypatch.setattr("lstmgen.cli.plan.DEFAULT_MINUTES", 0.06)
+    done = here("train", corpus, "-m", tmp_path / "b", *SMALL)
+    assert "--minutes 0.06 (as nothing else is asked): about" in done.err
+
+
+def test_quiet_says_nothing(corpus: Path, tmp_path: Path, here: Any) -> None:
+    done = here("train", corpus, "-m", tmp_path / "m", "--steps", "2", "--quiet", *SMALL)
+    assert (done.code, done.out, done.err) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ((), "LSTM 2 x 16"),
+        (("--cell", "gru", "--num-layers", "1"), "GRU 1 x 16"),
+        (("--cell", "rnn", "--num-layers", "3"), "RNN 3 x 16"),
+        (("--level", "word"), "tied"),
+        (("--level", "word", "--words", "space", "--no-tie", "--max-vocab", "20"), "20 words"),
+    ],
+)
+def test_every_kind_of_model_is_trained_sampled_and_scored(
+    corpus: Path, tmp_path: Path, here: Any, options: tuple[str, ...], shown: str
+) -> None:
+    folder, small = tmp_path / "m", SMALL[:2] + SMALL[4:]
+    done = here("train", corpus, "-m", folder, "--steps", "3", *small, *options)
+    assert done.code == 0, done.err
+    assert shown in done.err
+    sampled = here("sample", "-m", folder, "-l", "9", "--seed", "1", "--json")
+    assert json.loads(sampled.out)["tokens"] == 9
+    scored = json.loads(here("eval", "-m", folder, corpus, "--json").out)
+    assert scored["characters"] == len(TEXT)
+    assert 0 < scored["bits_per_character"] < 8
+
+
+def test_a_short_corpus_shrinks_the_batch_and_says_so(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    done = here("train", corpus, "-m", tmp_path / "m", "--steps", "1", "--hidden-size", "8",
+                "--batch-size", "1000", "--window", "64")  # fmt: skip
+    assert done.code == 0
+    assert f"{int(len(TEXT) * 0.9) // 64} streams instead of 1000" in done.err
+
+
+def test_a_folder_with_a_model_is_not_overwritten_unasked(
+    model: Path, corpus: Path, here: Any
+) -> None:
+    before = (model / checkpoint.MODEL_FILE).read_bytes()
+    assert "--overwrite" in here("train", corpus, "-m", model, "--steps", "1").error
+    assert (model / checkpoint.MODEL_FILE).read_bytes() == before
+
+
+def test_resume_refuses_another_corpus_or_network(corpus: Path, tmp_path: Path, here: Any) -> None:
+    folder, other = tmp_path / "m", tmp_path / "other.txt"
+    other.write_text(TEXT + "One more line.\n")
+    assert here("train", corpus, "-m", folder, "--steps", "2", *SMALL).code == 0
+    files = {path: path.read_bytes() for path in folder.iterdir()}
+    resume = ("-m", folder, "--resume", "--steps", "4")
+    assert "not the text that the run began with" in here("train", other, *resume).error
+    assert "--hidden-size 32" in here("train", corpus, *resume, "--hidden-size", "32").error
+    assert "--level word" in here("train", corpus, *resume, "--level", "word").error
+    assert "step 2" in here("train", corpus, "-m", folder, "--resume").error
+    assert {path: path.read_bytes() for path in folder.iterdir()} == files
+    moved = tmp_path / "moved.txt"  # the corpus is known by what it says, not by its name
+    moved.write_text(TEXT)
+    done = here("train", moved, *resume, *SMALL)
+    assert done.code == 0
+    assert checkpoint.load_run(folder).progress["step"] == 4
+
+
+def test_a_folder_that_is_being_trained_in_is_refused_and_can_be_read(
+    corpus: Path, model: Path, tmp_path: Path, here: Any
+) -> None:
+    folder = tmp_path / "m"
+    with checkpoint.claimed(folder, resume=False, overwrite=False):
+        checkpoint.save_model(folder / checkpoint.MODEL_FILE, checkpoint.load_model(model))
+        for option in ("--overwrite", "--resume", "--quiet"):
+            refused = here("train", corpus, "-m", folder, option)
+            assert "another lstmgen is training there" in refused.error
+        assert here("eval", corpus, "-m", folder).code == 0
+
+
+def test_a_loss_that_blows_up_is_said_and_mended(corpus: Path, tmp_path: Path, here: Any) -> None:
+    options = ("--steps", "200", "--learning-rate", "40", "--quiet", *SMALL)
+    ran = here("train", corpus, "-m", tmp_path / "m", *options)
+    assert ran.code == 0
+    assert re.search(
+        r"note: the loss blew up at step \d+ .*; back to step \d+, to go on with", ran.err
+    )
+    assert checkpoint.load_model(tmp_path / "m").results["nats_per_token"] < 2  # 3.4 for a guess
+
+
+@pytest.mark.parametrize("other", [("--cell", "rnn"), ("--init-from", "m")])
+def test_memory_is_for_fresh_gates(corpus: Path, here: Any, other: tuple[str, str]) -> None:
+    assert "--memory 20 is for" in here("train", corpus, "--memory", "20", *other).error
+
+
+def test_resume_on_another_device_is_said(corpus: Path, tmp_path: Path, here: Any) -> None:
+    options = (corpus, "-m", tmp_path / "m")
+    assert here("train", *options, *SMALL, "--steps", "2").code == 0
+    saved = checkpoint.load_run(tmp_path / "m")
+    assert saved.progress["device"] == "cpu"
+    moved = replace(saved, progress={**saved.progress, "device": "cuda"})
+    checkpoint.save_run(tmp_path / "m" / checkpoint.RUN_FILE, moved)
+    said = here("train", *options, "--resume", "--steps", "4")
+    assert said.code == 0
+    assert "the run was on cuda and goes on on cpu: its bits may differ" in said.err
+    assert "its bits" not in here("train", *options, "--resume", "--steps", "6").err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_tells_how_to_go_on(
+    corpus: Path, tmp_path: Path, number: int, code: int
+) -> None:
+    folder = tmp_path / "m"
+    command = ["train", str(corpus), "-m", str(folder), "--steps", "100000", *SMALL]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lstmgen", *command], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("training"):
+            break
+    time.sleep(0.5)
+    process.send_signal(number)
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == code
+    assert f"lstmgen train {corpus} --resume --model {folder}" in said
+    step = checkpoint.load_run(folder).progress["step"]
+    assert f"saved at step {step:,}" in said
+    assert run("sample", "-m", folder, "-l", "5").code == 0
+
+
+def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path, tmp_path: Path,
+                                                      here: Any) -> None:  # fmt: skip
+    losses: list[float] = []
+    for options in ((), ("--init-from", model)):
+        folder = tmp_path / f"m{len(losses)}"
+        small = SMALL[4:] if options else SMALL
+        done = here("train", corpus, "-m", folder, "--steps", "2", *small, *options)
+        assert done.code == 0, done.err
+        losses.append(checkpoint.load_model(folder).results["nats_per_token"])
+    assert losses[1] < 0.7 * losses[0]
+
+
+def test_overwrite_keeps_all_until_the_new_run_begins(
+    model: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    folder = tmp_path / "m"
+    assert here("train", corpus, "-m", folder, "--steps", "2", *SMALL).code == 0
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for arguments in (("nowhere.txt",), (corpus, "--device", "gpu"), (corpus, "--dropout", "2")):
+        assert here("train", *arguments, "-m", folder, "--overwrite").error
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_an_overwritten_model_is_gone_when_the_new_run_is_stopped_early(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    folder = tmp_path / "m"
+    assert here("train", corpus, "-m", folder, "--steps", "2", *SMALL).code == 0
+    command = [sys.executable, "-m", "lstmgen", "train", str(corpus), "-m", str(folder),
+               "--overwrite", "--steps", "1000000", "--cell", "gru", *SMALL]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("training"):
+                break
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        process.stderr.read()
+    assert process.returncode == 130
+    assert checkpoint.load_model(folder).config.cell == "gru"
+
+
+def test_nobody_listening_to_the_talk_does_not_stop_a_run(corpus: Path, tmp_path: Path) -> None:
+    small = " ".join(SMALL)
+    command = f"{sys.executable} -m lstmgen train {corpus} --steps 20 {small}"
+    for ending in ("2>&1 | head -n 1", "2>&-"):
+        folder = tmp_path / str(len(ending))
+        subprocess.run(["bash", "-c", f"{command} -m {folder} {ending}"], check=True,
+                       capture_output=True)  # fmt: skip
+        assert checkpoint.load_run(folder).progress["step"] == 20
