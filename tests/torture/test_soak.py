@@ -11,6 +11,7 @@ from statistics import median
 
 import pytest
 
+from lstmgen.checkpoint import MODEL_FILE
 from lstmgen.trained import DEMO
 
 pytestmark = pytest.mark.skipif(
@@ -34,15 +35,15 @@ def num_open(pid: int) -> int:
 
 
 class Watch:
-    """Memory and open files of a process, now and then, once it has warmed up."""
+    """Memory and open files of a process, now and then, some time after the first look at it."""
 
     def __init__(self, pid: int, warm_up: float) -> None:
-        self.pid, self.start = pid, time.monotonic() + warm_up
-        self.next = self.start
+        self.pid, self.warm_up, self.next = pid, warm_up, 0.0
         self.sizes: list[int] = []
         self.files: list[int] = []
 
     def look(self) -> None:
+        self.next = self.next or time.monotonic() + self.warm_up
         if time.monotonic() >= self.next:
             self.sizes.append(resident(self.pid))
             self.files.append(num_open(self.pid))
@@ -64,9 +65,10 @@ def test_training(
     command = [sys.executable, "-m", "lstmgen", "train", str(LIVES), "-m", "m"]
     more = ["--minutes", f"{seconds / 60}", "--hidden-size", "32", "--threads", "1"]
     with subprocess.Popen([*command, *more], cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
-        watch = Watch(process.pid, warm_up=seconds / 3)
+        watch = Watch(process.pid, warm_up=0.5)
         while process.poll() is None:
-            watch.look()
+            if (tmp_path / "m" / MODEL_FILE).exists():  # it has done everything once
+                watch.look()
             time.sleep(0.1)
             if watch.sizes and watch.sizes[-1] == 0:  # it has ended between the two
                 watch.sizes.pop()
