@@ -72,7 +72,7 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
         if not resume:
             folder.mkdir(parents=True, exist_ok=True)
     if resume and made:
-        raise container.missing(folder / RUN_FILE)
+        raise _no_run(folder)
     try:
         with _locked(folder):
             files = (folder / MODEL_FILE, folder / RUN_FILE)
@@ -202,6 +202,9 @@ def save_run(path: Path, run: SavedRun) -> None:
 def load_run(folder: Path) -> SavedRun:
     """The run that was left in a folder; `CheckpointError` says why it cannot be had."""
     path, prefix = folder / RUN_FILE, "model."
+    with _blaming_system(path):
+        if not path.exists():
+            raise _no_run(folder)
     with container.opened(path) as file, _blaming(path):
         model = _model(file.description)
         entries = {n[len(prefix) :]: e for n, e in file.entries.items() if n.startswith(prefix)}
@@ -214,6 +217,13 @@ def load_run(folder: Path) -> SavedRun:
         weights = {name: arrays.pop(prefix + name) for name in entries}
         _check_finite(weights)
     return SavedRun(replace(model, weights=weights), training, tensors=arrays, progress=progress)
+
+
+def _no_run(folder: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{folder}: there is no run to go on with here; leave out --resume, or name its folder with "
+        "--model"
+    )
 
 
 def _describe(model: SavedModel) -> dict[str, Any]:

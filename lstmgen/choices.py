@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lstmgen.breakdown import score_rows
 from lstmgen.errors import CorpusError
 from lstmgen.scoring import Z_95, Engine
 from lstmgen.vocabulary import Ids, Vocabulary
 
 BLOCK = 64  # questions scored together
+FIELDS = ("context", "choices", "answer")  # those without which there is no question
 
 
 @dataclass(frozen=True)
@@ -120,20 +118,26 @@ def parse(lines: Iterable[str], name: str) -> Iterator[Question]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                yield _question(json.loads(line))
-            except (ValueError, RecursionError) as error:
+                yield _question(line)
+            except ValueError as error:
                 raise CorpusError(
                     f"line {number:,} of {name} is not a question: {error!s:.100}; it must be like "
                     '{"context": "I grew up in", "choices": [" France", " Peru"], "answer": 0}'
                 ) from None
 
 
-def _question(data: Any) -> Question:
+def _question(line: str) -> Question:
     """`ValueError` says what does not fit."""
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is not JSON ({error})") from None
     if not isinstance(data, dict):
         raise ValueError("it is not a JSON object")
-    context, choices, answer = (data.get(key) for key in ("context", "choices", "answer"))
-    group = data.get("group", "")
+    for name in FIELDS:
+        if name not in data:
+            raise ValueError(f"{name} is missing")
+    context, choices, answer, group = (*map(data.get, FIELDS), data.get("group", ""))
     if not isinstance(context, str) or not isinstance(group, str):
         raise ValueError("context and group are to be strings")
     if not isinstance(choices, list) or len(choices) < 2:
@@ -157,10 +161,11 @@ def answer(
         block = questions[start : start + BLOCK]
         rows, first = list[Ids](), list[int]()
         for question in block:
-            context = vocabulary.encode(question.context)
-            whole = [vocabulary.encode(question.context + choice) for choice in question.choices]
-            rows += whole
-            first += [min(_shared(context, ids) for ids in whole)] * len(whole)
+            context = vocabulary.cut(question.context)
+            whole = [question.context + choice for choice in question.choices]
+            begin = min(_shared(context, vocabulary.cut(text)) for text in whole)
+            rows += [vocabulary.encode(text) for text in whole]
+            first += [begin] * len(whole)
         nats = score_rows(
             engine, rows, vocabulary.start_id, vocab_size=len(vocabulary), first=first
         )
@@ -172,15 +177,14 @@ def answer(
             yield Answer(question, tuple(nats[part].tolist()), tuple(tokens[part]))
 
 
-def _shared(one: NDArray[Any], other: NDArray[Any]) -> int:
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
     """How many tokens two texts have in common at their beginning.
 
     By word a choice may change the last token of the context: "old" and "er" make "older". Then
     that token is scored with all choices.
     """
     length = min(len(one), len(other))
-    differing = np.flatnonzero(one[:length] != other[:length])
-    return int(differing[0]) if len(differing) else length
+    return next((place for place in range(length) if one[place] != other[place]), length)
 
 
 def tally(answers: Iterable[Answer]) -> list[Tally]:

@@ -262,7 +262,7 @@ def _sync(folder: Path) -> None:
 def missing(path: Path) -> CheckpointError:
     return CheckpointError(
         f"{path}: there is no model here; train one with `lstmgen train`, "
-        "or name another with --model"
+        "or name another with --model or LSTMGEN_MODEL"
     )
 
 

@@ -32,7 +32,7 @@ class Decoding(TypedDict, total=False):
 
 
 def find(model: str | Path | None) -> str | Path:
-    """The model that is meant: the one named, else that in the working folder, else the demo model."""
+    """The model that is meant: the one named, else that in the working folder, else the built-in model."""
     if model is not None:
         return model
     return DEFAULT_MODEL_FOLDER if Path(DEFAULT_MODEL_FOLDER).exists() else DEMO

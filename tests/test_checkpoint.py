@@ -425,7 +425,7 @@ def test_what_resuming_needs_goes_only_when_overwritten(tmp_path: Path, overwrit
 
 def test_resuming_makes_no_folder(tmp_path: Path) -> None:
     with (
-        pytest.raises(CheckpointError, match="there is no model here"),
+        pytest.raises(CheckpointError, match="there is no run to go on with here"),
         claimed(tmp_path / "no", resume=True),
     ):
         raise AssertionError("it was given")

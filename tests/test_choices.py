@@ -52,6 +52,15 @@ def test_a_line_that_is_no_question_is_refused_by_its_number(line: str) -> None:
         read(json.dumps(GOOD), "", line)
 
 
+@pytest.mark.parametrize("missing", ["context", "choices", "answer"])
+def test_what_a_question_lacks_is_named(missing: str) -> None:
+    line = json.dumps({name: value for name, value in GOOD.items() if name != missing})
+    with pytest.raises(CorpusError, match=f"line 1 of .* is not a question: {missing} is missing;"):
+        read(line)
+    with pytest.raises(CorpusError, match=r"it is not JSON \(Expecting"):
+        read("I speak French")
+
+
 @pytest.fixture(scope="module")
 def cells(random_weights: Callable[..., dict[str, NDArray[np.float32]]]) -> Cells:
     config = ModelConfig(vocab_size=29, num_layers=1, hidden_size=8, embedding_size=6)
@@ -89,6 +98,20 @@ def test_where_a_choice_changes_the_last_word_all_are_scored_from_there(
         whole = score_text(engine, vocabulary, " an old" + choice).nats
         assert nats == pytest.approx(whole - base, abs=1e-4)
         assert one.tokens[one.question.choices.index(choice)] == tokens
+
+
+def test_words_that_are_not_known_are_told_apart_all_the_same(
+    random_weights: Callable[..., dict[str, NDArray[np.float32]]],
+) -> None:
+    vocabulary = Vocabulary("word", "space", (UNKNOWN["word"], " an", " one"))
+    config = ModelConfig(vocab_size=3, num_layers=1, hidden_size=8, embedding_size=6)
+    engine = Cells(config, random_weights(config, scale=0.8))
+    (one,) = answer(engine, vocabulary, [Question(" an old", ("er", " one"), 0, "")])
+    assert one.tokens == (1, 2)
+    unknown = (
+        score_text(engine, vocabulary, " an old").nats - score_text(engine, vocabulary, " an").nats
+    )
+    assert one.nats[0] == pytest.approx(unknown, abs=1e-4)
 
 
 def made(nats: tuple[float, ...], tokens: tuple[int, ...], right: int, group: str = "") -> Answer:

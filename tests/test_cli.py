@@ -24,6 +24,7 @@ from lstmgen.cli import app
         (("sample", "--prime-file", "nowhere.txt"), "nowhere.txt: there is no such file"),
         (("sample", "--device", "gpu"), "--device 'gpu'"),
         (("sample", "-m", "nowhere"), "there is no model here"),
+        (("sample", "-m", "nowhere", "--prime-file", "no.txt"), "no.txt: there is no such file"),
         (("eval", "nowhere.txt"), "nowhere.txt: there is no such file"),
         (("eval", "."), "this is a folder"),
         (("eval", "CORPUS", "--encoding", "klingon"), "--encoding 'klingon'"),
@@ -48,9 +49,10 @@ from lstmgen.cli import app
         (("train", "CORPUS", "--window", "100000"), "too few to train on"),
         (("train", "CORPUS", "--device", "cuda:x"), "--device 'cuda:x'"),
         (("train", "CORPUS", "--resume", "--overwrite"), "leave out --overwrite"),
+        (("train", "CORPUS", "--resume", "-m", "."), ".: there is no run to go on with"),
         (
             ("train", "CORPUS", "--resume", "-m", "nowhere"),
-            "nowhere/last.safetensors: there is no model",
+            "nowhere: there is no run to go on with",
         ),
         (
             ("train", "CORPUS", "--valid-file", "CORPUS", "--valid-fraction", "0.2"),
@@ -176,6 +178,12 @@ def test_no_torch_for_help_usage_errors_samples_and_small_scores(model: Path, co
 def test_help_tells_the_defaults(shown: str, here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     assert f"[default: {shown}]" in here("train", "--help").out
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "eval"])
+def test_help_names_the_variable(command: str, here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "[env var: LSTMGEN_MODEL]" in here(command, "--help").out
 
 
 def option_names() -> dict[str, set[str]]:

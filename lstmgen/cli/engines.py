@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel
 
 MODEL_VARIABLE = "LSTMGEN_MODEL"
-MODEL_DEFAULT = f"{DEFAULT_MODEL_FOLDER}, or the demo model where there is none"
+MODEL_DEFAULT = f"{DEFAULT_MODEL_FOLDER}, or the built-in model where there is none"
 
 ModelOption = Annotated[
     str | None,
@@ -36,7 +36,7 @@ def load(model: str | None) -> "SavedModel":
     path = trained.find(model)
     if path == trained.DEMO:
         console.note(
-            f"there is no {DEFAULT_MODEL_FOLDER} here, so this is the demo model, trained on short "
+            f"there is no {DEFAULT_MODEL_FOLDER} here, so this is the built-in model, trained on short "
             "lives; make your own with `lstmgen train corpus.txt`"
         )
     return checkpoint.load_model(path)

@@ -90,7 +90,7 @@ def evaluate(
             "--model",
             "-m",
             help="Model folder, or a .safetensors file; with several, each is compared with the first. "
-            f"[env var: {engines.MODEL_VARIABLE}]",
+            rf"\[env var: {engines.MODEL_VARIABLE}]",
             show_default=engines.MODEL_DEFAULT,
         ),
     ] = None,

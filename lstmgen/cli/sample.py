@@ -36,7 +36,8 @@ def sample(
         bool, typer.Option("--echo/--no-echo", help="Print the prime before what follows it.")
     ] = True,
     num_samples: Annotated[
-        int, typer.Option("--num-samples", "-n", min=1, help="Texts for each prime.")
+        int,
+        typer.Option("--num-samples", "-n", min=1, help="Texts for each prime, one after another."),
     ] = 1,
     length: Annotated[
         int, typer.Option("--length", "-l", min=0, help="Tokens to sample for each text.")
@@ -109,16 +110,14 @@ def sample(
     stops = trained.checked(length, [_checked("--stop", text) for text in stop or ()])
     if sum((prime is not None, prime_file is not None, each_line)) > 1:
         raise OptionError("give only one of --prime, --prime-file and --each-line")
+    only_prime = "" if each_line else _one_prime(prime, prime_file, encoding)
     saved = engines.load(model)
     if seed is None and beams is None:
         seed = secrets.randbelow(2**31)
         console.say(f"seed {seed}")
-    lines = (
-        Ahead(line.removesuffix("\n") for line in corpus.lines("-", encoding))
-        if each_line
-        else None
-    )
-    texts = lines or iter([_one_prime(prime, prime_file, encoding)])
+    texts: Iterator[str] = iter([only_prime])
+    if each_line:
+        texts = Ahead(line.removesuffix("\n") for line in corpus.lines("-", encoding))
     primes = Primes(texts, num_samples if beams is None else 1, seed or 0, saved.vocabulary)
     # One text at a time is what NumPy is best at, so "auto" does not look for an accelerator.
     engine = trained.choose_engine(saved, device, 0)
