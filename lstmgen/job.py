@@ -5,7 +5,6 @@ Shapes: B streams, T steps.
 
 import time
 from dataclasses import dataclass
-from math import log
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,6 @@ from lstmgen.planning import Speed
 from lstmgen.sampled_softmax import Sampler, sampled_nats
 from lstmgen.scoring import Score, nats, score_ids, streams_to_score, window_nats
 from lstmgen.vocabulary import Vocabulary
-
-BLOW_UP = 1.0  # nats a token above those of a guess
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,6 @@ class Job:
     @property
     def vocabulary(self) -> Vocabulary:
         return self.data.vocabulary
-
-    def has_blown_up(self, train_nats_per_token: float, score: Score | None = None) -> bool:
-        """Whether a loss is not a number, or far worse than giving every symbol the same chance."""
-        most = log(self.model.vocab_size) + BLOW_UP
-        losses = [train_nats_per_token, *([score.nats_per_token] if score else [])]
-        return not all(nats <= most for nats in losses)  # which nothing that is not a number is
 
 
 class Loss:
@@ -96,6 +87,14 @@ def take_step(
     run.state = tuple(tuple(part.detach() for part in layer) for layer in state)
     run.step += 1
     return total.detach(), count
+
+
+def present_loss(run: Run, loss: Loss, config: TrainConfig, streams: Streams) -> float:
+    """What the next window costs before anything is learned from it, in nats a token."""
+    window = streams.window(run.step % streams.num_windows)
+    with torch.no_grad(), device.autocast(run.network.output.bias.device, config.precision):
+        total, count, _ = loss(window, run.state, run.step)
+    return float(total) / count
 
 
 def validate(network: Network, job: Job) -> Score:

@@ -92,7 +92,7 @@ def position(saved: SavedRun) -> Position:
 class Keeper:
     """Writes a run's files; what cannot be written is kept, and tried again with what comes next.
 
-    The first write of a new run takes the place of a run that was there before.
+    A new run takes the place of one that was there before as soon as it is itself to be kept.
     """
 
     def __init__(self, folder: Path, new: bool) -> None:
@@ -118,6 +118,8 @@ class Keeper:
     def write(self) -> None:
         """Write all that waits; `CheckpointError` if something still has to."""
         if self._new:
+            if self._run is None:
+                return  # as nothing could take the place of what there may be
             checkpoint.forget_run(self._folder)
             self._new = False
         if self._model is not None:

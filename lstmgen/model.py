@@ -100,7 +100,7 @@ class Network(nn.Module):
         zero, so the first guess is uniform, except where it is tied to the embedding.
 
         With a `memory`, in tokens, the units of the last layer begin by keeping what they hold for
-        times spread from one token up to that (Tallec & Ollivier, 2018, arXiv:1804.11188), while those
+        times spread from two tokens up to about that (Tallec & Ollivier, 2018, arXiv:1804.11188), while those
         below read. The LSTM's output gates begin open then: what is kept is found useful sooner where
         it shows. And that layer's biases are held: a gate that is nearly open or shut has next to no
         gradient, but AdamW steps equally far along a small one, and would soon undo what the gates

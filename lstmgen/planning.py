@@ -51,7 +51,7 @@ def hidden_size(tokens: float, text_tokens: int, level: Level) -> int:
 def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level) -> float:
     """What a large network that sees a text often should leave out, so as not to know it by heart.
 
-    It is the more the shorter the text is, however long it is trained on.
+    By character it is the more the shorter the text is, however long it is trained on.
     """
     if level == "word":  # each symbol is rare, and most weights are symbols'
         return round(min(0.3, 0.1 + 0.015 * num_epochs), 2)
@@ -124,9 +124,7 @@ class Pace:
             return Speed(step, 0.0)
         return Speed(step, self.measured.validation * step / self.measured.step)
 
-    def replan(
-        self, config: TrainConfig, step: int, seconds_left: float, deadline: float
-    ) -> TrainConfig:
+    def replan(self, config: TrainConfig, step: int, seconds_left: float) -> TrainConfig:
         """The same run with as many steps as the time left allows; unchanged if nearly right.
 
         The schedule of the learning rate follows the number of steps, so it bends a little.
@@ -135,7 +133,7 @@ class Pace:
             return config
         speed = self.speed()
         if self.measured:
-            _, every = plan_steps(speed, deadline)
+            _, every = plan_steps(speed, time.perf_counter() - self.started + seconds_left)
             if not 1 / 2 <= every / config.report_every <= 2:
                 config = replace(config, report_every=every)
         num_steps = max(step, last_step(speed, config.report_every, step, seconds_left))

@@ -8,7 +8,7 @@ and goes back to an earlier one of its own in the same way if its loss blows up.
 import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
-from math import ceil
+from math import isfinite, log
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from lstmgen.checkpoint import SavedModel, SavedRun, Weights
 from lstmgen.config import DecodingConfig, Position, TrainConfig
 from lstmgen.errors import TrainingError
 from lstmgen.generation import Prime, stream
-from lstmgen.job import Job, Loss, take_step, validate
+from lstmgen.job import Job, Loss, present_loss, take_step, validate
 from lstmgen.keeping import Keeper, Run, Snapshot
 from lstmgen.model import Network
 from lstmgen.planning import Pace
@@ -30,6 +30,7 @@ from lstmgen.scoring import Score
 SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
 LOG_LINES = 100  # in a whole run at least, so that its curve can be drawn
 SAMPLE_LENGTH = 80  # tokens
+BLOW_UP = 1.0  # nats a token above those of a guess, or of the start if they were more
 MOST_RETREATS = 4  # which take the learning rate to a thousandth
 YIELD_SECONDS = 0.1  # between two records, so that a bar moves smoothly and costs nothing
 
@@ -78,6 +79,8 @@ def train(
     facts = {"corpus": job.data.facts}
     model = SavedModel(job.model, job.vocabulary, well.weights, facts)
     keeper.require_room(model, well.tensors)
+    start = present_loss(run, loss, config, streams)  # high where --init-from knew other texts
+    most = max(log(job.model.vocab_size), start) + BLOW_UP
 
     started = saved_at = yielded_at = sampled_at = time.perf_counter()
     meter, pace = _Meter(job.device), Pace(job.measured)
@@ -121,24 +124,23 @@ def train(
             meter.add(*take_step(run, loss, config, streams, rate))
             pace.steps += 1
             now = time.perf_counter()
-            logging = run.step % ceil(config.num_steps / LOG_LINES) == 0
+            logging = run.step % max(1, config.num_steps // LOG_LINES) == 0
             reporting = run.step % config.report_every == 0 or run.step == config.num_steps
             if not (logging or reporting) and now - yielded_at < YIELD_SECONDS:
                 continue
             if job.deadline is not None:
                 left = job.deadline - at.seconds - (now - started)
-                config = pace.replan(config, run.step, left, job.deadline)
+                config = pace.replan(config, run.step, left)
                 reporting = run.step % config.report_every == 0 or run.step == config.num_steps
             record = progress()
             score = validate(network, job) if reporting else None
-            if job.has_blown_up(record.train_nats_per_token, score):
+            if why := _blow_up(record, score, most):
                 retreats += 1
                 if retreats > MOST_RETREATS:
-                    raise TrainingError(_given_up(record, job.folder, retreats - 1))
+                    raise TrainingError(_given_up(why, record, job.folder))
                 run.go_to(well)
-                record = replace(record, note=_retreating(record, score, well.step, retreats))
                 meter = _Meter(job.device)
-                yield record
+                yield replace(record, step=well.step, note=_retreating(why, well.step, retreats))
                 continue
             if score is not None:
                 improved = best is None or score.nats < best.nats
@@ -165,7 +167,7 @@ def train(
         keeper.write()
     except GeneratorExit:
         snapshot = run.snapshot()
-        if job.has_blown_up(meter.nats_per_token()) or not snapshot.is_finite:
+        if not (meter.nats_per_token() <= most and snapshot.is_finite):
             snapshot = well
         keep(snapshot)
         if best is None:  # so that there is a model to sample from, and it is this run's
@@ -177,23 +179,39 @@ def train(
 
 def learning_rate(config: TrainConfig, step: int, retreats: int) -> float:
     """By the schedule, halved at the first retreat, quartered at the next one, and so on."""
-    return optim.schedule(step, config) / float(2 ** (retreats * (retreats + 1) // 2))
+    return optim.schedule(step, config) / _divisor(retreats)
 
 
-def _retreating(record: Progress, score: Score | None, step: int, retreats: int) -> str:
-    nats = score.nats_per_token if score else record.train_nats_per_token
-    share = "half" if retreats == 1 else f"1/{2**retreats}"
+def _divisor(retreats: int) -> float:
+    """1, 2, 2 x 4, 2 x 4 x 8, ..."""
+    return float(2 ** (retreats * (retreats + 1) // 2))
+
+
+def _blow_up(record: Progress, score: Score | None, most: float) -> str:
+    """What tells that a run has gone astray; nothing if it has not.
+
+    A loss that is not a number is no more than anything, so it is asked whether it is less. The
+    validation part may be of another kind than the rest, and cost what it will.
+    """
+    nats, which = record.train_nats_per_token, "loss"
+    if nats <= most:
+        if score is None or isfinite(score.nats):
+            return ""
+        nats, which = score.nats_per_token, "validation loss"
+    return f"the {which} blew up at step {record.step:,} ({nats:.3g} nats a token)"
+
+
+def _retreating(why: str, step: int, retreats: int) -> str:
     return (
-        f"the loss blew up at step {record.step:,} ({nats:.3g} nats a token); back to step "
-        f"{step:,}, to go on with {share} of the learning rate"
+        f"{why}; back to step {step:,}, to go on with 1/{_divisor(retreats):.0f} of the planned "
+        "learning rate"
     )
 
 
-def _given_up(record: Progress, folder: Path, retreats: int) -> str:
+def _given_up(why: str, record: Progress, folder: Path) -> str:
     kept = f"the best model so far is in {folder}" if record.best else "no model had been saved yet"
     return (
-        f"the loss blew up at step {record.step:,} ({record.train_nats_per_token:.3g} nats a token) "
-        f"and going back {retreats} times did not help; {kept}; "
+        f"{why} and going back {MOST_RETREATS} times did not help; {kept}; "
         "train again with a lower --learning-rate"
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -39,6 +40,25 @@ def test_the_flags_that_the_plan_names_repeat_it_to_the_bit(
     assert f"repeat      {flags}\n" in again.err
     one, other = (checkpoint.load_model(tmp_path / name).weights for name in "ab")
     assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_the_flags_name_the_other_files_too(
+    model: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    held_out = tmp_path / "held out.txt"
+    held_out.write_text("Eve went to Bern.\n" * 9)
+    first = here("train", corpus, "-m", tmp_path / "a", "--steps", "3", "--batch-size", "4",
+                 "--window", "16", "--init-from", model, "--valid-file", held_out)  # fmt: skip
+    assert first.code == 0, first.err
+    (flags,) = re.findall(r"^repeat +(.*)$", first.err, re.MULTILINE)
+    again = here("train", corpus, "-m", tmp_path / "b", *shlex.split(flags))
+    assert again.code == 0, again.err
+    one, other = (checkpoint.load_model(tmp_path / name) for name in "ab")
+    assert all((one.weights[name] == other.weights[name]).all() for name in one.weights)
+    assert one.results["nats"] == other.results["nats"]
+    held_out.write_text("Eve went to Rome.\n" * 9)
+    done = here("train", corpus, "-m", tmp_path / "a", "--resume", "--valid-file", held_out)
+    assert "--valid-file is not what the run began with; give that one" in done.error
 
 
 def test_the_network_is_planned_around_the_options_that_are_given(
@@ -255,6 +275,27 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     step = checkpoint.load_run(folder).progress["step"]
     assert f"saved at step {step:,}" in said
     assert run("sample", "-m", folder, "-l", "5").code == 0
+
+
+def test_a_signal_that_is_to_be_ignored_is_ignored(corpus: Path, tmp_path: Path) -> None:
+    """As `nohup` starts a command, and the shell one in the background."""
+    command = ["train", corpus, "-m", tmp_path / "m", "--steps", "400", *SMALL]
+    line = shlex.join([sys.executable, "-m", "lstmgen", *map(str, command)])
+    process = subprocess.Popen(
+        ["bash", "-c", f"trap '' HUP INT; exec {line}"], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line
+        if line.startswith("training"):
+            time.sleep(0.3)
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGINT)
+    process.stderr.close()
+    assert process.wait() == 0, said
+    assert "stopped" not in said
+    assert checkpoint.load_run(tmp_path / "m").progress["step"] == 400
 
 
 def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path, tmp_path: Path,

@@ -122,11 +122,11 @@ def test_the_end_follows_the_pace() -> None:
     config, pace = TrainConfig(num_steps=1000, report_every=1000), Pace(None)
     pace.validations = [2.0]
     run_at(pace, seconds=12.0, steps=100)
-    assert pace.replan(config, 100, 92.0, 104.0) is config  # just right: 90 s and a report
-    slower = pace.replan(config, 100, 47.0, 59.0)
+    assert pace.replan(config, 100, 92.0) is config  # just right: 90 s and a report
+    slower = pace.replan(config, 100, 47.0)
     assert slower.num_steps == pytest.approx(100 + 450, abs=2)
     run_at(pace, seconds=7.0, steps=100)
-    faster = pace.replan(config, 100, 92.0, 99.0)
+    faster = pace.replan(config, 100, 92.0)
     assert faster.num_steps == pytest.approx(100 + 1760, abs=4)  # two reports now: at 1,000 too
 
 
@@ -136,11 +136,11 @@ def test_a_single_report_stays_one_when_the_end_is_moved() -> None:
     config = TrainConfig(num_steps=num_steps, report_every=report_every)
     pace = Pace(measured)
     run_at(pace, seconds=90.0, steps=1000)  # faster than measured, as validation will be
-    config = pace.replan(config, 1000, 510.0, 600.0)
+    config = pace.replan(config, 1000, 510.0)
     assert config.num_steps == pytest.approx(1000 + (510 - 36) / 0.09, abs=4)
     # Past the step at which the one report was foreseen, there is still only one to come.
     run_at(pace, seconds=180.0, steps=2000)
-    assert pace.replan(config, 2000, 420.0, 600.0) is config
+    assert pace.replan(config, 2000, 420.0) is config
 
 
 @pytest.mark.parametrize("slower", [1 / 40, 1 / 3, 3, 40])
@@ -154,7 +154,7 @@ def test_a_run_measured_at_a_bad_moment_is_planned_anew(slower: float) -> None:
     while step < config.num_steps:
         seconds, step = seconds + truth.step, step + 1
         run_at(pace, seconds, steps=step)
-        config = pace.replan(config, step, deadline - seconds, deadline)
+        config = pace.replan(config, step, deadline - seconds)
         if step % config.report_every == 0 or step == config.num_steps:
             pace.validations.append(truth.validation)
             seconds, reports = seconds + truth.validation, reports + 1
@@ -163,7 +163,19 @@ def test_a_run_measured_at_a_bad_moment_is_planned_anew(slower: float) -> None:
     assert reports >= 4
 
 
+@pytest.mark.parametrize(
+    ("step", "seconds", "last"),
+    [(4, 8.0, 10), (4, 20.0, 20), (4, 25.0, 23), (10, 2.0, 10), (10, 16.0, 20), (11, 15.0, 22)],
+)
+def test_the_last_step_is_that_which_leaves_time_for_the_reports(
+    step: int, seconds: float, last: int
+) -> None:
+    """A second a step and two a report, one each ten steps and one at the end."""
+    speed = Speed(step=1.0, validation=2.0)
+    assert planning.last_step(speed, 10, step, seconds) == last
+
+
 def test_the_first_steps_say_nothing_of_the_pace() -> None:
     config, pace = TrainConfig(num_steps=1000, report_every=1000), Pace(Speed(0.1, 2.0))
     run_at(pace, seconds=10.0, steps=7)
-    assert pace.replan(config, 7, 1.0, 11.0) is config
+    assert pace.replan(config, 7, 1.0) is config

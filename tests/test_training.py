@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+import time
 from dataclasses import replace
 from math import exp
 from pathlib import Path
@@ -14,12 +15,13 @@ import torch
 
 from lstmgen import checkpoint, container, dataset, keeping, optim, training
 from lstmgen.cells import Cells
+from lstmgen.cli import plan
 from lstmgen.config import CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.errors import CheckpointError, OptionError, TrainingError
 from lstmgen.job import Job
 from lstmgen.model import Network
-from lstmgen.scoring import score_text
+from lstmgen.scoring import Score, score_text
 from lstmgen.training import train
 
 STORY = "".join(f"{i} sheep and {i * 7 % 10} goats went up the hill.\n" for i in range(200))
@@ -211,11 +213,12 @@ def test_a_loss_that_stays_not_finite_ends_the_run_and_leaves_the_files(
             break
     before = {path: path.read_bytes() for path in sorted(tmp_path.iterdir())}
     poison(monkeypatch, steps=1000)
-    notes = []
     told = r"blew up at step 5 \(nan .*going back 4 times did not help; the best model so far is in"
+    notes = [next(records).note for _ in range(4)]
     with pytest.raises(TrainingError, match=told):
-        notes += [record.note for record in records]
-    assert len(notes) == 0  # a list is not extended by what ends in an error
+        next(records)
+    shares = [note.partition("go on with ")[2].partition(" ")[0] for note in notes]
+    assert shares == ["1/2", "1/8", "1/64", "1/1024"]
     assert {path: path.read_bytes() for path in sorted(tmp_path.iterdir())} == before
 
 
@@ -231,15 +234,57 @@ def test_a_loss_that_blows_up_once_is_recovered_from(
             poison(monkeypatch, steps=1)
             break
     seen += list(records)
-    assert [record.step for record in seen] == [1, 2, 3, 4, 5, 5, 6, 7, 8]
+    assert [record.step for record in seen] == [1, 2, 3, 4, 4, 5, 6, 7, 8]
     assert [bool(record.note) for record in seen] == [False] * 4 + [True] + [False] * 4
-    assert "back to step 4, to go on with half of the learning rate" in seen[4].note
+    assert "at step 5 (nan nats a token); back to step 4, to go on with 1/2 of the" in seen[4].note
     for record in seen[5:]:
         assert record.learning_rate == optim.schedule(record.step - 1, job.training) / 2
     # And as if it had been that rate from there on.
     saved = checkpoint.load_run(tmp_path)
     assert saved.progress["retreats"] == 1
     assert all(np.isfinite(weight).all() for weight in saved.model.weights.values())
+
+
+def test_a_model_that_begins_far_from_the_text_has_not_blown_up(tmp_path: Path) -> None:
+    job = make_job(tmp_path, steps=60)
+    network = Network(job.model)
+    network.initialize(0)
+    weights = network.weights()
+    weights["output.bias"][0] = 20.0  # it is sure that all is unknown: 20 nats a token, a guess 3
+    records = list(train(job, initial=weights))
+    assert [record.note for record in records if record.note] == []
+    assert records[-1].step == 60
+
+
+@pytest.mark.parametrize("cost", [50.0, float("nan")])
+def test_a_validation_part_of_another_kind_is_no_blow_up_but_no_number_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cost: float
+) -> None:
+    job = make_job(tmp_path, steps=4)
+    scores = iter([Score(cost, 1, 1, 0), *[Score(1.0, 1, 1, 0)] * 9])
+    monkeypatch.setattr(training, "validate", lambda network, job: next(scores))
+    notes = [record.note for record in train(job) if record.note]
+    if cost == 50.0:
+        assert notes == []
+    else:
+        (note,) = notes
+        assert note.startswith(
+            "the validation loss blew up at step 4 (nan nats a token); back to step 0"
+        )
+
+
+def test_a_timed_run_that_goes_on_knows_what_validation_takes(tmp_path: Path) -> None:
+    job = replace(make_job(tmp_path), deadline=60.0)
+    records = train(job)
+    next(records)
+    records.close()
+    saved = checkpoint.load_run(tmp_path)
+    for given in ({}, {"minutes": 2.0}):
+        again = plan.timed(
+            replace(job, training=saved.training), given, saved, time.perf_counter() - 7
+        )
+        assert again.measured is not None
+        assert again.deadline == pytest.approx(120 - 7 - 0.5 if given else 60, abs=4)
 
 
 def test_a_learning_rate_a_thousand_times_too_high_is_lowered(tmp_path: Path) -> None:
@@ -308,7 +353,6 @@ def test_the_run_that_is_overwritten_stays_until_there_is_something_in_its_place
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    monkeypatch.setattr(training, "LOG_LINES", 1)
     job = make_job(tmp_path)
     list(train(job))
     records = train(replace(job, training=replace(job.training, seed=5)))

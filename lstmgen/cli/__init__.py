@@ -55,7 +55,8 @@ def _refuse(why: str) -> None:
 def main() -> None:
     """Run the command line; exit codes are 0, 1 user's mistake, 2 usage, 130 Ctrl-C, 143 SIGTERM."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as the shell has it for `command &`
+            signal.signal(number, _leave)
     try:
         app(standalone_mode=True)
     except LstmgenError as error:

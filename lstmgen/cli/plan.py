@@ -1,5 +1,6 @@
 """Turns the options of `lstmgen train` into a job: corpus, network, numbers, and how long it takes."""
 
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -103,12 +104,13 @@ def resumed_data(
     data = dataset.prepare(
         text, config, seed=saved.training.seed, held_out=held_out, known=saved.model.vocabulary
     )
-    for digest, what in (("sha256", "corpus"), ("valid_sha256", "--valid-file")):
+    texts = (
+        ("sha256", f"the corpus is not the text that the run began with ({facts.get('name')})"),
+        ("valid_sha256", "--valid-file is not what the run began with"),
+    )
+    for digest, what in texts:
         if data.facts[digest] != facts.get(digest):
-            raise OptionError(
-                f"the {what} is not the text that the run began with ({facts.get('name')}); "
-                "give that one, or begin anew with --overwrite"
-            )
+            raise OptionError(f"{what}; give that one, or begin anew with --overwrite")
     return data
 
 
@@ -210,10 +212,11 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
         deadline = None
     elif saved and "minutes" not in given:
         steps, deadline = config.num_steps, at.deadline
+        measured = measure(job) if deadline is not None else None
     else:
         measured = measure(job)
         used, seconds = at.seconds, _seconds(given)
-        start = 0.0 if saved else time.perf_counter() - began
+        start = time.perf_counter() - began
         deadline = seconds - start - CLOSING_SECONDS
         if deadline <= 0:
             raise OptionError(
@@ -284,21 +287,22 @@ def describe_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
         f"tokens ({epochs:.3g} epochs){start}; learning rate {config.learning_rate:g}, "
         f"weight decay {config.weight_decay:g}, dropout {config.dropout:g}, "
         f"weight drop {config.weight_drop:g}, seed {config.seed}"
-        + ("" if saved else f"\nrepeat      {_flags(job)}")
+        + ("" if saved else f"\nrepeat      {_flags(job, given)}")
     )
 
 
-def _flags(job: "Job") -> str:
+def _flags(job: "Job", given: Options) -> str:
     """The options that give this plan again, whatever the time and the machine."""
     usual = CorpusConfig().to_json()
     settings = {n: job.data.facts[n] for n, value in usual.items() if job.data.facts[n] != value}
     every = job.model.to_json() | job.training.to_json()
     settings |= {name: every[name] for name in REPEATING}
+    settings |= {name: given[name] for name in ("valid_file", "init_from") if name in given}
     flags = []
     for name, value in settings.items():
         option = name.replace("num_steps", "steps").replace("_", "-")
         if isinstance(value, bool):
             flags.append(f"--{option}" if value else f"--no-{option}")
         else:
-            flags.append(f"--{option} {value}")
+            flags.append(shlex.join([f"--{option}", str(value)]))
     return " ".join(flags)

@@ -29,7 +29,11 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
         signal.signal(number, previous[number])  # a second one is not held up
 
     stopping = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
-    previous = {int(number): signal.signal(number, catch) for number in stopping if number}
+    previous = {
+        int(number): signal.signal(number, catch)
+        for number in stopping
+        if number and signal.getsignal(number) is not signal.SIG_IGN  # as nohup has it
+    }
     bar = tqdm(
         file=console.talk,
         disable=quiet or not console.talk.isatty(),
