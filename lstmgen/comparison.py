@@ -36,8 +36,8 @@ class Difference:
     def to_json(self) -> dict[str, Any]:
         return {
             "bits_per_character": self.bits_per_character,
-            "standard_error": self.standard_error,
-            "interval": list(self.interval),
+            "standard_error": self.standard_error if self.blocks > 1 else None,
+            "interval": list(self.interval) if self.blocks > 1 else None,
             "blocks": self.blocks,
             "more_than_chance": self.is_more_than_chance,
         }
@@ -45,9 +45,7 @@ class Difference:
 
 def edges(text: str) -> NDArray[np.int64]:
     """Where blocks end: after each line that is not empty, or at equal distances where lines are few."""
-    ends = [
-        i + 1 for i, character in enumerate(text) if character == "\n" and text[i - 1 : i] != "\n"
-    ]
+    ends = [i + 1 for i in range(1, len(text)) if text[i] == "\n" and text[i - 1] != "\n"]
     if len(ends) < MIN_LINES:
         ends = [len(text) * k // NUM_BLOCKS for k in range(1, NUM_BLOCKS + 1)]
     return np.unique([end for end in [*ends, len(text)] if end > 0])

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen.errors import OptionError
-from lstmgen.scoring import LN2, Engine, as_array, nats
+from lstmgen.scoring import LN2, WINDOW, Engine, as_array, nats
 from lstmgen.vocabulary import Ids
 
 MAX_PLACES = 4096
@@ -107,7 +107,9 @@ def _costs(
     for start in range(0, len(chosen), ROWS):
         part = chosen[start : start + ROWS]
         inputs = ids[part[:, None] + np.arange(-context, 0)].astype(np.int64)
-        tops, _ = engine.read(inputs, engine.initial_state(len(part)))
+        state = engine.initial_state(len(part))
+        for begin in range(0, context, WINDOW):
+            tops, state = engine.read(inputs[:, begin : begin + WINDOW], state)
         logits = as_array(engine.logits(tops[:, -1]))
         costs[start : start + ROWS] = nats(logits, ids[part].astype(np.int64))
     return costs

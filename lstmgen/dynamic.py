@@ -27,7 +27,8 @@ def window_nats(
     gradients so far, and a little back to where it was before the text:
     w <- w - rate g / rms(g) + decay (w0 - w).
     """
-    network.eval()  # without dropout
+    network.train()  # the mode in which cuDNN gives gradients
+    network.dropout = 0.0
     device = network.output.bias.device
     weights = list(network.parameters())
     before = [weight.detach().clone() for weight in weights]

@@ -186,10 +186,10 @@ def _generators(seeds: Sequence[int]) -> list[np.random.Generator]:
 
 
 def _marked(primes: Sequence[NDArray[Any]], vocab_size: int) -> NDArray[np.bool_]:
-    """Which tokens are in each prime, (B, V)."""
+    """Which tokens are in each prime, (B, V), whose first id is not the prime's but the start."""
     marks = np.zeros((len(primes), vocab_size), np.bool_)
     for row, prime in enumerate(primes):
-        marks[row, prime] = True
+        marks[row, prime[1:]] = True
     return marks
 
 

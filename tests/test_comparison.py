@@ -1,5 +1,7 @@
 """Two models on one text: the difference is that of their scores, and its interval holds what it says."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,6 +20,7 @@ def test_blocks_cover_the_text(text: str) -> None:
 
 def test_blocks_are_lines_where_there_are_many() -> None:
     text = "one\n\ntwo!\n" * MIN_LINES + "rest"
+    assert edges("\n" + text).tolist()[0] == 5
     ends = edges(text).tolist()
     assert ends[:4] == [4, 10, 14, 20]  # an empty line goes with the next one
     assert ends[-1] == len(text)
@@ -47,6 +50,9 @@ def test_the_difference_is_that_of_the_scores_and_its_error_is_by_hand() -> None
 def test_a_single_block_tells_nothing() -> None:
     one = difference(np.array([1.0]), np.array([9.0]), np.array([4]))
     assert not one.is_more_than_chance
+    told = one.to_json()
+    assert told["standard_error"] is told["interval"] is None  # as JSON has no infinity
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
 
 
 def test_chance_alone_is_called_more_than_chance_one_time_in_twenty() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import log
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from lstmgen.cells import Cells
 from lstmgen.config import ModelConfig
 from lstmgen.context import doublings, places, scores
 from lstmgen.errors import OptionError
-from lstmgen.scoring import LN2, nats
+from lstmgen.scoring import LN2, WINDOW, nats
 
 CONFIG = ModelConfig(vocab_size=12, num_layers=2, hidden_size=8, embedding_size=6)
 
@@ -30,6 +31,7 @@ def test_a_place_sees_its_context_and_nothing_else(
     cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(context, "ROWS", 7)
+    monkeypatch.setattr(context, "WINDOW", 8)
     ids = some_ids(60)
     found = list(scores(cells, ids, [1, 3, 20], characters_per_token=2.0))
     before: list[float] = []
@@ -50,6 +52,21 @@ def test_a_place_sees_its_context_and_nothing_else(
             assert score.gain == pytest.approx(gains.mean(), abs=1e-5)
             assert score.gain_error == pytest.approx(gains.std(ddof=1) / 40**0.5, rel=1e-3)
         before = costs
+
+
+def test_a_long_context_takes_no_more_memory_than_a_short_one(
+    cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, widths = cells.read, list[int]()
+
+    def watched(ids: NDArray[Any], state: Any) -> Any:
+        widths.append(ids.shape[1])
+        return read(ids, state)
+
+    monkeypatch.setattr(cells, "read", watched)
+    list(scores(cells, some_ids(500), [300], 1.0))
+    assert sum(widths) == 300 * -(-200 // context.ROWS)
+    assert max(widths) == WINDOW
 
 
 def test_a_sample_of_places_is_told_with_its_standard_error(

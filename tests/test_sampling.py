@@ -356,9 +356,12 @@ def test_nats_are_of_the_models_own_distribution_whatever_the_options(cells: Cel
 def test_repetition_penalty_counts_the_prime_and_what_was_drawn_since() -> None:
     decoding = DecodingConfig(temperature=0, repetition_penalty=1000.0)
     prime = np.array([3, 1])
-    # 1 is likeliest but was in the prime, so it gives way to 2; and 2, once drawn, to 1 again.
+    # 1 is likeliest but was in the prime, so it gives way to 2; and 2, once drawn, to 3.
     (ids,) = ids_of(Batch(Constant(), [prime], decoding, [0]), 2)
-    assert ids == [2, 1]
+    assert ids == [2, 3]
+    # The first id is the start, which nobody wrote.
+    (ids,) = ids_of(Batch(Constant(), [prime[1:]], decoding, [0]), 2)
+    assert ids == [1, 2]
 
 
 def test_primes_are_read_once_where_several_texts_share_them() -> None:
