@@ -18,6 +18,7 @@ AT_THE_END = 10**12  # steps between reports that come to one, however much the 
 BEST_SIZE: dict[Level, int] = {"char": 384, "word": 256}
 BEST_TOKENS = 8e6
 MANY_WORDS = 20e6  # tokens: with more than these, width pays by word too
+FEW_EPOCHS = 3  # with fewer, a text is hardly repeated
 LONG_TEXT = 1e6  # tokens: one that is shorter is learned by heart if nothing is done against it
 SIZE_STEP, MAX_SIZE = 64, 1024
 
@@ -38,11 +39,14 @@ def hidden_size(tokens: float, text_tokens: int, level: Level) -> int:
     """How many units a layer should have where two layers of 256 could be trained on `tokens`.
 
     A larger network learns more from each token and sees fewer of them in the same time. That nearly
-    cancels, so the size grows slowly. It shrinks, slowly too, with a text too short to fill it. By
+    cancels, so the size grows slowly. It shrinks, slowly too, with a text too short to fill it; and in
+    a short time with one so long that it is hardly repeated, as then tokens are what is missing. By
     word the output layer grows with it, so less is better, until there is time for many tokens.
     """
     filled = min(1.0, text_tokens / LONG_TEXT) ** 0.2
     best: float = BEST_SIZE[level] * filled * (tokens / BEST_TOKENS) ** 0.1
+    if level == "char" and tokens < FEW_EPOCHS * text_tokens:
+        best = min(best, 256 * (tokens / 4e6) ** 0.25)
     if level == "word":
         best *= max(1.0, tokens / MANY_WORDS) ** 0.35
     return min(MAX_SIZE, SIZE_STEP * max(1, round(best / SIZE_STEP)))

@@ -50,11 +50,14 @@ def test_the_network_has_the_size_that_was_best_when_measured(
     st.integers(1, 10**9),
     st.sampled_from(get_args(Level)),
 )
-def test_neither_more_time_nor_more_text_makes_a_network_smaller(
+def test_neither_more_time_nor_more_text_to_repeat_makes_a_network_smaller(
     one: float, other: float, text: int, longer: int, level: Level
 ) -> None:
-    less = planning.hidden_size(min(one, other), min(text, longer), level)
-    more = planning.hidden_size(max(one, other), max(text, longer), level)
+    text, longer = min(text, longer), max(text, longer)
+    if max(one, other) < planning.FEW_EPOCHS * longer:
+        longer = text
+    less = planning.hidden_size(min(one, other), text, level)
+    more = planning.hidden_size(max(one, other), longer, level)
     assert planning.SIZE_STEP <= less <= more <= planning.MAX_SIZE
     assert less % planning.SIZE_STEP == 0
 
@@ -74,6 +77,13 @@ def test_dropout_grows_with_epochs_and_size_and_shrinks_with_the_text(
     least = planning.dropout(min(epochs, more), min(size, wider), max(text, longer), level)
     most = planning.dropout(max(epochs, more), max(size, wider), min(text, longer), level)
     assert 0 <= least <= most <= 0.5
+
+
+def test_a_minute_of_a_long_text_is_for_reading_more_of_it() -> None:
+    """War and Peace: 2 x 256 ended at 1.2581, 2 x 384 at 1.2915; Tiny Shakespeare: no difference."""
+    assert planning.hidden_size(3.8e6, 2_960_000, "char") == 256
+    assert planning.hidden_size(4.3e6, 1_003_000, "char") == 384
+    assert planning.hidden_size(12e6, 2_960_000, "char") == 384
 
 
 def test_dropout_by_word_is_that_of_the_best_runs_of_ten_minutes_and_an_hour() -> None:
