@@ -1,6 +1,5 @@
 """Turns the options of `lstmgen train` into a job: corpus, network, numbers, and how long it takes."""
 
-import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,12 +25,6 @@ if TYPE_CHECKING:
     from lstmgen.job import Job
 
 CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leaving
-
-REPEATING = (
-    *("cell", "num_layers", "hidden_size", "embedding_size", "tie", "skip", "num_steps"),
-    *("batch_size", "window", "learning_rate", "adamw_share", "weight_decay"),
-    *("dropout", "weight_drop", "memory", "softmax_sample", "seed", "precision"),
-)
 
 Options = Mapping[str, Any]
 
@@ -175,7 +168,7 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
         return job
     tokens: float = _steps(job, given) * job.training.batch_size * job.training.window
     if not tokens:
-        left = _seconds(given) - (time.perf_counter() - began)
+        left = minutes(given) * 60 - (time.perf_counter() - began)
         tokens = planning.tokens_in(measure(job), left, job.training)
     size = planning.hidden_size(tokens, len(job.data.train_ids), job.vocabulary.level)
     tied = "embedding_size" not in given and job.model.embedding_size == job.model.hidden_size
@@ -191,8 +184,9 @@ def _steps(job: "Job", given: Options) -> int:
     return steps or ceil(given.get("epochs", 0) * job.streams().num_windows)
 
 
-def _seconds(given: Options) -> float:
-    return float(given.get("minutes", DEFAULT_MINUTES)) * 60
+def minutes(given: Options) -> float:
+    """The time that was asked for, or is usual."""
+    return float(given.get("minutes", DEFAULT_MINUTES))
 
 
 def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) -> "Job":
@@ -215,7 +209,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
         measured = measure(job) if deadline is not None else None
     else:
         measured = measure(job)
-        used, seconds = at.seconds, _seconds(given)
+        used, seconds = at.seconds, minutes(given) * 60
         start = time.perf_counter() - began
         deadline = seconds - start - CLOSING_SECONDS
         if deadline <= 0:
@@ -251,58 +245,3 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
         deadline=deadline,
         measured=measured,
     )
-
-
-def describe_data(data: "Dataset") -> str:
-    vocabulary, facts = data.vocabulary, data.facts
-    kind = "characters" if vocabulary.level == "char" else "words and marks"
-    characters = data.train_characters + data.valid_characters
-    rare = data.vocabulary.count_unknown(data.train_ids) - data.placed_unknown
-    places = [(rare, "rare"), (data.placed_unknown, "drawn at random")]
-    replaced = " and ".join(f"{count:,} {which}" for count, which in places if count)
-    name = console.visible(facts["name"], keep_newlines=False)
-    return (
-        f"corpus      {name}: {characters:,} characters; {len(data.train_ids):,} {kind} to train "
-        f"on, {len(data.valid_ids):,} to validate on\n"
-        f"vocabulary  {len(vocabulary):,} {kind}; <unk> takes the place of {replaced}"
-    )
-
-
-def describe_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
-    from lstmgen import device as devices
-
-    model, config = job.model, job.training
-    size = f"{model.num_layers} x {model.hidden_size}, embedding {model.embedding_size}"
-    tied = ", tied" if model.tie else ""
-    epochs = config.num_steps / job.streams().num_windows
-    about = ""
-    if job.deadline is not None and (saved is None or "minutes" in given):
-        chosen = "" if "minutes" in given else " (as nothing else is asked)"
-        about = f"--minutes {given.get('minutes', DEFAULT_MINUTES):g}{chosen}: about "
-    start = f", from step {saved.progress['step']:,}" if saved else ""
-    return (
-        f"model       {model.cell.upper()} {size}{tied}: {model.num_parameters:,} parameters\n"
-        f"device      {devices.describe(job.device)}, {config.precision}\n"
-        f"training    {about}{config.num_steps:,} steps of {config.batch_size} x {config.window} "
-        f"tokens ({epochs:.3g} epochs){start}; learning rate {config.learning_rate:g}, "
-        f"weight decay {config.weight_decay:g}, dropout {config.dropout:g}, "
-        f"weight drop {config.weight_drop:g}, seed {config.seed}"
-        + ("" if saved else f"\nrepeat      {_flags(job, given)}")
-    )
-
-
-def _flags(job: "Job", given: Options) -> str:
-    """The options that give this plan again, whatever the time and the machine."""
-    usual = CorpusConfig().to_json()
-    settings = {n: job.data.facts[n] for n, value in usual.items() if job.data.facts[n] != value}
-    every = job.model.to_json() | job.training.to_json()
-    settings |= {name: every[name] for name in REPEATING}
-    settings |= {name: given[name] for name in ("valid_file", "init_from") if name in given}
-    flags = []
-    for name, value in settings.items():
-        option = name.replace("num_steps", "steps").replace("_", "-")
-        if isinstance(value, bool):
-            flags.append(f"--{option}" if value else f"--no-{option}")
-        else:
-            flags.append(shlex.join([f"--{option}", str(value)]))
-    return " ".join(flags)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lstmgen.cli import console, plan, watching
+from lstmgen.cli import console, plan, telling, watching
 from lstmgen.config import (
     DEFAULT_MINUTES,
     DEFAULT_MODEL_FOLDER,
@@ -221,7 +221,7 @@ def _train(given: plan.Options, folder: Path, began: float) -> None:
     if saved:
         plan.require_same(given, saved, data)
     if not quiet:
-        console.say(plan.describe_data(data))
+        console.say(telling.of_data(data))
 
     # torch takes longer to import than all the above, and a mistake there should not wait for it.
     import torch
@@ -244,7 +244,7 @@ def _train(given: plan.Options, folder: Path, began: float) -> None:
     if other:
         initial = keeping.mapped_weights(other, job.model, job.vocabulary, job.training.seed)
     if not quiet:
-        console.say(plan.describe_job(job, given, saved))
+        console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)
     last, caught = watching.follow(training.train(job, saved, initial), quiet, per_token)
     if caught:
