@@ -2,7 +2,7 @@
 
 import ctypes
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -35,11 +35,12 @@ def choose(name: str) -> torch.device:
 
 
 def choose_precision(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """bfloat16 where "auto" finds matrix units for it (AVX512-BF16, AMX, CUDA from 8.0 on)."""
+    """bfloat16 where "auto" finds hardware for it (AVX512-BF16, AMX, CUDA from 8.0 on)."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+        real = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bfloat16" if real else "float32"
     fast = device.type == "cpu" and (
         torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     )
@@ -51,6 +52,15 @@ def autocast(
 ) -> AbstractContextManager[object]:
     """A context in which matrix products run in `precision`; sums and losses stay float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def recurrent(device: torch.device) -> AbstractContextManager[object]:
+    """A context for recurrent layers: whatever `autocast` says, those of cuDNN stay with float32.
+
+    Under any autocast torch hands cuDNN float16, in which the small gradients of a mean over thousands
+    of tokens are lost. In float32 they run on the matrix units all the same (TF32).
+    """
+    return torch.autocast("cuda", enabled=False) if device.type == "cuda" else nullcontext()
 
 
 def describe(device: torch.device) -> str:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lstmgen import device
 from lstmgen.cells import state_parts
 from lstmgen.config import ModelConfig
 
@@ -50,7 +51,8 @@ class Network(nn.Module):
         """ids (B, T), int64, and a state -> what the output layer reads (B, T, H), and the state."""
         x, top, following = self._drop(self.embedding(ids.t())), None, []  # (T, B, E)
         for layer, layer_state in zip(self.layers, state, strict=True):
-            x, end = layer(x, _to_torch(layer_state))  # (T, B, H)
+            with device.recurrent(x.device):
+                x, end = layer(x, _to_torch(layer_state))  # (T, B, H)
             x = self._drop(x)
             top = x if top is None or not self.config.skip else top + x
             following.append(_from_torch(end))
@@ -171,9 +173,9 @@ class TorchEngine:
         return self.network.initial_state(batch_size)
 
     def read(self, ids: NDArray[Any], state: TorchState) -> tuple[Tensor, TorchState]:
-        device = self.network.output.bias.device
+        where = self.network.output.bias.device
         with torch.inference_mode(), self._evaluating():
-            return self.network.read(torch.from_numpy(ids.astype(np.int64)).to(device), state)
+            return self.network.read(torch.from_numpy(ids.astype(np.int64)).to(where), state)
 
     def logits(self, tops: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -188,16 +190,18 @@ class TorchEngine:
         """Dropout off, as long as this lasts."""
         was_training = self.network.training
         self.network.eval()
-        yield
-        self.network.train(was_training)
+        try:
+            yield
+        finally:
+            self.network.train(was_training)
 
 
 def load_network(
-    config: ModelConfig, weights: Mapping[str, NDArray[Any]], device: torch.device
+    config: ModelConfig, weights: Mapping[str, NDArray[Any]], where: torch.device
 ) -> Network:
     network = Network(config)
     network.load_weights(weights)
-    return network.to(device)
+    return network.to(where)
 
 
 def _attribute(name: str) -> str:

@@ -99,6 +99,31 @@ def test_auto_precision_on_the_cpu_follows_its_matrix_units(
     assert device.choose_precision("auto", CPU) == expected
 
 
+@pytest.mark.parametrize("real", [True, False])
+def test_auto_precision_on_cuda_is_bfloat16_only_where_it_is_not_emulated(
+    monkeypatch: pytest.MonkeyPatch, real: bool
+) -> None:
+    def supported(including_emulation: bool = True) -> bool:
+        return real or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    expected = "bfloat16" if real else "float32"
+    assert device.choose_precision("auto", torch.device("cuda")) == expected
+
+
+def test_recurrent_layers_are_kept_out_of_autocast_on_cuda_only() -> None:
+    matrix = torch.ones(4, 4)
+    with device.autocast(CPU, "bfloat16"), device.recurrent(CPU):
+        assert (matrix @ matrix).dtype == torch.bfloat16
+    torch.set_autocast_enabled("cuda", True)
+    try:
+        with device.recurrent(torch.device("cuda")):
+            assert not torch.is_autocast_enabled("cuda")
+        assert torch.is_autocast_enabled("cuda")
+    finally:
+        torch.set_autocast_enabled("cuda", False)
+
+
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
 )
