@@ -21,6 +21,7 @@ from lstmgen.scoring import (
     score_ids,
     slices,
     streams_to_score,
+    token_nats,
 )
 from lstmgen.vocabulary import Ids, Vocabulary
 
@@ -92,10 +93,8 @@ def _row_sums(
 ) -> NDArray[np.float64]:
     """The nats of a window's targets (B, T), summed by row, (B,)."""
     costs: NDArray[np.float64] = np.zeros(targets.shape)
-    scored = np.argwhere(targets != IGNORED)
-    for part in slices(len(scored), vocab_size):
-        b, t = scored[part].T
-        costs[b, t] = nats(as_array(engine.logits(tops[b, t])), targets[b, t])
+    b, t = np.nonzero(targets != IGNORED)
+    costs[b, t] = token_nats(engine, tops[b, t], targets[b, t], vocab_size)
     sums: NDArray[np.float64] = costs.sum(axis=-1)
     return sums
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lstmgen.batching import IGNORED, Streams
 from lstmgen.config import CacheConfig
-from lstmgen.scoring import Engine, as_array, nats, slices
+from lstmgen.scoring import Engine, as_array, token_nats
 from lstmgen.vocabulary import Ids
 
 
@@ -30,14 +30,13 @@ def window_nats(
         inputs, targets = streams.window(index)
         tops, state = engine.read(inputs, state)
         tops, targets = tops.reshape(targets.size, -1), targets.reshape(-1)
-        parts = slices(len(targets), vocab_size)
-        costs = np.concatenate([nats(as_array(engine.logits(tops[p])), targets[p]) for p in parts])
+        costs = token_nats(engine, tops, targets, vocab_size)
         kept = targets != IGNORED
         here, costs, targets = as_array(tops)[kept], costs[kept], targets[kept]
         keys = np.concatenate((keys, here)) if len(keys) else here
         values = np.concatenate((values, targets))
         shares = found(here, keys, values, config)
-        model = np.exp(-costs.astype(np.float64))
+        model = np.exp(-costs)
         mixed = np.where(
             np.isnan(shares), model, (1 - config.share) * model + config.share * shares
         )

@@ -144,29 +144,38 @@ def streams_to_score(
 
 
 def window_nats(engine: Engine, streams: Streams, vocab_size: int) -> Iterator[float]:
-    """The nats of one window after the other, in float64; logits are made for some rows at a time."""
+    """The nats of one window after the other."""
     state = engine.initial_state(streams.batch_size)
     for index in range(streams.num_windows):
         inputs, targets = streams.window(index)
         tops, state = engine.read(inputs, state)
-        tops, targets = tops.reshape(targets.size, -1), targets.reshape(-1)
-        parts = slices(len(targets), vocab_size)
-        yield sum(_sum(engine.logits(tops[part]), targets[part]) for part in parts)
+        tops = tops.reshape(targets.size, -1)
+        yield float(token_nats(engine, tops, targets.reshape(-1), vocab_size).sum())
+
+
+def token_nats(
+    engine: Engine, tops: Any, targets: NDArray[np.int64], vocab_size: int
+) -> NDArray[np.float64]:
+    """The nats of N targets, (N,), after what the output layer reads, (N, H); 0 where `IGNORED`.
+
+    Logits are made for some rows at a time, and stay on the engine's device.
+    """
+    costs: NDArray[np.float64] = np.empty(len(targets))
+    for part in slices(len(targets), vocab_size):
+        logits: Any = engine.logits(tops[part])
+        wanted: Any = targets[part]
+        if not isinstance(logits, np.ndarray):
+            import torch
+
+            wanted = torch.from_numpy(wanted).to(logits.device)
+        costs[part] = as_array(nats(logits, wanted))
+    return costs
 
 
 def slices(num_tokens: int, vocab_size: int) -> list[slice]:
     """All tokens, so many at a time that the processor's cache holds their logits."""
     size = max(MIN_ROWS, MAX_LOGITS // vocab_size)
     return [slice(start, start + size) for start in range(0, num_tokens, size)]
-
-
-def _sum(logits: Any, targets: NDArray[np.int64]) -> float:
-    if isinstance(logits, np.ndarray):
-        return float(nats(logits, targets).sum(dtype=np.float64))
-    import torch
-
-    losses = nats(logits, torch.from_numpy(targets).to(logits.device))
-    return float(losses.cpu().double().sum())  # not every device has float64
 
 
 def score_text(engine: Engine, vocabulary: Vocabulary, text: str, **how: int) -> Score:
