@@ -12,6 +12,7 @@ from lstmgen.vocabulary import UNKNOWN_ID, Ids
 
 IGNORED = -1  # a target that is not scored: padding, or text read only to warm up a stream
 UNKNOWN_SHARE = 1e-4
+MANY_WINDOWS = 8
 
 Window = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -69,6 +70,18 @@ def with_unknown(ids: Ids, generator: np.random.Generator) -> tuple[Ids, int]:
     ids = ids.copy()
     ids[generator.choice(known, missing, replace=False)] = UNKNOWN_ID
     return ids, missing
+
+
+def even_window(num_tokens: int, batch_size: int, window: int) -> int:
+    """A window near to the one asked for of which so many fill short streams, with no crumb left.
+
+    A step from a crumb would move the weights as far as one from a whole window. In a long stream
+    there is but one among many, and the window stays as it is.
+    """
+    length = -(-num_tokens // batch_size)
+    if length > MANY_WINDOWS * window:
+        return window
+    return -(-length // max(1, round(length / window)))
 
 
 def fitting_batch(num_tokens: int, batch_size: int, window: int) -> int:

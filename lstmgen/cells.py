@@ -5,7 +5,8 @@ in which the notes tell them. It is also the engine that samples on the CPU, and
 truth that the torch model is tested against.
 
 Shapes: B streams, T steps, V vocabulary, E embedding, H hidden; X is the width of a layer's input:
-E for the first layer, H above it. Weights have `torch.nn`'s names and layout.
+E for the first layer, H above it; Z that of what a cell squashes: 4H for LSTM and GRU, H for the plain RNN.
+Weights have `torch.nn`'s names and layout.
 """
 
 from collections.abc import Mapping
@@ -24,22 +25,22 @@ State = tuple[LayerState, ...]  # one a layer
 class Layer(NamedTuple):
     """One recurrent layer as the notes write it, W [x, h] + b: one product for all gates at once."""
 
-    weight: Array  # (gates H, X + H)
-    bias: Array  # (gates H,)
+    weight: Array  # (Z, X + H)
+    bias: Array  # (Z,)
 
     def __call__(self, x: Array, h: Array) -> Array:
-        """x (B, X) and h (B, H) -> z (B, gates H), what the gates squash."""
+        """x (B, X) and h (B, H) -> z (B, Z), what the gates squash."""
         return np.concatenate((x, h), axis=1) @ self.weight.T + self.bias
 
 
 class FoldedLayer(NamedTuple):
     """The first layer where symbols are few: W x + b of each is worked out once and looked up."""
 
-    table: Array  # (V, gates H)
-    weight: Array  # (gates H, H)
+    table: Array  # (V, Z)
+    weight: Array  # (Z, H)
 
     def __call__(self, ids: NDArray[Any], h: Array) -> Array:
-        """ids (B,) and h (B, H) -> z (B, gates H)."""
+        """ids (B,) and h (B, H) -> z (B, Z)."""
         z: Array = h @ self.weight.T
         z += self.table[ids]
         return z
@@ -58,8 +59,9 @@ def sigmoid(x: Array) -> Array:
 def lstm(z: Array, state: LayerState) -> LayerState:
     """One step of the long short-term memory (Hochreiter & Schmidhuber, 1997; Gers et al., 2000).
 
-    z (B, 4H) is W [x, h] + b; state (h, C), each (B, H) -> the next (h, C). The cell state C is the
-    conveyor belt: only a product and a sum touch it on its way through time.
+    z (B, 4H) and the state (h, C), each (B, H) -> the next (h, C). z is W [x, h] + b, four blocks side
+    by side: W_f [x, h] + b_f, then W_i, W_o and W_C likewise, so that one product serves all. The
+    cell state C is the conveyor belt: only a product and a sum touch it on its way through time.
     """
     h, C = state  # noqa: N806  # the notes' own symbols
     H = h.shape[1]  # noqa: N806

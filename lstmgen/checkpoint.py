@@ -23,6 +23,7 @@ from lstmgen.vocabulary import Vocabulary
 MODEL_FILE = "model.safetensors"
 RUN_FILE = "last.safetensors"
 LOG_FILE = "log.jsonl"
+CURVES_FILE = "curves.svg"
 LOCK_FILE = ".lock"
 
 Weights = Mapping[str, NDArray[Any]]
@@ -126,8 +127,8 @@ def require_room(folder: Path, model: SavedModel, carried_bytes: int) -> None:
     `carried_bytes` is the size of what a run carries beside its weights.
     """
     description = _describe(model)
-    container.require_readable(folder / MODEL_FILE, description)
     weights = sum(array.nbytes for array in model.weights.values())
+    container.require_readable(folder / MODEL_FILE, description, weights)
     model_bytes = weights + 2 * len(json.dumps(description)) + 100_000
     run_bytes = model_bytes + carried_bytes
     sizes = {MODEL_FILE: model_bytes, RUN_FILE: run_bytes}
@@ -159,11 +160,11 @@ def _reserve(path: Path, size: int) -> None:
 
 
 def forget_run(folder: Path) -> None:
-    """Remove what only resuming needs, before another run begins there.
+    """Remove all but the model of a run, before another one begins there.
 
-    The model itself stays readable until the new run's first save takes its place.
+    The model itself stays readable until the new run's first one takes its place.
     """
-    for path in (folder / RUN_FILE, folder / LOG_FILE):
+    for path in (folder / RUN_FILE, folder / LOG_FILE, folder / CURVES_FILE):
         with _blaming_system(path):
             path.unlink(missing_ok=True)
 
@@ -241,8 +242,8 @@ def _model(description: Mapping[str, Any]) -> SavedModel:
     if len(vocabulary) != config.vocab_size:
         raise OptionError(f"{len(vocabulary)} tokens in a vocabulary of {config.vocab_size}")
     results = description.get("results")
-    if not isinstance(results, dict):
-        raise OptionError("its results are not a JSON object")
+    if not isinstance(results, dict) or not isinstance(results.get("corpus", {}), dict):
+        raise OptionError("its results are not JSON objects")
     return SavedModel(config, vocabulary, {}, results)
 
 

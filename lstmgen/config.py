@@ -114,7 +114,7 @@ class ModelConfig(JsonConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(JsonConfig):
-    """How a network is trained; together with the corpus it fixes every bit of the result."""
+    """How a network is trained; together with corpus, network and machine it fixes every bit."""
 
     num_steps: int
     report_every: int
@@ -162,12 +162,20 @@ class Position(JsonConfig):
     best_characters: int = 0
     best_unknown_tokens: int = 0
     retreats: int = field(default=0, metadata=LATER)  # how often the loss blew up
+    most_nats_per_token: float | None = field(default=None, metadata=LATER)  # above it, it has
     device: str = field(default="", metadata=LATER)  # what it ran on
 
     def __post_init__(self) -> None:
         _require("the step of the run", self.step, 0)
         _require("the time that the run has taken", self.seconds, 0)
         _require("the number of retreats", self.retreats, 0, 100)
+        if self.most_nats_per_token is not None:
+            _require("the most that a token may cost", self.most_nats_per_token, 0)
+        if self.best_nats is not None:
+            _require("the best loss", self.best_nats, 0)
+            _require("the tokens of the best loss", self.best_tokens, 1)
+            _require("the characters of the best loss", self.best_characters, 1)
+            _require("the unknown tokens of the best loss", self.best_unknown_tokens, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,13 +244,14 @@ class CacheConfig(JsonConfig):
     window: int = 64  # tokens
 
     def __post_init__(self) -> None:
-        _require("--cache", self.size, 1, 1_000_000)
+        _require("--cache", self.size, 1, 100_000)
         _require("--cache-share", self.share, 0, 1 - 1e-9, "at least 0 and below 1")
         _require("--cache-sharpness", self.sharpness, 0, 1e6)
         _require("the window", self.window, 1, 1_000_000)
 
 
 DEFAULT_MODEL_FOLDER = "lstmgen-model"
+MODEL_VARIABLE = "LSTMGEN_MODEL"  # of the environment; names another
 DEFAULT_MINUTES = 5.0
 DEFAULT_LENGTH = 500
 FINE_TUNING_RATE = 0.01  # of weights that know something already, which they should not forget

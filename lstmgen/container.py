@@ -30,6 +30,7 @@ from lstmgen.errors import CheckpointError
 FORMAT = 1
 MAX_HEADER = 75_000_000  # bytes; a vocabulary of some four million words
 SMALL = 1_000_000  # bytes of header, or marks in it, that no file needs to justify
+TABLE = 200_000  # bytes of header that the names and places of arrays may take
 DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "<u1"}
 
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
@@ -82,8 +83,7 @@ class Container:
         size = os.fstat(self._file.fileno()).st_size
         length = int.from_bytes(self._file.read(8), "little")
         payload = size - 8 - length
-        # A vocabulary takes less room than the weights of its tokens.
-        if payload < 0 or length > min(MAX_HEADER, SMALL + 4 * payload):
+        if payload < 0 or length > _most_header(payload):
             raise self._damaged(f"its header claims {length:,} bytes, the file has {size:,}")
         try:
             header = self._file.read(length).decode()
@@ -196,8 +196,8 @@ def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     """Write a file in one step: afterwards `path` is the new file, whole, on the disk."""
-    require_readable(path, description)
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    require_readable(path, description, sum(array.nbytes for array in arrays.values()))
     plain = json.dumps(description, sort_keys=True)
     raw = save(arrays)  # without the metadata, for the table and the order of the bytes
     start = 8 + int.from_bytes(raw[:8], "little")
@@ -207,14 +207,21 @@ def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     put(path, save(arrays, {"lstmgen": json.dumps(header)}))
 
 
-def require_readable(path: Path, description: Mapping[str, Any]) -> None:
-    """Make sure that what is to be written would be read again."""
+def require_readable(path: Path, description: Mapping[str, Any], payload: int) -> None:
+    """Make sure that a header with this before arrays of `payload` bytes would be read again."""
     quoted = json.dumps(json.dumps(json.dumps(description)))  # as it stands in the header
-    if len(quoted) + SMALL > MAX_HEADER:
+    most = _most_header(payload)
+    if len(quoted) + TABLE > most:
         raise CheckpointError(
             f"{path}: the vocabulary would take {len(quoted):,} bytes of a header of at most "
-            f"{MAX_HEADER:,}; train with a smaller --max-vocab or a higher --min-count"
+            f"{most:,}; train with a smaller --max-vocab or a higher --min-count"
+            + (" or a larger --hidden-size" if most < MAX_HEADER else "")
         )
+
+
+def _most_header(payload: int) -> int:
+    """How many bytes a header may have: a vocabulary takes less than its tokens' weights, nearly always."""
+    return min(MAX_HEADER, SMALL + 4 * payload)
 
 
 def _digest(description: str, table: Mapping[str, Any]) -> "hashlib._Hash":

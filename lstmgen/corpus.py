@@ -62,6 +62,15 @@ def read_all(paths: Sequence[str], encoding: str = "utf-8") -> Text:
     )
 
 
+def require_one_stdin(paths: Sequence[str]) -> None:
+    """What comes in on standard input is there once."""
+    if paths.count(STDIN) > 1:
+        raise OptionError(
+            f"{STDIN} is named {paths.count(STDIN)} times, but standard input can be read only once; "
+            "name a file instead"
+        )
+
+
 def split(text: str, valid_fraction: float) -> tuple[str, str]:
     """Training and validation part; the validation part is the contiguous tail."""
     cut = int(len(text) * (1 - valid_fraction))
@@ -128,7 +137,7 @@ def _blaming(name: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise CorpusError(f"{name}: there is no such file") from None
+        raise CorpusError(f"{name}: there is no such file; check its path") from None
     except IsADirectoryError:
         raise CorpusError(f"{name}: this is a folder; name the files in it: {name}/*") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -16,7 +16,6 @@ from lstmgen.errors import CheckpointError
 Records = Sequence[Mapping[str, Any]]
 Points = list[tuple[int, float]]  # steps and values
 
-FILE = "curves.svg"  # in the folder of a model
 ROWS, MIN_WIDTH = 8, 40  # of the text, in characters
 WIDTH, HEIGHT, LEFT, RIGHT = 720, 392, 72, 600  # of the picture and of the two panels in it
 LOSS_TOP, LOSS_BOTTOM, RATE_TOP, RATE_BOTTOM = 72, 270, 306, 340

@@ -105,8 +105,11 @@ def validate(network: Network, job: Job) -> Score:
     return Score(total, len(job.data.valid_ids), job.data.valid_characters, unknown)
 
 
-def measure(job: Job, seconds: float = 0.7) -> Speed:
-    """How long a step and a validation take here: steps on a network that is then thrown away."""
+def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
+    """How long a step and a validation take here: steps on a network that is then thrown away.
+
+    Five steps at least, but where they are slow none begins after `most` seconds.
+    """
     network = Network(job.model, job.training.dropout)
     network.initialize(0)
     network.to(job.device)
@@ -115,7 +118,7 @@ def measure(job: Job, seconds: float = 0.7) -> Speed:
     loss, streams = Loss(network, job), job.streams()
     rate = optim.schedule(0, job.training)
     times: list[float] = []
-    while len(times) < 5 or sum(times) < seconds:
+    while sum(times) < (seconds if len(times) >= 5 else most):
         began = time.perf_counter()
         run.step = 0
         total, _ = take_step(run, loss, job.training, streams, rate)

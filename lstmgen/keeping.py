@@ -1,5 +1,6 @@
 """A run in memory <-> what of it is kept: on the disk to resume from, and in memory to go back to."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,7 +54,7 @@ class Run:
         """Stand where the snapshot was taken. `KeyError` or `RuntimeError` if it lacks something."""
         where = self.network.output.bias.device
         tensors = {
-            name: torch.from_numpy(np.array(array)).to(where)
+            name: torch.from_numpy(np.array(array, np.float32)).to(where)
             for name, array in snapshot.tensors.items()
         }
         self.network.load_weights(snapshot.weights)
@@ -72,7 +73,7 @@ class Run:
 
     def resume(self, saved: SavedRun, folder: Path) -> Position:
         """Stand where a saved run stopped; `CheckpointError` if the file does not say all of it."""
-        at = position(saved)
+        at = position(saved, folder)
         try:
             self.go_to(Snapshot(at.step, saved.model.weights, saved.tensors))
         except (KeyError, RuntimeError) as error:
@@ -81,12 +82,12 @@ class Run:
         return at
 
 
-def position(saved: SavedRun) -> Position:
+def position(saved: SavedRun, folder: Path) -> Position:
     """How far a saved run has come; `CheckpointError` where the file does not say it properly."""
     try:
         return Position.from_json(dict(saved.progress))
     except OptionError as error:
-        raise damaged(Path(RUN_FILE), str(error)) from None
+        raise damaged(folder / RUN_FILE, str(error)) from None
 
 
 class Keeper:
@@ -100,6 +101,13 @@ class Keeper:
         self._model: SavedModel | None = None
         self._run: SavedRun | None = None
         self._lines: list[Mapping[str, Any]] = []
+
+    @property
+    def lacks_model(self) -> bool:
+        """Whether there is no model in the folder, nor one that waits to be written."""
+        return self._model is None and not os.path.exists(  # noqa: PTH110  # which raises nothing
+            self._folder / MODEL_FILE
+        )
 
     def require_room(self, model: SavedModel, tensors: Weights) -> None:
         """Make sure that the folder can hold files of such a run."""

@@ -86,11 +86,8 @@ class Optimizer:
         for name, value in self.momentum.items():
             value.copy_(tensors[f"{name}.momentum"])
         for name, weight in self.others.items():
-            self.adamw.state[weight] = {
-                "step": tensors[f"{name}.step"].reshape(()),
-                "exp_avg": tensors[f"{name}.exp_avg"].reshape(weight.shape),
-                "exp_avg_sq": tensors[f"{name}.exp_avg_sq"].reshape(weight.shape),
-            }
+            for kind, value in self.adamw.state[weight].items():
+                value.copy_(tensors[f"{name}.{kind}"].reshape(value.shape))
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
@@ -115,7 +112,7 @@ def orthogonalized(matrix: Tensor) -> Tensor:
 
 
 def schedule(step: int, config: TrainConfig) -> float:
-    """The learning rate of a step: up in a line, then down in a line to zero at the last step."""
+    """The learning rate of a step: up in a line, then down in one that would come to 0 after the last."""
     warmup = max(1, round(config.warmup_fraction * config.num_steps))
     up = (step + 1) / warmup
     down = (config.num_steps - step) / max(1, config.num_steps - warmup)

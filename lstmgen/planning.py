@@ -5,13 +5,14 @@ All of it is arithmetic; what is measured beforehand comes in as a `Speed`.
 
 import time
 from dataclasses import replace
-from math import ceil, log2
+from math import ceil, log2, prod
 from typing import NamedTuple
 
-from lstmgen.config import SOFTMAX_SAMPLE, Level, TrainConfig
+from lstmgen.config import SOFTMAX_SAMPLE, Level, ModelConfig, TrainConfig
 
 REPORT_SHARE = 0.04  # of the time given may go into validation
 MAX_REPORTS = 20
+FEW_REPORTS, MOST_SHARE = 3, 0.1  # so many may take more, for a model on the way and its curve
 AT_THE_END = 10**12  # steps between reports that come to one, however much the end is moved
 
 # As measured, see the table in tests/benchmarks/LOG.md.
@@ -79,18 +80,40 @@ def softmax_sample(vocab_size: int) -> int:
     return SOFTMAX_SAMPLE if vocab_size >= 4 * SOFTMAX_SAMPLE else 0
 
 
-def reports_for(num_steps: int, step_tokens: int, valid_tokens: int) -> int:
-    """After how many steps to report where time is not limited: so that validation costs little."""
-    share = REPORT_SHARE * num_steps * step_tokens / valid_tokens
-    # A token costs three times as much to train on as to score, in bfloat16 at half the price.
-    return ceil(num_steps / min(MAX_REPORTS, max(1, int(1.5 * share))))
+def score_cost(model: ModelConfig, config: TrainConfig) -> float:
+    """How long a token takes to be scored, where to be trained on takes 1.
+
+    Training goes forward, backward and to the weights, with a sample of a large vocabulary, in bfloat16
+    at half the price; a score takes all symbols, in float32.
+    """
+    layers = sum(prod(s) for n, s in model.weight_shapes().items() if ".weight_" in n)
+    drawn = config.softmax_sample or model.vocab_size
+    price = 3 if config.precision == "float32" else 1.5
+    return (layers + model.vocab_size * model.hidden_size) / (
+        price * (layers + drawn * model.hidden_size)
+    )
+
+
+def reports_for(num_steps: int, num_epochs: float, step_cost: float, valid_cost: float) -> int:
+    """After how many steps to report where time is not limited; costs in whatever unit.
+
+    So that validation costs little; once an epoch, or three times in all, it may cost more.
+    """
+    fitting = num_steps * step_cost / valid_cost
+    return ceil(num_steps / num_reports(fitting, max(FEW_REPORTS, round(num_epochs))))
+
+
+def num_reports(fitting: float, few: int = FEW_REPORTS) -> int:
+    """How many validations there are to be in a run that takes as long as `fitting` of them."""
+    wanted = max(int(REPORT_SHARE * fitting), min(few, int(MOST_SHARE * fitting)))
+    return min(MAX_REPORTS, max(1, wanted))
 
 
 def plan_steps(speed: Speed, seconds: float) -> tuple[int, int]:
     """How many steps fit into the time, and after how many to report, validation included."""
-    num_reports = min(MAX_REPORTS, max(1, int(REPORT_SHARE * seconds / speed.validation)))
-    num_steps = max(1, int((seconds - num_reports * speed.validation) / speed.step))
-    return num_steps, ceil(num_steps / num_reports) if num_reports > 1 else AT_THE_END
+    count = num_reports(seconds / speed.validation)
+    num_steps = max(1, int((seconds - count * speed.validation) / speed.step))
+    return num_steps, ceil(num_steps / count) if count > 1 else AT_THE_END
 
 
 def last_step(speed: Speed, report_every: int, step: int, seconds_left: float) -> int:

@@ -1,5 +1,6 @@
 """Turns a model on disk into an object that writes and scores text: what `lstmgen.load` gives."""
 
+import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,13 @@ from lstmgen import checkpoint
 from lstmgen.beam_search import search
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel
-from lstmgen.config import DEFAULT_LENGTH, DEFAULT_MODEL_FOLDER, DecodingConfig, ModelConfig
+from lstmgen.config import (
+    DEFAULT_LENGTH,
+    DEFAULT_MODEL_FOLDER,
+    MODEL_VARIABLE,
+    DecodingConfig,
+    ModelConfig,
+)
 from lstmgen.errors import OptionError
 from lstmgen.generation import Generated, Prime, generate, stream
 from lstmgen.scoring import Engine, Score, score_text
@@ -32,7 +39,12 @@ class Decoding(TypedDict, total=False):
 
 
 def find(model: str | Path | None) -> str | Path:
-    """The model that is meant: the one named, else that in the working folder, else the built-in model."""
+    """The model that is meant: the one named here, or in the environment, or else the usual one.
+
+    That is the one in the working folder, or where there is none the built-in model.
+    """
+    if model is None:
+        model = os.environ.get(MODEL_VARIABLE) or None
     if model is not None:
         return model
     return DEFAULT_MODEL_FOLDER if Path(DEFAULT_MODEL_FOLDER).exists() else DEMO
@@ -43,12 +55,18 @@ def choose_engine(saved: SavedModel, device: str, num_tokens: int) -> Engine:
 
     `DeviceError` if this machine does not have the device.
     """
-    if device in ("auto", "cpu") and num_tokens * saved.config.num_parameters < TORCH_PAYS:
+    if not takes_torch(saved, device, num_tokens):
         return Cells(saved.config, saved.weights)
     from lstmgen import device as devices
     from lstmgen.model import TorchEngine, load_network
 
     return TorchEngine(load_network(saved.config, saved.weights, devices.choose(device)))
+
+
+def takes_torch(saved: SavedModel, device: str, num_tokens: int) -> bool:
+    """Whether torch is to do a job of `num_tokens`."""
+    work = num_tokens * saved.config.num_parameters
+    return device not in ("auto", "cpu") or work >= TORCH_PAYS
 
 
 class TrainedModel:
@@ -62,6 +80,7 @@ class TrainedModel:
         self.saved = saved
         self.device = device
         self._sampling = choose_engine(saved, device, 0)
+        self._torch: Engine | None = self._sampling if takes_torch(saved, device, 0) else None
 
     @property
     def config(self) -> ModelConfig:
@@ -143,9 +162,17 @@ class TrainedModel:
         )  # fmt: skip
 
     def score(self, text: str) -> Score:
-        """What the text costs in nats under the model, with tokens and characters to divide it by."""
+        """What the text costs in nats under the model, with tokens and characters to divide it by.
+
+        `OptionError` where there is no text.
+        """
+        if not text:
+            raise OptionError("the text to score is empty; give one with a character at least")
         num_tokens = len(self.vocabulary.encode(text))
-        engine = choose_engine(self.saved, self.device, num_tokens)
+        engine = self._sampling
+        if takes_torch(self.saved, self.device, num_tokens):
+            self._torch = self._torch or choose_engine(self.saved, self.device, num_tokens)
+            engine = self._torch
         return score_text(engine, self.vocabulary, text)
 
 

@@ -32,6 +32,7 @@ LOG_LINES = 100  # in a whole run at least, so that its curve can be drawn
 SAMPLE_LENGTH = 80  # tokens
 BLOW_UP = 1.0  # nats a token above those of a guess, or of the start if they were more
 MOST_RETREATS = 4  # which take the learning rate to a thousandth
+MARKS = 20  # in a whole run, at each of which it notes where to go back to
 YIELD_SECONDS = 0.1  # between two records, so that a bar moves smoothly and costs nothing
 
 
@@ -52,6 +53,36 @@ class Progress:
     note: str = ""  # what went wrong and what is done about it
 
 
+@dataclass
+class Course:
+    """How a run has gone so far, beside what each step changes."""
+
+    config: TrainConfig  # its number of steps follows the clock where there is a deadline
+    well: Snapshot  # where it last was well, to go back to
+    most: float  # nats a token that a run which is well does not cost
+    best: Score | None = None  # the lowest on the validation part
+    retreats: int = 0
+
+    def due(self, step: int) -> tuple[bool, bool]:
+        """Whether there is a line of the log after a step, and whether there is a report."""
+        config = self.config
+        logging = step % max(1, config.num_steps // LOG_LINES) == 0
+        return logging, step % config.report_every == 0 or step == config.num_steps
+
+    def position(self, step: int, seconds: float, job: Job) -> Position:
+        """What of it a saved run holds."""
+        best = {f"best_{n}": value for n, value in asdict(self.best).items()} if self.best else {}
+        return Position(
+            step=step,
+            seconds=seconds,
+            deadline=job.deadline,
+            retreats=self.retreats,
+            most_nats_per_token=self.most,
+            device=job.device.type,
+            **best,
+        )
+
+
 def train(
     job: Job, saved: SavedRun | None = None, initial: Weights | None = None
 ) -> Generator[Progress, None, None]:
@@ -62,43 +93,22 @@ def train(
     `TrainingError` when that has not helped often enough. `CheckpointError` if the folder has no
     room, or at the end what could not be written before still cannot.
     """
-    config, at = job.training, Position(step=0, seconds=0.0)
-    network = Network(job.model, config.dropout)
-    network.initialize(config.seed, config.memory)
-    if initial is not None:
-        network.load_weights(initial)
-    network.to(job.device)
-    loss, streams = Loss(network, job), job.streams()
-    run = Run(network, optim.Optimizer(network, config), network.initial_state(config.batch_size))
-    best: Score | None = None
-    if saved is not None:
-        at = run.resume(saved, job.folder)
-        if at.best_nats is not None:
-            best = Score(at.best_nats, at.best_tokens, at.best_characters, at.best_unknown_tokens)
-    keeper, retreats, well = Keeper(job.folder, new=saved is None), at.retreats, run.snapshot()
-    facts = {"corpus": job.data.facts}
-    model = SavedModel(job.model, job.vocabulary, well.weights, facts)
-    keeper.require_room(model, well.tensors)
-    start = present_loss(run, loss, config, streams)  # high where --init-from knew other texts
-    most = max(log(job.model.vocab_size), start) + BLOW_UP
-
+    run, course, before = _begin(job, saved, initial)
+    network, loss, streams = run.network, Loss(run.network, job), job.streams()
+    keeper, facts = Keeper(job.folder, new=saved is None), {"corpus": job.data.facts}
+    keeper.require_room(
+        SavedModel(job.model, job.vocabulary, course.well.weights, facts), course.well.tensors
+    )
     started = saved_at = yielded_at = sampled_at = time.perf_counter()
     meter, pace = _Meter(job.device), Pace(job.measured)
 
     def seconds() -> float:
-        return at.seconds + time.perf_counter() - started
+        return before + time.perf_counter() - started
 
     def keep(snapshot: Snapshot) -> None:
-        position = Position(
-            step=snapshot.step,
-            seconds=seconds(),
-            deadline=job.deadline,
-            retreats=retreats,
-            device=job.device.type,
-            **{f"best_{name}": value for name, value in asdict(best).items()} if best else {},
-        )
         model = SavedModel(job.model, job.vocabulary, snapshot.weights, facts)
-        keeper.run(SavedRun(model, config, snapshot.tensors, position.to_json()))
+        position = course.position(snapshot.step, seconds(), job).to_json()
+        keeper.run(SavedRun(model, course.config, snapshot.tensors, position))
 
     def keep_best(record: Progress) -> None:
         results = log_record(record) | facts
@@ -107,74 +117,105 @@ def train(
     def progress() -> Progress:
         return Progress(
             step=run.step,
-            num_steps=config.num_steps,
+            num_steps=course.config.num_steps,
             epoch=run.step / streams.num_windows,
             seconds=seconds(),
-            learning_rate=learning_rate(config, run.step - 1, retreats),
+            learning_rate=learning_rate(course.config, run.step - 1, course.retreats),
             tokens_per_second=meter.tokens_per_second(),
             train_nats_per_token=meter.nats_per_token(),
-            best=best,
+            best=course.best,
         )
 
     try:
-        while run.step < config.num_steps:
+        while run.step < course.config.num_steps:
             if run.step % streams.num_windows == 0:
-                run.state = network.initial_state(config.batch_size)
-            rate = learning_rate(config, run.step, retreats)
-            meter.add(*take_step(run, loss, config, streams, rate))
+                run.state = network.initial_state(course.config.batch_size)
+            rate = learning_rate(course.config, run.step, course.retreats)
+            meter.add(*take_step(run, loss, course.config, streams, rate))
             pace.steps += 1
             now = time.perf_counter()
-            logging = run.step % max(1, config.num_steps // LOG_LINES) == 0
-            reporting = run.step % config.report_every == 0 or run.step == config.num_steps
+            logging, reporting = course.due(run.step)
             if not (logging or reporting) and now - yielded_at < YIELD_SECONDS:
                 continue
             if job.deadline is not None:
-                left = job.deadline - at.seconds - (now - started)
-                config = pace.replan(config, run.step, left)
-                reporting = run.step % config.report_every == 0 or run.step == config.num_steps
+                left = job.deadline - before - (now - started)
+                course.config = pace.replan(course.config, run.step, left)
+                logging, reporting = course.due(run.step)
             record = progress()
             score = validate(network, job) if reporting else None
-            if why := _blow_up(record, score, most):
-                retreats += 1
-                if retreats > MOST_RETREATS:
+            # Asked at places that follow from the step alone, so that the clock changes no bit.
+            why = _blow_up(record, score, course.most) if logging or reporting else ""
+            if why:
+                course.retreats += 1
+                if course.retreats > MOST_RETREATS:
                     raise TrainingError(_given_up(why, record, job.folder))
-                run.go_to(well)
+                run.go_to(course.well)
                 meter = _Meter(job.device)
-                yield replace(record, step=well.step, note=_retreating(why, well.step, retreats))
+                note = _retreating(why, run.step, course.retreats)
+                yield replace(record, step=run.step, note=note)
                 continue
             if score is not None:
-                improved = best is None or score.nats < best.nats
-                best = score if improved else best
-                record = replace(record, score=score, best=best)
-                if improved:
-                    keep_best(record)
+                improved = course.best is None or score.nats < course.best.nats
+                if improved or keeper.lacks_model:
+                    course.best = score
+                    keep_best(replace(record, score=score, best=score))
+                record = replace(record, score=score, best=course.best)
                 pace.validations.append(time.perf_counter() - now)
-                well = run.snapshot()
+            marks = run.step - course.well.step >= course.config.num_steps // MARKS
+            if reporting or (logging and marks):
+                course.well = run.snapshot()
             if logging or reporting:
                 keeper.log(log_record(record))
-                meter = _Meter(job.device)
             if job.sample_seconds is not None and now - sampled_at >= job.sample_seconds:
                 record = replace(record, sample=_sample(job, network, run.step))
                 sampled_at = now
             saving = reporting or now - saved_at > SAVE_SECONDS
             if saving:
-                keep(well if reporting else run.snapshot())
+                keep(_latest(run, course, meter))
                 saved_at = time.perf_counter()
             if logging or saving:
                 record = replace(record, note=keeper.try_to_write())
+            if logging or reporting:
+                meter = _Meter(job.device)
             yield record
             yielded_at = time.perf_counter()
         keeper.write()
     except GeneratorExit:
-        snapshot = run.snapshot()
-        if not (meter.nats_per_token() <= most and snapshot.is_finite):
-            snapshot = well
+        snapshot = _latest(run, course, meter)
         keep(snapshot)
-        if best is None:  # so that there is a model to sample from, and it is this run's
+        if keeper.lacks_model:  # so that there is a model to sample from, and it is this run's
             run.go_to(snapshot)
             keep_best(progress())
         keeper.write()
         raise
+
+
+def _begin(job: Job, saved: SavedRun | None, initial: Weights | None) -> tuple[Run, Course, float]:
+    """A run that stands where it is to go on, how it went before, and the seconds that took."""
+    config, at = job.training, Position(step=0, seconds=0.0)
+    network = Network(job.model, config.dropout)
+    network.initialize(config.seed, config.memory)
+    if initial is not None:
+        network.load_weights(initial)
+    network.to(job.device)
+    run = Run(network, optim.Optimizer(network, config), network.initial_state(config.batch_size))
+    best: Score | None = None
+    if saved is not None:
+        at = run.resume(saved, job.folder)
+        if at.best_nats is not None:
+            best = Score(at.best_nats, at.best_tokens, at.best_characters, at.best_unknown_tokens)
+    most = at.most_nats_per_token
+    if most is None:  # the start costs much where --init-from knew other texts
+        start = present_loss(run, Loss(network, job), config, job.streams())
+        most = max(log(job.model.vocab_size), start) + BLOW_UP
+    return run, Course(config, run.snapshot(), most, best, at.retreats), at.seconds
+
+
+def _latest(run: Run, course: Course, meter: "_Meter") -> Snapshot:
+    """The run as it is now, or where it last was well if it is not."""
+    snapshot = run.snapshot() if run.step != course.well.step else course.well
+    fine = meter.nats_per_token() <= course.most and snapshot.is_finite
+    return snapshot if fine else course.well
 
 
 def learning_rate(config: TrainConfig, step: int, retreats: int) -> float:
@@ -217,7 +258,10 @@ def _given_up(why: str, record: Progress, folder: Path) -> str:
 
 
 class _Meter:
-    """Nats, tokens and time since the last report; the sum stays on the device until it is asked for."""
+    """Nats, tokens and time since the last line of the log.
+
+    The sum stays on the device until it is asked for.
+    """
 
     def __init__(self, where: torch.device) -> None:
         self.total = torch.zeros((), device=where)

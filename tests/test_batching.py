@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lstmgen.batching import IGNORED, Streams, fitting_batch, with_unknown
+from lstmgen.batching import IGNORED, Streams, even_window, fitting_batch, with_unknown
 from lstmgen.vocabulary import UNKNOWN_ID, Ids
 
 START = 0
@@ -153,6 +153,28 @@ def test_fitting_batch_is_the_largest_in_which_each_stream_fills_a_window(
 ) -> None:
     fits = [size for size in range(1, batch_size + 1) if num_tokens // size >= window]
     assert fitting_batch(num_tokens, batch_size, window) == max(fits, default=0)
+
+
+@given(st.integers(1, 5000), st.integers(1, 64), st.integers(1, 200))
+def test_windows_of_short_streams_are_nearly_equal_and_near_to_what_was_asked(
+    num_tokens: int, batch_size: int, window: int
+) -> None:
+    batch_size = fitting_batch(num_tokens, batch_size, window)
+    if not batch_size:
+        return
+    chosen = even_window(num_tokens, batch_size, window)
+    streams = Streams(np.ones(num_tokens, np.uint8), 1, batch_size, chosen)
+    last = np.count_nonzero(streams.window(streams.num_windows - 1)[1][-1] != IGNORED)
+    if streams.num_windows > 9:
+        assert chosen == window
+    else:
+        assert last >= chosen - streams.num_windows
+        assert 2 * window / 3 <= chosen <= 1.5 * window + 1
+
+
+def test_windows_of_long_streams_are_what_was_asked() -> None:
+    assert even_window(1_003_854, 32, 64) == 64
+    assert even_window(1000, 15, 64) == 67  # not 64 and 3
 
 
 def test_unk_never_takes_the_place_of_unk() -> None:

@@ -26,7 +26,7 @@ from lstmgen import checkpoint, container
 from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import ModelConfig, TrainConfig
 from lstmgen.errors import CheckpointError
-from lstmgen.vocabulary import Vocabulary
+from lstmgen.vocabulary import UNKNOWN, Vocabulary
 
 CONFIG = ModelConfig(vocab_size=4, num_layers=1, hidden_size=3, embedding_size=2)
 VOCABULARY = Vocabulary("char", "prose", ("<unk>", "\n", "é", "中"))
@@ -304,6 +304,10 @@ def test_weights_that_do_not_fit_the_description_are_refused(
         ({"progress": [], "training": TRAINING.to_json()}, "it holds no run"),
         ({"progress": {}}, "TrainConfig"),
         ({"progress": {}, "training": TRAINING.to_json() | {"window": 0}}, "--window is 0"),
+        (
+            {"progress": {}, "training": TRAINING.to_json(), "results": {"corpus": 5}},
+            "results are not JSON objects",
+        ),
     ],
 )
 def test_run_that_is_none_is_refused(
@@ -411,7 +415,12 @@ def test_folder_that_holds_a_model_is_refused_with_both_ways_out(tmp_path: Path,
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_resuming_needs_goes_only_when_overwritten(tmp_path: Path, overwrite: bool) -> None:
-    names = {checkpoint.MODEL_FILE, checkpoint.RUN_FILE, checkpoint.LOG_FILE}
+    names = {
+        checkpoint.MODEL_FILE,
+        checkpoint.RUN_FILE,
+        checkpoint.LOG_FILE,
+        checkpoint.CURVES_FILE,
+    }
     for name in names:
         (tmp_path / name).write_bytes(b"old")
     with claimed(tmp_path, resume=not overwrite, overwrite=overwrite):
@@ -560,11 +569,34 @@ def test_room_for_a_file_and_the_one_that_takes_its_place_is_asked_for(
 def test_a_vocabulary_that_could_not_be_read_again_is_refused_at_once(
     tmp_path: Path, model: SavedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(container, "MAX_HEADER", container.SMALL + 300)
+    monkeypatch.setattr(container, "MAX_HEADER", container.TABLE + 300)
     with pytest.raises(CheckpointError, match=r"vocabulary would take .* --max-vocab"):
         checkpoint.require_room(tmp_path, model, 0)
     with pytest.raises(CheckpointError, match="vocabulary would take"):
         checkpoint.save_model(tmp_path / "m", model)
+
+
+def test_a_vocabulary_that_is_much_larger_than_its_weights_is_refused_at_once(
+    tmp_path: Path, random_weights: Callable[..., dict[str, NDArray[np.float32]]]
+) -> None:
+    """The reader does not believe such a file, so none may be written."""
+    words = tuple(f"{i:07}" + "слово" * 20 for i in range(3000))
+    vocabulary = Vocabulary("word", "prose", (UNKNOWN["word"], "\n", *words))
+    refused, read = [], []
+    for size in (1, 2, 4, 8, 16, 32, 64):
+        config = ModelConfig(
+            vocab_size=3002, num_layers=1, hidden_size=size, embedding_size=size, tie=True
+        )
+        path = tmp_path / f"{size}.safetensors"
+        try:
+            checkpoint.save_model(path, SavedModel(config, vocabulary, random_weights(config)))
+        except CheckpointError as error:
+            refused.append(str(error))
+        else:
+            read.append(checkpoint.load_model(path))
+    assert read
+    assert refused
+    assert all("or a larger --hidden-size" in why for why in refused)
 
 
 def test_log_is_one_record_a_line(tmp_path: Path) -> None:

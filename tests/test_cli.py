@@ -9,7 +9,7 @@ import pytest
 import typer.main
 from commands import Ran, run
 
-from lstmgen.cli import app
+from lstmgen.cli import app, main
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,11 @@ from lstmgen.cli import app
         (("eval", "CORPUS", "--context", ""), "--context is ''"),
         (("eval", "CORPUS", "--context", "99999"), "the text has"),
         (("eval", "CORPUS", "--choices"), "line 1 of"),
-        (("train", "nowhere.txt"), "nowhere.txt: there is no such file"),
+        (("eval", "-", "CORPUS", "-"), "- is named 2 times"),
+        (("eval", "-", "-", "--by", "line"), "- is named 2 times"),
+        (("eval", "CORPUS", "--cache", "100001"), "--cache is 100001"),
+        (("train", "-", "--valid-file", "-"), "- is named 2 times"),
+        (("train", "nowhere.txt"), "nowhere.txt: there is no such file; check its path"),
         (("train", "CORPUS", "--steps", "5", "--epochs", "1"), "only one of"),
         (("train", "CORPUS", "--minutes", "0"), "--minutes is 0"),
         (("train", "CORPUS", "--steps", "0"), "--steps is 0"),
@@ -219,3 +223,26 @@ def test_the_set_of_options_is_what_was_promised() -> None:
             "--cache", "--cache-share", "--cache-sharpness",
         },
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("CUDA out of memory. Tried to allocate 2 GiB", True),
+        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes", True),
+        ("CUDA error: an illegal memory access was encountered", False),
+    ],
+)
+def test_only_what_tells_of_too_little_memory_is_taken_for_it(
+    corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch, message: str, told: bool
+) -> None:
+    def fail(*about: object, **more: object) -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("lstmgen.corpus.read", fail)
+    if told:
+        assert "the memory does not suffice" in here("eval", corpus).error
+    else:
+        monkeypatch.setattr("sys.argv", ["lstmgen", "eval", str(corpus)])
+        with pytest.raises(RuntimeError, match="illegal"):
+            main()

@@ -194,6 +194,19 @@ def test_unknown_symbols_in_a_prime_are_named(model: Path, here: Any) -> None:
     assert "'ë'" in done.err
 
 
+def test_unknown_symbols_are_told_of_so_often_and_no_oftener(
+    model: Path, here: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys.modules["lstmgen.cli.sample"], "MOST_WARNED", 3)
+    (tmp_path / "primes").write_text("\n".join("ÀÁÂÃÄÅÆ"))
+    with (tmp_path / "primes").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        done = here("sample", "-m", model, "--each-line", "--seed", "1", "-l", "3")
+    assert done.code == 0
+    assert done.err.count("what the model does not know") == 3
+    assert done.err.count("will not be told") == 1
+
+
 def test_a_closed_pipe_is_quiet(model: Path) -> None:
     command = f"{sys.executable} -m lstmgen sample -m {model} -n 100000 -l 50 --seed 1 | head -n 3"
     done = subprocess.run(

@@ -32,7 +32,12 @@ def test_the_flags_that_the_plan_names_repeat_it_to_the_bit(
     level: str, corpus: Path, tmp_path: Path, here: Any
 ) -> None:
     options = ("--batch-size", "4", "--window", "16", "--seed", "3", "--epochs", "0.5",
-               "--learning-rate", "0.012345678", "--min-count", "1")  # fmt: skip
+               "--learning-rate", "0.012345678", "--min-count", "1", "--threads", "1",
+               "--encoding", "cp1252")  # fmt: skip
+    (tmp_path / "corpus.txt").write_bytes(
+        (corpus.read_text() + "A crème brûlée.\n" * 40).encode("cp1252")
+    )
+    corpus = tmp_path / "corpus.txt"
     first = here("train", corpus, "-m", tmp_path / "a", "--level", level, *options)
     (flags,) = re.findall(r"^repeat +(.*)$", first.err, re.MULTILINE)
     again = here("train", corpus, "-m", tmp_path / "b", *flags.split())
@@ -76,6 +81,8 @@ def test_the_network_is_planned_around_the_options_that_are_given(
     tied = network("--tie")
     assert tied["hidden_size"] == tied["embedding_size"] == short["hidden_size"]
     assert network("--tie", "--embedding-size", "24")["hidden_size"] == 24
+    apart = network("--level", "word", "--embedding-size", "24", "--hidden-size", "20")
+    assert (apart["tie"], apart["embedding_size"], apart["hidden_size"]) == (False, 24, 20)
     assert network("--embedding-size", "24", "--num-layers", "1") == short | {
         "embedding_size": 24, "num_layers": 1,
     }  # fmt: skip
@@ -321,7 +328,7 @@ def test_overwrite_keeps_all_until_the_new_run_begins(
         assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_an_overwritten_model_is_gone_when_the_new_run_is_stopped_early(
+def test_an_overwritten_model_stays_when_the_new_run_is_stopped_before_its_first_report(
     corpus: Path, tmp_path: Path, here: Any
 ) -> None:
     folder = tmp_path / "m"
@@ -337,7 +344,9 @@ def test_an_overwritten_model_is_gone_when_the_new_run_is_stopped_early(
         process.send_signal(signal.SIGINT)
         process.stderr.read()
     assert process.returncode == 130
-    assert checkpoint.load_model(folder).config.cell == "gru"
+    assert checkpoint.load_model(folder).config.cell == "lstm"
+    assert checkpoint.load_run(folder).model.config.cell == "gru"
+    assert not (folder / checkpoint.CURVES_FILE).exists()  # they were the other run's
 
 
 def test_nobody_listening_to_the_talk_does_not_stop_a_run(corpus: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A plan fills the time, keeps it as the machine slows, and grows with what there is to learn from."""
 
 import time
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstmgen import planning
-from lstmgen.config import SOFTMAX_SAMPLE, Level, TrainConfig
+from lstmgen.config import SOFTMAX_SAMPLE, Level, ModelConfig, TrainConfig
 from lstmgen.planning import Pace, Speed
 
 
@@ -22,7 +23,14 @@ def test_the_plan_fills_the_time_and_not_more(step: float, validation: float, ti
         # A step is left over, and as many reports as rounding the interval up saves.
         assert time - 2 * step - planning.MAX_REPORTS * validation < spent <= time
     if reports > 1:
-        assert reports * validation <= planning.REPORT_SHARE * time
+        few = reports <= planning.FEW_REPORTS
+        share = planning.MOST_SHARE if few else planning.REPORT_SHARE
+        assert reports * validation <= share * time
+
+
+def test_an_hour_is_not_spent_without_a_look_at_the_validation_part() -> None:
+    _, report_every = planning.plan_steps(Speed(0.26, 75.0), 3600)
+    assert 4000 < report_every < 5000  # of some 13,000 steps
 
 
 @pytest.mark.parametrize(
@@ -118,9 +126,29 @@ def test_all_symbols_are_taken_where_a_sample_would_save_little() -> None:
 
 
 def test_reports_are_fewer_where_there_is_much_to_validate_on() -> None:
-    few = planning.reports_for(1000, 2048, valid_tokens=1_000_000)
-    many = planning.reports_for(1000, 2048, valid_tokens=1_000)
+    few = planning.reports_for(1000, 0.2, step_cost=2048, valid_cost=1_000_000)
+    many = planning.reports_for(1000, 0.2, step_cost=2048, valid_cost=1_000)
     assert few == 1000 > many == 1000 // planning.MAX_REPORTS
+    # Passes over a text of which the usual tenth is held out, and scored at 2/3 of the price.
+    for epochs, reports in ((1, 1), (3, 3), (8, 8), (60, 20)):
+        steps = 1000 * epochs
+        every = planning.reports_for(steps, epochs, step_cost=900, valid_cost=100_000 * 2 / 3)
+        assert -(-steps // every) == reports
+
+
+def test_a_score_costs_more_than_training_on_a_sample_of_many_symbols_and_less_on_all() -> None:
+    letters = ModelConfig(vocab_size=65, hidden_size=384)
+    config = TrainConfig(num_steps=1, report_every=1)
+    assert planning.score_cost(letters, config) == pytest.approx(1 / 3)
+    assert planning.score_cost(letters, replace(config, precision="bfloat16")) == pytest.approx(
+        2 / 3
+    )
+    words = ModelConfig(vocab_size=33_278, hidden_size=512, embedding_size=512, tie=True)
+    sampled = replace(config, softmax_sample=2048, precision="bfloat16")
+    # 4 layers' matrices of 4 x 512 x 512, and 512 numbers a symbol.
+    assert planning.score_cost(words, sampled) == pytest.approx(
+        (16 * 512 + 33_278) / (16 * 512 + 2048) / 1.5
+    )
 
 
 def run_at(pace: Pace, seconds: float, steps: int) -> None:

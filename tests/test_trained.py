@@ -6,6 +6,7 @@ import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,6 +152,35 @@ def test_where_nothing_is_named_it_is_the_working_folders_model_or_the_demo(
     assert trained.find("x") == "x"
     (tmp_path / "lstmgen-model").mkdir()
     assert trained.find(None) == "lstmgen-model"
+    monkeypatch.setenv("LSTMGEN_MODEL", "named")
+    assert trained.find(None) == "named"
+    assert trained.find("x") == "x"
+    monkeypatch.setenv("LSTMGEN_MODEL", "")
+    assert trained.find(None) == "lstmgen-model"
+
+
+def test_no_text_has_no_score(model: lstmgen.TrainedModel) -> None:
+    with pytest.raises(OptionError, match="the text to score is empty"):
+        model.score("")
+
+
+@pytest.mark.parametrize("torch_pays", [0.0, 1e30])
+def test_an_engine_is_made_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, torch_pays: float
+) -> None:
+    monkeypatch.setattr(trained, "TORCH_PAYS", 1e30)
+    model = lstmgen.load(folder)
+    monkeypatch.setattr(trained, "TORCH_PAYS", torch_pays)
+    made, choose = [], trained.choose_engine
+
+    def counted(*about: Any) -> Any:
+        made.append(choose(*about))
+        return made[-1]
+
+    monkeypatch.setattr(trained, "choose_engine", counted)
+    scores = {model.score("hello hello").nats for _ in range(3)}
+    assert len(scores) == 1
+    assert len(made) == (0 if torch_pays else 1)
 
 
 def test_the_demo_model_is_small_and_writes_english() -> None:

@@ -13,6 +13,8 @@ from lstmgen.cli.sample import sample
 from lstmgen.cli.train import train
 from lstmgen.errors import LstmgenError
 
+NO_MEMORY = ("out of memory", "allocate memory", "not enough memory")  # as torch puts it
+
 app = typer.Typer(
     name="lstmgen",
     help="Train a recurrent language model on your own text, then generate and score text with it.",
@@ -62,9 +64,9 @@ def main() -> None:
     except LstmgenError as error:
         _refuse(str(error))
     except (MemoryError, RuntimeError) as error:  # torch tells of memory by RuntimeError
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in NO_MEMORY):
             raise
         _refuse(
-            "the memory does not suffice for a network of this size on so much text at once; "
-            "lower --hidden-size, --batch-size, --window or --max-vocab"
+            "the memory does not suffice; to train, lower --hidden-size, --batch-size, --window or "
+            "--max-vocab, and otherwise ask for less at once"
         )

@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstmgen.cli import console
-from lstmgen.config import DEFAULT_MODEL_FOLDER
+from lstmgen.config import DEFAULT_MODEL_FOLDER, MODEL_VARIABLE
 
 if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel
 
-MODEL_VARIABLE = "LSTMGEN_MODEL"
 MODEL_DEFAULT = f"{DEFAULT_MODEL_FOLDER}, or the built-in model where there is none"
 
 ModelOption = Annotated[

@@ -1,12 +1,11 @@
 """`lstmgen eval`: texts in, scores out."""
 
-import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from lstmgen.cli import console, engines, scores
-from lstmgen.config import CacheConfig, DynamicConfig
+from lstmgen.config import MODEL_VARIABLE, CacheConfig, DynamicConfig
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def evaluate(
             "--model",
             "-m",
             help="Model folder, or a .safetensors file; with several, each is compared with the first. "
-            rf"\[env var: {engines.MODEL_VARIABLE}]",
+            rf"\[env var: {MODEL_VARIABLE}]",
             show_default=engines.MODEL_DEFAULT,
         ),
     ] = None,
@@ -112,9 +111,10 @@ def evaluate(
     elif cache is not None:
         again = CacheConfig(size=cache, **of_cache)
     contexts = _contexts(context)
-    names: list[str | None] = (
-        [*model] if model else [os.environ.get(engines.MODEL_VARIABLE) or None]
-    )
+    from lstmgen import corpus
+
+    corpus.require_one_stdin(texts)
+    names: list[str | None] = [*model] if model else [None]
     if len(names) > 1:
         if by != "corpus" or context is not None or choices or again:
             raise OptionError(

@@ -31,6 +31,8 @@ Options = Mapping[str, Any]
 
 def require_sense(given: Options) -> None:
     """What no corpus can make right is refused before one is read."""
+    from lstmgen import corpus
+
     if sum(name in given for name in ("minutes", "epochs", "steps")) > 1:
         raise OptionError("give only one of --minutes, --epochs and --steps")
     for name in ("minutes", "epochs"):
@@ -38,6 +40,7 @@ def require_sense(given: Options) -> None:
             raise OptionError(f"--{name} is {given[name]}; it must be above 0, at most 1,000,000")
     if given["resume"] and (given["overwrite"] or "init_from" in given):
         raise OptionError("--resume goes on with a run; leave out --overwrite and --init-from")
+    corpus.require_one_stdin([*given["corpus"], given.get("valid_file", "")])
     if "valid_file" in given and "valid_fraction" in given:
         raise OptionError("--valid-file is validated on whole; leave out --valid-fraction")
     by_word = given.get("level", CorpusConfig.level) == "word"
@@ -129,7 +132,8 @@ def network(given: Options, data: "Dataset", other: "SavedModel | None") -> Mode
     options = _part(given, ModelConfig)
     if other:
         return replace(other.config, vocab_size=len(data.vocabulary), **options)
-    options.setdefault("tie", data.vocabulary.level == "word")
+    sizes = {options[name] for name in ("embedding_size", "hidden_size") if name in options}
+    options.setdefault("tie", data.vocabulary.level == "word" and len(sizes) < 2)
     if options["tie"] and "embedding_size" in options:
         options.setdefault("hidden_size", options["embedding_size"])
     if options["tie"] or data.vocabulary.level == "word":
@@ -143,7 +147,7 @@ def training(
 ) -> TrainConfig:
     """Everything but the number of steps, for which 1 stands."""
     from lstmgen import device as devices
-    from lstmgen.batching import fitting_batch
+    from lstmgen.batching import even_window, fitting_batch
 
     options = _part(given, TrainConfig)
     options.setdefault("softmax_sample", planning.softmax_sample(len(data.vocabulary)))
@@ -157,7 +161,10 @@ def training(
             f"{name} is short: {size} streams instead of {config.batch_size} fill a window of "
             f"{config.window} tokens each"
         )
-    return replace(config, batch_size=size)
+    window = config.window
+    if "window" not in given and size:
+        window = even_window(len(data.train_ids), size, window)
+    return replace(config, batch_size=size, window=window)
 
 
 def sized(job: "Job", given: Options, began: float) -> "Job":
@@ -195,7 +202,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
     from lstmgen.job import measure
 
     config, measured = job.training, None
-    at = keeping.position(saved) if saved else Position(step=0, seconds=0.0)
+    at = keeping.position(saved, job.folder) if saved else Position(step=0, seconds=0.0)
     if at.device not in ("", job.device.type):
         console.note(
             f"the run was on {at.device} and goes on on {job.device.type}: its bits may differ from "
@@ -226,8 +233,12 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
             "give more --steps, --epochs or --minutes in all to train it further"
         )
     if not saved and deadline is None:
-        tokens = config.batch_size * config.window
-        report_every = planning.reports_for(steps, tokens, len(job.data.valid_ids))
+        report_every = planning.reports_for(
+            steps,
+            steps / job.streams().num_windows,
+            step_cost=config.batch_size * config.window,
+            valid_cost=len(job.data.valid_ids) * planning.score_cost(job.model, config),
+        )
         config = replace(config, report_every=report_every)
     if not saved:
         epochs = steps / job.streams().num_windows

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = DecodingConfig()
 BLINK = 0.005  # seconds
+MOST_WARNED = 200  # unknown symbols that are told of
 
 
 def sample(
@@ -192,11 +193,15 @@ class Primes:
         return self._left > 0 or not isinstance(self.texts, Ahead) or self.texts.ready()
 
     def _warn(self, text: str) -> None:
+        if len(self._warned) >= MOST_WARNED:
+            return
         unknown = set(self.vocabulary.encode_prime(text)[1]) - self._warned
         if unknown:
             self._warned |= unknown
             named = ", ".join(repr(token) for token in sorted(unknown))
             console.note(f"the prime holds what the model does not know: {named:.300}")
+            if len(self._warned) >= MOST_WARNED:
+                console.note("and more of it will not be told")
 
 
 def _one_prime(prime: str | None, prime_file: str | None, encoding: str) -> str:

@@ -18,6 +18,8 @@ REPEATING = (
     *("dropout", "weight_drop", "memory", "softmax_sample", "seed", "precision"),
 )
 
+AS_GIVEN, USUAL = ("valid_file", "init_from", "encoding", "device", "threads"), ("utf-8", "auto")
+
 
 def of_data(data: "Dataset") -> str:
     vocabulary, facts = data.vocabulary, data.facts
@@ -63,7 +65,7 @@ def _flags(job: "Job", given: Options) -> str:
     settings = {n: job.data.facts[n] for n, value in usual.items() if job.data.facts[n] != value}
     every = job.model.to_json() | job.training.to_json()
     settings |= {name: every[name] for name in REPEATING}
-    settings |= {name: given[name] for name in ("valid_file", "init_from") if name in given}
+    settings |= {name: given[name] for name in AS_GIVEN if given.get(name) not in (None, *USUAL)}
     flags = []
     for name, value in settings.items():
         option = name.replace("num_steps", "steps").replace("_", "-")

@@ -14,6 +14,7 @@ from lstmgen.config import (
     DEFAULT_MINUTES,
     DEFAULT_MODEL_FOLDER,
     FINE_TUNING_RATE,
+    MODEL_VARIABLE,
     SOFTMAX_SAMPLE,
     CellName,
     CorpusConfig,
@@ -30,7 +31,7 @@ def train(
         list[str], typer.Argument(metavar="CORPUS...", help="Text files; - is standard input.")
     ],
     model: Annotated[
-        str, typer.Option("--model", "-m", envvar="LSTMGEN_MODEL", help="Folder to write.")
+        str, typer.Option("--model", "-m", envvar=MODEL_VARIABLE, help="Folder to write.")
     ] = DEFAULT_MODEL_FOLDER,
     level: Annotated[
         Level | None, typer.Option(help="What a token is.", show_default=str(CorpusConfig.level))
@@ -193,7 +194,7 @@ def train(
     with --resume goes on, to the end that was planned or to another one given with it.
     """
     given = {name: value for name, value in locals().items() if value is not None}
-    began = time.perf_counter() - time.process_time()  # when Python itself was started
+    began = time.perf_counter() - time.process_time()  # near to when Python was started
     plan.require_sense(given)
 
     from lstmgen import checkpoint
@@ -257,7 +258,7 @@ def _train(given: plan.Options, folder: Path, began: float) -> None:
 
 
 def _model_flags(given: plan.Options) -> list[str]:
-    told = given["model"] != DEFAULT_MODEL_FOLDER or "LSTMGEN_MODEL" in os.environ
+    told = given["model"] != DEFAULT_MODEL_FOLDER or MODEL_VARIABLE in os.environ
     return ["--model", given["model"]] if told else []
 
 

@@ -91,7 +91,7 @@ def draw_curves(folder: Path, title: str, quiet: bool) -> None:
 
     try:
         records = curves.read(folder / checkpoint.LOG_FILE)
-        container.put(folder / curves.FILE, curves.svg(records, title).encode())
+        container.put(folder / checkpoint.CURVES_FILE, curves.svg(records, title).encode())
     except CheckpointError as error:  # the model is there, and a picture is no reason to fail
         console.note(f"the curves are not drawn: {error}")
         return

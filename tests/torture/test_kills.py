@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lstmgen import checkpoint, container, curves
+from lstmgen import checkpoint, container
 
 TEXT = "".join(f"{i} sheep and {i * 7 % 10} goats went up the hill.\n" for i in range(400))
 SMALL = ("--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--window", "16")
@@ -86,7 +86,7 @@ def test_no_ending_changes_what_a_run_comes_to(
             parts = [payload(tmp_path / which / "m" / name) for which in ("through", "parts")]
             assert parts[0] == parts[1]
         names = [
-            {path.name for path in (tmp_path / which / "m").iterdir()} - {curves.FILE}
+            {path.name for path in (tmp_path / which / "m").iterdir()} - {checkpoint.CURVES_FILE}
             for which in ("through", "parts")
         ]
         assert names[0] == names[1]
