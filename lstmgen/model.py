@@ -3,7 +3,7 @@
 Shapes: B streams, T steps, V vocabulary, E embedding, H hidden.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from lstmgen.config import ModelConfig
 TorchState = tuple[tuple[Tensor, ...], ...]  # a layer: (h, C) or (h,), each (B, H), float32
 
 _LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+MANY_SYMBOLS = 1024
 OPEN = 2.0  # a gate's bias that lets 0.88 through
 
 
@@ -164,10 +165,14 @@ class Network(nn.Module):
 
 
 class TorchEngine:
-    """A network as a `scoring.Engine`: NumPy ids in, tensors out, nothing trained."""
+    """A network as a `scoring.Engine`: NumPy ids in, tensors out, nothing trained.
+
+    It is for the weights as they are now; one that is trained further needs a new engine.
+    """
 
     def __init__(self, network: Network) -> None:
         self.network = network
+        self._output = _output(network)
 
     def initial_state(self, batch_size: int) -> TorchState:
         return self.network.initial_state(batch_size)
@@ -179,7 +184,7 @@ class TorchEngine:
 
     def logits(self, tops: Tensor) -> Tensor:
         with torch.inference_mode():
-            return self.network.output(tops)  # type: ignore[no-any-return]
+            return self._output(tops)
 
     def __call__(self, ids: NDArray[Any], state: TorchState) -> tuple[Tensor, TorchState]:
         tops, state = self.read(ids, state)
@@ -194,6 +199,20 @@ class TorchEngine:
             yield
         finally:
             self.network.train(was_training)
+
+
+def _output(network: Network) -> Callable[[Tensor], Tensor]:
+    """The output layer, (..., H) -> (..., V), by oneDNN's product where symbols are many.
+
+    In float32 on the CPU it takes two thirds of the time of torch's usual one.
+    """
+    layer = network.output
+    on_cpu = layer.weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if layer.out_features < MANY_SYMBOLS or not on_cpu:
+        return layer
+    weight, bias = layer.weight.detach().to_mkldnn(), layer.bias.detach().to_mkldnn()
+    product = torch.ops.aten.mkldnn_linear
+    return lambda tops: product(tops.to_mkldnn(), weight, bias).to_dense()
 
 
 def load_network(

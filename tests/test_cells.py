@@ -1,6 +1,7 @@
 """The cells, NumPy and torch: both are the equations, equal to each other and to torch's own modules."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from lstmgen import cells as cells_module
+from lstmgen import model as model_module
 from lstmgen.cells import Cells, sigmoid
 from lstmgen.config import CellName, ModelConfig
 from lstmgen.model import Network, TorchEngine, load_network
@@ -324,6 +326,22 @@ def test_engine_scores_without_dropout_and_leaves_training_on(
     network.eval()
     engine(ids, engine.initial_state(2))
     assert not network.training
+
+
+@pytest.mark.parametrize("shape", [(3, 6), (2, 4, 6), (6,), (0, 6)])
+def test_many_symbols_have_the_logits_of_the_output_layer(
+    random_weights: RandomWeights, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(sized("lstm", tie=True), vocab_size=model_module.MANY_SYMBOLS)
+    network = load_network(config, random_weights(config), CPU)
+    tops = torch.randn(*shape[:-1], 2 * shape[-1])[..., ::2]  # not one number after the other
+    with torch.no_grad():
+        expected = network.output(tops).numpy()
+    for many in (model_module.MANY_SYMBOLS, 10**9):  # with the other product, and without
+        monkeypatch.setattr(model_module, "MANY_SYMBOLS", many)
+        engine = TorchEngine(network)
+        assert (engine._output is network.output) == (many == 10**9)
+        np.testing.assert_allclose(engine.logits(tops).numpy(), expected, atol=1e-5)
 
 
 def test_dropout_in_training_follows_the_seed_of_torch(random_weights: RandomWeights) -> None:
