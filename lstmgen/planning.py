@@ -49,7 +49,7 @@ def hidden_size(tokens: float, text_tokens: int, level: Level) -> int:
     if level == "char" and tokens < FEW_EPOCHS * text_tokens:
         best = min(best, 256 * (tokens / 4e6) ** 0.25)
     if level == "word":
-        best *= max(1.0, tokens / MANY_WORDS) ** 0.35
+        best *= max(1.0, tokens / MANY_WORDS) ** 0.265
     return min(MAX_SIZE, SIZE_STEP * max(1, round(best / SIZE_STEP)))
 
 

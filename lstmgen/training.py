@@ -166,7 +166,8 @@ def train(
                 course.well = run.snapshot()
             if logging or reporting:
                 keeper.log(log_record(record))
-            if job.sample_seconds is not None and now - sampled_at >= job.sample_seconds:
+            sampling = job.sample_seconds is not None and now - sampled_at >= job.sample_seconds
+            if sampling and record.train_nats_per_token <= course.most:
                 record = replace(record, sample=_sample(job, network, run.step))
                 sampled_at = now
             saving = reporting or now - saved_at > SAVE_SECONDS

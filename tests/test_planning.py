@@ -43,6 +43,7 @@ def test_an_hour_is_not_spent_without_a_look_at_the_validation_part() -> None:
         (4.2e6, 128_000, "char", 256),
         (18e6, 2 * 10**6, "word", 256),
         (60e6, 2 * 10**6, "word", 448),
+        (120e6, 2 * 10**6, "word", 512),
     ],
 )
 def test_the_network_has_the_size_that_was_best_when_measured(

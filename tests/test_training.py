@@ -191,6 +191,34 @@ def test_what_the_network_writes_is_shown_when_asked_for(tmp_path: Path) -> None
     assert len(set(shown)) == len(shown)
 
 
+def test_a_network_that_has_gone_astray_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(training, "LOG_LINES", 2)  # of 8 steps: it is found out at 4
+    job = replace(make_job(tmp_path), sample_seconds=0.0)
+    original = job_module.take_step
+
+    def wrong_at_2(run: Any, *about: Any) -> Any:
+        total, count = original(run, *about)
+        if run.step == 2 and not told:
+            with torch.no_grad():
+                run.network.output.bias.fill_(float("nan"))
+            total = total * float("nan")
+        return total, count
+
+    told: list[str] = []
+    monkeypatch.setattr(training, "take_step", wrong_at_2)
+    samples: dict[int, tuple[str | None, int]] = {}
+    for record in train(job):
+        told += [record.note] if record.note else []
+        samples[record.step] = samples.get(record.step) or (record.sample, len(told))
+    assert "back to step 0" in told[0]
+    assert samples[1][0]
+    assert samples[2] == samples[3] == (None, 0)
+    assert samples[8][0]
+
+
 def poison(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """Let the network answer with what is not a number, for so many steps."""
     original, left = Network.forward, [steps]
