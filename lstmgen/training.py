@@ -7,9 +7,7 @@ and goes back to an earlier one of its own in the same way if its loss blows up.
 
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass, replace
-from math import isfinite, log
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,8 +16,8 @@ from torch import Tensor
 from lstmgen import optim
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel, SavedRun, Weights
-from lstmgen.config import DecodingConfig, Position, TrainConfig
-from lstmgen.errors import TrainingError
+from lstmgen.config import DecodingConfig, Position
+from lstmgen.course import Course, most_from
 from lstmgen.generation import Prime, stream
 from lstmgen.job import Job, Loss, present_loss, take_step, validate
 from lstmgen.keeping import Keeper, Run, Snapshot
@@ -28,11 +26,7 @@ from lstmgen.planning import Pace
 from lstmgen.scoring import Score
 
 SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
-LOG_LINES = 100  # in a whole run at least, so that its curve can be drawn
 SAMPLE_LENGTH = 80  # tokens
-BLOW_UP = 1.0  # nats a token above those of a guess, or of the start if they were more
-MOST_RETREATS = 4  # which take the learning rate to a thousandth
-MARKS = 20  # in a whole run, at each of which it notes where to go back to
 YIELD_SECONDS = 0.1  # between two records, so that a bar moves smoothly and costs nothing
 
 
@@ -51,36 +45,6 @@ class Progress:
     score: Score | None = None
     sample: str | None = None  # what the network writes by now, where it was time for that
     note: str = ""  # what went wrong and what is done about it
-
-
-@dataclass
-class Course:
-    """How a run has gone so far, beside what each step changes."""
-
-    config: TrainConfig  # its number of steps follows the clock where there is a deadline
-    well: Snapshot  # where it last was well, to go back to
-    most: float  # nats a token that a run which is well does not cost
-    best: Score | None = None  # the lowest on the validation part
-    retreats: int = 0
-
-    def due(self, step: int) -> tuple[bool, bool]:
-        """Whether there is a line of the log after a step, and whether there is a report."""
-        config = self.config
-        logging = step % max(1, config.num_steps // LOG_LINES) == 0
-        return logging, step % config.report_every == 0 or step == config.num_steps
-
-    def position(self, step: int, seconds: float, job: Job) -> Position:
-        """What of it a saved run holds."""
-        best = {f"best_{n}": value for n, value in asdict(self.best).items()} if self.best else {}
-        return Position(
-            step=step,
-            seconds=seconds,
-            deadline=job.deadline,
-            retreats=self.retreats,
-            most_nats_per_token=self.most,
-            device=job.device.type,
-            **best,
-        )
 
 
 def train(
@@ -107,8 +71,9 @@ def train(
 
     def keep(snapshot: Snapshot) -> None:
         model = SavedModel(job.model, job.vocabulary, snapshot.weights, facts)
-        position = course.position(snapshot.step, seconds(), job).to_json()
-        keeper.run(SavedRun(model, course.config, snapshot.tensors, position))
+        position = course.position(snapshot.step, seconds())
+        position = replace(position, deadline=job.deadline, device=job.device.type)
+        keeper.run(SavedRun(model, course.config, snapshot.tensors, position.to_json()))
 
     def keep_best(record: Progress) -> None:
         results = log_record(record) | facts
@@ -120,7 +85,7 @@ def train(
             num_steps=course.config.num_steps,
             epoch=run.step / streams.num_windows,
             seconds=seconds(),
-            learning_rate=learning_rate(course.config, run.step - 1, course.retreats),
+            learning_rate=course.learning_rate(run.step - 1),
             tokens_per_second=meter.tokens_per_second(),
             train_nats_per_token=meter.nats_per_token(),
             best=course.best,
@@ -130,7 +95,7 @@ def train(
         while run.step < course.config.num_steps:
             if run.step % streams.num_windows == 0:
                 run.state = network.initial_state(course.config.batch_size)
-            rate = learning_rate(course.config, run.step, course.retreats)
+            rate = course.learning_rate(run.step)
             meter.add(*take_step(run, loss, course.config, streams, rate))
             pace.steps += 1
             now = time.perf_counter()
@@ -144,14 +109,11 @@ def train(
             record = progress()
             score = validate(network, job) if reporting else None
             # Asked at places that follow from the step alone, so that the clock changes no bit.
-            why = _blow_up(record, score, course.most) if logging or reporting else ""
+            loss_by_now = record.train_nats_per_token
+            why = course.astray(run.step, loss_by_now, score) if logging or reporting else ""
             if why:
-                course.retreats += 1
-                if course.retreats > MOST_RETREATS:
-                    raise TrainingError(_given_up(why, record, job.folder))
-                run.go_to(course.well)
+                note = course.go_back(run, why, job.folder)
                 meter = _Meter(job.device)
-                note = _retreating(why, run.step, course.retreats)
                 yield replace(record, step=run.step, note=note)
                 continue
             if score is not None:
@@ -161,18 +123,17 @@ def train(
                     keep_best(replace(record, score=score, best=score))
                 record = replace(record, score=score, best=course.best)
                 pace.validations.append(time.perf_counter() - now)
-            marks = run.step - course.well.step >= course.config.num_steps // MARKS
-            if reporting or (logging and marks):
+            if reporting or (logging and course.to_be_marked(run.step)):
                 course.well = run.snapshot()
             if logging or reporting:
                 keeper.log(log_record(record))
             sampling = job.sample_seconds is not None and now - sampled_at >= job.sample_seconds
-            if sampling and record.train_nats_per_token <= course.most:
+            if sampling and loss_by_now <= course.most:
                 record = replace(record, sample=_sample(job, network, run.step))
                 sampled_at = now
             saving = reporting or now - saved_at > SAVE_SECONDS
             if saving:
-                keep(_latest(run, course, meter))
+                keep(course.latest(run, loss_by_now))
                 saved_at = time.perf_counter()
             if logging or saving:
                 record = replace(record, note=keeper.try_to_write())
@@ -182,7 +143,7 @@ def train(
             yielded_at = time.perf_counter()
         keeper.write()
     except GeneratorExit:
-        snapshot = _latest(run, course, meter)
+        snapshot = course.latest(run, meter.nats_per_token())
         keep(snapshot)
         if keeper.lacks_model:  # so that there is a model to sample from, and it is this run's
             run.go_to(snapshot)
@@ -208,54 +169,8 @@ def _begin(job: Job, saved: SavedRun | None, initial: Weights | None) -> tuple[R
     most = at.most_nats_per_token
     if most is None:  # the start costs much where --init-from knew other texts
         start = present_loss(run, Loss(network, job), config, job.streams())
-        most = max(log(job.model.vocab_size), start) + BLOW_UP
+        most = most_from(start, job.model.vocab_size)
     return run, Course(config, run.snapshot(), most, best, at.retreats), at.seconds
-
-
-def _latest(run: Run, course: Course, meter: "_Meter") -> Snapshot:
-    """The run as it is now, or where it last was well if it is not."""
-    snapshot = run.snapshot() if run.step != course.well.step else course.well
-    fine = meter.nats_per_token() <= course.most and snapshot.is_finite
-    return snapshot if fine else course.well
-
-
-def learning_rate(config: TrainConfig, step: int, retreats: int) -> float:
-    """By the schedule, halved at the first retreat, quartered at the next one, and so on."""
-    return optim.schedule(step, config) / _divisor(retreats)
-
-
-def _divisor(retreats: int) -> float:
-    """1, 2, 2 x 4, 2 x 4 x 8, ..."""
-    return float(2 ** (retreats * (retreats + 1) // 2))
-
-
-def _blow_up(record: Progress, score: Score | None, most: float) -> str:
-    """What tells that a run has gone astray; nothing if it has not.
-
-    A loss that is not a number is no more than anything, so it is asked whether it is less. The
-    validation part may be of another kind than the rest, and cost what it will.
-    """
-    nats, which = record.train_nats_per_token, "loss"
-    if nats <= most:
-        if score is None or isfinite(score.nats):
-            return ""
-        nats, which = score.nats_per_token, "validation loss"
-    return f"the {which} blew up at step {record.step:,} ({nats:.3g} nats a token)"
-
-
-def _retreating(why: str, step: int, retreats: int) -> str:
-    return (
-        f"{why}; back to step {step:,}, to go on with 1/{_divisor(retreats):.0f} of the planned "
-        "learning rate"
-    )
-
-
-def _given_up(why: str, record: Progress, folder: Path) -> str:
-    kept = f"the best model so far is in {folder}" if record.best else "no model had been saved yet"
-    return (
-        f"{why} and going back {MOST_RETREATS} times did not help; {kept}; "
-        "train again with a lower --learning-rate"
-    )
 
 
 class _Meter:

@@ -37,6 +37,7 @@ ORDER = (
     "optim",
     "keeping",
     "job",
+    "course",
     "training",
     "trained",
     "cli",

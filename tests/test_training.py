@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from lstmgen import checkpoint, container, dataset, keeping, optim, training
+from lstmgen import checkpoint, container, course, dataset, keeping, optim, training
 from lstmgen import job as job_module
 from lstmgen.cells import Cells
 from lstmgen.cli import plan
@@ -163,7 +163,7 @@ def test_the_best_model_is_kept_when_later_ones_are_worse(tmp_path: Path) -> Non
 def test_the_log_tells_every_report_and_the_loss_in_between(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "LOG_LINES", 4)  # of 8 steps
+    monkeypatch.setattr(course, "LOG_LINES", 4)  # of 8 steps
     job = make_job(tmp_path)
     records = {record.step: record for record in train(job)}
     lines = [json.loads(line) for line in (tmp_path / checkpoint.LOG_FILE).read_text().splitlines()]
@@ -195,7 +195,7 @@ def test_a_network_that_has_gone_astray_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    monkeypatch.setattr(training, "LOG_LINES", 2)  # of 8 steps: it is found out at 4
+    monkeypatch.setattr(course, "LOG_LINES", 2)  # of 8 steps: it is found out at 4
     job = replace(make_job(tmp_path), sample_seconds=0.0)
     original = job_module.take_step
 
@@ -280,7 +280,7 @@ def test_when_a_loss_blows_up_does_not_depend_on_the_clock(
 ) -> None:
     """A step gone wrong is noticed with the next line of the log, however often somebody looks."""
     monkeypatch.setattr(training, "YIELD_SECONDS", yield_seconds)
-    monkeypatch.setattr(training, "LOG_LINES", 4)
+    monkeypatch.setattr(course, "LOG_LINES", 4)
     job = make_job(tmp_path, steps=40)
     job = replace(job, training=replace(job.training, report_every=40))
     original, calls = job_module.take_step, [0]
@@ -413,7 +413,7 @@ def test_a_learning_rate_a_thousand_times_too_high_is_lowered(tmp_path: Path) ->
     job = make_job(tmp_path, dropout=0.0, steps=400)
     job = replace(job, training=replace(job.training, learning_rate=20.0, report_every=20))
     records = list(train(job))
-    assert 1 <= sum(bool(record.note) for record in records) <= training.MOST_RETREATS
+    assert 1 <= sum(bool(record.note) for record in records) <= course.MOST_RETREATS
     assert records[-1].best is not None
     assert records[-1].best.nats_per_token < 1.5  # 3.1 for a guess
 
@@ -459,7 +459,7 @@ def test_what_cannot_be_written_is_said_when_there_is_something_to_write_and_no_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    monkeypatch.setattr(training, "LOG_LINES", 4)  # of 8 steps
+    monkeypatch.setattr(course, "LOG_LINES", 4)  # of 8 steps
     (tmp_path / checkpoint.MODEL_FILE).mkdir()
     records, noted, steps = train(make_job(tmp_path)), [], 0
     while steps < NUM_STEPS:

@@ -23,7 +23,7 @@ TRAINING = (
     *("--minutes", str(MINUTES)),
 )
 GATED = ("--memory", "1000", "--adamw-share", "2", "--batch-size", "8", "--window", "256")
-PLAIN = ("--batch-size", "16", "--window", "128")  # more would be of no use to it
+PLAIN = ("--batch-size", "16", "--window", "128")  # it gains nothing from beyond 32 words
 CELLS: dict[CellName, tuple[str, ...]] = {"rnn": PLAIN, "gru": GATED, "lstm": GATED}
 LSTM_SIZE = 256
 DISTANCES = ("0-50", "50-100", "100-200", "200-400", "400+")

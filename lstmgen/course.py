@@ -1,0 +1,102 @@
+"""How a run goes: what is due after a step, whether it has gone astray, and where it then goes back to."""
+
+from dataclasses import asdict, dataclass
+from math import isfinite, log
+from pathlib import Path
+
+from lstmgen import optim
+from lstmgen.config import Position, TrainConfig
+from lstmgen.errors import TrainingError
+from lstmgen.keeping import Run, Snapshot
+from lstmgen.scoring import Score
+
+LOG_LINES = 100  # in a whole run at least, so that its curve can be drawn
+MARKS = 20  # in a whole run, at each of which it notes where to go back to
+BLOW_UP = 1.0  # nats a token above those of a guess, or of the start if they were more
+MOST_RETREATS = 4  # which take the learning rate to a thousandth
+
+
+def most_from(start: float, vocab_size: int) -> float:
+    """The nats a token above which a run that began with `start` has gone astray."""
+    return max(log(vocab_size), start) + BLOW_UP
+
+
+@dataclass
+class Course:
+    """How a run has gone so far, beside what each step changes."""
+
+    config: TrainConfig  # its number of steps follows the clock where there is a deadline
+    well: Snapshot  # where it last was well, to go back to
+    most: float  # nats a token that a run which is well does not cost
+    best: Score | None = None  # the lowest on the validation part
+    retreats: int = 0
+
+    def due(self, step: int) -> tuple[bool, bool]:
+        """Whether there is a line of the log after a step, and whether there is a report."""
+        config = self.config
+        logging = step % max(1, config.num_steps // LOG_LINES) == 0
+        return logging, step % config.report_every == 0 or step == config.num_steps
+
+    def to_be_marked(self, step: int) -> bool:
+        """Whether the place where it last was well lies so far back that a new one is wanted."""
+        return step - self.well.step >= self.config.num_steps // MARKS
+
+    def learning_rate(self, step: int) -> float:
+        """By the schedule, and with each retreat less."""
+        return optim.schedule(step, self.config) / self._divisor
+
+    @property
+    def _divisor(self) -> float:
+        """By retreats: 1, 2, 2 x 4, 2 x 4 x 8, ..."""
+        return float(2 ** (self.retreats * (self.retreats + 1) // 2))
+
+    def astray(self, step: int, nats: float, score: Score | None) -> str:
+        """What tells that it has gone astray, by the nats a token of late; nothing if it has not.
+
+        A loss that is not a number is no more than anything, so it is asked whether it is less. The
+        validation part may be of another kind than the rest, and cost what it will.
+        """
+        which = "loss"
+        if nats <= self.most:
+            if score is None or isfinite(score.nats):
+                return ""
+            nats, which = score.nats_per_token, "validation loss"
+        return f"the {which} blew up at step {step:,} ({nats:.3g} nats a token)"
+
+    def go_back(self, run: Run, why: str, folder: Path) -> str:
+        """Put the run where it last was well and lower the rate; what is told of it.
+
+        `TrainingError` when that has not helped often enough.
+        """
+        self.retreats += 1
+        if self.retreats > MOST_RETREATS:
+            kept = (
+                f"the best model so far is in {folder}"
+                if self.best
+                else "no model had been saved yet"
+            )
+            raise TrainingError(
+                f"{why} and going back {MOST_RETREATS} times did not help; {kept}; "
+                "train again with a lower --learning-rate"
+            )
+        run.go_to(self.well)
+        return (
+            f"{why}; back to step {run.step:,}, to go on with 1/{self._divisor:.0f} of the planned "
+            "learning rate"
+        )
+
+    def latest(self, run: Run, nats: float) -> Snapshot:
+        """The run as it is now, or where it last was well if it is not, by the nats a token of late."""
+        snapshot = run.snapshot() if run.step != self.well.step else self.well
+        return snapshot if nats <= self.most and snapshot.is_finite else self.well
+
+    def position(self, step: int, seconds: float) -> Position:
+        """What of it a saved run holds."""
+        best = {f"best_{n}": value for n, value in asdict(self.best).items()} if self.best else {}
+        return Position(
+            step=step,
+            seconds=seconds,
+            retreats=self.retreats,
+            most_nats_per_token=self.most,
+            **best,
+        )
