@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from lstmgen.trained import TrainedModel, load
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str) -> Any:
     # Imported when asked for, so that `lstmgen --help` need not wait for NumPy.
     if name in __all__:

@@ -85,8 +85,9 @@ def even_window(num_tokens: int, batch_size: int, window: int) -> int:
 
 
 def fitting_batch(num_tokens: int, batch_size: int, window: int) -> int:
-    """The number of streams, at most `batch_size`, that gives each at least one window of text.
+    """The number of streams, at most `batch_size`, the longest of which fills a window of text.
 
-    0 where the text does not fill a single window.
+    0 where the text does not fill a single window. With the `even_window` for them, it gives the same.
     """
-    return min(batch_size, num_tokens // window)
+    most = num_tokens if window == 1 else (num_tokens - 1) // (window - 1)
+    return max(0, min(batch_size, most))

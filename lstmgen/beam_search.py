@@ -41,19 +41,24 @@ def search(
 
     The beam holds the `num_beams` likeliest texts, whatever their lengths. Each round lengthens those
     that have not ended by every token but `<unk>` and keeps the likeliest of all; when all have ended,
-    it is through. There are fewer only where there are no more texts. One beam is greedy.
+    it is through. Of those that have ended in the same words the likeliest stays. There are fewer only
+    for that, and where there are no more texts. One beam is greedy.
     """
+
+    def piece(text: _Text, i: int) -> str:
+        return vocabulary.tokens[i] if text.tokens else vocabulary.after_prime(prime, i)
+
     logits, state = read_primes(engine, [prime_ids(vocabulary, prime)])
     beam = [_Text(stop="" if length else LENGTH)]
     going = [text for text in beam if not text.stop]
     while going:
         totals = np.array([[text.nats] for text in going]) + _costs(logits)
         longer = [
-            _Text(totals[row, i], *_with(going[row], vocabulary.tokens[i], length, stops), row, i)
+            _Text(totals[row, i], *_with(going[row], piece(going[row], i), length, stops), row, i)
             for row, i in _least(totals, num_beams)
         ]
         ended = [text for text in beam if text.stop]
-        beam = sorted(ended + longer, key=lambda text: text.nats)[:num_beams]
+        beam = _distinct(sorted(ended + longer, key=lambda text: text.nats))[:num_beams]
         going = [text for text in beam if not text.stop]
         if going:
             ids: NDArray[Any] = np.array([[text.last] for text in going])
@@ -62,6 +67,12 @@ def search(
     return [
         Generated(prime, text.text, text.tokens, float(text.nats), text.stop, None) for text in beam
     ]
+
+
+def _distinct(texts: list[_Text]) -> list[_Text]:
+    """The texts, but of those that have ended, and are the same, the first."""
+    firsts = {text.text: text for text in reversed(texts) if text.stop}
+    return [text for text in texts if not text.stop or text is firsts[text.text]]
 
 
 def _costs(logits: NDArray[Any]) -> Costs:

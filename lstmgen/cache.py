@@ -36,11 +36,11 @@ def window_nats(
         keys = np.concatenate((keys, here)) if len(keys) else here
         values = np.concatenate((values, targets))
         shares = found(here, keys, values, config)
-        model = np.exp(-costs)
-        mixed = np.where(
-            np.isnan(shares), model, (1 - config.share) * model + config.share * shares
-        )
-        yield float(-np.log(mixed).sum())
+        with np.errstate(divide="ignore"):  # log(0), where the cache does not hold the token
+            looked_up = np.log(config.share * shares)
+        seen = ~np.isnan(shares)
+        mixed = np.logaddexp(np.log1p(-config.share) - costs[seen], looked_up[seen])
+        yield float(costs[~seen].sum() - mixed.sum())
         keys, values = keys[-config.size :], values[-config.size :]
 
 

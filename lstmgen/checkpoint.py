@@ -26,6 +26,8 @@ LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.svg"
 LOCK_FILE = ".lock"
 
+LARGEST = 1e9  # weight; logits are then finite in float32
+
 Weights = Mapping[str, NDArray[Any]]
 
 
@@ -180,14 +182,16 @@ def load_model(model: str | Path) -> SavedModel:
         loaded = _model(file.description)
         _check_shapes(file.entries, loaded.config.weight_shapes(), (np.float32, np.float16))
         weights = {n: a.astype(np.float32, copy=False) for n, a in file.arrays().items()}
-        _check_finite(weights)
+        _check_sizes(weights)
     return replace(loaded, weights=weights)
 
 
 def save_half(model: str | Path, path: Path) -> None:
     """Write a copy of a model in half the bytes, its weights in float16, to a .safetensors file."""
     loaded = load_model(model)
-    weights = {name: array.astype(np.float16) for name, array in loaded.weights.items()}
+    with np.errstate(over="ignore"), _blaming(model_path(model)):
+        weights = {name: array.astype(np.float16) for name, array in loaded.weights.items()}
+        _check_sizes(weights)
     save_model(path, replace(loaded, weights=weights))
 
 
@@ -216,7 +220,7 @@ def load_run(folder: Path) -> SavedRun:
         training = TrainConfig.from_json(file.description.get("training"))
         arrays = file.arrays()
         weights = {name: arrays.pop(prefix + name) for name in entries}
-        _check_finite(weights)
+        _check_sizes(weights)
     return SavedRun(replace(model, weights=weights), training, tensors=arrays, progress=progress)
 
 
@@ -260,10 +264,11 @@ def _check_shapes(
             raise OptionError(f"{name} is {entry.dtype} {entry.shape} where {wanted} belongs")
 
 
-def _check_finite(weights: Weights) -> None:
+def _check_sizes(weights: Weights) -> None:
     for name, array in weights.items():
-        if not np.isfinite(array).all():
-            raise OptionError(f"not all numbers of {name} are finite")
+        largest = float(max(array.max(), -array.min()))
+        if not largest <= LARGEST:  # nor is what is not a number
+            raise OptionError(f"{name} holds {largest}, where no weight is above {LARGEST:g}")
 
 
 @contextmanager

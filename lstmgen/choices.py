@@ -13,7 +13,8 @@ from lstmgen.scoring import Z_95, Engine
 from lstmgen.vocabulary import Ids, Vocabulary
 
 BLOCK = 64  # questions scored together
-FIELDS = ("context", "choices", "answer")  # those without which there is no question
+ALL = "all"  # the group of every question
+FIELDS = ("context", "choices")  # those without which there is no question
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Question:
 
     context: str
     choices: tuple[str, ...]
-    answer: int
+    answer: int | None  # none where the choices are only to be ranked
     group: str
 
 
@@ -33,6 +34,7 @@ class Answer:
     question: Question
     nats: tuple[float, ...]
     tokens: tuple[int, ...]
+    unknown_tokens: int = 0  # of the context and of all continuations
 
     @property
     def chosen(self) -> int:
@@ -55,6 +57,7 @@ class Answer:
             "chosen_per_token": self.chosen_per_token,
             "nats": list(self.nats),
             "tokens": list(self.tokens),
+            "unknown_tokens": self.unknown_tokens,
         }
 
 
@@ -111,7 +114,7 @@ class Tally:
 
 
 def parse(lines: Iterable[str], name: str) -> Iterator[Question]:
-    """JSON Lines of context, choices, answer (counted from 0) and, where wanted, group.
+    """JSON Lines of context, choices and, where wanted, answer (counted from 0) and group.
 
     Empty lines are passed over. `CorpusError` names the line that is not a question.
     """
@@ -137,14 +140,17 @@ def _question(line: str) -> Question:
     for name in FIELDS:
         if name not in data:
             raise ValueError(f"{name} is missing")
-    context, choices, answer, group = (*map(data.get, FIELDS), data.get("group", ""))
+    context, choices = map(data.get, FIELDS)
+    answer, group = data.get("answer"), data.get("group", "")
     if not isinstance(context, str) or not isinstance(group, str):
         raise ValueError("context and group are to be strings")
+    if group == ALL:
+        raise ValueError(f'the group "{ALL}" is that of all questions; name this one otherwise')
     if not isinstance(choices, list) or len(choices) < 2:
         raise ValueError("choices is to be a list of two strings or more")
     if not all(isinstance(choice, str) and choice for choice in choices):
         raise ValueError("a choice is to be a string, and not an empty one")
-    if type(answer) is not int or not 0 <= answer < len(choices):
+    if answer is not None and (type(answer) is not int or not 0 <= answer < len(choices)):
         raise ValueError(f"answer is {answer!r:.40}, not the place of a choice, counted from 0")
     try:
         "".join((context, group, *choices)).encode()
@@ -159,22 +165,25 @@ def answer(
     """Each question with what its choices cost, in order: nats of the tokens that follow the context."""
     for start in range(0, len(questions), BLOCK):
         block = questions[start : start + BLOCK]
-        rows, first = list[Ids](), list[int]()
+        rows, first, unknown = list[Ids](), list[int](), list[int]()
         for question in block:
             context = vocabulary.cut(question.context)
             whole = [question.context + choice for choice in question.choices]
             begin = min(_shared(context, vocabulary.cut(text)) for text in whole)
-            rows += [vocabulary.encode(text) for text in whole]
+            encoded = [vocabulary.encode(text) for text in whole]
+            rows += encoded
             first += [begin] * len(whole)
+            read = [encoded[0][:begin], *(ids[begin:] for ids in encoded)]
+            unknown.append(sum(map(vocabulary.count_unknown, read)))
         nats = score_rows(
             engine, rows, vocabulary.start_id, vocab_size=len(vocabulary), first=first
         )
         tokens = [len(ids) - begin for ids, begin in zip(rows, first, strict=True)]
         place = 0
-        for question in block:
+        for question, missed in zip(block, unknown, strict=True):
             part = slice(place, place + len(question.choices))
             place = part.stop
-            yield Answer(question, tuple(nats[part].tolist()), tuple(tokens[part]))
+            yield Answer(question, tuple(nats[part].tolist()), tuple(tokens[part]), missed)
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:
@@ -188,9 +197,14 @@ def _shared(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def tally(answers: Iterable[Answer]) -> list[Tally]:
-    """The results in all, under the group "all", and then of each group in the order of its name."""
-    total, groups = Tally("all"), dict[str, Tally]()
+    """The results in all, under the group `ALL`, and then of each group in the order of its name.
+
+    They are of the questions whose answer is known.
+    """
+    total, groups = Tally(ALL), dict[str, Tally]()
     for one in answers:
+        if one.question.answer is None:
+            continue
         total = total.with_(one)
         name = one.question.group
         if name:
@@ -199,6 +213,7 @@ def tally(answers: Iterable[Answer]) -> list[Tally]:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts "8-16" before "16-32"."""
-    parts = re.findall(r"(\d+)|(\D)", name)
-    return [(int(number) if number else -1, character) for number, character in parts]
+    """Sorts "8-16" before "16-32": the longer number is the larger one, whatever its length."""
+    parts = re.findall(r"([0-9]+)|([^0-9])", name)
+    return [(len(bare), bare) if digits else (-1, other)
+            for digits, other in parts for bare in [digits.lstrip("0")]]  # fmt: skip

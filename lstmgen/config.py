@@ -37,7 +37,7 @@ class JsonConfig:
         types = get_type_hints(cls)
         every = fields(cls)  # type: ignore[arg-type]
         names = {field.name for field in every}
-        needed = {field.name for field in every if field.metadata is not LATER}
+        needed = {field.name for field in every if "later" not in field.metadata}
         if odd := (needed - set(data)) | (set(data) - names):
             listed = ", ".join(sorted(odd))
             raise OptionError(f"{cls.__name__} has missing or unknown values: {listed:.200}")
@@ -146,7 +146,7 @@ class TrainConfig(JsonConfig):
         _require("--softmax-sample", self.softmax_sample, 0)
         _require("--seed", self.seed, 0, 2**63 - 1)
         _require("the warm-up's share", self.warmup_fraction, 0, 1)
-        _require("--weight-decay", self.weight_decay, 0, 1e6)
+        _require("--weight-decay", self.weight_decay, 0, 1_000_000)
         _require("the norm that gradients are clipped to", self.clip_norm, 1e-12)
 
 
@@ -161,14 +161,17 @@ class Position(JsonConfig):
     best_tokens: int = 0
     best_characters: int = 0
     best_unknown_tokens: int = 0
+    best_step: int = field(default=0, metadata=LATER)  # 0 where it is not known
     retreats: int = field(default=0, metadata=LATER)  # how often the loss blew up
     most_nats_per_token: float | None = field(default=None, metadata=LATER)  # above it, it has
     device: str = field(default="", metadata=LATER)  # what it ran on
 
     def __post_init__(self) -> None:
         _require("the step of the run", self.step, 0)
-        _require("the time that the run has taken", self.seconds, 0)
-        _require("the number of retreats", self.retreats, 0, 100)
+        _require("the time that the run has taken", self.seconds, 0, MAX_SECONDS)
+        if self.deadline is not None:
+            _require("the time that the run was given", self.deadline, 0, MAX_SECONDS)
+        _require("the number of retreats", self.retreats, 0, MOST_RETREATS)
         if self.most_nats_per_token is not None:
             _require("the most that a token may cost", self.most_nats_per_token, 0)
         if self.best_nats is not None:
@@ -176,6 +179,7 @@ class Position(JsonConfig):
             _require("the tokens of the best loss", self.best_tokens, 1)
             _require("the characters of the best loss", self.best_characters, 1)
             _require("the unknown tokens of the best loss", self.best_unknown_tokens, 0)
+            _require("the step of the best loss", self.best_step, 0, self.step)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +211,7 @@ class DecodingConfig(JsonConfig):
     repetition_penalty: float | None = None
 
     def __post_init__(self) -> None:
-        _require("--temperature", self.temperature, 0, 1e6)
+        _require("--temperature", self.temperature, 0, 1_000_000)
         if self.top_k is not None:
             _require("--top-k", self.top_k, 1)
         if self.top_p is not None:
@@ -215,7 +219,7 @@ class DecodingConfig(JsonConfig):
         if self.min_p is not None:
             _require("--min-p", self.min_p, 0, 1)
         if self.repetition_penalty is not None:
-            _require("--repetition-penalty", self.repetition_penalty, 1e-3, 1e3)
+            _require("--repetition-penalty", self.repetition_penalty, 0.001, 1000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +250,7 @@ class CacheConfig(JsonConfig):
     def __post_init__(self) -> None:
         _require("--cache", self.size, 1, 100_000)
         _require("--cache-share", self.share, 0, 1 - 1e-9, "at least 0 and below 1")
-        _require("--cache-sharpness", self.sharpness, 0, 1e6)
+        _require("--cache-sharpness", self.sharpness, 0, 1_000_000)
         _require("the window", self.window, 1, 1_000_000)
 
 
@@ -256,3 +260,5 @@ DEFAULT_MINUTES = 5.0
 DEFAULT_LENGTH = 500
 FINE_TUNING_RATE = 0.01  # of weights that know something already, which they should not forget
 SOFTMAX_SAMPLE = 2048  # where a vocabulary is large
+MOST_RETREATS = 4  # of a run that goes astray; they take the learning rate to a thousandth
+MAX_SECONDS = 1e12

@@ -8,6 +8,7 @@ one, never a part. When read, nothing is believed, or given memory, before it ha
 and the digest are why it is read here and not by the safetensors library.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -31,9 +32,11 @@ FORMAT = 1
 MAX_HEADER = 75_000_000  # bytes; a vocabulary of some four million words
 SMALL = 1_000_000  # bytes of header, or marks in it, that no file needs to justify
 TABLE = 200_000  # bytes of header that the names and places of arrays may take
+CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # as some file systems say of folders
 DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "<u1"}
 
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+# One that does not end matches too, or each quote in it would be a new place to begin from.
+_STRING = re.compile(r'"[^"\\]*+(?:\\(?s:.)[^"\\]*+)*+(?:"|\\?\Z)')
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -199,12 +202,17 @@ def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     require_readable(path, description, sum(array.nbytes for array in arrays.values()))
     plain = json.dumps(description, sort_keys=True)
+    header = {"format": FORMAT, "sha256": _sha256(plain, arrays), "description": plain}
+    put(path, save(arrays, {"lstmgen": json.dumps(header)}))
+
+
+def _sha256(plain: str, arrays: dict[str, NDArray[Any]]) -> str:
+    """The digest of a description and of arrays, as they lie in a file."""
     raw = save(arrays)  # without the metadata, for the table and the order of the bytes
     start = 8 + int.from_bytes(raw[:8], "little")
     digest = _digest(plain, json.loads(raw[8:start]))
     digest.update(memoryview(raw)[start:])
-    header = {"format": FORMAT, "sha256": digest.hexdigest(), "description": plain}
-    put(path, save(arrays, {"lstmgen": json.dumps(header)}))
+    return digest.hexdigest()
 
 
 def require_readable(path: Path, description: Mapping[str, Any], payload: int) -> None:
@@ -257,11 +265,14 @@ def _attempt(path: Path, content: bytes) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make a rename durable, where the system lets a folder be opened."""
+    """Make a rename durable, where the system and the file system let a folder be synced."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
+        except OSError as error:
+            if error.errno not in CANNOT_SYNC:
+                raise
         finally:
             os.close(handle)
 

@@ -42,6 +42,8 @@ def places(num_tokens: int, longest: int) -> NDArray[np.int64]:
 
     `OptionError` if there is none.
     """
+    if num_tokens < 2:
+        raise OptionError(f"--context: the text has {num_tokens:,} token; it takes two or more")
     if longest >= num_tokens:
         raise OptionError(
             f"--context is {longest:,}, and the text has {num_tokens:,} tokens; give a smaller one"
@@ -62,12 +64,13 @@ def scores(
     engine: Engine,
     ids: Ids,
     contexts: Sequence[int],
-    characters_per_token: float,
+    lengths: NDArray[np.int64],
     *,
     until_no_gain: bool = False,
 ) -> Iterator[ContextScore]:
     """One score for each number of tokens of context, all over the same places of the text.
 
+    `lengths` are the characters of each token, (N,), so that bits per character are those of the places.
     The network starts afresh before the first of the N tokens. With `until_no_gain` it ends after
     two contexts in a row that gain less than twice the standard error.
     """
@@ -75,6 +78,7 @@ def scores(
     sampled = len(chosen) < len(ids) - max(contexts)
     before: NDArray[np.float64] | None = None
     in_vain = 0
+    characters_per_token = float(lengths[chosen].mean())
     for context in contexts:
         costs = _costs(engine, ids, chosen, context)
         gains = np.zeros(len(costs)) if before is None else before - costs
@@ -106,10 +110,10 @@ def _costs(
     costs: NDArray[np.float64] = np.empty(len(chosen))
     for start in range(0, len(chosen), ROWS):
         part = chosen[start : start + ROWS]
-        inputs = ids[part[:, None] + np.arange(-context, 0)].astype(np.int64)
         state = engine.initial_state(len(part))
-        for begin in range(0, context, WINDOW):
-            tops, state = engine.read(inputs[:, begin : begin + WINDOW], state)
+        for begin in range(-context, 0, WINDOW):
+            steps = np.arange(begin, min(begin + WINDOW, 0))
+            tops, state = engine.read(ids[part[:, None] + steps].astype(np.int64), state)
         logits = as_array(engine.logits(tops[:, -1]))
         costs[start : start + ROWS] = nats(logits, ids[part].astype(np.int64))
     return costs

@@ -9,12 +9,15 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from lstmgen.errors import CorpusError, OptionError
 
 STDIN = "-"
 GZIP = b"\x1f\x8b"
+SOME, FEW_LINES = 1 << 20, 100  # characters, and lines in them, that tell whether a list is sorted
+RISING = 0.9  # share of lines, where chance would give half
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
@@ -38,6 +41,14 @@ def read(path: str, encoding: str = "utf-8") -> Text:
     Gzip is recognised by its content. A byte order mark is dropped and CRLF and CR become LF; each
     is said in the notes. Raises `CorpusError` for what cannot be read, is empty or does not decode.
     """
+    text = _whole(path, encoding)
+    if not text.text:
+        raise CorpusError(f"{text.name}: there is no text in it; give a file that holds some")
+    return text
+
+
+def _whole(path: str, encoding: str) -> Text:
+    """As `read`, but that nothing is also a text."""
     name = _name(path)
     raw = _unzipped(name, _raw(path, name))
     text, notes = _decoded(name, raw, encoding), []
@@ -47,8 +58,6 @@ def read(path: str, encoding: str = "utf-8") -> Text:
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
         notes.append(f"{name}: made CRLF and CR line ends into LF")
-    if not text:
-        raise CorpusError(f"{name}: there is no text in it; give a file that holds some")
     return Text(name, text, tuple(notes))
 
 
@@ -77,6 +86,13 @@ def split(text: str, valid_fraction: float) -> tuple[str, str]:
     return text[:cut], text[cut:]
 
 
+def is_sorted(text: str) -> bool:
+    """Whether nearly every line of a list comes after the one before it by the order of the alphabet."""
+    some = [line for line in text[:SOME].split("\n")[:-1] if line]
+    rising = sum(low < high for low, high in pairwise(some))
+    return len(some) >= FEW_LINES and rising > RISING * len(some)
+
+
 def lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
     """The lines of a file, or of standard input for `-`, one by one as they come.
 
@@ -85,7 +101,7 @@ def lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
     """
     name = _name(path)
     if not _marks_lines(encoding):  # as in UTF-16, where a byte says nothing by itself
-        yield from _LINE.findall(read(path, encoding).text)
+        yield from _LINE.findall(_whole(path, encoding).text)
         return
     with _blaming(name), _opened(path) as file:
         for number, raw in enumerate(file, 1):

@@ -5,7 +5,7 @@ from math import isfinite, log
 from pathlib import Path
 
 from lstmgen import optim
-from lstmgen.config import Position, TrainConfig
+from lstmgen.config import MOST_RETREATS, Position, TrainConfig
 from lstmgen.errors import TrainingError
 from lstmgen.keeping import Run, Snapshot
 from lstmgen.scoring import Score
@@ -13,7 +13,6 @@ from lstmgen.scoring import Score
 LOG_LINES = 100  # in a whole run at least, so that its curve can be drawn
 MARKS = 20  # in a whole run, at each of which it notes where to go back to
 BLOW_UP = 1.0  # nats a token above those of a guess, or of the start if they were more
-MOST_RETREATS = 4  # which take the learning rate to a thousandth
 
 
 def most_from(start: float, vocab_size: int) -> float:
@@ -29,6 +28,7 @@ class Course:
     well: Snapshot  # where it last was well, to go back to
     most: float  # nats a token that a run which is well does not cost
     best: Score | None = None  # the lowest on the validation part
+    best_step: int = 0  # where it was
     retreats: int = 0
 
     def due(self, step: int) -> tuple[bool, bool]:
@@ -98,5 +98,6 @@ class Course:
             seconds=seconds,
             retreats=self.retreats,
             most_nats_per_token=self.most,
+            best_step=self.best_step,
             **best,
         )

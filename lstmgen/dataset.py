@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -59,7 +58,7 @@ def prepare(
     )
 
 
-def require_enough(data: Dataset, name: str, window: int, held_out: bool) -> None:
+def require_enough(data: Dataset, name: str, window: int) -> None:
     """`CorpusError` without a window to train on, a token to validate on, and a known symbol."""
     if len(data.train_ids) >= window and len(data.valid_ids) >= 1:
         if len(data.vocabulary) > 1:
@@ -68,11 +67,8 @@ def require_enough(data: Dataset, name: str, window: int, held_out: bool) -> Non
             f"{name}: no symbol is seen --min-count {data.facts['min_count']} times in the part to "
             "train on; give more text or a lower --min-count"
         )
-    share = 1.0 if held_out else 1 - data.facts["valid_fraction"]
-    smallest = ceil(window / share)
-    smallest += int(smallest * share) < window  # as `corpus.split` rounds
-    have = len(data.train_ids) + (0 if held_out else len(data.valid_ids))
+    train, valid = len(data.train_ids), len(data.valid_ids)
     raise CorpusError(
-        f"{name}: {have:,} tokens are too few to train on; with --window {window} and this "
-        f"validation part it takes {smallest:,}: give more text, or a smaller --window"
+        f"{name}: it has {train:,} tokens to train on and {valid:,} to validate on; it takes {window:,}, "
+        "a whole --window, and 1: give more text, or a smaller --window"
     )

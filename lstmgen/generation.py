@@ -61,6 +61,10 @@ class Writing:
         self.pieces: list[str] = []  # of the text, where all of it is wanted at the end
         self._held = ""
 
+    def piece(self, vocabulary: Vocabulary, i: int) -> str:
+        """What token i, as the next one, adds."""
+        return vocabulary.tokens[i] if self.tokens else vocabulary.after_prime(self.prime.text, i)
+
     def add(self, piece: str, nats: float = 0.0) -> str:
         """Take in the next token; returns the text that is certain now, perhaps none."""
         self.tokens += 1
@@ -114,7 +118,7 @@ def stream(
     writing = Writing(prime, length, stops)
     batch = Batch(engine, [prime_ids(vocabulary, prime.text)], decoding, [prime.seed])
     while writing.stop is None:
-        if piece := writing.add(vocabulary.tokens[batch.advance()[0]]):
+        if piece := writing.add(writing.piece(vocabulary, batch.advance()[0])):
             yield piece
 
 
@@ -163,7 +167,7 @@ def generate(
             for writing, i, cost in zip(
                 going, batch.advance().tolist(), batch.nats().tolist(), strict=True
             ):
-                writing.pieces.append(writing.add(vocabulary.tokens[i], cost))
+                writing.pieces.append(writing.add(writing.piece(vocabulary, i), cost))
             rows = [row for row, writing in enumerate(going) if writing.stop is None]
             if not rows:
                 batch = None

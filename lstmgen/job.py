@@ -92,8 +92,10 @@ def take_step(
 def present_loss(run: Run, loss: Loss, config: TrainConfig, streams: Streams) -> float:
     """What the next window costs before anything is learned from it, in nats a token."""
     window = streams.window(run.step % streams.num_windows)
+    run.network.eval()
     with torch.no_grad(), device.autocast(run.network.output.bias.device, config.precision):
         total, count, _ = loss(window, run.state, run.step)
+    run.network.train()
     return float(total) / count
 
 

@@ -133,12 +133,12 @@ class Keeper:
         if self._model is not None:
             checkpoint.save_model(self._folder / MODEL_FILE, self._model)
             self._model = None
-        while self._lines:
-            checkpoint.append_log(self._folder, self._lines[0])
-            self._lines.pop(0)
         if self._run is not None:
             checkpoint.save_run(self._folder / RUN_FILE, self._run)
             self._run = None
+        while self._lines:
+            checkpoint.append_log(self._folder, self._lines[0])
+            self._lines.pop(0)
 
     def try_to_write(self) -> str:
         """Write all that waits, or say why that must be tried again."""

@@ -84,7 +84,7 @@ class Optimizer:
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what `tensors` gave. `KeyError` where something is missing."""
         for name, value in self.momentum.items():
-            value.copy_(tensors[f"{name}.momentum"])
+            value.copy_(tensors[f"{name}.momentum"].reshape(value.shape))
         for name, weight in self.others.items():
             for kind, value in self.adamw.state[weight].items():
                 value.copy_(tensors[f"{name}.{kind}"].reshape(value.shape))

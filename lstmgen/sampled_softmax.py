@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 
-MAX_LOGITS = 1 << 22  # floats held at once
+from lstmgen.scoring import MAX_LOGITS
 
 
 class Drawn(NamedTuple):

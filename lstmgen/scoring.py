@@ -5,7 +5,7 @@ Shapes: B streams, T steps, V vocabulary.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import exp, isfinite, log
+from math import exp, inf, isfinite, log
 from typing import Any, Protocol
 
 import numpy as np
@@ -66,8 +66,8 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        """exp(nats per token); infinite where a float cannot hold it."""
-        return exp(self.nats_per_token) if self.nats_per_token < 700 else float("inf")
+        """exp(nats per token); infinite from 709 on, where a float soon cannot hold it."""
+        return exp(self.nats_per_token) if self.nats_per_token < 709 else inf
 
     def to_json(self) -> dict[str, float | int | None]:
         return {

@@ -139,6 +139,8 @@ class TrainedModel:
         **decoding: Unpack[Decoding],
     ) -> Iterator[Generated]:
         """A text for each prime, in order, sampled side by side; text i has the seed `seed + i`."""
+        if isinstance(primes, str):
+            raise ValueError(f"primes is one text, {primes!r:.40}; give a list of them")
         config, stops, first = DecodingConfig(**decoding), checked(length, stop), _seed(seed)
         numbered = (Prime(prime, first + i) for i, prime in enumerate(primes))
         return generate(
@@ -166,6 +168,8 @@ class TrainedModel:
 
         `OptionError` where there is no text.
         """
+        if not isinstance(text, str):
+            raise ValueError(f"the text to score is {text!r:.40}; give one text, as a str")
         if not text:
             raise OptionError("the text to score is empty; give one with a character at least")
         num_tokens = len(self.vocabulary.encode(text))

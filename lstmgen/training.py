@@ -42,6 +42,7 @@ class Progress:
     tokens_per_second: float
     train_nats_per_token: float  # mean since the last line of the log, dropout included
     best: Score | None  # the lowest on the validation part so far, if there is one yet
+    best_step: int = 0  # where that was
     score: Score | None = None
     sample: str | None = None  # what the network writes by now, where it was time for that
     note: str = ""  # what went wrong and what is done about it
@@ -89,6 +90,7 @@ def train(
             tokens_per_second=meter.tokens_per_second(),
             train_nats_per_token=meter.nats_per_token(),
             best=course.best,
+            best_step=course.best_step,
         )
 
     try:
@@ -112,6 +114,7 @@ def train(
             loss_by_now = record.train_nats_per_token
             why = course.astray(run.step, loss_by_now, score) if logging or reporting else ""
             if why:
+                keeper.try_to_write()  # what still waits, in case it gives up
                 note = course.go_back(run, why, job.folder)
                 meter = _Meter(job.device)
                 yield replace(record, step=run.step, note=note)
@@ -119,9 +122,9 @@ def train(
             if score is not None:
                 improved = course.best is None or score.nats < course.best.nats
                 if improved or keeper.lacks_model:
-                    course.best = score
+                    course.best, course.best_step = score, run.step
                     keep_best(replace(record, score=score, best=score))
-                record = replace(record, score=score, best=course.best)
+                record = replace(record, score=score, best=course.best, best_step=course.best_step)
                 pace.validations.append(time.perf_counter() - now)
             if reporting or (logging and course.to_be_marked(run.step)):
                 course.well = run.snapshot()
@@ -170,7 +173,8 @@ def _begin(job: Job, saved: SavedRun | None, initial: Weights | None) -> tuple[R
     if most is None:  # the start costs much where --init-from knew other texts
         start = present_loss(run, Loss(network, job), config, job.streams())
         most = most_from(start, job.model.vocab_size)
-    return run, Course(config, run.snapshot(), most, best, at.retreats), at.seconds
+    course = Course(config, run.snapshot(), most, best, at.best_step, at.retreats)
+    return run, course, at.seconds
 
 
 class _Meter:

@@ -53,7 +53,8 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         ordered = all(low < high for low, high in pairwise(self.tokens[1:]))
-        if self.tokens[:1] != (UNKNOWN[self.level],) or not ordered:
+        unknown = UNKNOWN[self.level]
+        if self.tokens[:1] != (unknown,) or unknown in self.tokens[1:] or not ordered:
             raise ValueError("a vocabulary is <unk> and then distinct tokens in sorted order")
 
     def __len__(self) -> int:
@@ -89,12 +90,21 @@ class Vocabulary:
         """The tokens of a text as they stand in it, known or not."""
         return list(text) if self.level == "char" else _cut(text, self.words)
 
+    def lengths(self, text: str) -> NDArray[np.int64]:
+        """The number of characters of each token of a text, (N,)."""
+        if self.level == "char":
+            return np.ones(len(text), np.int64)
+        return np.array([len(token) for token in _cut(text, self.words)], np.int64)
+
     def encode_prime(self, prime: str) -> tuple[Ids, list[str]]:
         """The ids of a prime, (N,), and the tokens in it that are not known.
 
         A prime's first word seldom stands as it would in running text, so where it is not known as
-        typed, the same word with (or without) the blank before it is taken.
+        typed, the same word with (or without) the blank before it is taken. By word a last blank is
+        left to the next word, which has one of its own.
         """
+        if self._shares_blank(prime):
+            prime = prime[:-1]
         ids = self.encode(prime)
         tokens = self.cut(prime)
         if self.level == "word" and len(ids) and ids[0] == UNKNOWN_ID:
@@ -102,6 +112,14 @@ class Vocabulary:
             ids[0] = self.ids.get(first[1:] if first.startswith(" ") else " " + first, UNKNOWN_ID)
         unknown = [token for token, i in zip(tokens, ids, strict=True) if i == UNKNOWN_ID]
         return ids, list(dict.fromkeys(unknown))
+
+    def after_prime(self, prime: str, i: int) -> str:
+        """Token i as the first one after a prime: with no second blank where that ends in one."""
+        token = self.tokens[i]
+        return token.removeprefix(" ") if self._shares_blank(prime) else token
+
+    def _shares_blank(self, prime: str) -> bool:
+        return self.level == "word" and prime.endswith(" ")
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join([self.tokens[i] for i in ids])

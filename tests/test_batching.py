@@ -148,10 +148,14 @@ def test_places_of_unk_depend_on_the_seed_alone() -> None:
 
 
 @given(st.integers(0, 5000), st.integers(1, 64), st.integers(1, 200))
-def test_fitting_batch_is_the_largest_in_which_each_stream_fills_a_window(
+def test_fitting_batch_is_the_largest_in_which_the_longest_stream_fills_a_window(
     num_tokens: int, batch_size: int, window: int
 ) -> None:
-    fits = [size for size in range(1, batch_size + 1) if num_tokens // size >= window]
+    fits = [
+        size
+        for size in range(1, batch_size + 1)
+        if num_tokens >= size and -(-num_tokens // size) >= window
+    ]
     assert fitting_batch(num_tokens, batch_size, window) == max(fits, default=0)
 
 
@@ -170,6 +174,15 @@ def test_windows_of_short_streams_are_nearly_equal_and_near_to_what_was_asked(
     else:
         assert last >= chosen - streams.num_windows
         assert 2 * window / 3 <= chosen <= 1.5 * window + 1
+
+
+@given(st.integers(1, 5000), st.integers(1, 64), st.integers(1, 200))
+def test_what_was_made_to_fit_is_left_as_it_is(
+    num_tokens: int, batch_size: int, window: int
+) -> None:
+    if size := fitting_batch(num_tokens, batch_size, window):
+        even = even_window(num_tokens, size, window)
+        assert fitting_batch(num_tokens, size, even) == size
 
 
 def test_windows_of_long_streams_are_what_was_asked() -> None:

@@ -132,3 +132,22 @@ def test_torch_finds_what_numpy_finds(
     how: Any = {"num_beams": 4, "length": 15}
     wanted = search(Cells(config, weights), letters, "hi", **how)
     assert [one.text for one in search(there, letters, "hi", **how)] == [one.text for one in wanted]
+
+
+class Even:
+    """A network to which all tokens are equally likely."""
+
+    def initial_state(self, batch_size: int) -> Any:
+        return ((np.zeros((batch_size, 1)),),)
+
+    def read(self, ids: NDArray[Any], state: Any) -> tuple[Any, Any]:
+        return np.zeros((*ids.shape, 4)), state
+
+    def logits(self, tops: Any) -> Any:
+        return tops
+
+
+def test_texts_that_end_in_the_same_words_come_once() -> None:
+    words = Vocabulary("word", "space", (" <unk>", " a.", " a.b", " c"))
+    found = search(Even(), words, "", num_beams=4, length=1, stops=["."])
+    assert [one.text for one in found] == [" a", " c"]

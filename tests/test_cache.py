@@ -81,3 +81,10 @@ def test_a_text_of_few_words_is_known_soon(engine: Cells) -> None:
     static = costs(engine, ids, CacheConfig(size=100, share=0, window=20))
     # Half of the probability goes to two words that are equally frequent: 2 bits at most.
     assert parts[-1] < 20 * 1.5 < 0.7 * static[-1]
+
+
+def test_a_token_that_the_model_holds_for_impossible_costs_a_number(engine: Cells) -> None:
+    engine.output_bias = engine.output_bias * 0
+    engine.output_bias[3] = 5000.0  # every other token costs some 5,000 nats
+    (first, *rest) = np.array([3, 4, 5, 3, 6]), CacheConfig(size=5, share=0.2, window=2)
+    assert 14_000 < sum(costs(engine, first.astype(np.uint8), rest[0])) < 20_000

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import resource
+import stat
 import struct
 import subprocess
 import sys
@@ -625,3 +626,51 @@ def test_what_the_system_refuses_is_told_in_one_line(tmp_path: Path) -> None:
         container.put(tmp_path / "file" / "x", b"content")
     with pytest.raises(CheckpointError, match="Is a directory"):
         checkpoint.append_log(tmp_path, {"step": 1})
+
+
+def test_a_string_without_an_end_is_read_through_once() -> None:
+    started = '"' + '\\"' * 500_000  # each quote in it a place to begin from, for hours in all
+    for end in ("", "\\", "\n", "\\\n"):
+        assert container._marks(started + end, 10**9) <= 2
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_a_folder_that_its_file_system_does_not_sync_is_none_the_worse(
+    tmp_path: Path, model: SavedModel, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    sync = os.fsync
+
+    def choosy(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, "no")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", choosy)
+    if number == errno.EINVAL:
+        checkpoint.save_model(tmp_path / "m", model)
+    else:
+        with pytest.raises(CheckpointError, match="cannot be written"):
+            checkpoint.save_model(tmp_path / "m", model)
+    assert_same_arrays(checkpoint.load_model(tmp_path / "m").weights, model.weights)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e38, -2e9])
+def test_weights_beyond_all_measure_are_refused(
+    tmp_path: Path, model: SavedModel, number: float
+) -> None:
+    weights = {name: array.copy() for name, array in model.weights.items()}
+    weights["output.bias"][1] = number
+    checkpoint.save_model(tmp_path / "m", replace(model, weights=weights))
+    with pytest.raises(CheckpointError, match=r"output\.bias holds .*, where no weight is above"):
+        checkpoint.load_model(tmp_path / "m")
+
+
+def test_a_model_too_large_for_float16_is_not_written_in_it(
+    tmp_path: Path, model: SavedModel
+) -> None:
+    weights = {name: array.copy() for name, array in model.weights.items()}
+    weights["output.bias"][1] = 70_000.0
+    checkpoint.save_model(tmp_path / "m", replace(model, weights=weights))
+    with pytest.raises(CheckpointError, match=r"output\.bias holds inf"):
+        checkpoint.save_half(tmp_path / "m", tmp_path / "half")
+    assert not (tmp_path / "half").exists()

@@ -35,7 +35,7 @@ def test_questions_are_read_and_empty_lines_passed_over() -> None:
 CHANGES: list[dict[str, object]] = [
     {"context": 3}, {"context": None}, {"choices": "ab"}, {"choices": ["a"]},
     {"choices": ["a", ""]}, {"choices": ["a", 1]}, {"choices": []}, {"answer": 2},
-    {"answer": -1}, {"answer": 1.0}, {"answer": True}, {"answer": "1"}, {"answer": None},
+    {"answer": -1}, {"answer": 1.0}, {"answer": True}, {"answer": "1"},
     {"group": 5}, {"context": "\ud800"}, {"choices": ["a", "\udfff"]},
 ]  # fmt: skip
 
@@ -52,7 +52,7 @@ def test_a_line_that_is_no_question_is_refused_by_its_number(line: str) -> None:
         read(json.dumps(GOOD), "", line)
 
 
-@pytest.mark.parametrize("missing", ["context", "choices", "answer"])
+@pytest.mark.parametrize("missing", ["context", "choices"])
 def test_what_a_question_lacks_is_named(missing: str) -> None:
     line = json.dumps({name: value for name, value in GOOD.items() if name != missing})
     with pytest.raises(CorpusError, match=f"line 1 of .* is not a question: {missing} is missing;"):
@@ -156,3 +156,35 @@ def test_a_model_that_knows_nothing_is_at_chance_and_says_so(letters: Vocabulary
     answers = list(answer(Cells(config, zeros), letters, questions))
     assert all(nats == pytest.approx(log(29)) for one in answers for nats in one.nats)
     assert tally(answers)[0].accuracy == tally(answers)[0].chance == 0.5
+
+
+def test_choices_without_an_answer_are_ranked_and_not_counted(
+    cells: Cells, letters: Vocabulary
+) -> None:
+    bare = {"context": "ab", "choices": ["c", "de"]}
+    questions = list(parse([json.dumps(bare), json.dumps(GOOD)], "q"))
+    assert questions[0].answer is None
+    answers = list(answer(cells, letters, questions))
+    assert answers[0].nats == answers[1].nats
+    assert answers[0].to_json()["answer"] is None
+    assert [(row.group, row.questions) for row in tally(answers)] == [("all", 1), ("near", 1)]
+
+
+def test_unknown_tokens_of_context_and_choices_are_counted(
+    cells: Cells, letters: Vocabulary
+) -> None:
+    (one,) = answer(cells, letters, [Question("Añb", ("ñ", "cÑñ"), 0, "")])
+    assert one.unknown_tokens == 2 + 1 + 2
+    assert one.to_json()["unknown_tokens"] == 5
+
+
+def test_a_group_may_not_take_the_name_of_the_whole() -> None:
+    with pytest.raises(CorpusError, match='the group "all" is that of all questions'):
+        list(parse([json.dumps(GOOD | {"group": "all"})], "q"))
+
+
+def test_groups_with_numbers_of_any_length_are_sorted() -> None:
+    names = ["8-16", "16-32", "007", "1" * 5000, "2" * 4999, "x"]
+    answers = [Answer(Question("", ("a", "b"), 0, name), (0.0, 1.0), (1, 1)) for name in names]
+    wanted = ["x", "007", "8-16", "16-32", "2" * 4999, "1" * 5000]
+    assert [row.group for row in tally(answers)[1:]] == wanted

@@ -41,6 +41,8 @@ from lstmgen.cli import app, main
         (("eval", "CORPUS", "--cache", "100001"), "--cache is 100001"),
         (("train", "-", "--valid-file", "-"), "- is named 2 times"),
         (("train", "nowhere.txt"), "nowhere.txt: there is no such file; check its path"),
+        (("train", "CORPUS", "-q", "--sample-every", "1"), "--quiet shows no samples"),
+        (("sample", "--beams", "3", "-n", "4"), "lower it, or raise --beams, to 100 at most"),
         (("train", "CORPUS", "--steps", "5", "--epochs", "1"), "only one of"),
         (("train", "CORPUS", "--minutes", "0"), "--minutes is 0"),
         (("train", "CORPUS", "--steps", "0"), "--steps is 0"),
@@ -50,7 +52,7 @@ from lstmgen.cli import app, main
         (("train", "CORPUS", "--valid-fraction", "1"), "--valid-fraction is 1"),
         (("train", "CORPUS", "--max-vocab", "1"), "--max-vocab is 1"),
         (("train", "CORPUS", "--tie", "--embedding-size", "5", "--hidden-size", "6"), "--tie"),
-        (("train", "CORPUS", "--window", "100000"), "too few to train on"),
+        (("train", "CORPUS", "--window", "100000"), "it takes 100,000, a whole --window"),
         (("train", "CORPUS", "--device", "cuda:x"), "--device 'cuda:x'"),
         (("train", "CORPUS", "--resume", "--overwrite"), "leave out --overwrite"),
         (("train", "CORPUS", "--resume", "-m", "."), ".: there is no run to go on with"),
@@ -107,12 +109,33 @@ def test_a_prime_that_is_not_utf_8_is_refused(model: Path) -> None:
 
 
 @pytest.mark.parametrize(("ending", "said"), [("> /dev/full", "No space"), (">&-", "closed")])
+@pytest.mark.parametrize("what", ["sample -l 5 --seed 1", "eval CORPUS", "--help", "train -h"])
 def test_output_that_cannot_be_written_is_told_in_one_line(
-    model: Path, ending: str, said: str
+    model: Path, corpus: Path, ending: str, said: str, what: str
 ) -> None:
-    command = f"{sys.executable} -m lstmgen sample -m {model} -l 5 --seed 1 {ending}"
+    what = what.replace("CORPUS", str(corpus))
+    command = f"LSTMGEN_MODEL={model} {sys.executable} -m lstmgen {what} {ending}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
     assert said in Ran(done.returncode, done.stdout, done.stderr).error
+
+
+@pytest.mark.parametrize("what", ["--help", "eval -h"])
+def test_help_into_a_closed_pipe_is_quiet(what: str) -> None:
+    command = f"{sys.executable} -m lstmgen {what} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+    assert (done.stdout, done.stderr) == (b"0\n", b"")
+
+
+def test_help_breaks_its_lines_where_the_terminal_does(here: Any) -> None:
+    for command, words in (
+        ("train", "the same corpus with --resume"),
+        ("sample", "order: repetition"),
+    ):
+        assert words in " ".join(here(command, "--help").out.split())
+        first = here(command, "--help").out.split(
+            "Give one" if command == "train" else "The prime"
+        )[1]
+        assert len(first.splitlines()[0]) > 60
 
 
 def test_too_little_memory_is_told_in_one_line(corpus: Path, tmp_path: Path) -> None:

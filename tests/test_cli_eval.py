@@ -53,9 +53,9 @@ def test_eval_by_line_scores_each_line_as_a_text_of_its_own(
     rows = [line.split("\t", 4) for line in done.out.splitlines()]
     assert [row[4] for row in rows] == lines
     assert "unknown" in done.err
-    for number, (row, line) in enumerate(zip(rows, lines, strict=True)):
+    for row, line in zip(rows, lines, strict=True):
         path = tmp_path / "line.txt"
-        path.write_text(line + ("\n" if number < 3 else ""))
+        path.write_text(line + "\n")  # the last one is given the line end that it lacks
         alone = json.loads(here("eval", "-m", model, path, "--json").out)
         assert float(row[0]) == pytest.approx(alone["bits_per_character"], abs=1e-4)
         assert float(row[1]) == pytest.approx(alone["nats"], abs=1e-3)
@@ -246,3 +246,54 @@ def test_scores_by_the_command_are_those_of_the_library(
     score = score_text(Cells(saved.config, saved.weights), saved.vocabulary, TEXT)
     done = json.loads(here("eval", "-m", model, corpus, "--json").out)
     assert done["nats"] == score.nats
+
+
+def test_each_text_is_told_as_soon_as_it_is_scored(model: Path, corpus: Path) -> None:
+    """The second is too much to read, and what was found of the first is there all the same."""
+    done = run("eval", "-m", model, corpus, corpus, "--json", "--dynamic")
+    kinds = [(Path(r["file"]).name, "dynamic" in r) for r in map(json.loads, done.out.splitlines())]
+    name = corpus.name
+    assert kinds == [(name, False), (name, True)] * 2 + [("total", False), ("total", True)]
+
+
+@pytest.mark.parametrize("how", [["--context", "1,4"], ["-m", "MODEL"]])
+def test_tables_of_several_texts_say_whose_they_are(
+    model: Path, corpus: Path, tmp_path: Path, here: Any, how: list[str]
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT[:2000])
+    how = [str(model) if part == "MODEL" else part for part in how]
+    lines = here("eval", corpus, other, "-m", model, *how).out.splitlines()
+    headings = [line for line in lines if line.endswith(":")]
+    assert headings == [f"{corpus}:", f"{other}:"]
+    assert lines[0] == headings[0]
+    assert not [
+        line
+        for line in here("eval", other, "-m", model, *how).out.splitlines()
+        if line.endswith(":")
+    ]
+
+
+def test_unknown_tokens_are_told_of_whatever_is_asked(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    path = tmp_path / "odd.txt"
+    path.write_text("Ann went to Zürich.\n" * 20)
+    for how in ([], ["--context", "1,4"], ["--by", "line"], ["--by", "token"], ["-m", str(model)]):
+        if how != ["-m", str(model)]:
+            assert "60 tokens (15.00%) are unknown" in here("eval", path, "-m", model, *how).err
+    path.write_text('{"context": "Ann went to ", "choices": ["Züri", "Rome"], "answer": 1}\n')
+    assert (
+        "2 tokens of the questions are unknown" in here("eval", path, "--choices", "-m", model).err
+    )
+
+
+def test_choices_without_an_answer_are_told_as_json_only(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"context": "Ann went to ", "choices": ["Rome", "Zqxj"]}\n')
+    options = ("eval", path, "--choices", "-m", model)
+    (record,) = map(json.loads, here(*options, "--json").out.splitlines())
+    assert (record["answer"], record["chosen"], len(record["nats"])) == (None, 0, 2)
+    assert "no question in" in here(*options).error

@@ -3,12 +3,14 @@
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,11 @@ import pytest
 from commands import SMALL
 
 from lstmgen import checkpoint
-from lstmgen.cli import console
+from lstmgen.choices import Tally
+from lstmgen.cli import console, tables
+from lstmgen.comparison import Difference
+from lstmgen.context import ContextScore
+from lstmgen.scoring import Score
 
 
 def open_terminal(width: int) -> tuple[int, int]:
@@ -87,17 +93,81 @@ def test_a_terminal_sets_the_prime_apart(
 
 def test_ctrl_c_in_a_terminal_ends_the_text_with_a_line_end(model: Path) -> None:
     sample = f"{sys.executable} -m lstmgen sample -m {model} -l 1000000000 --seed 1 2>/dev/null"
-    shown = in_terminal(f"timeout --signal INT 3 {sample}; [ $? = 124 ]; echo the prompt")
-    assert shown.splitlines()[-1] == "the prompt"
+    shown = in_terminal(f"timeout --preserve-status --signal INT 3 {sample}; echo $? the prompt")
+    assert shown.splitlines()[-1] == "130 the prompt"
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
-def test_a_table_shows_its_files_on_any_terminal(model: Path, corpus: Path, width: int) -> None:
-    shown = in_terminal(
-        f"{sys.executable} -m lstmgen eval -m {model} {corpus.parent / 'trips.txt'}", width
-    )
-    assert "file" in shown.splitlines()[0]
-    assert "bits/character" in shown
+SCORES = [
+    ("a-text-with-a-long-name.txt", Score(158311.27, 111540, 211540, 12)),
+    ("total", Score(58311.27, 11540, 11540, 0)),
+]
+CONTEXTS = [ContextScore(1024, 4096, 2.5, 0.0301, 3.0, 0.6001, 0.0202)]
+TABLES: dict[str, tuple[Callable[[], None], list[str]]] = {
+    "scores": (
+        lambda: tables.scores(SCORES),
+        ["file", "a-text-with-a-long-name.txt", "total", "1.0797", "7.2899", "4.134", "111,540"],
+    ),
+    "comparison": (
+        lambda: tables.comparison("t", SCORES, [Difference(0.5123, 0.05, 40)]),
+        ["model", "a-text-with-a-long-name.txt", "+0.5123", "+0.4143 to +0.6103", "1.0797"],
+    ),
+    "contexts": (
+        lambda: tables.contexts("t", CONTEXTS, 111540),
+        ["context", "1,024", "3.0000", "2.5000", "0.0301", "0.6001", "0.0202", "+-"],
+    ),
+    "tallies": (
+        lambda: tables.tallies([Tally("all", 2000, 1900, 1802, 500.0)]),
+        ["group", "all", "2,000", "95.0%", "94.0% - 95.9%", "25.0%", "90.1%", "by token"],
+    ),
+}
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+@pytest.mark.parametrize("width", [40, 60, 72, 80, 120])
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_shows_names_and_numbers_whole_at_any_width(
+    name: str, width: int, term: str, monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:  # fmt: skip
+    draw, wanted = TABLES[name]
+    monkeypatch.setattr(console, "shows_output", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", term)
+    draw()
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert "…" not in "".join(lines)
+    folded = "".join(line.split("  ")[0] for line in lines[1:])  # the names
+    shown = " ".join(" ".join(lines).split())
+    for cell in wanted:
+        assert f" {cell} " in f" {shown} " or cell in folded, (cell, lines)
+    if width >= 60 and name != "comparison":
+        assert max(map(len, lines)) <= width
+
+
+def test_a_wide_terminal_has_all_columns_and_a_long_bar(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.setattr(console, "shows_output", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
+    tables.scores(SCORES)
+    tables.contexts("t", CONTEXTS, 111540)
+    shown = capfdbinary.readouterr().out.decode()
+    for title in ("nats", "characters", "nats/token", "unknown", "█" * tables.BAR):
+        assert f" {title}" in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_the_bar_has_loss_best_speed_and_time_left_at_any_width(
+    corpus: Path, tmp_path: Path, width: int
+) -> None:
+    small = " ".join(SMALL)
+    train = f"{sys.executable} -m lstmgen train {corpus} -m {tmp_path / 'm'} --steps 600 {small}"
+    bars = [line for line in re.split("[\r\n]+", in_terminal(train, width)) if "left" in line]
+    last = [line for line in bars if "best" in line][-1]
+    for part in (r"^ *\d+% ", r"\d\d:\d\d left, ", "bits/character"):
+        assert re.search(part, last), last
+    if width >= 80:
+        assert "characters/s" in last
 
 
 def test_a_closed_terminal_saves_the_run(corpus: Path, tmp_path: Path) -> None:

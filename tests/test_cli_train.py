@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from commands import SMALL, TEXT, run
 
-from lstmgen import checkpoint
+from lstmgen import checkpoint, planning, training
+from lstmgen.scoring import Score
 
 
 def test_train_says_its_plan_and_what_to_do_next(corpus: Path, tmp_path: Path, here: Any) -> None:
@@ -191,7 +192,7 @@ def test_a_short_corpus_shrinks_the_batch_and_says_so(
     done = here("train", corpus, "-m", tmp_path / "m", "--steps", "1", "--hidden-size", "8",
                 "--batch-size", "1000", "--window", "64")  # fmt: skip
     assert done.code == 0
-    assert f"{int(len(TEXT) * 0.9) // 64} streams instead of 1000" in done.err
+    assert f"{(int(len(TEXT) * 0.9) - 1) // 63} streams instead of 1000" in done.err
 
 
 def test_a_folder_with_a_model_is_not_overwritten_unasked(
@@ -342,8 +343,9 @@ def test_an_overwritten_model_stays_when_the_new_run_is_stopped_before_its_first
                 break
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        process.stderr.read()
+        said = process.stderr.read()
     assert process.returncode == 130
+    assert f"the model in {folder} is the one of before still" in said
     assert checkpoint.load_model(folder).config.cell == "lstm"
     assert checkpoint.load_run(folder).model.config.cell == "gru"
     assert not (folder / checkpoint.CURVES_FILE).exists()  # they were the other run's
@@ -357,3 +359,27 @@ def test_nobody_listening_to_the_talk_does_not_stop_a_run(corpus: Path, tmp_path
         subprocess.run(["bash", "-c", f"{command} -m {folder} {ending}"], check=True,
                        capture_output=True)  # fmt: skip
         assert checkpoint.load_run(folder).progress["step"] == 20
+
+
+def test_a_list_in_order_is_told_to_be_one(tmp_path: Path, here: Any) -> None:
+    path = tmp_path / "names.txt"
+    names = sorted(f"{a}{b}{c}\n" for a in "abcdefg" for b in "aeiou" for c in "lmnr")
+    for text, sorted_ in (("".join(names), True), ("".join(names[::3] + names[1::3][::-1]), False)):
+        path.write_text(text)
+        done = here("train", path, "-m", tmp_path / "m", "--steps", "1", "--overwrite", *SMALL)
+        assert done.code == 0
+        assert ("are in order, and the model will learn that" in done.err) == sorted_
+
+
+def test_a_model_that_is_not_the_last_is_said_to_be_so(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, options = tmp_path / "m", ("--steps", "200", "--overwrite", *SMALL)
+    for costs, said in ([9.0, 7.0, 8.0, 9.0], True), ([9.0, 8.0, 7.0, 6.0], False):
+        found = (Score(cost, 1, 1) for cost in costs)
+        monkeypatch.setattr(training, "validate", lambda network, job, found=found: next(found))
+        monkeypatch.setattr(planning, "reports_for", lambda *_, **__: 50)
+        done = here("train", corpus, "-m", folder, *options)
+        best = 100 if said else 200
+        assert (f"it is the model of step {best} of 200: validation has risen" in done.err) == said
+        assert checkpoint.load_run(folder).progress["best_step"] == best

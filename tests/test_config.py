@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from math import nan
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from lstmgen.config import (
     DecodingConfig,
     JsonConfig,
     ModelConfig,
+    Position,
     TrainConfig,
 )
 from lstmgen.errors import LstmgenError, OptionError
@@ -40,8 +41,17 @@ TRAIN = TrainConfig(
     seed=6,
     precision="bfloat16",
 )
+POSITION = Position(
+    step=7, seconds=2.5, deadline=60.0, best_nats=3.0, best_tokens=4, best_characters=5,
+    best_unknown_tokens=1, best_step=6, retreats=2, most_nats_per_token=4.5, device="cpu",
+)  # fmt: skip
 CORPUS = CorpusConfig(level="word", words="space", min_count=3, max_vocab=100, valid_fraction=0.2)
 DECODING = DecodingConfig(temperature=1.5, top_k=4, top_p=0.5, min_p=0.1, repetition_penalty=1.2)
+DEFAULT_VALUES = {
+    TrainConfig: TrainConfig(num_steps=1, report_every=1).to_json(),
+    Position: Position(step=0, seconds=0.0).to_json(),
+}
+LATER = {"adamw_share", "weight_drop", "memory"}  # that files have not always had
 CONFIGS: list[JsonConfig] = [MODEL, TRAIN, CORPUS, DECODING]
 DEFAULTS: list[JsonConfig] = [
     ModelConfig(vocab_size=2),
@@ -76,7 +86,9 @@ def test_configs_of_the_round_trip_leave_no_field_at_its_default() -> None:
         assert not same, f"{kind(config)} proves nothing about {same}"
 
 
-@pytest.mark.parametrize(("config", "name"), fields())
+@pytest.mark.parametrize(
+    ("config", "name"), [field for field in fields() if field.values[1] not in LATER]
+)
 def test_missing_value_is_refused_by_name(config: JsonConfig, name: str) -> None:
     data = config.to_json()
     del data[name]
@@ -259,3 +271,34 @@ def test_every_user_error_is_caught_as_one_and_none_as_a_bug() -> None:
     assert len(tree) == 7
     assert all(issubclass(item, LstmgenError) for item in tree)
     assert not any(issubclass(item, ValueError | TypeError | OSError) for item in tree)
+
+
+@pytest.mark.parametrize(
+    ("config", "later"),
+    [
+        (TRAIN, LATER),
+        (POSITION, {"retreats", "most_nats_per_token", "device", "best_step"}),
+    ],
+    ids=["training", "position"],
+)
+def test_a_file_from_before_a_value_came_means_the_default(
+    config: JsonConfig, later: set[str]
+) -> None:
+    data = config.to_json()
+    old = {name: value for name, value in data.items() if name not in later}
+    read = type(config).from_json(old).to_json()
+    fresh = type(config).from_json(DEFAULT_VALUES[type(config)]).to_json()
+    assert read == old | {name: fresh[name] for name in later}
+    for name in set(data) - later:
+        with pytest.raises(OptionError, match=f"missing or unknown values: {name}"):
+            type(config).from_json({key: value for key, value in old.items() if key != name})
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"deadline": inf}, {"seconds": inf}, {"seconds": nan}, {"retreats": 5}, {"best_step": 8}],
+    ids=repr,
+)
+def test_a_position_that_no_run_can_have_is_refused(odd: dict[str, float]) -> None:
+    with pytest.raises(OptionError, match="must be"):
+        Position.from_json(POSITION.to_json() | odd)

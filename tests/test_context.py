@@ -27,13 +27,18 @@ def some_ids(length: int) -> NDArray[np.uint8]:
     return np.random.default_rng(length).integers(0, 12, length).astype(np.uint8)
 
 
+def ones(count: int) -> NDArray[np.int64]:
+    return np.ones(count, np.int64)
+
+
 def test_a_place_sees_its_context_and_nothing_else(
     cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(context, "ROWS", 7)
     monkeypatch.setattr(context, "WINDOW", 8)
     ids = some_ids(60)
-    found = list(scores(cells, ids, [1, 3, 20], characters_per_token=2.0))
+    lengths = np.repeat((7, 2), (20, 40))  # characters; those of the first 20 tokens are not scored
+    found = list(scores(cells, ids, [1, 3, 20], lengths))
     before: list[float] = []
     for score, num_tokens in zip(found, (1, 3, 20), strict=True):
         costs = []
@@ -64,7 +69,7 @@ def test_a_long_context_takes_no_more_memory_than_a_short_one(
         return read(ids, state)
 
     monkeypatch.setattr(cells, "read", watched)
-    list(scores(cells, some_ids(500), [300], 1.0))
+    list(scores(cells, some_ids(500), [300], ones(500)))
     assert sum(widths) == 300 * -(-200 // context.ROWS)
     assert max(widths) == WINDOW
 
@@ -73,9 +78,9 @@ def test_a_sample_of_places_is_told_with_its_standard_error(
     cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = some_ids(3000)
-    (whole,) = scores(cells, ids, [4], 1.0)
+    (whole,) = scores(cells, ids, [4], ones(3000))
     monkeypatch.setattr(context, "MAX_PLACES", 500)
-    (sample,) = scores(cells, ids, [4], 1.0)
+    (sample,) = scores(cells, ids, [4], ones(3000))
     assert (whole.places, sample.places) == (2996, 500)
     assert 0 < sample.standard_error < 0.2
     assert abs(sample.nats_per_token - whole.nats_per_token) < 4 * sample.standard_error
@@ -93,7 +98,12 @@ def test_places_are_distinct_in_order_and_have_the_context() -> None:
 
 def test_more_context_than_there_is_text_is_refused(cells: Cells) -> None:
     with pytest.raises(OptionError, match=r"--context is 60, and the text has 60 tokens"):
-        list(scores(cells, some_ids(60), [1, 60], 1.0))
+        list(scores(cells, some_ids(60), [1, 60], ones(60)))
+
+
+def test_a_text_of_one_token_is_told_to_be_too_short(cells: Cells) -> None:
+    with pytest.raises(OptionError, match=r"the text has 1 token; it takes two"):
+        list(scores(cells, some_ids(1), [1], ones(1)))
 
 
 def test_doublings_leave_places_enough() -> None:
@@ -126,9 +136,9 @@ def test_context_grows_until_nothing_more_is_gained() -> None:
     period = some_ids(8)  # what comes next is what came eight tokens ago
     ids = np.tile(period, 200)
     contexts = doublings(len(ids))
-    found = list(scores(Looker(8), ids, contexts, 1.0, until_no_gain=True))
+    found = list(scores(Looker(8), ids, contexts, ones(1600), until_no_gain=True))
     assert [score.context for score in found] == [1, 2, 4]  # nothing is gained by 2 and by 4
-    found = list(scores(Looker(8), ids, contexts, 1.0))
+    found = list(scores(Looker(8), ids, contexts, ones(1600)))
     assert [score.context for score in found] == contexts
     for score in found:
         expected = log(12) if score.context < 8 else 0.0

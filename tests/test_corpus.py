@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstmgen.corpus import Text, lines, read, read_all, split
+from lstmgen.corpus import Text, is_sorted, lines, read, read_all, split
 from lstmgen.errors import CorpusError, OptionError
 
 
@@ -246,3 +246,20 @@ def test_lines_that_cannot_be_read_are_refused(
 def test_lines_in_no_encoding_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="klingon"):
         lines_of(tmp_path, b"one\n", "klingon")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_nothing_has_no_lines_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "empty.txt"
+    path.write_bytes(b"")
+    assert list(lines(str(path), encoding)) == []
+
+
+def test_a_sorted_list_is_known_from_a_text() -> None:
+    names = [f"{a}{b}\n" for a in "abcdefghijklmnop" for b in "aeiouyz"]
+    assert is_sorted("".join(names))
+    assert is_sorted("".join(names[50:] + names[:50]))
+    assert not is_sorted("".join(names[:20]))  # too few to tell
+    assert not is_sorted("".join(names[::-1]))
+    assert not is_sorted("".join(names[::2] + names[1::2][::-1]))
+    assert not is_sorted("a\n" * 200)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from lstmgen.beam_search import search
 from lstmgen.cells import Cells
 from lstmgen.config import DecodingConfig, ModelConfig
 from lstmgen.generation import BATCH_SIZE, MOST_WAITING, Generated, Prime, generate, stream
@@ -302,3 +303,27 @@ def test_json_holds_every_fact_under_its_name(letters: Vocabulary) -> None:
         "stop": "f",
         "seed": 17,
     }
+
+
+class Words:
+    """A network that finds one token after the other the likeliest, whatever it reads."""
+
+    def initial_state(self, batch_size: int) -> Any:
+        return ((np.zeros((batch_size, 1)),),)
+
+    def read(self, ids: NDArray[Any], state: Any) -> tuple[Any, Any]:
+        tops = np.zeros((*ids.shape, 3))
+        tops[..., 1] = 9.0
+        return tops, state
+
+    def logits(self, tops: Any) -> Any:
+        return tops
+
+
+@pytest.mark.parametrize(("prime", "text"), [("I am ", "ill ill"), ("I am", " ill ill")])
+def test_by_word_no_blank_comes_twice_after_a_prime(prime: str, text: str) -> None:
+    words = Vocabulary("word", "prose", (" <unk>", " ill", " well"))
+    how: Any = {"decoding": DecodingConfig(temperature=0), "length": 2}
+    assert "".join(stream(Words(), words, Prime(prime, 0), **how)) == text
+    assert [one.text for one in generate(Words(), words, [Prime(prime, 0)], **how)] == [text]
+    assert search(Words(), words, prime, num_beams=1, length=2)[0].text == text

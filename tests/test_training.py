@@ -17,7 +17,7 @@ from lstmgen import checkpoint, container, course, dataset, keeping, optim, trai
 from lstmgen import job as job_module
 from lstmgen.cells import Cells
 from lstmgen.cli import plan
-from lstmgen.config import CellName, CorpusConfig, ModelConfig, TrainConfig
+from lstmgen.config import MOST_RETREATS, CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.errors import CheckpointError, OptionError, TrainingError
 from lstmgen.job import Job
@@ -338,7 +338,9 @@ def test_a_run_whose_model_was_taken_away_leaves_one(
     assert np.isfinite(checkpoint.load_model(tmp_path).weights["output.bias"]).all()
 
 
-@pytest.mark.parametrize("odd", [{"best_tokens": 0}, {"best_nats": -1.0}, {"step": "3"}])
+@pytest.mark.parametrize(
+    "odd", [{"best_tokens": 0}, {"best_nats": -1.0}, {"step": "3"}, {"retreats": 45}]
+)
 def test_progress_that_cannot_be_is_refused_with_its_file(
     tmp_path: Path, odd: dict[str, Any]
 ) -> None:
@@ -413,7 +415,7 @@ def test_a_learning_rate_a_thousand_times_too_high_is_lowered(tmp_path: Path) ->
     job = make_job(tmp_path, dropout=0.0, steps=400)
     job = replace(job, training=replace(job.training, learning_rate=20.0, report_every=20))
     records = list(train(job))
-    assert 1 <= sum(bool(record.note) for record in records) <= course.MOST_RETREATS
+    assert 1 <= sum(bool(record.note) for record in records) <= MOST_RETREATS
     assert records[-1].best is not None
     assert records[-1].best.nats_per_token < 1.5  # 3.1 for a guess
 
@@ -634,3 +636,60 @@ def test_muon_evens_out_the_singular_values(shape: tuple[int, int]) -> None:
     # The directions are those of the matrix: U' result V is diagonal.
     inner = u.T @ result @ v.T
     assert torch.allclose(inner, torch.diag(inner.diagonal()), atol=1e-4)
+
+
+def test_a_run_with_more_streams_than_tokens_is_refused(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    list(train(job))
+    saved = checkpoint.load_run(tmp_path)
+    forged = replace(saved, training=replace(saved.training, batch_size=10**6))
+    with pytest.raises(OptionError, match="the run has 1,000,000 streams"):
+        plan.require_same({}, forged, job.data)
+
+
+def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    list(train(job))
+    saved = checkpoint.load_run(tmp_path)
+    name = "optimizer.layers.0.weight_hh.momentum"
+    odd = dict(saved.tensors) | {name: saved.tensors[name][:1]}  # which would spread to all rows
+    with pytest.raises(CheckpointError, match="not all that a run needs"):
+        next(train(job, replace(saved, tensors=odd)))
+
+
+def test_a_run_of_before_a_value_came_goes_on(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    records = train(job)
+    next(records)
+    records.close()
+    path = tmp_path / checkpoint.RUN_FILE
+    tensors, description = container.read(path)
+    for part, later in (
+        ("training", ("adamw_share", "weight_drop", "memory")),
+        ("progress", ("retreats", "most_nats_per_token", "device", "best_step")),
+    ):
+        for name in later:
+            del description[part][name]
+    container.write(path, tensors, description)
+    assert list(train(job, checkpoint.load_run(tmp_path)))[-1].step == NUM_STEPS
+
+
+def test_a_log_that_cannot_be_written_does_not_keep_a_run_from_being_saved(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    records = train(job)
+    next(records)
+    records.close()
+    (tmp_path / checkpoint.LOG_FILE).unlink()
+    (tmp_path / checkpoint.LOG_FILE).mkdir()
+    with pytest.raises(CheckpointError, match=checkpoint.LOG_FILE):
+        list(train(job, checkpoint.load_run(tmp_path)))
+    assert checkpoint.load_run(tmp_path).progress["step"] == NUM_STEPS
+
+
+def test_what_a_run_may_cost_does_not_hang_on_what_was_drawn_before(tmp_path: Path) -> None:
+    def most(drawn: int) -> Any:
+        torch.manual_seed(drawn)
+        list(train(make_job(tmp_path, dropout=0.5)))
+        return checkpoint.load_run(tmp_path).progress["most_nats_per_token"]
+
+    assert most(1) == most(2)

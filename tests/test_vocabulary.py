@@ -260,3 +260,29 @@ def test_vocabulary_of_a_bad_form_is_refused(bad: Any) -> None:
 def test_prose_sets_punctuation_apart_and_keeps_words_whole(text: str, tokens: list[str]) -> None:
     known = Vocabulary("word", "prose", (UNKNOWN["word"], *sorted(set(tokens))))
     assert [known.tokens[i] for i in known.encode(text)] == tokens
+
+
+def test_by_word_a_blank_at_the_end_of_a_prime_is_that_of_the_next_word() -> None:
+    words = Vocabulary("word", "prose", (" <unk>", "\n", " I", " am", " ill", "."))
+    assert words.encode_prime("I am ")[0].tolist() == words.encode_prime("I am")[0].tolist()
+    assert words.encode_prime("I am ")[1] == []
+    assert words.encode_prime(" ")[0].tolist() == []
+    assert [words.after_prime("I am ", i) for i in (1, 4, 5)] == ["\n", "ill", "."]
+    assert [words.after_prime("I am", i) for i in (1, 4, 5)] == ["\n", " ill", "."]
+    letters = Vocabulary("char", "prose", ("<unk>", " ", "a"))
+    assert letters.encode_prime("a ")[0].tolist() == [2, 1]
+    assert letters.after_prime("a ", 1) == " "
+
+
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_lengths_are_those_of_the_tokens(level: Level) -> None:
+    text = "I am  ill, said Zoë.\n\n"
+    vocabulary = build(text, CorpusConfig(level=level, min_count=1))
+    assert vocabulary.lengths(text).tolist() == [len(token) for token in vocabulary.cut(text)]
+    assert vocabulary.lengths("").tolist() == []
+
+
+def test_a_second_unk_is_refused() -> None:
+    data = {"level": "word", "words": "prose", "tokens": [" <unk>", " <unk>", " a"]}
+    with pytest.raises(OptionError, match="distinct tokens"):
+        Vocabulary.from_json(data)

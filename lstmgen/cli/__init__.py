@@ -2,9 +2,13 @@
 
 import signal
 import sys
-from typing import Annotated
+from contextlib import redirect_stdout
+from inspect import cleandoc
+from io import StringIO
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from lstmgen import __version__
 from lstmgen.cli import console
@@ -15,16 +19,40 @@ from lstmgen.errors import LstmgenError
 
 NO_MEMORY = ("out of memory", "allocate memory", "not enough memory")  # as torch puts it
 
+
+class _Helping:
+    """Help that goes the way of all output, so that a closed pipe or a full disk is met as elsewhere."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        if console.shows_output():
+            super().format_help(ctx, formatter)  # type: ignore[misc]  # the commands' own
+            return
+        with redirect_stdout(StringIO()) as told:
+            super().format_help(ctx, formatter)  # type: ignore[misc]
+        console.emit(told.getvalue())
+
+
+class _Group(_Helping, TyperGroup):
+    pass
+
+
+class _Command(_Helping, TyperCommand):
+    pass
+
+
 app = typer.Typer(
+    cls=_Group,
     name="lstmgen",
     help="Train a recurrent language model on your own text, then generate and score text with it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("train")(train)
-app.command("sample")(sample)
-app.command("eval")(evaluate)
+for name, command in (("train", train), ("sample", sample), ("eval", evaluate)):
+    # Lines as they are broken in the code would be kept, and broken again on a narrow terminal.
+    paragraphs = cleandoc(command.__doc__ or "").split("\n\n")
+    told = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    app.command(name, cls=_Command, help=told)(command)
 
 
 def _show_version(wanted: bool) -> None:

@@ -83,7 +83,7 @@ def data(
     seed = given.get("seed", TrainConfig.seed)
     data = dataset.prepare(text, config, seed=seed, held_out=held_out)
     window = given.get("window", TrainConfig.window)
-    dataset.require_enough(data, text.name, window, held_out is not None)
+    dataset.require_enough(data, text.name, window)
     return data
 
 
@@ -114,10 +114,16 @@ def require_same(given: Options, saved: "SavedRun", data: "Dataset") -> None:
     """A run that is resumed is the same run: only its end, and where it runs, may change."""
     from lstmgen.batching import fitting_batch
 
+    if saved.training.batch_size > len(data.train_ids):
+        raise OptionError(
+            f"the run has {saved.training.batch_size:,} streams, and the corpus {len(data.train_ids):,} "
+            "tokens; begin anew with --overwrite"
+        )
     run = {**data.facts, **saved.model.config.to_json(), **saved.training.to_json()}
     size = given.get("batch_size")
-    if size is not None:  # shrunk as it was at the start
-        size = fitting_batch(len(data.train_ids), size, saved.training.window)
+    if size not in (None, saved.training.batch_size):  # shrunk as it was at the start
+        window = given.get("window", TrainConfig.window)
+        size = fitting_batch(len(data.train_ids), size, window)
     for name, value in {**given, "batch_size": size}.items():
         free = value is None or value == "auto"
         if name in run and not free and value != run[name]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = DecodingConfig()
 BLINK = 0.005  # seconds
+MOST_BEAMS = 100
 MOST_WARNED = 200  # unknown symbols that are told of
 
 
@@ -64,7 +65,9 @@ def sample(
     beams: Annotated[
         int | None,
         typer.Option(
-            min=1, max=100, help="Draw nothing: find the likeliest text, keeping N at a time."
+            min=1,
+            max=MOST_BEAMS,
+            help="Draw nothing: find the likeliest text, keeping N at a time.",
         ),
     ] = None,
     seed: Annotated[
@@ -102,13 +105,19 @@ def sample(
             )
         if num_samples > beams:
             raise OptionError(
-                f"--num-samples {num_samples} is more than --beams {beams} can find; raise --beams"
+                f"--num-samples {num_samples} is more than --beams {beams} can find; lower it, or raise "
+                f"--beams, to {MOST_BEAMS} at most"
             )
     from lstmgen import corpus, trained
     from lstmgen.beam_search import search
     from lstmgen.generation import generate, stream
 
     stops = trained.checked(length, [_checked("--stop", text) for text in stop or ()])
+    for string in stops:
+        if "\\n" in string:
+            console.note(
+                f"--stop {string} holds a backslash and an n; a line end is written $'\\n' in bash and zsh"
+            )
     if sum((prime is not None, prime_file is not None, each_line)) > 1:
         raise OptionError("give only one of --prime, --prime-file and --each-line")
     only_prime = "" if each_line else _one_prime(prime, prime_file, encoding)
@@ -145,7 +154,10 @@ def sample(
         )
     for text in written:
         if as_json:
-            console.emit(json.dumps(text.to_json(), ensure_ascii=False) + "\n")
+            told = text.to_json()
+            if not echo:
+                del told["prime"]
+            console.emit(json.dumps(told, ensure_ascii=False) + "\n")
         else:
             console.emit(text.prime if echo else "", bold=True)
             last = text.text or (text.prime if echo else "")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lstmgen.cli import console, tables
@@ -11,7 +12,7 @@ from lstmgen.errors import OptionError
 if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel
     from lstmgen.corpus import Text
-    from lstmgen.scoring import Engine, Score
+    from lstmgen.scoring import Engine
     from lstmgen.vocabulary import Ids
 
 Again = DynamicConfig | CacheConfig  # a second way to score, beside the first
@@ -28,31 +29,33 @@ def by_corpus(
     vocabulary = saved.vocabulary
     encoded = [vocabulary.encode(text.text) for text in read]
     engine = trained.choose_engine(saved, device, sum(map(len, encoded)))
-    static, other = list[Score](), list[Score]()
+    kind = "dynamic" if isinstance(again, DynamicConfig) else "cache"
+    static, other = list[tuple[str, Score]](), list[tuple[str, Score]]()
+
+    def found(name: str, score: Score, again: Again | None = None) -> None:
+        (other if again else static).append((f"{name} ({kind})" if again else name, score))
+        if as_json:
+            told = {kind: again.to_json()} if again else {}
+            _emit_json({"file": name, **told, **score.to_json()})
+
     for text, ids in zip(read, encoded, strict=True):
-        unknown = vocabulary.count_unknown(ids)
         streams = streams_to_score(ids, vocabulary.start_id)
         parts = window_nats(engine, streams, len(vocabulary))
         nats = sum(_watched(parts, streams.num_windows))
-        static.append(Score(nats, len(ids), len(text.text), unknown))
+        score = Score(nats, len(ids), len(text.text), vocabulary.count_unknown(ids))
+        found(text.name, score)
         if again:
             windows = -(-len(ids) // again.window)
             nats = sum(_watched(_nats_again(saved, engine, ids, device, again), windows))
-            other.append(Score(nats, len(ids), len(text.text), unknown))
-    names, rows = [text.name for text in read], list[tuple[str, Score]]()
-    kind = "dynamic" if isinstance(again, DynamicConfig) else "cache"
-    for scores, how in ((static, ""), (other, f" ({kind})")):
-        found = list(zip(names, scores, strict=False))
-        if len(found) > 1:
-            found.append(("total", sum(scores, Score())))
-        for name, score in found:
-            rows.append((name + how, score))
-            if as_json:
-                told = {kind: again.to_json()} if how and again else {}
-                _emit_json({"file": name, **told, **score.to_json()})
+            found(text.name, replace(score, nats=nats), again)
+    total = sum((score for _, score in static), Score())
+    if len(read) > 1:
+        found("total", total)
+        if again:
+            found("total", sum((score for _, score in other), Score()), again)
     if not as_json:
-        tables.scores(rows)
-    _note_unknown(sum(static, Score()))
+        tables.scores(static + other)
+    _note_unknown(total.unknown_tokens, total.tokens)
 
 
 def _nats_again(
@@ -101,6 +104,8 @@ def compare(
             blocks.append(comparison.by_block(vocabulary.cut(text.text), nats, ends))
         found = [comparison.difference(blocks[0], block, ends) for block in blocks[1:]]
         if not as_json:
+            if len(read) > 1:
+                tables.heading(text.name)
             tables.comparison(text.name, scores, found)
             continue
         for name, score in scores:
@@ -121,7 +126,8 @@ def by_line(
     engine = trained.choose_engine(saved, device, 0)
     total = Score()
     for path in texts:
-        lines = Ahead(corpus.lines(path, encoding))
+        # A last line without an end is given one, so that all are scored alike.
+        lines = Ahead(line.removesuffix("\n") + "\n" for line in corpus.lines(path, encoding))
         scored = score_lines(engine, saved.vocabulary, lines, lines.ready)
         for number, (line, score) in enumerate(scored, 1):
             total += score
@@ -134,27 +140,26 @@ def by_line(
                     f"{score.bits_per_character:.4f}\t{score.nats:.4f}\t{score.tokens}\t"
                     f"{score.unknown_tokens}\t{text}\n"
                 )
-    _note_unknown(total)
+    _note_unknown(total.unknown_tokens, total.tokens)
 
 
 def by_token(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
     from lstmgen import trained
     from lstmgen.breakdown import score_tokens
 
-    vocabulary, unknown = saved.vocabulary, 0
+    vocabulary, unknown, total = saved.vocabulary, 0, 0
     for text in read:
         ids = vocabulary.encode(text.text)
         engine = trained.choose_engine(saved, device, len(ids))
         nats, ranks = score_tokens(engine, ids, vocabulary.start_id, vocab_size=len(vocabulary))
-        unknown += vocabulary.count_unknown(ids)
+        unknown, total = unknown + vocabulary.count_unknown(ids), total + len(ids)
         tokens = vocabulary.cut(text.text)
         for token, cost, rank in zip(tokens, nats.tolist(), ranks.tolist(), strict=True):
             if as_json:
                 _emit_json({"file": text.name, "text": token, "nats": cost, "rank": rank})
             else:
                 console.emit(f"{cost:.6f}\t{rank}\t{token.translate(ESCAPES)}\n")
-    if unknown:
-        console.note(f"{unknown:,} tokens are unknown to the model, scored as <unk>")
+    _note_unknown(unknown, total)
 
 
 def by_context(
@@ -162,20 +167,24 @@ def by_context(
 ) -> None:
     from lstmgen import context, trained
 
+    unknown = total = 0
     for text in read:
         ids = saved.vocabulary.encode(text.text)
+        lengths = saved.vocabulary.lengths(text.text)
         numbers = contexts or context.doublings(len(ids))
         work = sum(numbers) * min(len(ids), context.MAX_PLACES)
         engine = trained.choose_engine(saved, device, work)
         found = list[context.ContextScore]()
-        for score in context.scores(
-            engine, ids, numbers, len(text.text) / len(ids), until_no_gain=not contexts
-        ):
+        for score in context.scores(engine, ids, numbers, lengths, until_no_gain=not contexts):
             found.append(score)
             if as_json:
                 _emit_json({"file": text.name, **score.to_json()})
         if not as_json:
+            if len(read) > 1:
+                tables.heading(text.name)
             tables.contexts(text.name, found, len(ids))
+        unknown, total = unknown + saved.vocabulary.count_unknown(ids), total + len(ids)
+    _note_unknown(unknown, total)
 
 
 def choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
@@ -186,6 +195,12 @@ def choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bool)
     ]
     if not questions:
         raise OptionError(f"--choices: there is no question in {read[0].name}; see --help")
+    answered = any(question.answer is not None for question in questions)
+    if not answered and not as_json:
+        raise OptionError(
+            f"--choices: no question in {read[0].name} has an answer; with --json there is what each "
+            "choice costs"
+        )
     lengths = (len(q.context) * len(q.choices) for q in questions)
     engine = trained.choose_engine(saved, device, sum(lengths))
     answers = list[choices.Answer]()
@@ -193,19 +208,22 @@ def choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bool)
         answers.append(answer)
         if as_json:
             _emit_json(answer.to_json())
-    tally = choices.tally(answers)
+    tally = choices.tally(answers) if answered else []
     if as_json:
         for group in tally:
             _emit_json(group.to_json())
     else:
         tables.tallies(tally)
-
-
-def _note_unknown(score: "Score") -> None:
-    if score.unknown_tokens:
-        share = score.unknown_tokens / score.tokens
+    if unknown := sum(answer.unknown_tokens for answer in answers):
         console.note(
-            f"{score.unknown_tokens:,} tokens ({share:.2%}) are unknown to the model, scored as <unk>"
+            f"{unknown:,} tokens of the questions are unknown to the model, scored as <unk>"
+        )
+
+
+def _note_unknown(unknown: int, tokens: int) -> None:
+    if unknown:
+        console.note(
+            f"{unknown:,} tokens ({unknown / tokens:.2%}) are unknown to the model, scored as <unk>"
         )
 
 

@@ -1,58 +1,60 @@
 """Draws what `eval` has found as tables for a person, on standard output."""
 
+from io import StringIO
 from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rich.table import Table
+    from collections.abc import Sequence
 
     from lstmgen.choices import Tally
     from lstmgen.comparison import Difference
     from lstmgen.context import ContextScore
     from lstmgen.scoring import Score
 
-WIDE = 110  # characters of a terminal that has room for every column
 LONG_WORK = 50  # windows, from which on a bar may be worth drawing
-BAR = 30  # characters of the longest bar of a curve
+BAR, SHORT_BAR = 30, 8  # characters of the longest bar of a curve, at most and at least
+NAME, SHORT_NAME = (
+    24,
+    12,
+)  # characters of a name: what others make room for, and what it is folded to
+GAP = 2  # characters between columns
+
+Columns = list[tuple[str, list[str]]]  # each its title and its cells
 
 
-def scores(rows: list[tuple[str, "Score"]]) -> None:
+def scores(rows: "Sequence[tuple[str, Score]]") -> None:
     """A row a text."""
-    columns: dict[str, Callable[[Score], str]] = {
-        "bits/character": lambda score: f"{score.bits_per_character:.4f}",
-        "perplexity": lambda score: f"{score.perplexity:,.3f}",
-        "nats/token": lambda score: f"{score.nats_per_token:.4f}",
-        "nats": lambda score: f"{score.nats:,.1f}",
-        "tokens": lambda score: f"{score.tokens:,}",
-        "characters": lambda score: f"{score.characters:,}",
-        "unknown": lambda score: f"{score.unknown_tokens:,}",
-    }
-    if _width() < WIDE:  # what can be worked out from the others gives way to the name
-        del columns["nats"], columns["characters"]
-    table = _table("file", *columns)
-    for name, score in rows:
-        table.add_row(_plain(name), *(show(score) for show in columns.values()))
-    _print(table)
+    found = [score for _, score in rows]
+    columns: Columns = [
+        ("file", [_plain(name) for name, _ in rows]),
+        ("bits/character", [f"{score.bits_per_character:.4f}" for score in found]),
+        ("perplexity", [f"{score.perplexity:,.3f}" for score in found]),
+        ("nats/token", [f"{score.nats_per_token:.4f}" for score in found]),
+        ("nats", [f"{score.nats:,.1f}" for score in found]),
+        ("tokens", [f"{score.tokens:,}" for score in found]),
+        ("characters", [f"{score.characters:,}" for score in found]),
+        ("unknown", [f"{score.unknown_tokens:,}" for score in found]),
+    ]
+    _print(_narrowed(columns, "nats", "characters", "nats/token"))
 
 
-def comparison(name: str, rows: list[tuple[str, "Score"]], found: list["Difference"]) -> None:
+def comparison(
+    name: str, rows: "Sequence[tuple[str, Score]]", found: "Sequence[Difference]"
+) -> None:
     """A row a model, with its difference from the first."""
-    table = _table(
-        "model", "bits/character", "difference", "95 % interval", "perplexity", "tokens", "unknown"
-    )
-    for (model, score), one in zip(rows, [None, *found], strict=True):
-        told = ("", "")
-        if one is not None:
-            low, high = one.interval
-            told = (f"{one.bits_per_character:+.4f}", f"{low:+.4f} to {high:+.4f}")
-        table.add_row(
-            _plain(model), f"{score.bits_per_character:.4f}", *told, f"{score.perplexity:,.3f}",
-            f"{score.tokens:,}", f"{score.unknown_tokens:,}",
-        )  # fmt: skip
-    _print(table)
+    scored, intervals = [score for _, score in rows], [one.interval for one in found]
+    columns: Columns = [
+        ("model", [_plain(model) for model, _ in rows]),
+        ("bits/character", [f"{score.bits_per_character:.4f}" for score in scored]),
+        ("difference", ["", *(f"{one.bits_per_character:+.4f}" for one in found)]),
+        ("95 % interval", ["", *(f"{low:+.4f} to {high:+.4f}" for low, high in intervals)]),
+        ("perplexity", [f"{score.perplexity:,.3f}" for score in scored]),
+        ("tokens", [f"{score.tokens:,}" for score in scored]),
+        ("unknown", [f"{score.unknown_tokens:,}" for score in scored]),
+    ]
+    _print(_narrowed(columns, "perplexity", "tokens"))
     for (model, _), one in zip(rows[1:], found, strict=True):
         verdict = "more than" if one.is_more_than_chance else "no more than"
         console.note(
@@ -60,17 +62,21 @@ def comparison(name: str, rows: list[tuple[str, "Score"]], found: list["Differen
         )
 
 
-def contexts(name: str, rows: list["ContextScore"], num_tokens: int) -> None:
+def contexts(name: str, rows: "Sequence[ContextScore]", num_tokens: int) -> None:
     """A row for each number of tokens of context, and a bar as long as its bits per character."""
-    table = _table("context", "bits/character", "nats/token", "+-", "gain", "+-", "")
-    longest = max(row.bits_per_character for row in rows)
-    for row in rows:
-        bar = "█" * max(1, round(BAR * row.bits_per_character / longest))
-        table.add_row(
-            f"{row.context:,}", f"{row.bits_per_character:.4f}", f"{row.nats_per_token:.4f}",
-            f"{row.standard_error:.4f}", f"{row.gain:.4f}", f"{row.gain_error:.4f}", bar,
-        )  # fmt: skip
-    _print(table)
+    columns: Columns = [
+        ("context", [f"{row.context:,}" for row in rows]),
+        ("bits/character", [f"{row.bits_per_character:.4f}" for row in rows]),
+        ("nats/token", [f"{row.nats_per_token:.4f}" for row in rows]),
+        ("+-", [f"{row.standard_error:.4f}" for row in rows]),
+        ("gain", [f"{row.gain:.4f}" for row in rows]),
+        ("+-", [f"{row.gain_error:.4f}" for row in rows]),
+    ]
+    room = min(BAR, _room() - _needed(columns) - GAP)
+    if room >= SHORT_BAR:
+        bits = [row.bits_per_character for row in rows]
+        columns.append(("", ["█" * max(1, round(room * bit / max(bits))) for bit in bits]))
+    _print(columns)
     count = rows[0].places
     sample = f"a sample of {count:,} of its" if rows[0].standard_error else f"{count:,} of its"
     console.note(
@@ -78,46 +84,71 @@ def contexts(name: str, rows: list["ContextScore"], num_tokens: int) -> None:
     )
 
 
-def tallies(rows: list["Tally"]) -> None:
+def tallies(rows: "Sequence[Tally]") -> None:
     """A row a group of questions."""
-    table = _table(
-        "group", "questions", "correct", "accuracy", "95 % interval", "chance", "by token"
-    )
-    for row in rows:
-        low, high = row.interval
-        table.add_row(
-            _plain(row.group), f"{row.questions:,}", f"{row.correct:,}", f"{row.accuracy:.1%}",
-            f"{low:.1%} - {high:.1%}", f"{row.chance:.1%}", f"{row.accuracy_per_token:.1%}",
-        )  # fmt: skip
-    _print(table)
+    columns: Columns = [
+        ("group", [_plain(row.group) for row in rows]),
+        ("questions", [f"{row.questions:,}" for row in rows]),
+        ("correct", [f"{row.correct:,}" for row in rows]),
+        ("accuracy", [f"{row.accuracy:.1%}" for row in rows]),
+        ("95 % interval", [f"{row.interval[0]:.1%} - {row.interval[1]:.1%}" for row in rows]),
+        ("chance", [f"{row.chance:.1%}" for row in rows]),
+        ("by token", [f"{row.accuracy_per_token:.1%}" for row in rows]),
+    ]
+    _print(_narrowed(columns, "correct"))
+
+
+def heading(name: str) -> None:
+    """Say which text the table below is of, where there are several."""
+    console.emit(f"{_plain(name)}:\n")
 
 
 def _plain(name: str) -> str:
     return console.visible(name, keep_newlines=False)
 
 
-def _width() -> int:
+def _room() -> int:
+    """How many characters a line may have."""
     import shutil
 
     # A pipe has no width of its own, so there a row is never broken.
     return shutil.get_terminal_size().columns if console.shows_output() else 1000
 
 
-def _table(first: str, *others: str) -> "Table":
+def _needed(columns: Columns, name: int = NAME) -> int:
+    """How wide a table is, with `name` characters for its first column where that is wider."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, (title, *cells))) for title, cells in columns]
+    return min(widths[0], name) + sum(GAP + width for width in widths[1:])
+
+
+def _narrowed(columns: Columns, *spare: str) -> Columns:
+    """The columns that a line has room for: those of `spare` follow from others, and give way in turn."""
+    for title in spare:
+        if _needed(columns) > _room():
+            columns = [column for column in columns if column[0] != title]
+    return columns
+
+
+def _print(columns: Columns) -> None:
+    """Names to the left, folded where they are long; numbers to the right, and always whole.
+
+    What is still too wide for a terminal, that breaks.
+    """
+    from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column(first, overflow="fold", min_width=12)
-    for title in others:
-        table.add_column(title, justify="left" if not title else "right", no_wrap=True)
-    return table
-
-
-def _print(table: "Table") -> None:
-    from rich.console import Console
-
-    width = None if console.shows_output() else _width()
-    drawing = Console(width=width, highlight=False, markup=False, color_system=None)
-    with drawing.capture() as capture:
-        drawing.print(table)
-    console.emit("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+    table = Table(box=None, pad_edge=False, padding=(0, GAP // 2))
+    for number, (title, _) in enumerate(columns):
+        if number:
+            table.add_column(title, justify="right" if title else "left", no_wrap=True)
+        else:
+            table.add_column(title, overflow="fold")
+    for row in zip(*(cells for _, cells in columns), strict=True):
+        table.add_row(*row)
+    width = max(_room(), _needed(columns, SHORT_NAME))
+    # With a height too, as otherwise it is 80 wide on a terminal that calls itself dumb.
+    drawn = StringIO()
+    Console(file=drawn, width=width, height=1, highlight=False, markup=False).print(table)
+    console.emit("".join(line.rstrip() + "\n" for line in drawn.getvalue().splitlines()))

@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,12 @@ from lstmgen.config import (
     TrainConfig,
     Words,
 )
+from lstmgen.errors import OptionError
+
+_data, _network, _length, _learning, _machine = (
+    partial(typer.Option, rich_help_panel=panel)
+    for panel in ("Text", "Network", "The run", "Learning", "Machine")
+)
 
 
 def train(
@@ -33,68 +40,80 @@ def train(
     model: Annotated[
         str, typer.Option("--model", "-m", envvar=MODEL_VARIABLE, help="Folder to write.")
     ] = DEFAULT_MODEL_FOLDER,
+    minutes: Annotated[
+        float | None,
+        _length(help="Time for the whole command.", show_default=str(DEFAULT_MINUTES)),
+    ] = None,
+    epochs: Annotated[float | None, _length(help="Or: passes over the text.")] = None,
+    steps: Annotated[int | None, _length(help="Or: updates of the weights.")] = None,
+    resume: Annotated[
+        bool, _length("--resume", help="Go on exactly where the run in the folder stopped.")
+    ] = False,
+    overwrite: Annotated[
+        bool, _length("--overwrite", help="Replace the model that is in the folder.")
+    ] = False,
     level: Annotated[
-        Level | None, typer.Option(help="What a token is.", show_default=str(CorpusConfig.level))
+        Level | None, _data(help="What a token is.", show_default=str(CorpusConfig.level))
     ] = None,
     words: Annotated[
         Words | None,
-        typer.Option(
+        _data(
             help="How words are cut: prose sets punctuation apart, space cuts at white space only.",
             show_default=str(CorpusConfig.words),
         ),
     ] = None,
     min_count: Annotated[
         int | None,
-        typer.Option(help="Rarer symbols become <unk>.", show_default=str(CorpusConfig.min_count)),
+        _data(help="Rarer symbols become <unk>.", show_default=str(CorpusConfig.min_count)),
     ] = None,
     max_vocab: Annotated[
-        int | None, typer.Option(help="Keep only the most frequent symbols.", show_default="all")
+        int | None, _data(help="Keep only the most frequent symbols.", show_default="all")
     ] = None,
     valid_fraction: Annotated[
         float | None,
-        typer.Option(
+        _data(
             help="The last part, held out to validate on.",
             show_default=str(CorpusConfig.valid_fraction),
         ),
     ] = None,
     valid_file: Annotated[
-        str | None, typer.Option(help="Text to validate on instead of the last part.")
+        str | None, _data(help="Text to validate on instead of the last part.")
     ] = None,
-    encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
+    encoding: Annotated[str, _data(help="Encoding of the files.")] = "utf-8",
     cell: Annotated[
-        CellName | None, typer.Option(help="Kind of network.", show_default=str(ModelConfig.cell))
+        CellName | None, _network(help="Kind of network.", show_default=str(ModelConfig.cell))
     ] = None,
     num_layers: Annotated[
         int | None,
-        typer.Option(
+        _network(
             help="Recurrent layers, one above the other.", show_default=str(ModelConfig.num_layers)
         ),
     ] = None,
     hidden_size: Annotated[
         int | None,
-        typer.Option(help="Units of each layer.", show_default="by the time there is"),
+        _network(help="Units of each layer.", show_default="by the time there is"),
     ] = None,
     embedding_size: Annotated[
         int | None,
-        typer.Option(
+        _network(
             help="Numbers that stand for a symbol.",
             show_default=f"{ModelConfig.embedding_size}; for words, or tied, the hidden size",
         ),
     ] = None,
     dropout: Annotated[
         float | None,
-        typer.Option(help="Share of outputs dropped.", show_default="by epochs and size"),
+        _learning(help="Share of outputs dropped.", show_default="by epochs and size"),
     ] = None,
     weight_drop: Annotated[
         float | None,
-        typer.Option(
+        _learning(
             help="Share of recurrent weights dropped.",
             show_default="by epochs, from some twenty on",
         ),
     ] = None,
     tie: Annotated[
         bool | None,
-        typer.Option(
+        _network(
             "--tie/--no-tie",
             help="One matrix for input and output.",
             show_default="tied for words",
@@ -102,43 +121,37 @@ def train(
     ] = None,
     skip: Annotated[
         bool | None,
-        typer.Option(
+        _network(
             "--skip/--no-skip",
             help="Sum the outputs of all layers for the output layer.",
             show_default="skip",
         ),
     ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(help="Time for the whole command.", show_default=str(DEFAULT_MINUTES)),
-    ] = None,
-    epochs: Annotated[float | None, typer.Option(help="Or: passes over the text.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Or: updates of the weights.")] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Streams read side by side.", show_default=str(TrainConfig.batch_size)),
+        _learning(help="Streams read side by side.", show_default=str(TrainConfig.batch_size)),
     ] = None,
     window: Annotated[
         int | None,
-        typer.Option(help="Tokens of each stream in a step.", show_default=str(TrainConfig.window)),
+        _learning(help="Tokens of each stream in a step.", show_default=str(TrainConfig.window)),
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(
+        _learning(
             help="At its highest.",
             show_default=f"{TrainConfig.learning_rate}; with --init-from {FINE_TUNING_RATE}",
         ),
     ] = None,
     adamw_share: Annotated[
         float | None,
-        typer.Option(
+        _learning(
             help="What embedding, biases and output layer have of the learning rate.",
             show_default=str(TrainConfig.adamw_share),
         ),
     ] = None,
     memory: Annotated[
         int | None,
-        typer.Option(
+        _network(
             metavar="TOKENS",
             help="Gates of the last layer begin by keeping for times up to this, their biases held.",
             show_default="some three tokens",
@@ -146,46 +159,40 @@ def train(
     ] = None,
     weight_decay: Annotated[
         float | None,
-        typer.Option(
+        _learning(
             help="Share of the weights that a step takes off, times the learning rate.",
             show_default="0.01 to 0.1, by epochs",
         ),
     ] = None,
     softmax_sample: Annotated[
         int | None,
-        typer.Option(
+        _learning(
             help="Symbols drawn a step to stand for a large vocabulary; 0 takes all.",
             show_default=f"{SOFTMAX_SAMPLE:,} where there are {4 * SOFTMAX_SAMPLE:,} or more",
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of all that is random.", show_default=str(TrainConfig.seed))
+        int | None, _learning(help="Of all that is random.", show_default=str(TrainConfig.seed))
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[str, _machine(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     precision: Annotated[
         Precision | None,
-        typer.Option(help="auto is bfloat16 where the machine is fast at it.", show_default="auto"),
+        _machine(help="auto is bfloat16 where the machine is fast at it.", show_default="auto"),
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, max=1024, help="Processor threads.", show_default="one a core"),
+        _machine(min=1, max=1024, help="Processor threads.", show_default="one a core"),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on exactly where the run in the folder stopped.")
-    ] = False,
     sample_every: Annotated[
         float | None,
         typer.Option(min=0.0, metavar="SECONDS", help="Show now and then what the model writes."),
     ] = None,
     init_from: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="Begin with this model's weights, on the new text."),
+        _network(metavar="MODEL", help="Begin with this model's weights, on the new text."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the model that is in the folder.")
-    ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing unless something is wrong.")
+        bool, typer.Option("--quiet", "-q", help="Say nothing but notes and errors.")
     ] = False,
 ) -> None:
     """Train a model on text and keep it in a folder.
@@ -196,6 +203,8 @@ def train(
     given = {name: value for name, value in locals().items() if value is not None}
     began = time.perf_counter() - time.process_time()  # near to when Python was started
     plan.require_sense(given)
+    if quiet and sample_every is not None:
+        raise OptionError("--quiet shows no samples; leave out it or --sample-every")
 
     from lstmgen import checkpoint
 
@@ -216,6 +225,11 @@ def _train(given: plan.Options, folder: Path, began: float) -> None:
     held_out = corpora.read(given["valid_file"], encoding) if "valid_file" in given else None
     for line in text.notes + (held_out.notes if held_out else ()):
         console.note(line)
+    if not saved and corpora.is_sorted(text.text):
+        console.note(
+            f"the lines of {text.name} are in order, and the model will learn that; where each is to stand "
+            "for itself, mix them first (shuf)"
+        )
     data = plan.resumed_data(saved, given, text, held_out) if saved else plan.data(
         given, text, held_out, other
     )  # fmt: skip
@@ -247,10 +261,16 @@ def _train(given: plan.Options, folder: Path, began: float) -> None:
     if not quiet:
         console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)
+    had_model = (folder / checkpoint.MODEL_FILE).exists()
     last, caught = watching.follow(training.train(job, saved, initial), quiet, per_token)
     if caught:
         console.say(f"stopped and saved at step {last.step:,} of {last.num_steps:,}; to go on:")
         console.say(f"  {shlex.join(['lstmgen', 'train', *_to_resume(given)])}")
+        if last.best is None and had_model:
+            console.note(
+                f"the model in {given['model']} is the one of before still, as this run's has not been "
+                "validated yet"
+            )
         sys.exit(128 + caught)
     watching.draw_curves(folder, _title(job), quiet)
     if not quiet:

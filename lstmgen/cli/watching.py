@@ -13,6 +13,8 @@ from lstmgen.errors import CheckpointError
 if TYPE_CHECKING:
     from lstmgen.training import Progress
 
+WIDE = 110  # characters of a terminal that has room for losses in both units beside the bar
+
 
 def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int]:
     """Show a run until it ends or a signal stops it: its last record, and the signal or 0.
@@ -37,7 +39,7 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
     bar = tqdm(
         file=console.talk,
         disable=quiet or not console.talk.isatty(),
-        bar_format="{percentage:3.0f}% {bar} {desc}, {remaining} left",
+        bar_format="{percentage:3.0f}% {bar} {remaining} left, {desc}",
         dynamic_ncols=True,
     )
     last = None
@@ -50,7 +52,9 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
                 break
             bar.total = record.num_steps
             told = _describe_record(record, per_token)
-            bar.set_description_str(told, refresh=False)
+            narrow = shutil.get_terminal_size().columns < WIDE
+            shown = _describe_shortly(record, per_token) if narrow else told
+            bar.set_description_str(shown, refresh=False)
             bar.update(record.step - bar.n)
             if record.sample is not None and not quiet:
                 _show_sample(bar, record.sample)
@@ -85,6 +89,13 @@ def _describe_record(record: "Progress", per_token: float) -> str:
     return f"{text}, {record.tokens_per_second * per_token:,.0f} characters/s"
 
 
+def _describe_shortly(record: "Progress", per_token: float) -> str:
+    bits = record.train_nats_per_token / log(2) / per_token
+    best = f", best {record.best.bits_per_character:.3f}" if record.best else ""
+    speed = record.tokens_per_second * per_token
+    return f"{bits:.3f}{best} bits/character, {speed:,.0f} characters/s"
+
+
 def draw_curves(folder: Path, title: str, quiet: bool) -> None:
     """The run's losses as a picture in the folder, and in the terminal where somebody looks at one."""
     from lstmgen import checkpoint, container, curves
@@ -105,10 +116,17 @@ def describe_end(last: "Progress", model: str, flags: list[str]) -> str:
     trial = shlex.join(["lstmgen", "sample", *flags])
     score = shlex.join(["lstmgen", "eval", "other.txt", *flags])
     name = console.visible(model, keep_newlines=False)
+    risen = ""
+    if 0 < last.best_step < last.num_steps:
+        risen = (
+            f"note        it is the model of step {last.best_step:,} of {last.num_steps:,}: validation has "
+            "risen since; more --dropout, or more text, may help\n"
+        )
     return (
         f"done        {name}: best validation {last.best.nats_per_token:.4f} nats a token "
         f"({last.best.bits_per_character:.3f} bits/character) "
         f"after {last.seconds:.0f} seconds of training\n"
+        f"{risen}"
         f"try         {trial}\n"
         f"            {score}"
     )
