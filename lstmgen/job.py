@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lstmgen import device, optim
@@ -21,6 +22,8 @@ from lstmgen.planning import Speed
 from lstmgen.sampled_softmax import Sampler, sampled_nats
 from lstmgen.scoring import Score, nats, score_ids, streams_to_score, window_nats
 from lstmgen.vocabulary import Vocabulary
+
+AFRESH = 0.5
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ def take_step(
     """One window forward and backward and one update: its nats and its number of targets."""
     torch.manual_seed((config.seed * 1_000_003 + run.step) % 2**63)
     window = streams.window(run.step % streams.num_windows)
+    run.state = some_afresh(run.state, window[0], streams.start_id)
     with run.network.weights_dropped(config.weight_drop):
         with device.autocast(run.network.output.bias.device, config.precision):
             total, count, state = loss(window, run.state, run.step)
@@ -87,6 +91,19 @@ def take_step(
     run.state = tuple(tuple(part.detach() for part in layer) for layer in state)
     run.step += 1
     return total.detach(), count
+
+
+def some_afresh(state: TorchState, inputs: NDArray[np.int64], start_id: int) -> TorchState:
+    """A state (B streams), emptied in half of those whose inputs (B, T) begin with a line end.
+
+    Texts that are sampled, and lines that are scored, begin there with nothing remembered. A network
+    that is carried on from window to window would hardly ever have met that.
+    """
+    begins = torch.from_numpy(inputs[:, 0] == start_id)
+    emptied = (begins & (torch.rand(len(begins)) < AFRESH))[:, None]
+    return tuple(
+        tuple(torch.where(emptied.to(part.device), 0.0, part) for part in layer) for layer in state
+    )
 
 
 def present_loss(run: Run, loss: Loss, config: TrainConfig, streams: Streams) -> float:

@@ -2,9 +2,10 @@
 
 The gradient of a recurrent matrix has a few large singular values and many small ones, so a step along
 it moves the network in few directions. Muon steps equally far in all of them: of the momentum
-U S V' it keeps U V' (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon). Embedding,
-output layer and biases, whose rows are symbols rather than directions, stay with AdamW (Loshchilov &
-Hutter, 2017, arXiv:1711.05101).
+U S V' it keeps U V' (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon). Each row of that, which
+belongs to one gate of one unit, is then divided by how far it has gone of late, so that no unit is left
+behind (NorMuon: Li et al., 2025, arXiv:2510.05491). Embedding, output layer and biases, whose rows are
+symbols rather than directions, stay with AdamW (Loshchilov & Hutter, 2017, arXiv:1711.05101).
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,9 @@ from lstmgen.config import TrainConfig
 from lstmgen.model import Network
 
 BETAS = (0.9, 0.99)
+TINY = 1e-12  # against division by 0
 MOMENTUM = 0.9
+ROW_MEMORY = 0.95  # of how far each row has gone
 
 # Odd polynomials a x + b x^3 + c x^5. Applied in turn they bring singular values of at most 1, down to
 # about 0.001, near to 1 (Amsel et al., 2025, arXiv:2505.16932).
@@ -38,6 +41,7 @@ class Optimizer:
             name: w for name, w in weights.items() if w.requires_grad and name not in self.matrices
         }
         self.momentum = {name: torch.zeros_like(w) for name, w in self.matrices.items()}
+        self.row_squares = {name: torch.zeros_like(w[:, :1]) for name, w in self.matrices.items()}
         self.adamw = torch.optim.AdamW(
             self.others.values(), betas=BETAS, weight_decay=config.weight_decay, fused=True
         )
@@ -56,17 +60,20 @@ class Optimizer:
         with torch.no_grad():
             for name, weight in self.matrices.items():
                 if weight.grad is not None:
-                    self._muon(weight, weight.grad, self.momentum[name], learning_rate)
+                    self._muon(name, weight, weight.grad, learning_rate)
                 weight.grad = None
         self.adamw.zero_grad(set_to_none=True)
 
-    def _muon(
-        self, weight: Tensor, gradient: Tensor, momentum: Tensor, learning_rate: float
-    ) -> None:
+    def _muon(self, name: str, weight: Tensor, gradient: Tensor, learning_rate: float) -> None:
+        momentum, row_squares = self.momentum[name], self.row_squares[name]
         momentum.lerp_(gradient, 1 - MOMENTUM)
         ahead = gradient.lerp(momentum, MOMENTUM)  # Nesterov: where the momentum is going
         dtype = torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32
         direction = orthogonalized(ahead.to(dtype)).float()
+        length = direction.norm()
+        row_squares.lerp_(direction.square().mean(1, keepdim=True), 1 - ROW_MEMORY)
+        direction /= row_squares.sqrt() + TINY
+        direction *= length / (direction.norm() + TINY)  # as a whole it goes as far as it did
         rows, columns = weight.shape
         weight.mul_(1 - learning_rate * self.config.weight_decay)
         weight.add_(direction, alpha=-learning_rate * max(1, rows / columns) ** 0.5)
@@ -74,17 +81,20 @@ class Optimizer:
     def tensors(self) -> dict[str, Tensor]:
         """All that the next step depends on beside weights and learning rate, by weight and kind."""
         momentum = {f"{name}.momentum": value for name, value in self.momentum.items()}
+        squares = {f"{name}.row_squares": value for name, value in self.row_squares.items()}
         averages = {
             f"{name}.{kind}": value
             for name, weight in self.others.items()
             for kind, value in self.adamw.state[weight].items()
         }
-        return momentum | averages
+        return momentum | squares | averages
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what `tensors` gave. `KeyError` where something is missing."""
         for name, value in self.momentum.items():
             value.copy_(tensors[f"{name}.momentum"].reshape(value.shape))
+            rows = self.row_squares[name]
+            rows.copy_(tensors[f"{name}.row_squares"].reshape(rows.shape))
         for name, weight in self.others.items():
             for kind, value in self.adamw.state[weight].items():
                 value.copy_(tensors[f"{name}.{kind}"].reshape(value.shape))

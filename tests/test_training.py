@@ -154,7 +154,7 @@ def test_validation_is_the_score_of_the_saved_model(tmp_path: Path) -> None:
 
 def test_the_best_model_is_kept_when_later_ones_are_worse(tmp_path: Path) -> None:
     job = make_job(tmp_path, steps=60)
-    job = replace(job, training=replace(job.training, learning_rate=3.0, warmup_fraction=0.9))
+    job = replace(job, training=replace(job.training, learning_rate=2.0, warmup_fraction=0.9))
     scores = [record.score.nats_per_token for record in train(job) if record.score]
     assert scores[-1] > min(scores)
     assert checkpoint.load_model(tmp_path).results["nats_per_token"] == min(scores)
@@ -693,3 +693,55 @@ def test_what_a_run_may_cost_does_not_hang_on_what_was_drawn_before(tmp_path: Pa
         return checkpoint.load_run(tmp_path).progress["most_nats_per_token"]
 
     assert most(1) == most(2)
+
+
+def test_muon_moves_all_units_of_a_matrix_equally_far_in_the_end() -> None:
+    config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0)
+    model = ModelConfig(vocab_size=5, hidden_size=16, embedding_size=8, num_layers=1)
+    network = Network(model)
+    network.initialize(0)
+    optimizer = optim.Optimizer(network, config)
+    weight = network.named_weights()["layers.0.weight_hh"]
+    generator = torch.Generator().manual_seed(2)
+    u, _, v = torch.linalg.svd(torch.randn(weight.shape, generator=generator), full_matrices=False)
+    gradient = u @ v * torch.logspace(0, -2, len(weight))[:, None]  # ever less for each row
+    before = weight.detach().clone()
+    for _ in range(200):
+        weight.grad = gradient.clone()
+        optimizer.step(0.01)
+    moved = (weight.detach() - before).norm(dim=1)
+    assert moved.max() / moved.min() < 1.2
+    direction = optim.orthogonalized(gradient).norm(dim=1)
+    assert direction.max() / direction.min() > 2  # it is not so of itself
+    # As a whole the matrix goes as far as it did without.
+    expected = 200 * 0.01 * 2 * float(optim.orthogonalized(gradient).norm())
+    assert float(moved.norm()) == pytest.approx(expected, rel=0.1)
+
+
+def test_half_of_the_streams_that_begin_a_line_begin_afresh() -> None:
+    torch.manual_seed(3)
+    state = tuple((torch.full((1000, 4), layer + 1.0), torch.ones(1000, 4)) for layer in range(2))
+    state[1][0][7] = float("nan")  # an overflow, which is to be forgotten too
+    inputs = np.tile(np.array([[9, 5, 5], [5, 9, 9]]), (500, 1))  # every second one begins a line
+    after = job_module.some_afresh(state, inputs, 9)
+    emptied = (after[0][0] == 0).all(dim=1)
+    assert not emptied[1::2].any()
+    assert 200 < int(emptied[::2].sum()) < 300
+    for layer, parts in enumerate(after):
+        for part, before in zip(parts, state[layer], strict=True):
+            assert (part[emptied] == 0).all()
+            assert torch.equal(part[~emptied].nan_to_num(7.0), before[~emptied].nan_to_num(7.0))
+
+
+def test_a_network_learns_how_texts_begin(tmp_path: Path) -> None:
+    """Each line begins with one of four letters; by the state alone the next one is known."""
+    lines = [f"{'abcd'[i % 4]} went up the hill.\n" for i in range(400)]
+    job = make_job(tmp_path, "".join(lines), dropout=0.0, steps=300)
+    job = replace(job, training=replace(job.training, report_every=300))
+    list(train(job))
+    saved = checkpoint.load_model(tmp_path)
+    engine, vocabulary = Cells(saved.config, saved.weights), saved.vocabulary
+    logits, _ = engine(np.array([[vocabulary.start_id]]), engine.initial_state(1))
+    shares = torch.softmax(torch.from_numpy(logits[0, 0]), -1)
+    for letter in "abcd":
+        assert 0.1 < float(shares[vocabulary.ids[letter]]) < 0.5
