@@ -42,7 +42,7 @@ def search(
     The beam holds the `num_beams` likeliest texts, whatever their lengths. Each round lengthens those
     that have not ended by every token but `<unk>` and keeps the likeliest of all; when all have ended,
     it is through. Of those that have ended in the same words the likeliest stays. There are fewer only
-    for that, and where there are no more texts. One beam is greedy.
+    where there are no more texts, or many are the same. One beam is greedy.
     """
 
     def piece(text: _Text, i: int) -> str:
@@ -55,7 +55,7 @@ def search(
         totals = np.array([[text.nats] for text in going]) + _costs(logits)
         longer = [
             _Text(totals[row, i], *_with(going[row], piece(going[row], i), length, stops), row, i)
-            for row, i in _least(totals, num_beams)
+            for row, i in _least(totals, 2 * num_beams)  # as some may be the same text
         ]
         ended = [text for text in beam if text.stop]
         beam = _distinct(sorted(ended + longer, key=lambda text: text.nats))[:num_beams]

@@ -18,6 +18,7 @@ from lstmgen.scoring import (
     Score,
     as_array,
     nats,
+    read_windows,
     score_ids,
     slices,
     streams_to_score,
@@ -40,14 +41,9 @@ def score_tokens(
     ranks: NDArray[np.int64] = np.ones(len(ids), np.int64)
     if not len(ids):
         return costs, ranks
-    streams = streams_to_score(ids, start_id)
-    state = engine.initial_state(streams.batch_size)
-    for index in range(streams.num_windows):
-        inputs, targets = streams.window(index)
-        tops, state = engine.read(inputs, state)
-        scored = np.flatnonzero(targets.reshape(-1) != IGNORED)
-        places = streams.places(index).reshape(-1)[scored]
-        tops, targets = tops.reshape(targets.size, -1)[scored], targets.reshape(-1)[scored]
+    for tops, targets, places in read_windows(engine, streams_to_score(ids, start_id)):
+        scored = np.flatnonzero(targets != IGNORED)
+        tops, targets, places = tops[scored], targets[scored], places[scored]
         for part in slices(len(scored), vocab_size):
             logits = as_array(engine.logits(tops[part]))
             costs[places[part]] = nats(logits, targets[part])

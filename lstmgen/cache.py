@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lstmgen.batching import IGNORED, Streams
 from lstmgen.config import CacheConfig
-from lstmgen.scoring import Engine, as_array, token_nats
+from lstmgen.scoring import Engine, as_array, read_windows, token_nats
 from lstmgen.vocabulary import Ids
 
 
@@ -24,12 +24,8 @@ def window_nats(
     p(w) = (1 - share) p_model(w) + share p_cache(w), where p_cache(w) is the part that the places i
     with w after them have in the softmax of sharpness h . h_i over the last `size` places.
     """
-    streams, state = Streams(ids, start_id, 1, config.window), engine.initial_state(1)
     keys, values = np.empty((0, 0), np.float32), np.empty(0, np.int64)  # (N, H) and (N,), N <= size
-    for index in range(streams.num_windows):
-        inputs, targets = streams.window(index)
-        tops, state = engine.read(inputs, state)
-        tops, targets = tops.reshape(targets.size, -1), targets.reshape(-1)
+    for tops, targets, _ in read_windows(engine, Streams(ids, start_id, 1, config.window)):
         costs = token_nats(engine, tops, targets, vocab_size)
         kept = targets != IGNORED
         here, costs, targets = as_array(tops)[kept], costs[kept], targets[kept]

@@ -179,6 +179,11 @@ def load_model(model: str | Path) -> SavedModel:
     """The model in a folder or a .safetensors file; `CheckpointError` says why it cannot be had."""
     path = model_path(model)
     with container.opened(path) as file, _blaming(path):
+        if "training" in file.description:
+            raise CheckpointError(
+                f"{path}: this is a run, to be gone on with by `lstmgen train --resume`; name its folder, "
+                f"in which {MODEL_FILE} is the model"
+            )
         loaded = _model(file.description)
         _check_shapes(file.entries, loaded.config.weight_shapes(), (np.float32, np.float16))
         weights = {n: a.astype(np.float32, copy=False) for n, a in file.arrays().items()}
@@ -189,9 +194,11 @@ def load_model(model: str | Path) -> SavedModel:
 def save_half(model: str | Path, path: Path) -> None:
     """Write a copy of a model in half the bytes, its weights in float16, to a .safetensors file."""
     loaded = load_model(model)
-    with np.errstate(over="ignore"), _blaming(model_path(model)):
+    with np.errstate(over="ignore"):
         weights = {name: array.astype(np.float16) for name, array in loaded.weights.items()}
-        _check_sizes(weights)
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise CheckpointError(f"{model}: {name} goes beyond float16; keep the model in float32")
     save_model(path, replace(loaded, weights=weights))
 
 

@@ -87,7 +87,7 @@ class Container:
         length = int.from_bytes(self._file.read(8), "little")
         payload = size - 8 - length
         if payload < 0 or length > _most_header(payload):
-            raise self._damaged(f"its header claims {length:,} bytes, the file has {size:,}")
+            raise self._damaged("it does not begin as a safetensors file does, or ends too early")
         try:
             header = self._file.read(length).decode()
         except UnicodeDecodeError:

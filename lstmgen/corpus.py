@@ -185,6 +185,17 @@ def _decoded(name: str, raw: bytes, encoding: str) -> str:
             where = f" at byte {error.start:,}"
             byte = f" 0x{raw[error.start]:02x}" if error.start < len(raw) else ""
         raise CorpusError(
-            f"{name}: byte{byte}{where} is not {encoding}; "
-            "name the right one, for example --encoding latin-1, or convert the file with iconv"
+            f"{name}: byte{byte}{where} is not {encoding}; {_hint(raw, encoding)}"
         ) from None
+
+
+def _hint(raw: bytes, encoding: str) -> str:
+    """What may help where bytes are not of the encoding that they are said to have."""
+    if _marks_lines(encoding):  # else it is known to be of more bytes a character
+        if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+            return "it begins as UTF-32 does: give --encoding utf-32"
+        if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "it begins as UTF-16 does: give --encoding utf-16"
+        if b"\0" in raw[:SOME]:
+            return "it holds bytes of zero, as text in UTF-16 does (--encoding utf-16-le) and what is no text"
+    return "name the right one, for example --encoding latin-1, or convert the file with iconv"

@@ -32,10 +32,10 @@ class Course:
     retreats: int = 0
 
     def due(self, step: int) -> tuple[bool, bool]:
-        """Whether there is a line of the log after a step, and whether there is a report."""
+        """Whether there is a line of the log after a step, and whether it is a report's."""
         config = self.config
-        logging = step % max(1, config.num_steps // LOG_LINES) == 0
-        return logging, step % config.report_every == 0 or step == config.num_steps
+        reporting = step % config.report_every == 0 or step == config.num_steps
+        return reporting or step % max(1, config.num_steps // LOG_LINES) == 0, reporting
 
     def to_be_marked(self, step: int) -> bool:
         """Whether the place where it last was well lies so far back that a new one is wanted."""

@@ -23,7 +23,7 @@ from lstmgen.sampled_softmax import Sampler, sampled_nats
 from lstmgen.scoring import Score, nats, score_ids, streams_to_score, window_nats
 from lstmgen.vocabulary import Vocabulary
 
-AFRESH = 0.5
+AFRESH = 0.5  # share of the streams at a line end that forget what came before
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def take_step(
 
 
 def some_afresh(state: TorchState, inputs: NDArray[np.int64], start_id: int) -> TorchState:
-    """A state (B streams), emptied in half of those whose inputs (B, T) begin with a line end.
+    """A state (B streams), emptied in half of those whose inputs (B, T) begin with `start_id`, a line end.
 
     Texts that are sampled, and lines that are scored, begin there with nothing remembered. A network
     that is carried on from window to window would hardly ever have met that.

@@ -133,12 +133,15 @@ class Keeper:
         if self._model is not None:
             checkpoint.save_model(self._folder / MODEL_FILE, self._model)
             self._model = None
-        if self._run is not None:
-            checkpoint.save_run(self._folder / RUN_FILE, self._run)
-            self._run = None
-        while self._lines:
-            checkpoint.append_log(self._folder, self._lines[0])
-            self._lines.pop(0)
+        try:
+            # Before the run, which will not come by these steps again once it is saved.
+            while self._lines:
+                checkpoint.append_log(self._folder, self._lines[0])
+                self._lines.pop(0)
+        finally:
+            if self._run is not None:
+                checkpoint.save_run(self._folder / RUN_FILE, self._run)
+                self._run = None
 
     def try_to_write(self) -> str:
         """Write all that waits, or say why that must be tried again."""

@@ -94,7 +94,8 @@ class Optimizer:
         for name, value in self.momentum.items():
             value.copy_(tensors[f"{name}.momentum"].reshape(value.shape))
             rows = self.row_squares[name]
-            rows.copy_(tensors[f"{name}.row_squares"].reshape(rows.shape))
+            found = tensors.get(f"{name}.row_squares", rows)  # a run has not always had them
+            rows.copy_(found.reshape(rows.shape))
         for name, weight in self.others.items():
             for kind, value in self.adamw.state[weight].items():
                 value.copy_(tensors[f"{name}.{kind}"].reshape(value.shape))
@@ -103,22 +104,31 @@ class Optimizer:
 def orthogonalized(matrix: Tensor) -> Tensor:
     """Nearly U V' of a matrix U S V', by matrix products alone: (R, C) -> (R, C).
 
-    A polynomial odd in a tall X is X times one in the small square matrix X' X. So X is read twice,
-    and the polynomials are applied among square matrices of its shorter side.
+    For a tall X with singular values of at most 1, and for each (a, b, c) in turn, that is
+
+        X <- a X + b X G + c X G G    where G = X' X.
+
+    The right side is X times a I + b G + c G G. So X itself is read twice only, for the first G and at
+    the end, and the rest is done among square matrices of its shorter side.
     """
     x = matrix.T if matrix.shape[0] < matrix.shape[1] else matrix
     gram = x.T @ x
     scale = gram.diagonal().float().sum() * 1.02 + 1e-14  # no singular value is above 1 by this
     gram = (gram / scale).to(x.dtype)
-    total = factor = gram
-    for k, (a, b, c) in enumerate(POLYNOMIALS):
-        if k:
-            gram = factor @ gram @ factor  # that of X times the factors so far
-        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        factor.diagonal().add_(a)
-        total = total @ factor if k else factor
+    total = factor = _factor(gram, *POLYNOMIALS[0])
+    for coefficients in POLYNOMIALS[1:]:
+        gram = factor @ gram @ factor  # that of X times the factors so far
+        factor = _factor(gram, *coefficients)
+        total = total @ factor
     x = x @ (total / scale.sqrt()).to(x.dtype)
     return x.T if matrix.shape[0] < matrix.shape[1] else x
+
+
+def _factor(gram: Tensor, a: float, b: float, c: float) -> Tensor:
+    """a I + b G + c G G."""
+    factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal().add_(a)
+    return factor
 
 
 def schedule(step: int, config: TrainConfig) -> float:

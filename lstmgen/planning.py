@@ -119,7 +119,9 @@ def plan_steps(speed: Speed, seconds: float) -> tuple[int, int]:
 def last_step(speed: Speed, report_every: int, step: int, seconds_left: float) -> int:
     """The step that a run can come to, with a report every so often and at the end.
 
-    It is at `step`, the report due there, if one is, still to come.
+    It is at `step`, the report due there, if one is, still to come. So at step 250, with a report every 100,
+    steps of 0.1 s, reports of 2 s, and 30 s left: 5 s and a report to step 300, 12 s to 400, and in the 11 s
+    that remain 90 steps and the last report, which comes to 490.
     """
     since_report = (step - 1) % report_every + 1
     periods, rest = divmod(

@@ -145,12 +145,23 @@ def streams_to_score(
 
 def window_nats(engine: Engine, streams: Streams, vocab_size: int) -> Iterator[float]:
     """The nats of one window after the other."""
+    for tops, targets, _ in read_windows(engine, streams):
+        yield float(token_nats(engine, tops, targets, vocab_size).sum())
+
+
+def read_windows(
+    engine: Engine, streams: Streams
+) -> Iterator[tuple[Any, NDArray[np.int64], NDArray[np.int64]]]:
+    """For one window after the other, of B T = N tokens, the state carried from each to the next:
+
+    what the output layer reads (N, H), the targets (N,), and where they stand in the text (N,).
+    """
     state = engine.initial_state(streams.batch_size)
     for index in range(streams.num_windows):
         inputs, targets = streams.window(index)
         tops, state = engine.read(inputs, state)
         tops = tops.reshape(targets.size, -1)
-        yield float(token_nats(engine, tops, targets.reshape(-1), vocab_size).sum())
+        yield tops, targets.reshape(-1), streams.places(index).reshape(-1)
 
 
 def token_nats(

@@ -102,7 +102,7 @@ def train(
             pace.steps += 1
             now = time.perf_counter()
             logging, reporting = course.due(run.step)
-            if not (logging or reporting) and now - yielded_at < YIELD_SECONDS:
+            if not logging and now - yielded_at < YIELD_SECONDS:
                 continue
             if job.deadline is not None:
                 left = job.deadline - before - (now - started)
@@ -112,7 +112,7 @@ def train(
             score = validate(network, job) if reporting else None
             # Asked at places that follow from the step alone, so that the clock changes no bit.
             loss_by_now = record.train_nats_per_token
-            why = course.astray(run.step, loss_by_now, score) if logging or reporting else ""
+            why = course.astray(run.step, loss_by_now, score) if logging else ""
             if why:
                 keeper.try_to_write()  # what still waits, in case it gives up
                 note = course.go_back(run, why, job.folder)
@@ -128,7 +128,7 @@ def train(
                 pace.validations.append(time.perf_counter() - now)
             if reporting or (logging and course.to_be_marked(run.step)):
                 course.well = run.snapshot()
-            if logging or reporting:
+            if logging:
                 keeper.log(log_record(record))
             sampling = job.sample_seconds is not None and now - sampled_at >= job.sample_seconds
             if sampling and loss_by_now <= course.most:
@@ -140,7 +140,7 @@ def train(
                 saved_at = time.perf_counter()
             if logging or saving:
                 record = replace(record, note=keeper.try_to_write())
-            if logging or reporting:
+            if logging:
                 meter = _Meter(job.device)
             yield record
             yielded_at = time.perf_counter()

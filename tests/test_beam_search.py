@@ -151,3 +151,12 @@ def test_texts_that_end_in_the_same_words_come_once() -> None:
     words = Vocabulary("word", "space", (" <unk>", " a.", " a.b", " c"))
     found = search(Even(), words, "", num_beams=4, length=1, stops=["."])
     assert [one.text for one in found] == [" a", " c"]
+
+
+def test_texts_that_are_the_same_make_room_for_others() -> None:
+    """Of the four tokens two end in the same words; with a beam of three there are three texts."""
+    words = Vocabulary("word", "space", (" <unk>", " a.", " a.b", " c", " d"))
+    engine = Even()
+    engine.logits = lambda tops: np.zeros((*tops.shape[:-1], 5))  # type: ignore[method-assign]
+    found = search(engine, words, "", num_beams=3, length=1, stops=["."])
+    assert [one.text for one in found] == [" a", " c", " d"]

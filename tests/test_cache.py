@@ -86,5 +86,6 @@ def test_a_text_of_few_words_is_known_soon(engine: Cells) -> None:
 def test_a_token_that_the_model_holds_for_impossible_costs_a_number(engine: Cells) -> None:
     engine.output_bias = engine.output_bias * 0
     engine.output_bias[3] = 5000.0  # every other token costs some 5,000 nats
-    (first, *rest) = np.array([3, 4, 5, 3, 6]), CacheConfig(size=5, share=0.2, window=2)
-    assert 14_000 < sum(costs(engine, first.astype(np.uint8), rest[0])) < 20_000
+    ids = np.array([3, 4, 5, 3, 6], np.uint8)
+    total = sum(costs(engine, ids, CacheConfig(size=5, share=0.2, window=2)))
+    assert 14_000 < total < 20_000

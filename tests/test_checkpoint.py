@@ -671,6 +671,20 @@ def test_a_model_too_large_for_float16_is_not_written_in_it(
     weights = {name: array.copy() for name, array in model.weights.items()}
     weights["output.bias"][1] = 70_000.0
     checkpoint.save_model(tmp_path / "m", replace(model, weights=weights))
-    with pytest.raises(CheckpointError, match=r"output\.bias holds inf"):
+    with pytest.raises(CheckpointError, match=r"output\.bias goes beyond float16"):
         checkpoint.save_half(tmp_path / "m", tmp_path / "half")
     assert not (tmp_path / "half").exists()
+
+
+def test_a_run_that_is_taken_for_a_model_is_told_to_be_one(tmp_path: Path, run: SavedRun) -> None:
+    checkpoint.save_run(tmp_path / checkpoint.RUN_FILE, run)
+    with pytest.raises(
+        CheckpointError, match=r"this is a run, .*; name its folder, in which model"
+    ):
+        checkpoint.load_model(tmp_path / checkpoint.RUN_FILE)
+
+
+def test_a_file_of_another_kind_is_told_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "curves.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'></svg>")
+    with pytest.raises(CheckpointError, match="does not begin as a safetensors file does"):
+        checkpoint.load_model(tmp_path / "curves.svg")

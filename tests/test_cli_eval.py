@@ -249,7 +249,7 @@ def test_scores_by_the_command_are_those_of_the_library(
 
 
 def test_each_text_is_told_as_soon_as_it_is_scored(model: Path, corpus: Path) -> None:
-    """The second is too much to read, and what was found of the first is there all the same."""
+    """Both scores of the first stand before those of the second, not the static ones before the others."""
     done = run("eval", "-m", model, corpus, corpus, "--json", "--dynamic")
     kinds = [(Path(r["file"]).name, "dynamic" in r) for r in map(json.loads, done.out.splitlines())]
     name = corpus.name
@@ -279,9 +279,8 @@ def test_unknown_tokens_are_told_of_whatever_is_asked(
 ) -> None:
     path = tmp_path / "odd.txt"
     path.write_text("Ann went to Zürich.\n" * 20)
-    for how in ([], ["--context", "1,4"], ["--by", "line"], ["--by", "token"], ["-m", str(model)]):
-        if how != ["-m", str(model)]:
-            assert "60 tokens (15.00%) are unknown" in here("eval", path, "-m", model, *how).err
+    for how in ([], ["--context", "1,4"], ["--by", "line"], ["--by", "token"]):
+        assert "60 tokens (15.00%) are unknown" in here("eval", path, "-m", model, *how).err
     path.write_text('{"context": "Ann went to ", "choices": ["Züri", "Rome"], "answer": 1}\n')
     assert (
         "2 tokens of the questions are unknown" in here("eval", path, "--choices", "-m", model).err
@@ -296,4 +295,10 @@ def test_choices_without_an_answer_are_told_as_json_only(
     options = ("eval", path, "--choices", "-m", model)
     (record,) = map(json.loads, here(*options, "--json").out.splitlines())
     assert (record["answer"], record["chosen"], len(record["nats"])) == (None, 0, 2)
+    with path.open("a") as file:
+        file.write('{"context": "Ann went to ", "choices": ["Rome", "Zqxj"], "answer": 0}\n')
+    done = here(*options)
+    assert done.out.splitlines()[1].split()[:3] == ["all", "1", "1"]
+    assert "questions without an answer, which are not counted: 1" in done.err
+    path.write_text('{"context": "Ann went to ", "choices": ["Rome", "Zqxj"]}\n')
     assert "no question in" in here(*options).error

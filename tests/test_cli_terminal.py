@@ -144,6 +144,16 @@ def test_a_table_shows_names_and_numbers_whole_at_any_width(
         assert max(map(len, lines)) <= width
 
 
+def test_a_table_has_no_colours_whoever_forces_them(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("TERM", "xterm")
+    tables.scores(SCORES)
+    assert b"\x1b" not in capfdbinary.readouterr().out
+
+
 def test_a_wide_terminal_has_all_columns_and_a_long_bar(
     monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -363,7 +363,7 @@ def test_nobody_listening_to_the_talk_does_not_stop_a_run(corpus: Path, tmp_path
 
 def test_a_list_in_order_is_told_to_be_one(tmp_path: Path, here: Any) -> None:
     path = tmp_path / "names.txt"
-    names = sorted(f"{a}{b}{c}\n" for a in "abcdefg" for b in "aeiou" for c in "lmnr")
+    names = sorted(f"{a}{b}{c}\n" for a in "abcdefghij" for b in "aeiou" for c in "lmnr")
     for text, sorted_ in (("".join(names), True), ("".join(names[::3] + names[1::3][::-1]), False)):
         path.write_text(text)
         done = here("train", path, "-m", tmp_path / "m", "--steps", "1", "--overwrite", *SMALL)

@@ -263,3 +263,22 @@ def test_a_sorted_list_is_known_from_a_text() -> None:
     assert not is_sorted("".join(names[::-1]))
     assert not is_sorted("".join(names[::2] + names[1::2][::-1]))
     assert not is_sorted("a\n" * 200)
+
+
+@pytest.mark.parametrize(
+    ("raw", "hint"),
+    [
+        ("naïve".encode("utf-16"), "give --encoding utf-16"),
+        ("naïve".encode("utf-32"), "give --encoding utf-32"),
+        ("ï".encode("utf-16-be") + b"\0a", "holds bytes of zero"),
+        (b"\x7fELF\2\1\1\0\0\xff", "holds bytes of zero"),
+        ("naïve".encode("latin-1"), "for example --encoding latin-1"),
+    ],
+)
+def test_bytes_that_are_not_utf_8_are_told_what_they_may_be(
+    tmp_path: Path, raw: bytes, hint: str
+) -> None:
+    path = tmp_path / "odd"
+    path.write_bytes(raw)
+    with pytest.raises(CorpusError, match=hint):
+        read(str(path))

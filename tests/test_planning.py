@@ -46,7 +46,7 @@ def test_an_hour_is_not_spent_without_a_look_at_the_validation_part() -> None:
         (120e6, 2 * 10**6, "word", 512),
     ],
 )
-def test_the_network_has_the_size_that_was_best_when_measured(
+def test_the_network_has_the_size_that_was_chosen_from_the_log(
     tokens: float, text: int, level: Level, size: int
 ) -> None:
     assert planning.hidden_size(tokens, text, level) == size

@@ -624,6 +624,16 @@ def test_every_parameter_is_in_the_optimizer_once(tmp_path: Path) -> None:
     assert sorted(map(id, moved)) == sorted(map(id, network.parameters()))
 
 
+def test_orthogonalizing_is_the_polynomials_one_after_the_other() -> None:
+    generator = torch.Generator().manual_seed(4)
+    matrix = torch.randn(24, 6, generator=generator, dtype=torch.float64)
+    x = matrix / (1.02 * matrix.square().sum() + 1e-14).sqrt()
+    for a, b, c in optim.POLYNOMIALS:
+        x = a * x + b * x @ x.T @ x + c * x @ x.T @ x @ x.T @ x
+    assert torch.allclose(optim.orthogonalized(matrix), x, atol=1e-5)
+    assert torch.allclose(optim.orthogonalized(matrix.T), x.T, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(6, 6), (24, 6), (6, 24), (64, 16)])
 def test_muon_evens_out_the_singular_values(shape: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(1)
@@ -670,6 +680,7 @@ def test_a_run_of_before_a_value_came_goes_on(tmp_path: Path) -> None:
     ):
         for name in later:
             del description[part][name]
+    tensors = {name: tensor for name, tensor in tensors.items() if "row_squares" not in name}
     container.write(path, tensors, description)
     assert list(train(job, checkpoint.load_run(tmp_path)))[-1].step == NUM_STEPS
 
@@ -721,7 +732,7 @@ def test_muon_moves_all_units_of_a_matrix_equally_far_in_the_end() -> None:
 def test_half_of_the_streams_that_begin_a_line_begin_afresh() -> None:
     torch.manual_seed(3)
     state = tuple((torch.full((1000, 4), layer + 1.0), torch.ones(1000, 4)) for layer in range(2))
-    state[1][0][7] = float("nan")  # an overflow, which is to be forgotten too
+    state[1][0][::2] = float("nan")  # an overflow, which is to be forgotten too
     inputs = np.tile(np.array([[9, 5, 5], [5, 9, 9]]), (500, 1))  # every second one begins a line
     after = job_module.some_afresh(state, inputs, 9)
     emptied = (after[0][0] == 0).all(dim=1)

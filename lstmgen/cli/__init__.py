@@ -48,11 +48,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for name, command in (("train", train), ("sample", sample), ("eval", evaluate)):
-    # Lines as they are broken in the code would be kept, and broken again on a narrow terminal.
+
+
+def _help(command: Any) -> str:
+    """Its docstring, a line a paragraph, for the terminal to break."""
     paragraphs = cleandoc(command.__doc__ or "").split("\n\n")
-    told = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    app.command(name, cls=_Command, help=told)(command)
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+app.command("train", cls=_Command, help=_help(train))(train)
+app.command("sample", cls=_Command, help=_help(sample))(sample)
+app.command("eval", cls=_Command, help=_help(evaluate))(evaluate)
 
 
 def _show_version(wanted: bool) -> None:

@@ -165,7 +165,7 @@ def training(
     if size < config.batch_size:
         console.note(
             f"{name} is short: {size} streams instead of {config.batch_size} fill a window of "
-            f"{config.window} tokens each"
+            f"{config.window} tokens"
         )
     window = config.window
     if "window" not in given and size:

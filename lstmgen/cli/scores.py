@@ -80,7 +80,12 @@ def _watched(parts: Iterator[float], num_parts: int) -> Iterator[float]:
         return parts
     from tqdm import tqdm
 
-    return iter(tqdm(parts, total=num_parts, file=console.talk, leave=False, delay=1.0))
+    return iter(
+        tqdm(
+            parts, total=num_parts, file=console.talk, leave=False, delay=1.0, dynamic_ncols=True,
+            bar_format="scored {percentage:3.0f}% {bar} {remaining} left",
+        )
+    )  # fmt: skip
 
 
 def compare(
@@ -194,11 +199,11 @@ def choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bool)
         question for text in read for question in choices.parse(text.text.split("\n"), text.name)
     ]
     if not questions:
-        raise OptionError(f"--choices: there is no question in {read[0].name}; see --help")
+        raise OptionError(f"--choices: there is no question in {_names(read)}; see --help")
     answered = any(question.answer is not None for question in questions)
     if not answered and not as_json:
         raise OptionError(
-            f"--choices: no question in {read[0].name} has an answer; with --json there is what each "
+            f"--choices: no question in {_names(read)} has an answer; with --json there is what each "
             "choice costs"
         )
     lengths = (len(q.context) * len(q.choices) for q in questions)
@@ -214,10 +219,17 @@ def choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bool)
             _emit_json(group.to_json())
     else:
         tables.tallies(tally)
+    open_ = sum(question.answer is None for question in questions)
+    if open_ and answered:
+        console.note(f"questions without an answer, which are not counted: {open_:,}")
     if unknown := sum(answer.unknown_tokens for answer in answers):
         console.note(
             f"{unknown:,} tokens of the questions are unknown to the model, scored as <unk>"
         )
+
+
+def _names(read: list["Text"]) -> str:
+    return ", ".join(text.name for text in read)
 
 
 def _note_unknown(unknown: int, tokens: int) -> None:

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 
 LONG_WORK = 50  # windows, from which on a bar may be worth drawing
 BAR, SHORT_BAR = 30, 8  # characters of the longest bar of a curve, at most and at least
-NAME, SHORT_NAME = (
-    24,
-    12,
-)  # characters of a name: what others make room for, and what it is folded to
+NAME = 24  # characters of a name that other columns make room for
+SHORT_NAME = 12  # that it is folded to where there is none
 GAP = 2  # characters between columns
 
 Columns = list[tuple[str, list[str]]]  # each its title and its cells
@@ -124,7 +122,7 @@ def _needed(columns: Columns, name: int = NAME) -> int:
 
 
 def _narrowed(columns: Columns, *spare: str) -> Columns:
-    """The columns that a line has room for: those of `spare` follow from others, and give way in turn."""
+    """The columns that a line has room for: those of `spare` say least, and give way in turn."""
     for title in spare:
         if _needed(columns) > _room():
             columns = [column for column in columns if column[0] != title]
@@ -150,5 +148,7 @@ def _print(columns: Columns) -> None:
     width = max(_room(), _needed(columns, SHORT_NAME))
     # With a height too, as otherwise it is 80 wide on a terminal that calls itself dumb.
     drawn = StringIO()
-    Console(file=drawn, width=width, height=1, highlight=False, markup=False).print(table)
+    Console(
+        file=drawn, width=width, height=1, highlight=False, markup=False, color_system=None
+    ).print(table)
     console.emit("".join(line.rstrip() + "\n" for line in drawn.getvalue().splitlines()))

@@ -27,7 +27,7 @@ from lstmgen.config import (
 )
 from lstmgen.errors import OptionError
 
-_data, _network, _length, _learning, _machine = (
+_text, _network, _run, _learning, _machine = (
     partial(typer.Option, rich_help_panel=panel)
     for panel in ("Text", "Network", "The run", "Learning", "Machine")
 )
@@ -42,44 +42,44 @@ def train(
     ] = DEFAULT_MODEL_FOLDER,
     minutes: Annotated[
         float | None,
-        _length(help="Time for the whole command.", show_default=str(DEFAULT_MINUTES)),
+        _run(help="Time for the whole command.", show_default=str(DEFAULT_MINUTES)),
     ] = None,
-    epochs: Annotated[float | None, _length(help="Or: passes over the text.")] = None,
-    steps: Annotated[int | None, _length(help="Or: updates of the weights.")] = None,
+    epochs: Annotated[float | None, _run(help="Or: passes over the text.")] = None,
+    steps: Annotated[int | None, _run(help="Or: updates of the weights.")] = None,
     resume: Annotated[
-        bool, _length("--resume", help="Go on exactly where the run in the folder stopped.")
+        bool, _run("--resume", help="Go on exactly where the run in the folder stopped.")
     ] = False,
     overwrite: Annotated[
-        bool, _length("--overwrite", help="Replace the model that is in the folder.")
+        bool, _run("--overwrite", help="Replace the model that is in the folder.")
     ] = False,
     level: Annotated[
-        Level | None, _data(help="What a token is.", show_default=str(CorpusConfig.level))
+        Level | None, _text(help="What a token is.", show_default=str(CorpusConfig.level))
     ] = None,
     words: Annotated[
         Words | None,
-        _data(
+        _text(
             help="How words are cut: prose sets punctuation apart, space cuts at white space only.",
             show_default=str(CorpusConfig.words),
         ),
     ] = None,
     min_count: Annotated[
         int | None,
-        _data(help="Rarer symbols become <unk>.", show_default=str(CorpusConfig.min_count)),
+        _text(help="Rarer symbols become <unk>.", show_default=str(CorpusConfig.min_count)),
     ] = None,
     max_vocab: Annotated[
-        int | None, _data(help="Keep only the most frequent symbols.", show_default="all")
+        int | None, _text(help="Keep only the most frequent symbols.", show_default="all")
     ] = None,
     valid_fraction: Annotated[
         float | None,
-        _data(
+        _text(
             help="The last part, held out to validate on.",
             show_default=str(CorpusConfig.valid_fraction),
         ),
     ] = None,
     valid_file: Annotated[
-        str | None, _data(help="Text to validate on instead of the last part.")
+        str | None, _text(help="Text to validate on instead of the last part.")
     ] = None,
-    encoding: Annotated[str, _data(help="Encoding of the files.")] = "utf-8",
+    encoding: Annotated[str, _text(help="Encoding of the files.")] = "utf-8",
     cell: Annotated[
         CellName | None, _network(help="Kind of network.", show_default=str(ModelConfig.cell))
     ] = None,

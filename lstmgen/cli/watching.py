@@ -13,6 +13,7 @@ from lstmgen.errors import CheckpointError
 if TYPE_CHECKING:
     from lstmgen.training import Progress
 
+RISEN = 1.005  # of the lowest validation loss, from which on it is worth a word
 WIDE = 110  # characters of a terminal that has room for losses in both units beside the bar
 
 
@@ -117,7 +118,8 @@ def describe_end(last: "Progress", model: str, flags: list[str]) -> str:
     score = shlex.join(["lstmgen", "eval", "other.txt", *flags])
     name = console.visible(model, keep_newlines=False)
     risen = ""
-    if 0 < last.best_step < last.num_steps:
+    assert last.score is not None
+    if last.best_step and last.score.nats > RISEN * last.best.nats:
         risen = (
             f"note        it is the model of step {last.best_step:,} of {last.num_steps:,}: validation has "
             "risen since; more --dropout, or more text, may help\n"
