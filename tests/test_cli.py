@@ -121,9 +121,16 @@ def test_output_that_cannot_be_written_is_told_in_one_line(
 
 @pytest.mark.parametrize("what", ["--help", "eval -h"])
 def test_help_into_a_closed_pipe_is_quiet(what: str) -> None:
-    command = f"{sys.executable} -m lstmgen {what} | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
-    assert (done.stdout, done.stderr) == (b"0\n", b"")
+    for reader in ("true", "head -n 1 > /dev/null", "head -c 500 > /dev/null"):
+        command = f"{sys.executable} -m lstmgen {what} | {reader}; echo ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+        assert (done.stdout, done.stderr) == (b"0\n", b"")
+
+
+def test_no_command_at_all_is_wrong_usage_and_says_what_to_do(here: Any) -> None:
+    done = here()
+    assert (done.code, done.out) == (2, "")
+    assert "Try 'lstmgen -h' for help" in done.err
 
 
 def test_help_breaks_its_lines_where_the_terminal_does(here: Any) -> None:

@@ -174,7 +174,7 @@ def test_the_bar_has_loss_best_speed_and_time_left_at_any_width(
     train = f"{sys.executable} -m lstmgen train {corpus} -m {tmp_path / 'm'} --steps 600 {small}"
     bars = [line for line in re.split("[\r\n]+", in_terminal(train, width)) if "left" in line]
     last = [line for line in bars if "best" in line][-1]
-    for part in (r"^ *\d+% ", r"\d\d:\d\d left, ", "bits/character"):
+    for part in (r"^ *\d+% ", r"\d\d:\d\d left, loss \d", "bits/character"):
         assert re.search(part, last), last
     if width >= 80:
         assert "characters/s" in last

@@ -698,9 +698,13 @@ def test_a_log_that_cannot_be_written_does_not_keep_a_run_from_being_saved(tmp_p
 
 
 def test_what_a_run_may_cost_does_not_hang_on_what_was_drawn_before(tmp_path: Path) -> None:
+    job = make_job(tmp_path, dropout=0.5)
+    generator = np.random.default_rng(5)
+    weights = {n: generator.standard_normal(s) * 0.5 for n, s in job.model.weight_shapes().items()}
+
     def most(drawn: int) -> Any:
         torch.manual_seed(drawn)
-        list(train(make_job(tmp_path, dropout=0.5)))
+        list(train(job, initial=weights))
         return checkpoint.load_run(tmp_path).progress["most_nats_per_token"]
 
     assert most(1) == most(2)

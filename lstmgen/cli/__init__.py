@@ -30,6 +30,7 @@ class _Helping:
         with redirect_stdout(StringIO()) as told:
             super().format_help(ctx, formatter)  # type: ignore[misc]
         console.emit(told.getvalue())
+        raise typer.Exit  # before an empty line is written past all that
 
 
 class _Group(_Helping, TyperGroup):
@@ -44,7 +45,6 @@ app = typer.Typer(
     cls=_Group,
     name="lstmgen",
     help="Train a recurrent language model on your own text, then generate and score text with it.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

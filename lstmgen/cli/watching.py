@@ -91,10 +91,11 @@ def _describe_record(record: "Progress", per_token: float) -> str:
 
 
 def _describe_shortly(record: "Progress", per_token: float) -> str:
+    """The same in bits alone, the best of the validation part beside the loss."""
     bits = record.train_nats_per_token / log(2) / per_token
     best = f", best {record.best.bits_per_character:.3f}" if record.best else ""
     speed = record.tokens_per_second * per_token
-    return f"{bits:.3f}{best} bits/character, {speed:,.0f} characters/s"
+    return f"loss {bits:.3f}{best} bits/character, {speed:,.0f} characters/s"
 
 
 def draw_curves(folder: Path, title: str, quiet: bool) -> None:
