@@ -21,6 +21,7 @@ BEST_TOKENS = 8e6
 MANY_WORDS = 20e6  # tokens: with more than these, width pays by word too
 FEW_EPOCHS = 3  # with fewer, a text is hardly repeated
 LONG_TEXT = 1e6  # tokens: one that is shorter is learned by heart if nothing is done against it
+LONG_TEXT_OF_WORDS = 2e6
 SIZE_STEP, MAX_SIZE = 64, 1024
 
 
@@ -56,10 +57,11 @@ def hidden_size(tokens: float, text_tokens: int, level: Level) -> int:
 def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level) -> float:
     """What a large network that sees a text often should leave out, so as not to know it by heart.
 
-    By character it is the more the shorter the text is, however long it is trained on.
+    It is the more the shorter the text is, by character however long it is trained on.
     """
     if level == "word":  # each symbol is rare, and most weights are symbols'
-        return round(min(0.3, 0.1 + 0.015 * num_epochs), 2)
+        short = 1 + max(0.0, log2(LONG_TEXT_OF_WORDS / text_tokens)) / 4
+        return round(min(0.5, 0.3 * short, 0.1 + 0.015 * short * num_epochs), 2)
     wear = num_epochs * (hidden_size / 256) ** 2
     most = min(0.5, max(0.05, 0.1 + 0.08 * log2(LONG_TEXT / text_tokens)))
     return round(min(most, max(0.0, 0.02 * (wear - 5))), 2)
