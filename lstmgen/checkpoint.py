@@ -1,12 +1,8 @@
-"""A model and a run <-> a folder on disk, each file of it a container that vouches for itself.
-
-One run at a time may hold a folder; any number of readers may read it meanwhile.
-"""
+"""A model and a run <-> the files of a folder, each a container that vouches for itself."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmgen import container
+from lstmgen import container, folders
 from lstmgen.config import ModelConfig, TrainConfig
 from lstmgen.container import Entry, damaged
 from lstmgen.errors import CheckpointError, OptionError
+from lstmgen.folders import MODEL_FILE, RUN_FILE
 from lstmgen.vocabulary import Vocabulary
-
-MODEL_FILE = "model.safetensors"
-RUN_FILE = "last.safetensors"
-LOG_FILE = "log.jsonl"
-CURVES_FILE = "curves.svg"
-LOCK_FILE = ".lock"
 
 LARGEST = 1e9  # weight; logits are then finite in float32
 
@@ -54,75 +45,6 @@ class SavedRun:
     progress: Mapping[str, Any]
 
 
-def model_path(model: str | Path) -> Path:
-    """The weights file that a folder or file name stands for."""
-    path = Path(model)
-    with _blaming_system(path):
-        return path / MODEL_FILE if path.is_dir() else path
-
-
-@contextmanager
-def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
-    """Hold a folder for one run; it is created if need be, and left as it was if nothing is written.
-
-    Refuses a folder that another run holds, and one that holds a model, unless the run resumes or
-    may overwrite it. The system ends the hold when the process dies, however that happens.
-    """
-    with _blaming_system(folder):
-        if folder.exists() and not folder.is_dir():
-            raise CheckpointError(f"{folder}: this is a file; --model names a folder to write")
-        made = [path for path in (folder, *folder.parents) if not path.exists()]
-        if not resume:
-            folder.mkdir(parents=True, exist_ok=True)
-    if resume and made:
-        raise _no_run(folder)
-    try:
-        with _locked(folder):
-            files = (folder / MODEL_FILE, folder / RUN_FILE)
-            if not (resume or overwrite) and any(file.exists() for file in files):
-                raise CheckpointError(
-                    f"{folder}: there is a model in it; give --resume to go on with it, "
-                    "--overwrite to replace it, or another folder with --model"
-                )
-            yield
-    finally:
-        for path in made:
-            with suppress(OSError):  # there is something in it, and it stays
-                path.rmdir()
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks, as the README says
-        yield
-        return
-    path = folder / LOCK_FILE
-    with _blaming_system(folder):
-        while True:
-            file = path.open("ab")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.close()
-                raise CheckpointError(
-                    f"{folder}: another lstmgen is training there; wait for it, stop it, "
-                    "or choose another folder with --model"
-                ) from None
-            # Whoever held it may have removed it just now, and then it keeps nobody out.
-            with suppress(FileNotFoundError):
-                if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-                    break
-            file.close()
-    with file:
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                path.unlink()
-
-
 def require_room(folder: Path, model: SavedModel, carried_bytes: int) -> None:
     """Make sure that a run's files can be written, before hours are spent on what they will hold.
 
@@ -132,43 +54,8 @@ def require_room(folder: Path, model: SavedModel, carried_bytes: int) -> None:
     weights = sum(array.nbytes for array in model.weights.values())
     container.require_readable(folder / MODEL_FILE, description, weights)
     model_bytes = weights + 2 * len(json.dumps(description)) + 100_000
-    run_bytes = model_bytes + carried_bytes
-    sizes = {MODEL_FILE: model_bytes, RUN_FILE: run_bytes}
-    there = {name: (folder / name).exists() for name in sizes}
-    # A file is replaced by one beside it, so the larger one needs its room twice.
-    wanted = [size for name, size in sizes.items() if not there[name]] + [max(sizes.values())]
-    probes = [folder / f".probe.{i}" for i in range(len(wanted))]
-    try:
-        for probe, size in zip(probes, wanted, strict=True):
-            _reserve(probe, size)
-    except OSError as error:
-        raise CheckpointError(
-            f"{folder}: cannot hold the model ({error.strerror}); training takes {sum(wanted):,} "
-            "bytes there: make room or choose another --model folder"
-        ) from None
-    finally:
-        for probe in probes:
-            with suppress(OSError):  # it was never made, or its folder cannot be written
-                probe.unlink()
-
-
-def _reserve(path: Path, size: int) -> None:
-    with path.open("wb") as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            for start in range(0, size, 1 << 20):
-                file.write(bytes(min(1 << 20, size - start)))
-
-
-def forget_run(folder: Path) -> None:
-    """Remove all but the model of a run, before another one begins there.
-
-    The model itself stays readable until the new run's first one takes its place.
-    """
-    for path in (folder / RUN_FILE, folder / LOG_FILE, folder / CURVES_FILE):
-        with _blaming_system(path):
-            path.unlink(missing_ok=True)
+    sizes = {MODEL_FILE: model_bytes, RUN_FILE: model_bytes + carried_bytes}
+    folders.reserve(folder, sizes)
 
 
 def save_model(path: Path, model: SavedModel) -> None:
@@ -177,7 +64,7 @@ def save_model(path: Path, model: SavedModel) -> None:
 
 def load_model(model: str | Path) -> SavedModel:
     """The model in a folder or a .safetensors file; `CheckpointError` says why it cannot be had."""
-    path = model_path(model)
+    path = folders.model_path(model)
     with container.opened(path) as file, _blaming(path):
         if "training" in file.description:
             raise CheckpointError(
@@ -213,10 +100,7 @@ def save_run(path: Path, run: SavedRun) -> None:
 
 def load_run(folder: Path) -> SavedRun:
     """The run that was left in a folder; `CheckpointError` says why it cannot be had."""
-    path, prefix = folder / RUN_FILE, "model."
-    with _blaming_system(path):
-        if not path.exists():
-            raise _no_run(folder)
+    path, prefix = folders.run_path(folder), "model."
     with container.opened(path) as file, _blaming(path):
         model = _model(file.description)
         entries = {n[len(prefix) :]: e for n, e in file.entries.items() if n.startswith(prefix)}
@@ -229,13 +113,6 @@ def load_run(folder: Path) -> SavedRun:
         weights = {name: arrays.pop(prefix + name) for name in entries}
         _check_sizes(weights)
     return SavedRun(replace(model, weights=weights), training, tensors=arrays, progress=progress)
-
-
-def _no_run(folder: Path) -> CheckpointError:
-    return CheckpointError(
-        f"{folder}: there is no run to go on with here; leave out --resume, or name its folder with "
-        "--model"
-    )
 
 
 def _describe(model: SavedModel) -> dict[str, Any]:
@@ -285,25 +162,3 @@ def _blaming(path: Path) -> Iterator[None]:
         yield
     except OptionError as error:
         raise damaged(path, str(error)) from None
-
-
-@contextmanager
-def _blaming_system(path: Path) -> Iterator[None]:
-    """Turns what the system refuses into an error that names the path."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(
-            f"{path}: cannot be used ({reason}); choose another folder with --model"
-        ) from None
-
-
-def append_log(folder: Path, record: Mapping[str, Any]) -> None:
-    """Add one line to the log; a line that a crash cut short is closed first."""
-    with _blaming_system(folder / LOG_FILE), (folder / LOG_FILE).open("ab+") as file:
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-        file.write(json.dumps(record).encode() + b"\n")

@@ -24,7 +24,7 @@ INK, TRAIN, VALID = "#767676", "#3b82f6", "#d97706"
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The records of a log by rising step; where a resumed run came by a step again, the later one.
+    """The records of a log by rising step, but those of a stretch that the run went back behind.
 
     Raises `CheckpointError` where the file cannot be read or a line of it is not a record.
     """
@@ -34,11 +34,14 @@ def read(path: Path) -> list[dict[str, Any]]:
         raise CheckpointError(
             f"{path}: cannot be read: {error.strerror}; name the folder of a training run"
         ) from None
-    records: dict[int, dict[str, Any]] = {}
+    records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-            records[index(record["step"])] = record
+            step = index(record["step"])
+            while records and records[-1]["step"] >= step:
+                records.pop()
+            records.append(record)
         except (ValueError, TypeError, KeyError, RecursionError):
             # A crash can cut the line that is being written. It is the last one until the run is
             # resumed, which ends it, writes on below it and comes by the same step again.
@@ -48,7 +51,7 @@ def read(path: Path) -> list[dict[str, Any]]:
                 f"{path}, line {number}: not a record of a training log; "
                 "remove the line or restore a copy"
             ) from None
-    return [records[step] for step in sorted(records)]
+    return records
 
 
 class _Scale(NamedTuple):

@@ -88,6 +88,8 @@ def take_step(
         (total / count).backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(run.network.parameters(), config.clip_norm)
     run.optimizer.step(rate)
+    # Here back-propagation through time is truncated: what is remembered goes on into the next window,
+    # but its gradient will not come back into this one.
     run.state = tuple(tuple(part.detach() for part in layer) for layer in state)
     run.step += 1
     return total.detach(), count

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from lstmgen import checkpoint
-from lstmgen.checkpoint import MODEL_FILE, RUN_FILE, SavedModel, SavedRun, Weights
+from lstmgen import checkpoint, folders
+from lstmgen.checkpoint import SavedModel, SavedRun, Weights
 from lstmgen.config import ModelConfig, Position
 from lstmgen.container import damaged
 from lstmgen.errors import CheckpointError, OptionError
+from lstmgen.folders import MODEL_FILE, RUN_FILE
 from lstmgen.model import Network, TorchState
 from lstmgen.optim import Optimizer
 from lstmgen.vocabulary import Vocabulary
@@ -128,7 +129,7 @@ class Keeper:
         if self._new:
             if self._run is None:
                 return  # as nothing could take the place of what there may be
-            checkpoint.forget_run(self._folder)
+            folders.forget_run(self._folder)
             self._new = False
         if self._model is not None:
             checkpoint.save_model(self._folder / MODEL_FILE, self._model)
@@ -136,7 +137,7 @@ class Keeper:
         try:
             # Before the run, which will not come by these steps again once it is saved.
             while self._lines:
-                checkpoint.append_log(self._folder, self._lines[0])
+                folders.append_log(self._folder, self._lines[0])
                 self._lines.pop(0)
         finally:
             if self._run is not None:
@@ -161,7 +162,11 @@ def mapped_weights(
     """
     if replace(other.config, vocab_size=model.vocab_size) != model:
         theirs, ours = other.config.to_json(), model.to_json()
-        odd = [f"{n} {theirs[n]}" for n in ours if ours[n] != theirs[n] and n != "vocab_size"]
+        odd = [
+            f"{n.replace('_', ' ')} {theirs[n]}"
+            for n in ours
+            if ours[n] != theirs[n] and n != "vocab_size"
+        ]
         raise OptionError(f"the model of --init-from has {', '.join(odd)}; leave these options out")
     network = Network(model)
     network.initialize(seed)

@@ -126,7 +126,9 @@ def train(
                     keep_best(replace(record, score=score, best=score))
                 record = replace(record, score=score, best=course.best, best_step=course.best_step)
                 pace.validations.append(time.perf_counter() - now)
-            if reporting or (logging and course.to_be_marked(run.step)):
+            wanted = reporting or (logging and course.to_be_marked(run.step))
+            # The losses so far are from before this step, which may itself have been the bad one.
+            if wanted and present_loss(run, loss, course.config, streams) <= course.most:
                 course.well = run.snapshot()
             if logging:
                 keeper.log(log_record(record))

@@ -1,17 +1,13 @@
 """A model and a run <-> a folder: bit for bit back, every damage refused, no half-written file ever."""
 
 import errno
-import fcntl
 import json
 import os
 import pickle
 import resource
 import stat
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
-from lstmgen import checkpoint, container
+from lstmgen import checkpoint, container, folders
 from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import ModelConfig, TrainConfig
 from lstmgen.errors import CheckpointError
@@ -56,12 +52,6 @@ def file(tmp_path: Path, model: SavedModel) -> Path:
     path = tmp_path / "model.safetensors"
     checkpoint.save_model(path, model)
     return path
-
-
-def claimed(
-    folder: Path, *, resume: bool = False, overwrite: bool = False
-) -> AbstractContextManager[None]:
-    return checkpoint.claimed(folder, resume=resume, overwrite=overwrite)
 
 
 def assert_same_arrays(these: checkpoint.Weights, those: checkpoint.Weights) -> None:
@@ -104,7 +94,7 @@ def test_model_is_found_in_its_folder_by_name(file: Path, model: SavedModel) -> 
 
 
 def test_run_comes_back_bit_for_bit(tmp_path: Path, run: SavedRun) -> None:
-    checkpoint.save_run(tmp_path / checkpoint.RUN_FILE, run)
+    checkpoint.save_run(tmp_path / folders.RUN_FILE, run)
     loaded = checkpoint.load_run(tmp_path)
     assert loaded.model.config == run.model.config
     assert loaded.model.vocabulary == run.model.vocabulary
@@ -136,7 +126,7 @@ def test_other_programs_can_read_the_weights(file: Path, model: SavedModel) -> N
         assert_same_arrays({name: opened.get_tensor(name) for name in opened.keys()}, model.weights)  # noqa: SIM118
 
 
-@pytest.mark.parametrize("name", [checkpoint.MODEL_FILE, checkpoint.RUN_FILE])
+@pytest.mark.parametrize("name", [folders.MODEL_FILE, folders.RUN_FILE])
 def test_truncation_anywhere_is_refused(tmp_path: Path, run: SavedRun, name: str) -> None:
     path = tmp_path / name
     checkpoint.save_run(path, run)
@@ -315,7 +305,7 @@ def test_run_that_is_none_is_refused(
     tmp_path: Path, model: SavedModel, parts: dict[str, Any], why: str
 ) -> None:
     weights = {f"model.{name}": array for name, array in model.weights.items()}
-    forged(tmp_path / checkpoint.RUN_FILE, replace(model, weights=weights), parts)
+    forged(tmp_path / folders.RUN_FILE, replace(model, weights=weights), parts)
     with pytest.raises(CheckpointError, match=why):
         checkpoint.load_run(tmp_path)
 
@@ -338,7 +328,7 @@ def test_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / checkpoint.MODEL_FILE).mkdir()
+    (tmp_path / folders.MODEL_FILE).mkdir()
     with pytest.raises(CheckpointError, match="not a file"):
         checkpoint.load_model(tmp_path)
 
@@ -389,154 +379,13 @@ def test_reader_meets_the_old_file_until_the_new_one_is_on_the_disk(
     assert seen == [old, new]  # the file is synced before it is renamed, the folder after
 
 
-def test_new_folder_is_made_with_those_above_it_and_left_only_if_used(tmp_path: Path) -> None:
-    folder = tmp_path / "a" / "b"
-    with claimed(folder):
-        assert folder.is_dir()
-    assert not (tmp_path / "a").exists()
-    with claimed(folder):
-        (folder / checkpoint.LOG_FILE).write_bytes(b"")
-    assert [entry.name for entry in folder.iterdir()] == [checkpoint.LOG_FILE]
-
-
-def test_folder_with_other_things_in_it_is_taken_and_they_stay(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    with claimed(tmp_path, overwrite=True):
-        pass
-    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
-
-
-@pytest.mark.parametrize("name", [checkpoint.MODEL_FILE, checkpoint.RUN_FILE])
-def test_folder_that_holds_a_model_is_refused_with_both_ways_out(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"old")
-    with pytest.raises(CheckpointError, match=r"--resume.*--overwrite.*--model"), claimed(tmp_path):
-        raise AssertionError("it was given")
-    assert (tmp_path / name).read_bytes() == b"old"
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_what_resuming_needs_goes_only_when_overwritten(tmp_path: Path, overwrite: bool) -> None:
-    names = {
-        checkpoint.MODEL_FILE,
-        checkpoint.RUN_FILE,
-        checkpoint.LOG_FILE,
-        checkpoint.CURVES_FILE,
-    }
-    for name in names:
-        (tmp_path / name).write_bytes(b"old")
-    with claimed(tmp_path, resume=not overwrite, overwrite=overwrite):
-        pass
-    assert {entry.name for entry in tmp_path.iterdir()} == names
-    if overwrite:
-        checkpoint.forget_run(tmp_path)
-    left = {checkpoint.MODEL_FILE} if overwrite else names
-    assert {entry.name for entry in tmp_path.iterdir()} == left
-
-
-def test_resuming_makes_no_folder(tmp_path: Path) -> None:
-    with (
-        pytest.raises(CheckpointError, match="there is no run to go on with here"),
-        claimed(tmp_path / "no", resume=True),
-    ):
-        raise AssertionError("it was given")
-    assert not (tmp_path / "no").exists()
-
-
-@pytest.mark.parametrize("where", ["file", "file/under"])
-def test_file_in_place_of_the_folder_is_refused(tmp_path: Path, where: str) -> None:
-    (tmp_path / "file").write_text("mine")
-    with (
-        pytest.raises(CheckpointError, match="--model"),
-        claimed(tmp_path / where, overwrite=True),
-    ):
-        raise AssertionError("it was given")
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_folder_that_cannot_be_written_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", refuse)  # the tests may run as root, who may do all
-    with (
-        pytest.raises(CheckpointError, match=r"cannot be used \(Permission denied\)"),
-        claimed(tmp_path),
-    ):
-        raise AssertionError("it was given")
-
-
-def test_a_folder_is_held_by_one_run_at_a_time(tmp_path: Path) -> None:
-    with claimed(tmp_path):
-        with (
-            pytest.raises(CheckpointError, match="another lstmgen is training there"),
-            claimed(tmp_path, overwrite=True),
-        ):
-            raise AssertionError("it was given")
-        assert (tmp_path / checkpoint.LOCK_FILE).exists()
-    assert list(tmp_path.iterdir()) == []
-    with claimed(tmp_path):  # and given back
-        pass
-
-
-def test_a_lock_that_was_removed_as_it_was_taken_keeps_nobody_out_and_is_taken_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    really, path = fcntl.flock, tmp_path / checkpoint.LOCK_FILE
-
-    def flock(file: Any, how: int) -> None:
-        really(file, how)
-        monkeypatch.setattr(fcntl, "flock", really)
-        path.unlink()  # by whoever had it before
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with claimed(tmp_path):
-        assert path.exists()
-        with pytest.raises(CheckpointError, match="another lstmgen"), claimed(tmp_path):
-            raise AssertionError("it was given")
-
-
-def test_where_there_are_no_locks_a_folder_can_be_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "fcntl", None)  # as if it could not be imported
-    with claimed(tmp_path), claimed(tmp_path):
-        assert not (tmp_path / checkpoint.LOCK_FILE).exists()
-
-
-def test_room_is_taken_where_it_cannot_be_reserved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr(os, "posix_fallocate")
-    checkpoint._reserve(tmp_path / "probe", (2 << 20) + 5)
-    assert (tmp_path / "probe").stat().st_size == (2 << 20) + 5
-
-
-def test_a_hold_ends_with_the_process_that_had_it(tmp_path: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from lstmgen import checkpoint\n"
-        "with checkpoint.claimed(Path(sys.argv[1]), resume=False, overwrite=False):\n"
-        "    print(flush=True); time.sleep(60)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        with pytest.raises(CheckpointError, match="another lstmgen"), claimed(tmp_path):
-            raise AssertionError("it was given")
-        process.kill()
-    with claimed(tmp_path):
-        pass
-
-
 def test_room_that_is_not_there_is_missed_before_training(
     tmp_path: Path, model: SavedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     asked: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "_reserve", lambda path, size: asked.append(size))
+        patch.setattr(folders, "_fill", lambda path, size: asked.append(size))
         checkpoint.require_room(tmp_path, model, 1000)
     resource.setrlimit(resource.RLIMIT_FSIZE, (max(asked), before[1]))
     try:
@@ -556,15 +405,15 @@ def test_room_for_a_file_and_the_one_that_takes_its_place_is_asked_for(
     carried = sum(array.nbytes for array in run.tensors.values())
     for sizes in asked:
         patched = partial(lambda sizes, path, size: sizes.append(size), sizes)
-        monkeypatch.setattr(checkpoint, "_reserve", patched)
+        monkeypatch.setattr(folders, "_fill", patched)
         checkpoint.require_room(tmp_path, model, carried)
-        checkpoint.save_model(tmp_path / checkpoint.MODEL_FILE, model)
+        checkpoint.save_model(tmp_path / folders.MODEL_FILE, model)
     small, large, again = asked[0]
     assert large == again == small + carried
     assert asked[1] == [large, large]
-    checkpoint.save_run(tmp_path / checkpoint.RUN_FILE, run)
-    assert (tmp_path / checkpoint.MODEL_FILE).stat().st_size < small
-    assert (tmp_path / checkpoint.RUN_FILE).stat().st_size < large
+    checkpoint.save_run(tmp_path / folders.RUN_FILE, run)
+    assert (tmp_path / folders.MODEL_FILE).stat().st_size < small
+    assert (tmp_path / folders.RUN_FILE).stat().st_size < large
 
 
 def test_a_vocabulary_that_could_not_be_read_again_is_refused_at_once(
@@ -600,32 +449,17 @@ def test_a_vocabulary_that_is_much_larger_than_its_weights_is_refused_at_once(
     assert all("or a larger --hidden-size" in why for why in refused)
 
 
-def test_log_is_one_record_a_line(tmp_path: Path) -> None:
-    records = [{"step": 1, "name": "é\n"}, {"step": 2, "name": ""}]
-    for record in records:
-        checkpoint.append_log(tmp_path, record)
-    lines = (tmp_path / checkpoint.LOG_FILE).read_text("utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == records
-
-
-def test_line_of_the_log_that_a_crash_cut_short_is_closed_first(tmp_path: Path) -> None:
-    log = tmp_path / checkpoint.LOG_FILE
-    log.write_text('{"step": 1}\n{"step": 2, "na')
-    checkpoint.append_log(tmp_path, {"step": 3})
-    assert log.read_text() == '{"step": 1}\n{"step": 2, "na\n{"step": 3}\n'
-
-
 def test_what_the_system_refuses_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    (tmp_path / checkpoint.LOG_FILE).mkdir()
+    (tmp_path / folders.LOG_FILE).mkdir()
     with pytest.raises(CheckpointError, match="File name too long"):
         checkpoint.load_model("a" * 300)
     with pytest.raises(CheckpointError, match="File name too long"):
-        claimed(tmp_path / ("a" * 300)).__enter__()
+        folders.claimed(tmp_path / ("a" * 300), resume=False, overwrite=False).__enter__()
     with pytest.raises(CheckpointError, match="Not a directory"):
         container.put(tmp_path / "file" / "x", b"content")
     with pytest.raises(CheckpointError, match="Is a directory"):
-        checkpoint.append_log(tmp_path, {"step": 1})
+        folders.append_log(tmp_path, {"step": 1})
 
 
 def test_a_string_without_an_end_is_read_through_once() -> None:
@@ -677,11 +511,11 @@ def test_a_model_too_large_for_float16_is_not_written_in_it(
 
 
 def test_a_run_that_is_taken_for_a_model_is_told_to_be_one(tmp_path: Path, run: SavedRun) -> None:
-    checkpoint.save_run(tmp_path / checkpoint.RUN_FILE, run)
+    checkpoint.save_run(tmp_path / folders.RUN_FILE, run)
     with pytest.raises(
         CheckpointError, match=r"this is a run, .*; name its folder, in which model"
     ):
-        checkpoint.load_model(tmp_path / checkpoint.RUN_FILE)
+        checkpoint.load_model(tmp_path / folders.RUN_FILE)
 
 
 def test_a_file_of_another_kind_is_told_to_be_one(tmp_path: Path) -> None:

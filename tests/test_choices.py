@@ -35,6 +35,7 @@ def test_questions_are_read_and_empty_lines_passed_over() -> None:
 CHANGES: list[dict[str, object]] = [
     {"context": 3}, {"context": None}, {"choices": "ab"}, {"choices": ["a"]},
     {"choices": ["a", ""]}, {"choices": ["a", 1]}, {"choices": []}, {"answer": 2},
+    {"choices": ["a"], "answer": 0}, {"choices": [], "answer": None},
     {"answer": -1}, {"answer": 1.0}, {"answer": True}, {"answer": "1"},
     {"group": 5}, {"context": "\ud800"}, {"choices": ["a", "\udfff"]},
 ]  # fmt: skip

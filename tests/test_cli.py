@@ -140,7 +140,7 @@ def test_help_breaks_its_lines_where_the_terminal_does(here: Any) -> None:
     ):
         assert words in " ".join(here(command, "--help").out.split())
         first = here(command, "--help").out.split(
-            "Give one" if command == "train" else "The prime"
+            "Give at most" if command == "train" else "The prime"
         )[1]
         assert len(first.splitlines()[0]) > 60
 

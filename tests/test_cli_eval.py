@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from commands import TEXT, run
 
-from lstmgen import checkpoint
+from lstmgen import checkpoint, folders
 from lstmgen.cells import Cells
 from lstmgen.scoring import score_text
 
@@ -164,14 +164,14 @@ def test_eval_dynamic_stands_beside_the_static_score_and_changes_no_file(
 ) -> None:
     path = tmp_path / "new.txt"
     path.write_text("Bo met Al in Ulm, and they had jam.\n" * 40)
-    before = (model / checkpoint.MODEL_FILE).read_bytes()
+    before = (model / folders.MODEL_FILE).read_bytes()
     plain = json.loads(here("eval", "-m", model, path, "--json").out)
     fast = ("--dynamic", "--dynamic-rate", "0.002", "--json")
     static, dynamic = map(json.loads, here("eval", "-m", model, path, *fast).out.splitlines())
     assert static == plain
     assert dynamic["nats"] < 0.8 * static["nats"]
     assert dynamic["dynamic"]["rate"] == 0.002
-    assert (model / checkpoint.MODEL_FILE).read_bytes() == before
+    assert (model / folders.MODEL_FILE).read_bytes() == before
     still = ("--dynamic", "--dynamic-rate", "0", "--json")
     unmoved = json.loads(here("eval", "-m", model, path, *still).out.splitlines()[1])
     assert unmoved["nats"] == pytest.approx(static["nats"], rel=1e-4)
@@ -220,7 +220,11 @@ def test_eval_compares_models_on_the_same_text(
     assert records[2]["blocks"] == TEXT.count("\n")
     done = here("eval", corpus, *both)
     assert f"{bits[1] - bits[0]:+.4f}" in done.out
-    assert "more than chance" in done.err
+    assert "by more than chance" in done.err
+    unseen = tmp_path / "unseen.txt"
+    unseen.write_text(f"xylophone quartz\n{TEXT}")
+    done = here("eval", unseen, *both)
+    assert f"unknown to {worse}, and cost it little" in done.err
     same = here("eval", corpus, "-m", model, "-m", model)
     assert "+0.0000" in same.out
     assert "no more than chance" in same.err
@@ -251,8 +255,10 @@ def test_scores_by_the_command_are_those_of_the_library(
 def test_each_text_is_told_as_soon_as_it_is_scored(model: Path, corpus: Path) -> None:
     """Both scores of the first stand before those of the second, not the static ones before the others."""
     done = run("eval", "-m", model, corpus, corpus, "--json", "--dynamic")
-    kinds = [(Path(r["file"]).name, "dynamic" in r) for r in map(json.loads, done.out.splitlines())]
+    records = [json.loads(line) for line in done.out.splitlines()]
+    kinds = [(Path(r["file"]).name, "dynamic" in r) for r in records]
     name = corpus.name
+    assert records[1] == records[3]  # nothing of what the first has taught is left for the second
     assert kinds == [(name, False), (name, True)] * 2 + [("total", False), ("total", True)]
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,9 @@ def test_a_wide_terminal_has_all_columns_and_a_long_bar(
     monkeypatch.setenv("COLUMNS", "120")
     tables.scores(SCORES)
     tables.contexts("t", CONTEXTS, 111540)
+    tables.contexts(
+        "sure", [replace(CONTEXTS[0], bits_per_character=0.0)], 9
+    )  # nothing to divide by
     shown = capfdbinary.readouterr().out.decode()
     for title in ("nats", "characters", "nats/token", "unknown", "█" * tables.BAR):
         assert f" {title}" in shown

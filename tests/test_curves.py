@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lstmgen import checkpoint, curves
+from lstmgen import curves, folders
 from lstmgen.errors import CheckpointError
 
 Record = dict[str, Any]
@@ -320,25 +320,25 @@ def test_what_there_is_is_drawn(records: list[Record], num_train: int, num_valid
 
 def test_what_was_logged_is_read(tmp_path: Path) -> None:
     for r in falling():
-        checkpoint.append_log(tmp_path, r)
-    assert curves.read(tmp_path / checkpoint.LOG_FILE) == falling()
+        folders.append_log(tmp_path, r)
+    assert curves.read(tmp_path / folders.LOG_FILE) == falling()
 
 
-def test_of_two_records_of_a_step_the_later_counts(tmp_path: Path) -> None:
+def test_a_stretch_that_the_run_went_back_behind_is_not_drawn(tmp_path: Path) -> None:
     logged = [(10, 3.0), (20, 2.0), (40, 0.5), (20, 2.25), (30, 1.25)]
     for step, train in logged:
-        checkpoint.append_log(tmp_path, record(step, train))
-    read = curves.read(tmp_path / checkpoint.LOG_FILE)
-    assert read == [record(10, 3.0), record(20, 2.25), record(30, 1.25), record(40, 0.5)]
+        folders.append_log(tmp_path, record(step, train))
+    read = curves.read(tmp_path / folders.LOG_FILE)
+    assert read == [record(10, 3.0), record(20, 2.25), record(30, 1.25)]
 
 
 def test_a_line_cut_by_a_crash_is_left_out_before_and_after_resuming(tmp_path: Path) -> None:
-    path = tmp_path / checkpoint.LOG_FILE
+    path = tmp_path / folders.LOG_FILE
     whole, cut = (json.dumps(record(step, 2.0)).encode() for step in (10, 20))
     for length in range(len(cut)):
         path.write_bytes(whole + b"\n" + cut[:length])
         assert curves.read(path) == [record(10, 2.0)], length
-        checkpoint.append_log(tmp_path, record(20, 1.5))
+        folders.append_log(tmp_path, record(20, 1.5))
         assert curves.read(path) == [record(10, 2.0), record(20, 1.5)], length
     path.write_bytes(whole + b"\n" + cut)  # only the line end is missing
     assert curves.read(path) == [record(10, 2.0), record(20, 2.0)]

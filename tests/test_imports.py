@@ -17,6 +17,7 @@ ORDER = (
     "batching",
     "dataset",
     "container",
+    "folders",
     "checkpoint",
     "cells",
     "scoring",

@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 
 import lstmgen
-from lstmgen import checkpoint, trained
+from lstmgen import checkpoint, folders, trained
 from lstmgen.checkpoint import SavedModel
 from lstmgen.config import ModelConfig
 from lstmgen.errors import CheckpointError, DeviceError, OptionError
@@ -32,7 +32,7 @@ def folder(
     path = tmp_path_factory.mktemp("trained") / "m"
     path.mkdir()
     saved = SavedModel(config, letters, weights, {"step": 3})
-    checkpoint.save_model(path / checkpoint.MODEL_FILE, saved)
+    checkpoint.save_model(path / folders.MODEL_FILE, saved)
     return path
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from lstmgen import checkpoint, container, course, dataset, keeping, optim, training
+from lstmgen import checkpoint, container, course, dataset, folders, keeping, optim, training
 from lstmgen import job as job_module
 from lstmgen.cells import Cells
 from lstmgen.cli import plan
@@ -85,7 +85,7 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bits(
     saved = checkpoint.load_run(parts.folder)
     assert saved.progress["step"] == stop
     assert [record.step for record in train(parts, saved)][-1] == NUM_STEPS
-    for name in (checkpoint.RUN_FILE, checkpoint.MODEL_FILE):
+    for name in (folders.RUN_FILE, folders.MODEL_FILE):
         assert payload(through.folder / name) == payload(parts.folder / name)
 
 
@@ -95,7 +95,7 @@ def test_two_runs_with_one_seed_are_equal_and_with_another_differ(tmp_path: Path
     ends = []
     for job in jobs:
         list(train(job))
-        ends.append(payload(job.folder / checkpoint.MODEL_FILE))
+        ends.append(payload(job.folder / folders.MODEL_FILE))
     assert ends[0] == ends[1] != ends[2]
 
 
@@ -166,7 +166,7 @@ def test_the_log_tells_every_report_and_the_loss_in_between(
     monkeypatch.setattr(course, "LOG_LINES", 4)  # of 8 steps
     job = make_job(tmp_path)
     records = {record.step: record for record in train(job)}
-    lines = [json.loads(line) for line in (tmp_path / checkpoint.LOG_FILE).read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / folders.LOG_FILE).read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6, 8]
     for line in lines:
         record = records[line["step"]]
@@ -327,7 +327,7 @@ def test_a_run_whose_model_was_taken_away_leaves_one(
     records.close()
     saved = checkpoint.load_run(tmp_path)
     better = replace(saved, progress=dict(saved.progress) | {"best_nats": 1e-9})
-    (tmp_path / checkpoint.MODEL_FILE).unlink()
+    (tmp_path / folders.MODEL_FILE).unlink()
     records = train(job, better)
     if stopped:
         assert next(records).score is None
@@ -348,7 +348,7 @@ def test_progress_that_cannot_be_is_refused_with_its_file(
     list(train(job))
     saved = checkpoint.load_run(tmp_path)
     broken = replace(saved, progress=dict(saved.progress) | odd)
-    with pytest.raises(CheckpointError, match=str(tmp_path / checkpoint.RUN_FILE)):
+    with pytest.raises(CheckpointError, match=str(tmp_path / folders.RUN_FILE)):
         next(train(job, broken))
 
 
@@ -436,7 +436,7 @@ def test_stopping_a_run_that_has_just_blown_up_saves_what_was_well(
     assert saved.progress["retreats"] == 1
 
 
-@pytest.mark.parametrize("name", [checkpoint.MODEL_FILE, checkpoint.RUN_FILE, checkpoint.LOG_FILE])
+@pytest.mark.parametrize("name", [folders.MODEL_FILE, folders.RUN_FILE, folders.LOG_FILE])
 def test_what_cannot_be_written_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -451,9 +451,9 @@ def test_what_cannot_be_written_is_tried_again(
             assert "it is tried again" in record.note
             (troubled.folder / name).rmdir()
     assert records[-1].note == ""
-    for file in (checkpoint.MODEL_FILE, checkpoint.RUN_FILE):
+    for file in (folders.MODEL_FILE, folders.RUN_FILE):
         assert payload(calm.folder / file) == payload(troubled.folder / file)
-    logs = [(job.folder / checkpoint.LOG_FILE).read_text() for job in (calm, troubled)]
+    logs = [(job.folder / folders.LOG_FILE).read_text() for job in (calm, troubled)]
     assert logs[0].count("\n") == logs[1].count("\n")
 
 
@@ -462,7 +462,7 @@ def test_what_cannot_be_written_is_said_when_there_is_something_to_write_and_no_
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     monkeypatch.setattr(course, "LOG_LINES", 4)  # of 8 steps
-    (tmp_path / checkpoint.MODEL_FILE).mkdir()
+    (tmp_path / folders.MODEL_FILE).mkdir()
     records, noted, steps = train(make_job(tmp_path)), [], 0
     while steps < NUM_STEPS:
         record = next(records)
@@ -493,7 +493,7 @@ def test_what_cannot_be_written_at_the_end_is_an_error(
     put = container.put
 
     def full(path: Path, content: bytes) -> None:
-        if path.name == checkpoint.RUN_FILE:
+        if path.name == folders.RUN_FILE:
             raise CheckpointError(f"{path}: cannot be written")
         put(path, content)
 
@@ -517,7 +517,7 @@ def test_a_folder_without_room_is_refused_before_the_first_step(
     def full(path: Path, size: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_reserve", full)
+    monkeypatch.setattr(folders, "_fill", full)
     with pytest.raises(CheckpointError, match="cannot hold the model"):
         next(train(make_job(tmp_path)))
 
@@ -563,7 +563,7 @@ def test_another_models_weights_go_to_the_same_symbols(tmp_path: Path) -> None:
                 assert np.array_equal(weights[name][i], row)
     assert np.array_equal(weights["layers.1.weight_hh"], other.weights["layers.1.weight_hh"])
     bigger = replace(job.model, hidden_size=13)
-    with pytest.raises(OptionError, match="hidden_size 12"):
+    with pytest.raises(OptionError, match="hidden size 12"):
         keeping.mapped_weights(other, bigger, job.vocabulary, seed=1)
 
 
@@ -672,7 +672,7 @@ def test_a_run_of_before_a_value_came_goes_on(tmp_path: Path) -> None:
     records = train(job)
     next(records)
     records.close()
-    path = tmp_path / checkpoint.RUN_FILE
+    path = tmp_path / folders.RUN_FILE
     tensors, description = container.read(path)
     for part, later in (
         ("training", ("adamw_share", "weight_drop", "memory")),
@@ -690,9 +690,9 @@ def test_a_log_that_cannot_be_written_does_not_keep_a_run_from_being_saved(tmp_p
     records = train(job)
     next(records)
     records.close()
-    (tmp_path / checkpoint.LOG_FILE).unlink()
-    (tmp_path / checkpoint.LOG_FILE).mkdir()
-    with pytest.raises(CheckpointError, match=checkpoint.LOG_FILE):
+    (tmp_path / folders.LOG_FILE).unlink()
+    (tmp_path / folders.LOG_FILE).mkdir()
+    with pytest.raises(CheckpointError, match=folders.LOG_FILE):
         list(train(job, checkpoint.load_run(tmp_path)))
     assert checkpoint.load_run(tmp_path).progress["step"] == NUM_STEPS
 

@@ -1,6 +1,7 @@
 """Shared by the commands: the product goes to standard output, all talk to standard error."""
 
 import os
+import shlex
 import sys
 import unicodedata
 from contextlib import suppress
@@ -113,3 +114,11 @@ def break_line() -> None:
 def shows_output() -> bool:
     """Whether a person watches standard output."""
     return sys.stdout is not None and sys.stdout.isatty()
+
+
+def option(name: str, value: object) -> str:
+    """An option and its value as they are typed."""
+    dashed = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{dashed}" if value else f"--no-{dashed}"
+    return shlex.join([f"--{dashed}", str(value)])

@@ -122,14 +122,13 @@ def require_same(given: Options, saved: "SavedRun", data: "Dataset") -> None:
     run = {**data.facts, **saved.model.config.to_json(), **saved.training.to_json()}
     size = given.get("batch_size")
     if size not in (None, saved.training.batch_size):  # shrunk as it was at the start
-        window = given.get("window", TrainConfig.window)
-        size = fitting_batch(len(data.train_ids), size, window)
+        size = fitting_batch(len(data.train_ids), size, saved.training.window)
     for name, value in {**given, "batch_size": size}.items():
         free = value is None or value == "auto"
         if name in run and not free and value != run[name]:
-            option = "--" + name.replace("_", "-")
+            began = console.option(name, True) if run[name] is True else run[name]
             raise OptionError(
-                f"{option} {value} is not what the run began with ({run[name]}); "
+                f"{console.option(name, given[name])} is not what the run began with ({began}); "
                 "leave it out, or begin anew with --overwrite"
             )
 
@@ -238,7 +237,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
             f"the run in {job.folder} has come to step {done:,}, which is as far as is asked; "
             "give more --steps, --epochs or --minutes in all to train it further"
         )
-    if not saved and deadline is None:
+    if deadline is None and (saved is None or steps != config.num_steps):
         report_every = planning.reports_for(
             steps,
             steps / job.streams().num_windows,

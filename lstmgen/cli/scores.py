@@ -108,6 +108,12 @@ def compare(
             scores.append((str(name), Score(float(nats.sum()), len(ids), len(text.text), unknown)))
             blocks.append(comparison.by_block(vocabulary.cut(text.text), nats, ends))
         found = [comparison.difference(blocks[0], block, ends) for block in blocks[1:]]
+        for name, score in scores:
+            if score.unknown_tokens:
+                console.note(
+                    f"{score.unknown_tokens:,} of the {score.tokens:,} tokens of {text.name} are unknown to "
+                    f"{name}, and cost it little: its bits per character are too low to compare"
+                )
         if not as_json:
             if len(read) > 1:
                 tables.heading(text.name)

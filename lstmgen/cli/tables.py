@@ -73,7 +73,7 @@ def contexts(name: str, rows: "Sequence[ContextScore]", num_tokens: int) -> None
     room = min(BAR, _room() - _needed(columns) - GAP)
     if room >= SHORT_BAR:
         bits = [row.bits_per_character for row in rows]
-        columns.append(("", ["█" * max(1, round(room * bit / max(bits))) for bit in bits]))
+        columns.append(("", ["█" * max(1, round(room * bit / (max(bits) or 1))) for bit in bits]))
     _print(columns)
     count = rows[0].places
     sample = f"a sample of {count:,} of its" if rows[0].standard_error else f"{count:,} of its"

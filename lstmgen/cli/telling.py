@@ -1,6 +1,5 @@
 """What is said of a run before it begins: its corpus, its numbers, and the flags that repeat it."""
 
-import shlex
 from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
@@ -66,11 +65,7 @@ def _flags(job: "Job", given: Options) -> str:
     every = job.model.to_json() | job.training.to_json()
     settings |= {name: every[name] for name in REPEATING}
     settings |= {name: given[name] for name in AS_GIVEN if given.get(name) not in (None, *USUAL)}
-    flags = []
-    for name, value in settings.items():
-        option = name.replace("num_steps", "steps").replace("_", "-")
-        if isinstance(value, bool):
-            flags.append(f"--{option}" if value else f"--no-{option}")
-        else:
-            flags.append(shlex.join([f"--{option}", str(value)]))
-    return " ".join(flags)
+    return " ".join(
+        console.option(name.replace("num_steps", "steps"), value)
+        for name, value in settings.items()
+    )

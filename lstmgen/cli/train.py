@@ -197,7 +197,7 @@ def train(
 ) -> None:
     """Train a model on text and keep it in a folder.
 
-    Give one of --minutes, --epochs and --steps. Ctrl-C stops the run and saves it; the same corpus
+    Give at most one of --minutes, --epochs and --steps. Ctrl-C stops the run and saves it; the same corpus
     with --resume goes on, to the end that was planned or to another one given with it.
     """
     given = {name: value for name, value in locals().items() if value is not None}
@@ -206,16 +206,16 @@ def train(
     if quiet and sample_every is not None:
         raise OptionError("--quiet shows no samples; leave out it or --sample-every")
 
-    from lstmgen import checkpoint
+    from lstmgen import folders
 
     folder = Path(model)
-    with checkpoint.claimed(folder, resume=resume, overwrite=overwrite):
+    with folders.claimed(folder, resume=resume, overwrite=overwrite):
         _train(given, folder, began)
 
 
 def _train(given: plan.Options, folder: Path, began: float) -> None:
     """The command once its options make sense and its folder is held."""
-    from lstmgen import checkpoint
+    from lstmgen import checkpoint, folders
     from lstmgen import corpus as corpora
 
     quiet, encoding = given["quiet"], given["encoding"]
@@ -261,7 +261,7 @@ def _train(given: plan.Options, folder: Path, began: float) -> None:
     if not quiet:
         console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)
-    had_model = (folder / checkpoint.MODEL_FILE).exists()
+    had_model = (folder / folders.MODEL_FILE).exists()
     last, caught = watching.follow(training.train(job, saved, initial), quiet, per_token)
     if caught:
         console.say(f"stopped and saved at step {last.step:,} of {last.num_steps:,}; to go on:")
@@ -285,11 +285,15 @@ def _model_flags(given: plan.Options) -> list[str]:
 def _to_resume(given: plan.Options) -> list[str]:
     """What has to be said again when the run goes on."""
     usual = {"encoding": "utf-8", "device": "auto"}
-    again = list(given["corpus"])
+    again = []
     for name in ("valid_file", "encoding", "device", "threads"):
         if given.get(name) not in (None, usual.get(name)):
             again += ["--" + name.replace("_", "-"), str(given[name])]
-    return [*again, "--resume", *_model_flags(given)]
+    again += ["--resume", *_model_flags(given)]
+    corpus = list(given["corpus"])
+    if any(name.startswith("-") and name != "-" for name in corpus):
+        return [*again, "--", *corpus]  # else they would be taken for options
+    return [*corpus, *again]
 
 
 def _title(job: Any) -> str:

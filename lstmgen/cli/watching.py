@@ -100,11 +100,11 @@ def _describe_shortly(record: "Progress", per_token: float) -> str:
 
 def draw_curves(folder: Path, title: str, quiet: bool) -> None:
     """The run's losses as a picture in the folder, and in the terminal where somebody looks at one."""
-    from lstmgen import checkpoint, container, curves
+    from lstmgen import container, curves, folders
 
     try:
-        records = curves.read(folder / checkpoint.LOG_FILE)
-        container.put(folder / checkpoint.CURVES_FILE, curves.svg(records, title).encode())
+        records = curves.read(folder / folders.LOG_FILE)
+        container.put(folder / folders.CURVES_FILE, curves.svg(records, title).encode())
     except CheckpointError as error:  # the model is there, and a picture is no reason to fail
         console.note(f"the curves are not drawn: {error}")
         return

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lstmgen import checkpoint, container
+from lstmgen import checkpoint, container, folders
 
 TEXT = "".join(f"{i} sheep and {i * 7 % 10} goats went up the hill.\n" for i in range(400))
 SMALL = ("--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--window", "16")
@@ -47,8 +47,8 @@ def wait_for(process: subprocess.Popen[bytes], happened: Callable[[], bool]) -> 
 
 def moments(folder: Path, luck: random.Random) -> Callable[[], bool]:
     """What to wait for before the end comes: a file half written, or some time of training."""
-    half = folder / f".{luck.choice([checkpoint.MODEL_FILE, checkpoint.RUN_FILE])}.new"
-    log, seen = folder / checkpoint.LOG_FILE, time.monotonic()
+    half = folder / f".{luck.choice([folders.MODEL_FILE, folders.RUN_FILE])}.new"
+    log, seen = folder / folders.LOG_FILE, time.monotonic()
     before = log.stat().st_mtime_ns if log.exists() else 0
     if luck.random() < 0.6:
         return half.exists
@@ -82,11 +82,11 @@ def test_no_ending_changes_what_a_run_comes_to(
     luck, ended = random.Random(int(ending)), 0
     while ended < rounds:
         ended += ended_often(tmp_path / "parts", steps, ending, rounds - ended, luck)
-        for name in (checkpoint.MODEL_FILE, checkpoint.RUN_FILE):
+        for name in (folders.MODEL_FILE, folders.RUN_FILE):
             parts = [payload(tmp_path / which / "m" / name) for which in ("through", "parts")]
             assert parts[0] == parts[1]
         names = [
-            {path.name for path in (tmp_path / which / "m").iterdir()} - {checkpoint.CURVES_FILE}
+            {path.name for path in (tmp_path / which / "m").iterdir()} - {folders.CURVES_FILE}
             for which in ("through", "parts")
         ]
         assert names[0] == names[1]
@@ -113,7 +113,7 @@ def ended_often(
         assert "Traceback" not in told, told
         assert code == -ending if ending == signal.SIGKILL else code == 128 + ending, told
         ended += 1
-        if (folder / checkpoint.RUN_FILE).exists():  # else it had no time to save anything
+        if (folder / folders.RUN_FILE).exists():  # else it had no time to save anything
             step = checkpoint.load_run(folder).progress["step"]
             assert step >= last, "work was lost that had been saved"
             last, more = step, ("--resume",)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lstmgen import checkpoint
+from lstmgen import checkpoint, folders
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel
 from lstmgen.config import ModelConfig
@@ -26,7 +26,7 @@ def test_every_reader_sees_a_whole_model(
     times: Callable[[int, int], int],
     tally: Callable[[str, int], None],
 ) -> None:
-    readers, path = times(4, 50), tmp_path / checkpoint.MODEL_FILE
+    readers, path = times(4, 50), tmp_path / folders.MODEL_FILE
     models = []
     for size in (8, 80):  # so that a part of one could not pass for the other
         config = ModelConfig(vocab_size=len(letters), hidden_size=size, embedding_size=8)

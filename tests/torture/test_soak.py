@@ -11,7 +11,7 @@ from statistics import median
 
 import pytest
 
-from lstmgen.checkpoint import MODEL_FILE
+from lstmgen.folders import MODEL_FILE
 from lstmgen.trained import DEMO
 
 pytestmark = pytest.mark.skipif(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from lstmgen import checkpoint, container, dataset, training
+from lstmgen import checkpoint, container, dataset, folders, training
 from lstmgen.config import CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.errors import CheckpointError
@@ -23,7 +23,7 @@ from lstmgen.training import train
 TEXT = "".join(f"{i} sheep and {i * 7 % 10} goats went up the hill.\n" for i in range(200))
 CALLS: dict[str, tuple[Any, str]] = {
     "open": (Path, "open"),
-    "reserve": (checkpoint, "_reserve"),
+    "reserve": (folders, "_fill"),
     "sync": (os, "fsync"),
     "rename": (Path, "replace"),
     "unlink": (Path, "unlink"),
@@ -69,9 +69,9 @@ def test_no_call_that_fails_loses_anything(
     with monkeypatch.context() as patch:
         counting = Failing(patch, name, at=-1)
         list(train(make_job(tmp_path / "whole")))
-    files = (checkpoint.MODEL_FILE, checkpoint.RUN_FILE)
+    files = (folders.MODEL_FILE, folders.RUN_FILE)
     whole = [payload(tmp_path / "whole" / file) for file in files]
-    lines = (tmp_path / "whole" / checkpoint.LOG_FILE).read_text().count("\n")
+    lines = (tmp_path / "whole" / folders.LOG_FILE).read_text().count("\n")
     assert counting.count > 0
     for at in range(counting.count):
         job = make_job(tmp_path / f"{name}{at}")
@@ -98,7 +98,7 @@ def test_no_call_that_fails_loses_anything(
         # Where only litter could not be removed, or nothing was to be, there is no more to say.
         assert error or any(notes) or name == "unlink"
         assert [payload(job.folder / file) for file in files] == whole
-        assert (job.folder / checkpoint.LOG_FILE).read_text().count("\n") >= lines
+        assert (job.folder / folders.LOG_FILE).read_text().count("\n") >= lines
     tally(f"runs in which one {name} fails", counting.count)
 
 
@@ -107,7 +107,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(tmp_path: Path) -> None:
     (tmp_path / "text").write_text(TEXT)
     command = [sys.executable, "-m", "lstmgen", "train", "text", "-m", "m", "--steps", "2000"]
     small = ["--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--window", "16"]
-    log = tmp_path / "m" / checkpoint.LOG_FILE
+    log = tmp_path / "m" / folders.LOG_FILE
     with subprocess.Popen(
         [*command, *small], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -1,0 +1,173 @@
+"""A folder: held by one run at a time, left as it was if nothing is written, and nothing in it lost."""
+
+import errno
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstmgen import folders
+from lstmgen.errors import CheckpointError
+
+
+def claimed(
+    folder: Path, *, resume: bool = False, overwrite: bool = False
+) -> AbstractContextManager[None]:
+    return folders.claimed(folder, resume=resume, overwrite=overwrite)
+
+
+def test_new_folder_is_made_with_those_above_it_and_left_only_if_used(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    with claimed(folder):
+        assert folder.is_dir()
+    assert not (tmp_path / "a").exists()
+    with claimed(folder):
+        (folder / folders.LOG_FILE).write_bytes(b"")
+    assert [entry.name for entry in folder.iterdir()] == [folders.LOG_FILE]
+
+
+def test_folder_with_other_things_in_it_is_taken_and_they_stay(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with claimed(tmp_path, overwrite=True):
+        pass
+    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("name", [folders.MODEL_FILE, folders.RUN_FILE])
+def test_folder_that_holds_a_model_is_refused_with_both_ways_out(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"old")
+    with pytest.raises(CheckpointError, match=r"--resume.*--overwrite.*--model"), claimed(tmp_path):
+        raise AssertionError("it was given")
+    assert (tmp_path / name).read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_resuming_needs_goes_only_when_overwritten(tmp_path: Path, overwrite: bool) -> None:
+    names = {folders.MODEL_FILE, folders.RUN_FILE, folders.LOG_FILE, folders.CURVES_FILE}
+    for name in names:
+        (tmp_path / name).write_bytes(b"old")
+    with claimed(tmp_path, resume=not overwrite, overwrite=overwrite):
+        pass
+    assert {entry.name for entry in tmp_path.iterdir()} == names
+    if overwrite:
+        folders.forget_run(tmp_path)
+    left = {folders.MODEL_FILE} if overwrite else names
+    assert {entry.name for entry in tmp_path.iterdir()} == left
+
+
+def test_resuming_makes_no_folder(tmp_path: Path) -> None:
+    with (
+        pytest.raises(CheckpointError, match="there is no run to go on with here"),
+        claimed(tmp_path / "no", resume=True),
+    ):
+        raise AssertionError("it was given")
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("where", ["file", "file/under"])
+def test_file_in_place_of_the_folder_is_refused(tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with (
+        pytest.raises(CheckpointError, match="--model"),
+        claimed(tmp_path / where, overwrite=True),
+    ):
+        raise AssertionError("it was given")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_folder_that_cannot_be_written_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)  # the tests may run as root, who may do all
+    with (
+        pytest.raises(CheckpointError, match=r"cannot be used \(Permission denied\)"),
+        claimed(tmp_path),
+    ):
+        raise AssertionError("it was given")
+
+
+def test_a_folder_is_held_by_one_run_at_a_time(tmp_path: Path) -> None:
+    with claimed(tmp_path):
+        with (
+            pytest.raises(CheckpointError, match="another lstmgen is training there"),
+            claimed(tmp_path, overwrite=True),
+        ):
+            raise AssertionError("it was given")
+        assert (tmp_path / folders.LOCK_FILE).exists()
+    assert list(tmp_path.iterdir()) == []
+    with claimed(tmp_path):  # and given back
+        pass
+
+
+def test_a_lock_that_was_removed_as_it_was_taken_keeps_nobody_out_and_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, path = fcntl.flock, tmp_path / folders.LOCK_FILE
+
+    def flock(file: Any, how: int) -> None:
+        really(file, how)
+        monkeypatch.setattr(fcntl, "flock", really)
+        path.unlink()  # by whoever had it before
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with claimed(tmp_path):
+        assert path.exists()
+        with pytest.raises(CheckpointError, match="another lstmgen"), claimed(tmp_path):
+            raise AssertionError("it was given")
+
+
+def test_where_there_are_no_locks_a_folder_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as if it could not be imported
+    with claimed(tmp_path), claimed(tmp_path):
+        assert not (tmp_path / folders.LOCK_FILE).exists()
+
+
+def test_room_is_taken_where_it_cannot_be_reserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "posix_fallocate")
+    folders._fill(tmp_path / "probe", (2 << 20) + 5)
+    assert (tmp_path / "probe").stat().st_size == (2 << 20) + 5
+
+
+def test_a_hold_ends_with_the_process_that_had_it(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from lstmgen import folders\n"
+        "with folders.claimed(Path(sys.argv[1]), resume=False, overwrite=False):\n"
+        "    print(flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(CheckpointError, match="another lstmgen"), claimed(tmp_path):
+            raise AssertionError("it was given")
+        process.kill()
+    with claimed(tmp_path):
+        pass
+
+
+def test_log_is_one_record_a_line(tmp_path: Path) -> None:
+    records = [{"step": 1, "name": "é\n"}, {"step": 2, "name": ""}]
+    for record in records:
+        folders.append_log(tmp_path, record)
+    lines = (tmp_path / folders.LOG_FILE).read_text("utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == records
+
+
+def test_line_of_the_log_that_a_crash_cut_short_is_closed_first(tmp_path: Path) -> None:
+    log = tmp_path / folders.LOG_FILE
+    log.write_text('{"step": 1}\n{"step": 2, "na')
+    folders.append_log(tmp_path, {"step": 3})
+    assert log.read_text() == '{"step": 1}\n{"step": 2, "na\n{"step": 3}\n'
