@@ -141,7 +141,8 @@ def _question(line: str) -> Question:
         if name not in data:
             raise ValueError(f"{name} is missing")
     context, choices = map(data.get, FIELDS)
-    answer, group = data.get("answer"), data.get("group", "")
+    answer, group = data.get("answer"), data.get("group")
+    group = "" if group is None else group
     if not isinstance(context, str) or not isinstance(group, str):
         raise ValueError("context and group are to be strings")
     if group == ALL:

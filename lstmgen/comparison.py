@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from lstmgen.scoring import LN2, Z_95
 
 MIN_LINES = 30  # fewer, and the text is cut into blocks of equal length instead
-NUM_BLOCKS = 100
+NUM_BLOCKS, BLOCK_LENGTH = 100, 50  # at most; characters, at least
+FEW_BLOCKS = 10  # with fewer, how much they vary is not known
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,21 @@ class Difference:
     blocks: int  # lines or stretches of the text in which the models are compared one by one
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """Where the difference lies with 95 % confidence, for texts of which this one is a sample."""
+    def interval(self) -> tuple[float, float] | None:
+        """Where the difference lies with 95 % confidence, for texts of which this one is a sample.
+
+        None for a text that is too short to tell.
+        """
+        if self.blocks < FEW_BLOCKS:
+            return None
         reach = Z_95 * self.standard_error
         return self.bits_per_character - reach, self.bits_per_character + reach
 
     @property
-    def is_more_than_chance(self) -> bool:
+    def is_more_than_chance(self) -> bool | None:
+        """Whether the interval leaves 0 out; None for a text that is too short to tell."""
+        if self.interval is None:
+            return None
         low, high = self.interval
         return low > 0 or high < 0
 
@@ -37,7 +46,7 @@ class Difference:
         return {
             "bits_per_character": self.bits_per_character,
             "standard_error": self.standard_error if self.blocks > 1 else None,
-            "interval": list(self.interval) if self.blocks > 1 else None,
+            "interval": list(self.interval) if self.interval else None,
             "blocks": self.blocks,
             "more_than_chance": self.is_more_than_chance,
         }
@@ -47,7 +56,8 @@ def edges(text: str) -> NDArray[np.int64]:
     """Where blocks end: after each line that is not empty, or at equal distances where lines are few."""
     ends = [i + 1 for i in range(1, len(text)) if text[i] == "\n" and text[i - 1] != "\n"]
     if len(ends) < MIN_LINES:
-        ends = [len(text) * k // NUM_BLOCKS for k in range(1, NUM_BLOCKS + 1)]
+        count = min(NUM_BLOCKS, max(1, len(text) // BLOCK_LENGTH))
+        ends = [len(text) * k // count for k in range(1, count + 1)]
     return np.unique([end for end in [*ends, len(text)] if end > 0])
 
 

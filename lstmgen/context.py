@@ -5,7 +5,7 @@ Shapes: P places in the text, N tokens of context, V vocabulary.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, isfinite, sqrt
 from typing import Any
 
 import numpy as np
@@ -31,10 +31,13 @@ class ContextScore:
     standard_error: float  # of nats_per_token, from choosing places; 0 where all are scored
     bits_per_character: float
     gain: float  # nats a token below the context before it
-    gain_error: float  # standard error of the gain, places compared one by one
+    gain_error: (
+        float  # standard error of the gain, places compared one by one; inf for a single one
+    )
 
     def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
+        known = isfinite(self.gain_error)  # JSON has no infinity
+        return vars(self) | {"gain_error": self.gain_error if known else None}
 
 
 def places(num_tokens: int, longest: int) -> NDArray[np.int64]:
@@ -90,7 +93,7 @@ def scores(
             standard_error=_standard_error(costs) if sampled else 0.0,
             bits_per_character=mean / LN2 / characters_per_token,
             gain=gain,
-            gain_error=_standard_error(gains),
+            gain_error=0.0 if before is None else _standard_error(gains),
         )
         gained = before is None or gain > 2 * _standard_error(gains)
         in_vain = 0 if gained else in_vain + 1
@@ -100,7 +103,7 @@ def scores(
 
 
 def _standard_error(values: NDArray[np.float64]) -> float:
-    return float(values.std(ddof=1)) / sqrt(len(values)) if len(values) > 1 else 0.0
+    return float(values.std(ddof=1)) / sqrt(len(values)) if len(values) > 1 else inf
 
 
 def _costs(

@@ -85,10 +85,12 @@ class Course:
             "learning rate"
         )
 
-    def latest(self, run: Run, nats: float) -> Snapshot:
-        """The run as it is now, or where it last was well if it is not, by the nats a token of late."""
-        snapshot = run.snapshot() if run.step != self.well.step else self.well
-        return snapshot if nats <= self.most and snapshot.is_finite else self.well
+    def latest(self, run: Run, *nats: float) -> Snapshot:
+        """The run as it is now, or where it last was well if it is not, by nats a token of late and now."""
+        if run.step == self.well.step or not all(each <= self.most for each in nats):
+            return self.well
+        snapshot = run.snapshot()
+        return snapshot if snapshot.is_finite else self.well
 
     def position(self, step: int, seconds: float) -> Position:
         """What of it a saved run holds."""

@@ -68,7 +68,8 @@ def require_enough(data: Dataset, name: str, window: int) -> None:
             "train on; give more text or a lower --min-count"
         )
     train, valid = len(data.train_ids), len(data.valid_ids)
+    way = "a smaller --window" if window > 1 else "a smaller --valid-fraction"
     raise CorpusError(
         f"{name}: it has {train:,} tokens to train on and {valid:,} to validate on; it takes {window:,}, "
-        "a whole --window, and 1: give more text, or a smaller --window"
+        f"a whole --window, and 1: give more text, or {way}"
     )

@@ -1,6 +1,6 @@
 """Turns how fast this machine is, how much text there is and how much time, into a run that fits.
 
-All of it is arithmetic; what is measured beforehand comes in as a `Speed`.
+All of it is arithmetic on what is measured, a `Speed`; only `Pace` looks at the clock itself.
 """
 
 import time
@@ -20,8 +20,8 @@ BEST_SIZE: dict[Level, int] = {"char": 384, "word": 256}
 BEST_TOKENS = 8e6
 MANY_WORDS = 20e6  # tokens: with more than these, width pays by word too
 FEW_EPOCHS = 3  # with fewer, a text is hardly repeated
-LONG_TEXT = 1e6  # tokens: one that is shorter is learned by heart if nothing is done against it
-LONG_TEXT_OF_WORDS = 2e6
+# Tokens: a text that is shorter is learned by heart if nothing is done against it.
+LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
 SIZE_STEP, MAX_SIZE = 64, 1024
 
 

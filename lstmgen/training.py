@@ -80,6 +80,11 @@ def train(
         results = log_record(record) | facts
         keeper.model(SavedModel(job.model, job.vocabulary, network.weights(), results))
 
+    def latest() -> Snapshot:
+        # The losses so far are from before the last step, which may itself have been the bad one.
+        costs = present_loss(run, loss, course.config, streams)
+        return course.latest(run, meter.nats_per_token(), costs)
+
     def progress() -> Progress:
         return Progress(
             step=run.step,
@@ -127,9 +132,8 @@ def train(
                 record = replace(record, score=score, best=course.best, best_step=course.best_step)
                 pace.validations.append(time.perf_counter() - now)
             wanted = reporting or (logging and course.to_be_marked(run.step))
-            # The losses so far are from before this step, which may itself have been the bad one.
-            if wanted and present_loss(run, loss, course.config, streams) <= course.most:
-                course.well = run.snapshot()
+            if wanted:
+                course.well = latest()
             if logging:
                 keeper.log(log_record(record))
             sampling = job.sample_seconds is not None and now - sampled_at >= job.sample_seconds
@@ -138,7 +142,7 @@ def train(
                 sampled_at = now
             saving = reporting or now - saved_at > SAVE_SECONDS
             if saving:
-                keep(course.latest(run, loss_by_now))
+                keep(course.well if wanted else latest())
                 saved_at = time.perf_counter()
             if logging or saving:
                 record = replace(record, note=keeper.try_to_write())
@@ -148,7 +152,7 @@ def train(
             yielded_at = time.perf_counter()
         keeper.write()
     except GeneratorExit:
-        snapshot = course.latest(run, meter.nats_per_token())
+        snapshot = latest()
         keep(snapshot)
         if keeper.lacks_model:  # so that there is a model to sample from, and it is this run's
             run.go_to(snapshot)

@@ -160,11 +160,15 @@ class Vocabulary:
 def build(text: str, config: CorpusConfig) -> Vocabulary:
     """The vocabulary of a text: every symbol seen `min_count` times, the `max_vocab` most frequent.
 
-    Of equally frequent symbols the one that sorts first is kept. `max_vocab` counts `<unk>`.
+    Of equally frequent symbols the one that sorts first is kept. `max_vocab` counts `<unk>`, which is
+    unknown wherever a text has it, whatever blank is before it.
     """
     counts = _count_characters(text) if config.level == "char" else _count_words(text, config.words)
-    counts.pop(UNKNOWN[config.level], None)
-    kept = [token for token, count in counts.items() if count >= config.min_count]
+    kept = [
+        token
+        for token, count in counts.items()
+        if count >= config.min_count and token.strip() != UNKNOWN["char"]
+    ]
     if config.max_vocab is not None and len(kept) >= config.max_vocab:
         kept = sorted(kept, key=lambda token: (-counts[token], token))[: config.max_vocab - 1]
     return Vocabulary(config.level, config.words, (UNKNOWN[config.level], *sorted(kept)))

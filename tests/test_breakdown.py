@@ -13,7 +13,7 @@ from lstmgen import breakdown, scoring
 from lstmgen.breakdown import score_lines, score_rows, score_tokens
 from lstmgen.cells import Cells
 from lstmgen.config import ModelConfig
-from lstmgen.scoring import score_ids, score_text
+from lstmgen.scoring import nats, score_ids, score_text
 from lstmgen.vocabulary import Vocabulary
 
 Weights = dict[str, NDArray[np.float32]]
@@ -40,10 +40,10 @@ def test_tokens_add_up_to_the_score_of_the_text(
     cells: Cells, letters: Vocabulary, length: int
 ) -> None:
     ids = letters.encode(some_text(length))
-    nats, ranks = score_tokens(cells, ids, letters.start_id, vocab_size=29)
-    assert len(nats) == len(ranks) == length
+    costs, ranks = score_tokens(cells, ids, letters.start_id, vocab_size=29)
+    assert len(costs) == len(ranks) == length
     expected = score_ids(cells, ids, letters.start_id, vocab_size=29)
-    assert nats.sum() == pytest.approx(expected, rel=1e-6)
+    assert costs.sum() == pytest.approx(expected, rel=1e-6)
 
 
 def test_each_token_has_its_own_nats_and_rank(
@@ -59,11 +59,24 @@ def test_each_token_has_its_own_nats_and_rank(
     for most in (1 << 22, 29):  # all logits at once, or a few rows
         monkeypatch.setattr(scoring, "MAX_LOGITS", most)
         monkeypatch.setattr(scoring, "MIN_ROWS", 1)
-        nats, ranks = score_tokens(cells, ids, letters.start_id, vocab_size=29)
-        for row, target, cost, rank in zip(logits, ids.tolist(), nats, ranks, strict=False):
+        costs, ranks = score_tokens(cells, ids, letters.start_id, vocab_size=29)
+        for row, target, cost, rank in zip(logits, ids.tolist(), costs, ranks, strict=False):
             assert cost == pytest.approx(log(sum(map(exp, row))) - row[target], abs=1e-5)
             order = sorted(range(29), key=lambda token, row=row: (-row[token], token))  # type: ignore[misc]
             assert rank == 1 + order.index(target)
+
+
+def test_each_token_has_its_own_nats_in_a_text_that_is_cut_into_streams(
+    cells: Cells, letters: Vocabulary
+) -> None:
+    ids = letters.encode(some_text(9001))
+    costs, ranks = score_tokens(cells, ids, letters.start_id, vocab_size=29)
+    before = np.concatenate([[letters.start_id], ids[:-1]])
+    logits, _ = cells(before[None], cells.initial_state(1))
+    whole = nats(logits[0], ids.astype(np.int64))
+    assert np.abs(costs - whole).max() < 1e-4
+    likelier = (logits[0] > np.take_along_axis(logits[0], ids[:, None].astype(np.int64), 1)).sum(1)
+    assert (ranks == 1 + likelier).mean() > 0.999
 
 
 def test_of_equally_likely_tokens_the_lower_id_has_the_better_rank(letters: Vocabulary) -> None:
@@ -100,6 +113,13 @@ def test_a_long_line_is_scored_as_the_text_it_is(cells: Cells, letters: Vocabula
     scored = list(score_lines(cells, letters, ["a\n", line, "b\n"]))
     assert [text for text, _ in scored] == ["a\n", line, "b\n"]
     assert scored[1][1].nats == pytest.approx(score_text(cells, letters, line).nats, rel=1e-6)
+
+
+def test_more_lines_than_are_scored_side_by_side(cells: Cells, letters: Vocabulary) -> None:
+    lines = [some_text(1 + i * 7 % 90).replace("\n", " ") + "\n" for i in range(150)]
+    assert len(lines) > 2 * scoring.MAX_STREAMS
+    for line, score in score_lines(cells, letters, lines):
+        assert score.nats == pytest.approx(score_text(cells, letters, line).nats, rel=1e-5)
 
 
 def test_a_line_goes_out_when_the_next_one_is_not_there_yet(

@@ -30,6 +30,7 @@ def test_questions_are_read_and_empty_lines_passed_over() -> None:
     ]
     del (without := dict(GOOD))["group"]
     assert read(json.dumps(without | {"id": 7}))[0].group == ""
+    assert read(json.dumps(without | {"group": None}))[0].group == ""
 
 
 CHANGES: list[dict[str, object]] = [

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import TEXT, run
+from commands import SMALL, TEXT, run
 
-from lstmgen import checkpoint, folders
+from lstmgen import checkpoint, folders, trained
 from lstmgen.cells import Cells
 from lstmgen.scoring import score_text
 
@@ -225,6 +225,16 @@ def test_eval_compares_models_on_the_same_text(
     unseen.write_text(f"xylophone quartz\n{TEXT}")
     done = here("eval", unseen, *both)
     assert f"unknown to {worse}, and cost it little" in done.err
+    third = here("eval", corpus, "-m", worse, "-m", worse, "-m", model, "--json").out.splitlines()
+    one, other = map(json.loads, third[3:])
+    assert one["bits_per_character"] == 0
+    assert other["than"] == str(worse)  # each with the first
+    assert other["bits_per_character"] == pytest.approx(bits[0] - bits[1], rel=1e-5)
+    short = tmp_path / "short.txt"
+    short.write_text("Ann went to Rome.\nBen")
+    done = here("eval", short, *both)
+    assert f"1 blocks: {worse} cannot be told from {model} by so short a text" in done.err
+    assert done.out.splitlines()[2].split()[-4] == "-"
     same = here("eval", corpus, "-m", model, "-m", model)
     assert "+0.0000" in same.out
     assert "no more than chance" in same.err
@@ -291,6 +301,27 @@ def test_unknown_tokens_are_told_of_whatever_is_asked(
     assert (
         "2 tokens of the questions are unknown" in here("eval", path, "--choices", "-m", model).err
     )
+
+
+def test_the_work_of_choices_is_that_of_their_tokens(
+    model: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By word characters are many more, and would call for torch where it does not pay."""
+    seen, original = list[int](), trained.choose_engine
+
+    def watched(saved: Any, device: str, num_tokens: int) -> Any:
+        seen.append(num_tokens)
+        return original(saved, device, num_tokens)
+
+    monkeypatch.setattr(trained, "choose_engine", watched)
+    path, folder, text = tmp_path / "q.jsonl", tmp_path / "words", tmp_path / "text.txt"
+    text.write_text(TEXT)
+    options = ("--level", "word", "--steps", "1", *SMALL[4:], "--hidden-size", "8")
+    assert here("train", text, "-m", folder, *options).code == 0
+    path.write_text('{"context": "Ann went to", "choices": [" Rome", " Oslo"], "answer": 1}\n' * 3)
+    assert here("eval", path, "--choices", "-m", folder).code == 0
+    assert here("eval", path, "--choices", "-m", model).code == 0
+    assert seen == [3 * 2 * 3, 3 * 2 * 11]
 
 
 def test_choices_without_an_answer_are_told_as_json_only(

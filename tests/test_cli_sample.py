@@ -78,6 +78,14 @@ def test_beams_print_the_likeliest_texts_and_need_no_seed(model: Path, here: Any
     assert [(text["text"], text["seed"]) for text in told] == [(text, None) for text in best[:3]]
 
 
+def test_fewer_texts_than_asked_for_are_told_of(model: Path, here: Any) -> None:
+    options = ("sample", "-m", model, "--prime", "Ann", "-l", "0", "--no-echo", "--json")
+    done = here(*options, "--beams", "3", "-n", "3")
+    assert len(done.out.splitlines()) == 1
+    assert "of 3 texts 1 were found" in done.err
+    assert here(*options, "--beams", "3", "-n", "1").err == ""
+
+
 def test_beams_answer_each_line_in_order(model: Path) -> None:
     done = run("sample", "-m", model, "--each-line", "--beams", "2", "-n", "2", "-l", "3", "--json",
                stdin=b"Ann\nDan")  # fmt: skip

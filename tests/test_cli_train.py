@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from commands import SMALL, TEXT, run
 
 from lstmgen import checkpoint, folders, planning, training
-from lstmgen.cli.train import _to_resume
+from lstmgen.cli.telling import to_resume
 from lstmgen.scoring import Score
 
 
@@ -63,6 +64,9 @@ def test_the_flags_name_the_other_files_too(
     one, other = (checkpoint.load_model(tmp_path / name) for name in "ab")
     assert all((one.weights[name] == other.weights[name]).all() for name in one.weights)
     assert one.results["nats"] == other.results["nats"]
+    size = len(corpus.read_text())
+    assert f": {size:,} characters; {size:,} characters to train on, " in first.err
+    assert f" {len(held_out.read_text()):,} of --valid-file to validate on" in first.err
     held_out.write_text("Eve went to Rome.\n" * 9)
     done = here("train", corpus, "-m", tmp_path / "a", "--resume", "--valid-file", held_out)
     assert "--valid-file is not what the run began with; give that one" in done.error
@@ -149,10 +153,12 @@ def test_a_run_of_minutes_keeps_its_time_and_says_it(
     assert done.code == 0, done.err
     assert "--minutes 0.08: about" in done.err
     assert 1 < checkpoint.load_run(tmp_path / "a").progress["seconds"] < 6  # 4.8 asked for
-    assert (
-        "is over before"
-        in here("train", corpus, "-m", tmp_path / "c", "--minutes", "0.001", *SMALL).error
-    )
+    short = ("train", corpus, "-m", tmp_path / "c", "--minutes", "0.001", *SMALL)
+    assert "is over before" in here(*short).error
+    monkeypatch.setattr(time, "process_time", lambda: 4000.0)
+    done = here("train", corpus, "-m", tmp_path / "c", "--minutes", "60", *SMALL)
+    assert "the start took 400" in done.error
+    monkeypatch.setattr(time, "process_time", lambda: 0.0)
     monkeypatch.setattr("lstmgen.cli.plan.DEFAULT_MINUTES", 0.06)
     done = here("train", corpus, "-m", tmp_path / "b", *SMALL)
     assert "--minutes 0.06 (as nothing else is asked): about" in done.err
@@ -310,6 +316,14 @@ def test_a_signal_that_is_to_be_ignored_is_ignored(corpus: Path, tmp_path: Path)
 def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path, tmp_path: Path,
                                                       here: Any) -> None:  # fmt: skip
     losses: list[float] = []
+    corpus.with_name("more.txt").write_text(TEXT.replace("figs", "ÄÖÜ").replace("Ann", "En"))
+    done = here("train", corpus.with_name("more.txt"), "-m", tmp_path / "more", "--steps", "1",
+                *SMALL[4:], "--init-from", model)  # fmt: skip
+    theirs = len(checkpoint.load_model(model).vocabulary)
+    told = (
+        f"begins with {theirs - 2} symbols of --init-from; 3 are new, and 2 of its are not in the"
+    )
+    assert told in done.err
     for options in ((), ("--init-from", model)):
         folder = tmp_path / f"m{len(losses)}"
         small = SMALL[4:] if options else SMALL
@@ -426,7 +440,26 @@ def test_what_goes_on_is_told_so_that_it_can_be_typed() -> None:
         "encoding": "utf-8",
         "device": "auto",
     }
-    again = ["--valid-file", "v", "--threads", "2", "--resume", "--model", "m"]
-    given |= {"valid_file": "v", "threads": 2}
-    assert _to_resume(given) == ["a.txt", "-", *again]
-    assert _to_resume(given | {"corpus": ["-w.txt"]}) == [*again, "--", "-w.txt"]
+    again = "--valid-file 'v w' --threads 2 --resume --model m"
+    given |= {"valid_file": "v w", "threads": 2, "init_from": "other"}
+    assert to_resume(given) == f"lstmgen train a.txt - {again}"
+    assert to_resume(given | {"corpus": ["-w x.txt"]}) == f"lstmgen train {again} -- '-w x.txt'"
+
+
+def test_threads_and_precision_are_as_asked(corpus: Path, tmp_path: Path, here: Any) -> None:
+    before = torch.get_num_threads()
+    ends = []
+    for name, threads in (("float32", 2), ("bfloat16", 1)):
+        options = ("--precision", name, "--threads", str(threads), "--steps", "2", *SMALL)
+        done = here("train", corpus, "-m", tmp_path / name, *options)
+        assert f"cpu, {threads} thread" in done.err
+        assert torch.get_num_threads() == threads
+        saved = checkpoint.load_run(tmp_path / name)
+        assert saved.training.precision == name
+        ends.append(saved.model.weights["layers.0.weight_hh"])
+    torch.set_num_threads(before)
+    assert 0 < abs(ends[0] - ends[1]).max() < 0.1  # it is rounded, and not something else
+
+
+def test_an_empty_name_of_a_folder_is_refused(corpus: Path, here: Any) -> None:
+    assert "--model is empty; name the folder" in here("train", corpus, "-m", "").error

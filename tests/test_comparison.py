@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lstmgen import comparison
 from lstmgen.comparison import MIN_LINES, NUM_BLOCKS, by_block, difference, edges
 from lstmgen.scoring import LN2
 
@@ -24,7 +25,9 @@ def test_blocks_are_lines_where_there_are_many() -> None:
     ends = edges(text).tolist()
     assert ends[:4] == [4, 10, 14, 20]  # an empty line goes with the next one
     assert ends[-1] == len(text)
-    assert len(edges("x" * 5000)) == NUM_BLOCKS
+    assert len(edges("x" * 5000)) == len(edges("x" * 9999)) == NUM_BLOCKS
+    assert edges("x" * 199).tolist() == [66, 132, 199]  # a block of a few characters says nothing
+    assert edges("x" * 20).tolist() == [20]
 
 
 def test_each_token_counts_in_the_block_in_which_it_ends() -> None:
@@ -32,7 +35,10 @@ def test_each_token_counts_in_the_block_in_which_it_ends() -> None:
     assert sums.tolist() == [3, 0, 12]
 
 
-def test_the_difference_is_that_of_the_scores_and_its_error_is_by_hand() -> None:
+def test_the_difference_is_that_of_the_scores_and_its_error_is_by_hand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(comparison, "FEW_BLOCKS", 4)
     ends = np.array([2, 5, 9, 10])
     first, second = np.array([1.0, 2.0, 3.0, 4.0]), np.array([2.0, 2.0, 5.0, 4.5])
     one = difference(first, second, ends)
@@ -42,14 +48,16 @@ def test_the_difference_is_that_of_the_scores_and_its_error_is_by_hand() -> None
     error = (4 / 3 * sum(value**2 for value in rest)) ** 0.5 / 10
     assert one.standard_error == pytest.approx(error / LN2)
     assert one.blocks == 4
+    assert one.interval is not None
     low, high = one.interval
+    assert high - low == pytest.approx(2 * 1.959964 * one.standard_error)
     assert (low + high) / 2 == pytest.approx(one.bits_per_character)
     assert difference(second, first, ends).bits_per_character == -one.bits_per_character
 
 
 def test_a_single_block_tells_nothing() -> None:
     one = difference(np.array([1.0]), np.array([9.0]), np.array([4]))
-    assert not one.is_more_than_chance
+    assert one.is_more_than_chance is None
     told = one.to_json()
     assert told["standard_error"] is told["interval"] is None  # as JSON has no infinity
     assert json.loads(json.dumps(told, allow_nan=False)) == told
@@ -61,7 +69,7 @@ def test_chance_alone_is_called_more_than_chance_one_time_in_twenty() -> None:
     called = 0
     for _ in range(1000):
         first, second = generator.normal(100, 20, (2, 200))
-        called += difference(first, second, ends).is_more_than_chance
+        called += bool(difference(first, second, ends).is_more_than_chance)
     assert 25 < called < 80
 
 
@@ -71,4 +79,14 @@ def test_a_real_difference_is_seen_though_texts_vary_more() -> None:
     first = generator.normal(100, 40, 200)
     one = difference(first, first + generator.normal(2, 5, 200), ends)
     assert one.is_more_than_chance
+    assert difference(first + 2, first, ends).is_more_than_chance
     assert one.bits_per_character == pytest.approx(2 / 50 / LN2, rel=0.5)
+
+
+def test_a_few_blocks_say_nothing_of_chance() -> None:
+    for count in (9, 10):
+        ends = np.arange(1, count + 1) * 50
+        first = np.full(count, 100.0)
+        one = difference(first, first + 5 + np.arange(count) / 100, ends)
+        assert one.is_more_than_chance is (None if count == 9 else True)
+        assert (one.interval is None) == (one.to_json()["interval"] is None) == (count == 9)

@@ -10,9 +10,11 @@ from torch import nn
 
 from lstmgen import errors
 from lstmgen.config import (
+    CacheConfig,
     CellName,
     CorpusConfig,
     DecodingConfig,
+    DynamicConfig,
     JsonConfig,
     ModelConfig,
     Position,
@@ -47,17 +49,21 @@ POSITION = Position(
 )  # fmt: skip
 CORPUS = CorpusConfig(level="word", words="space", min_count=3, max_vocab=100, valid_fraction=0.2)
 DECODING = DecodingConfig(temperature=1.5, top_k=4, top_p=0.5, min_p=0.1, repetition_penalty=1.2)
+DYNAMIC = DynamicConfig(rate=0.1, decay=0.2, floor=0.3, window=4)
+CACHE = CacheConfig(size=5, share=0.6, sharpness=0.7, window=8)
 DEFAULT_VALUES = {
     TrainConfig: TrainConfig(num_steps=1, report_every=1).to_json(),
     Position: Position(step=0, seconds=0.0).to_json(),
 }
 LATER = {"adamw_share", "weight_drop", "memory"}  # that files have not always had
-CONFIGS: list[JsonConfig] = [MODEL, TRAIN, CORPUS, DECODING]
+CONFIGS: list[JsonConfig] = [MODEL, TRAIN, CORPUS, DECODING, DYNAMIC, CACHE]
 DEFAULTS: list[JsonConfig] = [
     ModelConfig(vocab_size=2),
     TrainConfig(num_steps=1, report_every=1),
     CorpusConfig(),
     DecodingConfig(),
+    DynamicConfig(),
+    CacheConfig(size=1),
 ]
 
 
@@ -184,6 +190,20 @@ OUT_OF_RANGE: list[tuple[JsonConfig, str, Any, str]] = [
     (DECODING, "min_p", -0.1, r"--min-p is -0\.1"),
     (DECODING, "min_p", 1.1, r"--min-p is 1\.1"),
     (DECODING, "repetition_penalty", 0.0, r"--repetition-penalty is 0\.0"),
+    (DECODING, "repetition_penalty", 1001, "--repetition-penalty is 1001"),
+    (DYNAMIC, "rate", -0.1, r"--dynamic-rate is -0\.1"),
+    (DYNAMIC, "rate", 1.1, r"--dynamic-rate is 1\.1"),
+    (DYNAMIC, "decay", -0.1, r"--dynamic-decay is -0\.1"),
+    (DYNAMIC, "decay", 1.1, r"--dynamic-decay is 1\.1"),
+    (DYNAMIC, "floor", 0.0, r"root of squares is 0\.0"),
+    (DYNAMIC, "window", 0, "the window is 0"),
+    (CACHE, "size", 0, "--cache is 0"),
+    (CACHE, "size", 100_001, "--cache is 100001"),
+    (CACHE, "share", -0.1, r"--cache-share is -0\.1"),
+    (CACHE, "share", 1.0, r"--cache-share is 1\.0"),
+    (CACHE, "sharpness", -0.1, r"--cache-sharpness is -0\.1"),
+    (CACHE, "sharpness", inf, "--cache-sharpness is inf"),
+    (CACHE, "window", 0, "the window is 0"),
 ]
 
 
@@ -211,6 +231,11 @@ IN_RANGE: list[tuple[JsonConfig, str, Any]] = [
     (DECODING, "top_p", 1),
     (DECODING, "min_p", 0),
     (DECODING, "min_p", 1),
+    (DYNAMIC, "rate", 0),
+    (DYNAMIC, "decay", 1),
+    (CACHE, "size", 1),
+    (CACHE, "size", 100_000),
+    (CACHE, "share", 0),
 ]
 
 

@@ -1,5 +1,6 @@
 """Context: the same places, each with exactly so many tokens before it from a fresh start."""
 
+import json
 from collections.abc import Callable
 from math import log
 from typing import Any
@@ -101,6 +102,15 @@ def test_more_context_than_there_is_text_is_refused(cells: Cells) -> None:
         list(scores(cells, some_ids(60), [1, 60], ones(60)))
 
 
+def test_a_single_place_says_nothing_of_how_sure_a_gain_is(cells: Cells) -> None:
+    _, second = scores(cells, some_ids(9), [4, 8], ones(9))
+    assert second.places == 1
+    told = second.to_json()
+    assert told["gain_error"] is None
+    assert told["gain"] == second.gain != 0
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+
+
 def test_a_text_of_one_token_is_told_to_be_too_short(cells: Cells) -> None:
     with pytest.raises(OptionError, match=r"the text has 1 token; it takes two"):
         list(scores(cells, some_ids(1), [1], ones(1)))
@@ -143,3 +153,11 @@ def test_context_grows_until_nothing_more_is_gained() -> None:
     for score in found:
         expected = log(12) if score.context < 8 else 0.0
         assert score.nats_per_token == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("distance", [2, 4])
+def test_context_goes_on_where_it_helps_after_all(distance: int) -> None:
+    """One doubling in vain is not the end: a gain after it is looked for, and counted from anew."""
+    ids = np.tile(some_ids(distance), 1600 // distance)
+    found = list(scores(Looker(distance), ids, doublings(1600), ones(1600), until_no_gain=True))
+    assert [score.context for score in found] == [1, 2, 4, 8, 16][: 4 if distance == 2 else 5]

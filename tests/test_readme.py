@@ -1,5 +1,6 @@
 """The README is held against the tool: its commands run as printed, its file map is whole."""
 
+import json
 import re
 import shutil
 import signal
@@ -8,6 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from lstmgen.config import (
+    DEFAULT_LENGTH,
+    CorpusConfig,
+    DecodingConfig,
+    ModelConfig,
+    TrainConfig,
+)
+from lstmgen.scoring import Score
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -62,9 +72,13 @@ def test_a_command_of_the_readme_runs(command: str, folder: Path) -> None:
     run(command, folder)
 
 
-def test_the_file_map_names_every_module() -> None:
-    modules = {path.name for path in (ROOT / "lstmgen").glob("*.py") if "__" not in path.name}
-    assert set(re.findall(r"^\| \[(\w+\.py)\]\(lstmgen/\1\)", README, re.MULTILINE)) == modules
+def test_the_file_map_names_every_module_in_the_order_of_imports() -> None:
+    from test_imports import ORDER
+
+    modules = {path.stem for path in (ROOT / "lstmgen").glob("*.py") if "__" not in path.name}
+    named = re.findall(r"^\| \[(\w+)\.py\]\(lstmgen/\1\.py\)", README, re.MULTILINE)
+    assert named == [name for name in ORDER if name in modules]
+    assert len(named) == len(modules)
 
 
 def test_the_readme_names_no_option_that_there_is_not() -> None:
@@ -72,6 +86,64 @@ def test_the_readme_names_no_option_that_there_is_not() -> None:
 
     known = set().union(*option_names().values())
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--help"} <= known
+
+
+def test_a_value_beside_an_option_in_a_table_is_its_default() -> None:
+    sizes, learning = ModelConfig(vocab_size=2), TrainConfig(num_steps=1, report_every=1)
+    defaults = {
+        "--level": CorpusConfig.level,
+        "--min-count": CorpusConfig.min_count,
+        "--words": CorpusConfig.words,
+        "--cell": sizes.cell,
+        "--num-layers": sizes.num_layers,
+        "--embedding-size": sizes.embedding_size,
+        "--adamw-share": learning.adamw_share,
+        "--temperature": DecodingConfig.temperature,
+        "--length": DEFAULT_LENGTH,
+        "--device": "auto",
+        "--precision": "auto",
+    }
+    rows = [line for line in README.splitlines() if line.startswith("| `--")]
+    told: dict[str, str] = {}
+    for option, value in re.findall(r"(--[a-z-]+) ([a-z0-9.]+)(?=[` ])", "".join(rows)):
+        told.setdefault(option, value)  # of several the first
+    told.pop("--by")  # in the table of what is written as JSON
+    assert told == {option: str(value) for option, value in defaults.items()}
+
+
+SCORE = set(Score(1.0, 1, 1, 0).to_json())
+JSON = {
+    "a text, and the total of several": (
+        "eval a.txt b.txt --json",
+        "eval line.txt --dynamic --json",
+        "eval line.txt --cache 9 --json",
+    ),
+    "`--by line`": ("eval line.txt --by line --json",),
+    "`--by token`": ("eval line.txt --by token --json",),
+    "`--context`": ("eval line.txt --context 1,4 --json",),
+    "`--choices`": ("eval questions.jsonl --choices --json",),
+    "several models": ("eval line.txt -m my-model -m lstmgen-model --json",),
+    "`lstmgen sample`": ("sample --json -l 5",),
+}
+
+
+def test_the_table_of_json_names_every_key_and_no_other(folder: Path) -> None:
+    start = README.index("| of | keys |")
+    table = README[start : README.index("\n\n", start)]
+    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", table, re.MULTILINE)[1:])
+    assert set(rows) == set(JSON)
+    for row, commands in JSON.items():
+        keys = set(re.findall(r"`([a-z_]+)`", rows[row])) - {"length", "all"}  # which are values
+        if re.search("the same|the score", rows[row]):
+            keys |= SCORE | {"file"}
+        found = set()
+        for command in commands:
+            done = subprocess.run(
+                [sys.executable, "-m", "lstmgen", *command.split()],
+                cwd=folder, capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            found |= {key for line in done.stdout.splitlines() for key in json.loads(line)}
+        assert found == keys, row
 
 
 def test_the_python_of_the_readme_runs(folder: Path) -> None:

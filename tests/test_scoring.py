@@ -174,6 +174,18 @@ def test_warm_up_gives_each_stream_the_past_it_needs(batch_size: int, window: in
     assert cut(0) != pytest.approx(whole, rel=1e-6)  # so that the line above can fail
 
 
+def test_what_stands_512_tokens_before_a_part_is_still_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Recaller, "SPAN", 513)  # with the one that is read last
+    ids, engine = some_ids(4100), Recaller()
+    whole = score_ids(engine, ids, 1, vocab_size=SIZE, batch_size=1)
+    assert score_ids(engine, ids, 1, vocab_size=SIZE) == pytest.approx(whole, rel=1e-12)
+    monkeypatch.setattr(Recaller, "SPAN", 514)
+    whole = score_ids(engine, ids, 1, vocab_size=SIZE, batch_size=1)
+    assert score_ids(engine, ids, 1, vocab_size=SIZE) != pytest.approx(whole, rel=1e-12)
+
+
 def test_text_shorter_than_eight_warm_ups_is_read_in_one_piece() -> None:
     ids, engine = some_ids(79), Recaller()
     whole = score_ids(engine, ids, 1, vocab_size=SIZE, batch_size=1)

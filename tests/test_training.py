@@ -13,7 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from lstmgen import checkpoint, container, course, dataset, folders, keeping, optim, training
+from lstmgen import (
+    checkpoint,
+    container,
+    course,
+    dataset,
+    folders,
+    keeping,
+    optim,
+    planning,
+    training,
+)
 from lstmgen import job as job_module
 from lstmgen.cells import Cells
 from lstmgen.cli import plan
@@ -22,6 +32,7 @@ from lstmgen.corpus import Text
 from lstmgen.errors import CheckpointError, OptionError, TrainingError
 from lstmgen.job import Job
 from lstmgen.model import Network
+from lstmgen.planning import Speed
 from lstmgen.scoring import Score, score_text
 from lstmgen.training import train
 
@@ -189,6 +200,22 @@ def test_what_the_network_writes_is_shown_when_asked_for(tmp_path: Path) -> None
         assert len(text) == training.SAMPLE_LENGTH
         assert set(text) <= set(job.vocabulary.tokens)
     assert len(set(shown)) == len(shown)
+
+
+def test_a_run_of_any_length_has_a_hundred_lines_and_twenty_places_to_go_back_to(
+    tmp_path: Path,
+) -> None:
+    config = TrainConfig(num_steps=5000, report_every=5000)
+    place = keeping.Snapshot(0, {}, {})
+    one = course.Course(config, place, most=9.0)
+    logged = [step for step in range(1, 5001) if one.due(step)[0]]
+    assert logged == list(range(50, 5001, 50))
+    marked = []
+    for step in range(1, 5001):
+        if one.to_be_marked(step):
+            marked.append(step)
+            one.well = replace(place, step=step)
+    assert marked == list(range(250, 5001, 250))
 
 
 def test_a_network_that_has_gone_astray_writes_nothing(
@@ -411,6 +438,49 @@ def test_a_timed_run_that_goes_on_knows_what_validation_takes(tmp_path: Path) ->
         assert again.deadline == pytest.approx(120 - 7 - 0.5 if given else 60, abs=4)
 
 
+def test_what_is_given_stays_and_the_rest_is_planned(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    mine: dict[str, Any] = {"dropout": 0.37, "weight_drop": 0.21, "weight_decay": 0.027}
+    job = replace(job, training=replace(job.training, **mine))
+    for name, value in mine.items():
+        planned = plan.timed(job, {"steps": 2000, name: value}, None, 0.0).training
+        assert planned.num_steps == 2000
+        assert {n for n, one in mine.items() if getattr(planned, n) == one} == {name}
+
+
+def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tmp_path)  # steps of 4 x 16 tokens
+    for step in (0.0001, 0.01):
+        monkeypatch.setattr(job_module, "measure", lambda job, step=step: Speed(step, 1.0))
+        began = time.perf_counter() - 6  # of the 66 seconds
+        tokens = 60 / step * 64
+        size = planning.hidden_size(tokens, len(job.data.train_ids), "char")
+        assert plan.sized(job, {"minutes": 1.1}, began).model.hidden_size == size
+        sizes = plan.sized(job, {"minutes": 1.1, "hidden_size": 12}, began).model.hidden_size
+        assert sizes == 12
+    assert size < planning.hidden_size(60 / 0.0001 * 64, len(job.data.train_ids), "char")
+
+
+def test_a_validation_is_measured_by_one_of_its_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_module, "take_step", lambda *about: (torch.zeros(()), 1))
+
+    def slow(engine: Any, streams: Any, vocab_size: int) -> Any:
+        yield 0.0
+        time.sleep(0.01)
+        yield 0.0
+
+    monkeypatch.setattr(job_module, "window_nats", slow)
+    job = make_job(tmp_path, STORY * 3)
+    windows = -(-len(job.data.valid_ids) // 64)
+    assert windows > 20
+    measured = job_module.measure(job, seconds=0.0).validation
+    assert windows * 0.01 <= measured < windows * 0.2
+
+
 def test_a_learning_rate_a_thousand_times_too_high_is_lowered(tmp_path: Path) -> None:
     job = make_job(tmp_path, dropout=0.0, steps=400)
     job = replace(job, training=replace(job.training, learning_rate=20.0, report_every=20))
@@ -434,6 +504,45 @@ def test_stopping_a_run_that_has_just_blown_up_saves_what_was_well(
     saved = checkpoint.load_run(tmp_path)
     assert saved.progress["step"] == 4
     assert saved.progress["retreats"] == 1
+
+
+def test_stopping_a_run_whose_last_step_was_ruinous_saves_what_was_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses until then say nothing of it, as they are from before the step."""
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    original = job_module.take_step
+
+    def ruinous_at_6(run: Any, *about: Any) -> Any:
+        done = original(run, *about)
+        if run.step == 6:
+            with torch.no_grad():
+                run.network.output.bias[1] = 1e4  # which is a number still
+        return done
+
+    monkeypatch.setattr(training, "take_step", ruinous_at_6)
+    records = train(make_job(tmp_path))
+    while next(records).step < 6:
+        pass
+    records.close()
+    saved = checkpoint.load_run(tmp_path)
+    assert saved.progress["step"] == 5
+    assert abs(saved.model.weights["output.bias"]).max() < 100
+
+
+def test_a_run_is_saved_between_its_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    records = train(make_job(tmp_path))
+    for step in (1, 2, 3):
+        assert next(records).step == step
+        assert checkpoint.load_run(tmp_path).progress["step"] == step
+    monkeypatch.setattr(training, "SAVE_SECONDS", 60.0)
+    assert [next(records).step for _ in range(3)] == [4, 5, 6]
+    assert checkpoint.load_run(tmp_path).progress["step"] == 4  # that of the report
+    records.close()
 
 
 @pytest.mark.parametrize("name", [folders.MODEL_FILE, folders.RUN_FILE, folders.LOG_FILE])
@@ -615,6 +724,21 @@ def test_the_share_of_adamw_moves_the_embedding_and_no_matrix(tmp_path: Path) ->
     assert not np.array_equal(ends[0]["embedding.weight"], ends[1]["embedding.weight"])
     matrix = "layers.0.weight_hh"
     assert np.array_equal(ends[0][matrix], ends[1][matrix])
+
+
+def test_weight_decay_shrinks_every_weight_by_its_share(tmp_path: Path) -> None:
+    network = Network(make_job(tmp_path).model)
+    network.initialize(0)
+    config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.5, adamw_share=0.4)
+    optimizer = optim.Optimizer(network, config)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.fill_(2.0)
+            weight.grad = torch.zeros_like(weight)
+    optimizer.step(0.1)
+    for name, weight in network.named_weights().items():
+        rate = 0.1 if name in optimizer.matrices else 0.04
+        assert torch.allclose(weight, torch.full_like(weight, 2 * (1 - rate * 0.5))), name
 
 
 def test_every_parameter_is_in_the_optimizer_once(tmp_path: Path) -> None:

@@ -145,6 +145,9 @@ def test_unk_that_the_text_itself_holds_is_the_same_unk() -> None:
     assert vocabulary.encode(" a <unk>\n").tolist() == [
         vocabulary.ids[" a"], UNKNOWN_ID, vocabulary.ids["\n"],
     ]  # fmt: skip
+    begins = complete("<unk> a\n\t<unk> a\n", "word", "space")
+    assert begins.tokens == (" <unk>", "\n", " a")  # else it would be sampled as a word
+    assert begins.encode("<unk> a").tolist() == [UNKNOWN_ID, begins.ids[" a"]]
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def evaluate(
         return
     read = _read(texts, encoding)
     if choices:
-        scores.choices(saved, read, device, as_json)
+        scores.by_choices(saved, read, device, as_json)
     elif contexts is not None:
         scores.by_context(saved, read, device, as_json, contexts)
     elif by == "token":

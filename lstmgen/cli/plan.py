@@ -33,6 +33,8 @@ def require_sense(given: Options) -> None:
     """What no corpus can make right is refused before one is read."""
     from lstmgen import corpus
 
+    if not given["model"]:
+        raise OptionError("--model is empty; name the folder to write")
     if sum(name in given for name in ("minutes", "epochs", "steps")) > 1:
         raise OptionError("give only one of --minutes, --epochs and --steps")
     for name in ("minutes", "epochs"):

@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +14,7 @@ from lstmgen.config import DEFAULT_LENGTH, DecodingConfig
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
-    from lstmgen.generation import Prime
+    from lstmgen.generation import Generated, Prime
     from lstmgen.vocabulary import Vocabulary
 
 DEFAULTS = DecodingConfig()
@@ -145,13 +145,10 @@ def sample(
     if beams is None:
         written = generate(engine, saved.vocabulary, primes, ready=primes.ready, **drawn)
     else:
-        written = (
-            text
-            for one in primes
-            for text in search(engine, saved.vocabulary, one.text, num_beams=beams, **how)[
-                :num_samples
-            ]
+        found = (
+            search(engine, saved.vocabulary, one.text, num_beams=beams, **how) for one in primes
         )
+        written = (text for texts in found for text in _likeliest(texts, num_samples))
     for text in written:
         if as_json:
             told = text.to_json()
@@ -162,6 +159,15 @@ def sample(
             console.emit(text.prime if echo else "", bold=True)
             last = text.text or (text.prime if echo else "")
             console.emit(text.text + ("" if last.endswith("\n") else "\n"))
+
+
+def _likeliest(texts: "Sequence[Generated]", count: int) -> "Sequence[Generated]":
+    """The first of the texts that were found; says where there are not so many."""
+    if len(texts) < count:
+        console.note(
+            f"of {count} texts {len(texts)} were found; there are no more, or many are the same"
+        )
+    return texts[:count]
 
 
 def _gathered(pieces: Iterator[str]) -> Iterator[str]:

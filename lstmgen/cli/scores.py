@@ -32,10 +32,10 @@ def by_corpus(
     kind = "dynamic" if isinstance(again, DynamicConfig) else "cache"
     static, other = list[tuple[str, Score]](), list[tuple[str, Score]]()
 
-    def found(name: str, score: Score, again: Again | None = None) -> None:
-        (other if again else static).append((f"{name} ({kind})" if again else name, score))
+    def found(name: str, score: Score, how: Again | None = None) -> None:
+        (other if how else static).append((f"{name} ({kind})" if how else name, score))
         if as_json:
-            told = {kind: again.to_json()} if again else {}
+            told = {kind: how.to_json()} if how else {}
             _emit_json({"file": name, **told, **score.to_json()})
 
     for text, ids in zip(read, encoded, strict=True):
@@ -198,7 +198,7 @@ def by_context(
     _note_unknown(unknown, total)
 
 
-def choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
+def by_choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
     from lstmgen import choices, trained
 
     questions = [
@@ -212,7 +212,7 @@ def choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bool)
             f"--choices: no question in {_names(read)} has an answer; with --json there is what each "
             "choice costs"
         )
-    lengths = (len(q.context) * len(q.choices) for q in questions)
+    lengths = (len(saved.vocabulary.encode(q.context)) * len(q.choices) for q in questions)
     engine = trained.choose_engine(saved, device, sum(lengths))
     answers = list[choices.Answer]()
     for answer in choices.answer(engine, saved.vocabulary, questions):

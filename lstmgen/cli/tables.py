@@ -1,6 +1,7 @@
 """Draws what `eval` has found as tables for a person, on standard output."""
 
 from io import StringIO
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
@@ -42,22 +43,27 @@ def comparison(
     name: str, rows: "Sequence[tuple[str, Score]]", found: "Sequence[Difference]"
 ) -> None:
     """A row a model, with its difference from the first."""
-    scored, intervals = [score for _, score in rows], [one.interval for one in found]
+    scored = [score for _, score in rows]
+    intervals = [
+        "{:+.4f} to {:+.4f}".format(*one.interval) if one.interval else "-" for one in found
+    ]
     columns: Columns = [
         ("model", [_plain(model) for model, _ in rows]),
         ("bits/character", [f"{score.bits_per_character:.4f}" for score in scored]),
         ("difference", ["", *(f"{one.bits_per_character:+.4f}" for one in found)]),
-        ("95 % interval", ["", *(f"{low:+.4f} to {high:+.4f}" for low, high in intervals)]),
+        ("95 % interval", ["", *intervals]),
         ("perplexity", [f"{score.perplexity:,.3f}" for score in scored]),
         ("tokens", [f"{score.tokens:,}" for score in scored]),
         ("unknown", [f"{score.unknown_tokens:,}" for score in scored]),
     ]
     _print(_narrowed(columns, "perplexity", "tokens"))
     for (model, _), one in zip(rows[1:], found, strict=True):
-        verdict = "more than" if one.is_more_than_chance else "no more than"
-        console.note(
-            f"{name}, {one.blocks:,} blocks: {model} differs from {rows[0][0]} by {verdict} chance would"
-        )
+        verdict = f"differs from {rows[0][0]} by more than chance would"
+        if not one.is_more_than_chance:
+            verdict = verdict.replace("more than", "no more than")
+        if one.is_more_than_chance is None:
+            verdict = f"cannot be told from {rows[0][0]} by so short a text"
+        console.note(f"{name}, {one.blocks:,} blocks: {model} {verdict}")
 
 
 def contexts(name: str, rows: "Sequence[ContextScore]", num_tokens: int) -> None:
@@ -68,7 +74,7 @@ def contexts(name: str, rows: "Sequence[ContextScore]", num_tokens: int) -> None
         ("nats/token", [f"{row.nats_per_token:.4f}" for row in rows]),
         ("+-", [f"{row.standard_error:.4f}" for row in rows]),
         ("gain", [f"{row.gain:.4f}" for row in rows]),
-        ("+-", [f"{row.gain_error:.4f}" for row in rows]),
+        ("+-", [f"{row.gain_error:.4f}" if isfinite(row.gain_error) else "-" for row in rows]),
     ]
     room = min(BAR, _room() - _needed(columns) - GAP)
     if room >= SHORT_BAR:

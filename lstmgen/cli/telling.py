@@ -1,13 +1,15 @@
-"""What is said of a run before it begins: its corpus, its numbers, and the flags that repeat it."""
+"""What is said of a run: its corpus, its numbers, and the flags that repeat it or go on with it."""
 
+import os
+import shlex
 from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
 from lstmgen.cli.plan import Options, minutes
-from lstmgen.config import CorpusConfig
+from lstmgen.config import DEFAULT_MODEL_FOLDER, MODEL_VARIABLE, CorpusConfig
 
 if TYPE_CHECKING:
-    from lstmgen.checkpoint import SavedRun
+    from lstmgen.checkpoint import SavedModel, SavedRun
     from lstmgen.dataset import Dataset
     from lstmgen.job import Job
 
@@ -17,21 +19,34 @@ REPEATING = (
     *("dropout", "weight_drop", "memory", "softmax_sample", "seed", "precision"),
 )
 
-AS_GIVEN, USUAL = ("valid_file", "init_from", "encoding", "device", "threads"), ("utf-8", "auto")
+# What a run is given beside its numbers, and what goes without saying.
+AS_GIVEN = ("valid_file", "init_from", "encoding", "device", "threads")
+USUAL = (None, "utf-8", "auto")
 
 
 def of_data(data: "Dataset") -> str:
     vocabulary, facts = data.vocabulary, data.facts
     kind = "characters" if vocabulary.level == "char" else "words and marks"
-    characters = data.train_characters + data.valid_characters
+    characters, whose = data.train_characters + data.valid_characters, ""
+    if facts["valid_sha256"] is not None:
+        characters, whose = data.train_characters, " of --valid-file"
     rare = data.vocabulary.count_unknown(data.train_ids) - data.placed_unknown
     places = [(rare, "rare"), (data.placed_unknown, "drawn at random")]
     replaced = " and ".join(f"{count:,} {which}" for count, which in places if count)
     name = console.visible(facts["name"], keep_newlines=False)
     return (
         f"corpus      {name}: {characters:,} characters; {len(data.train_ids):,} {kind} to train "
-        f"on, {len(data.valid_ids):,} to validate on\n"
+        f"on, {len(data.valid_ids):,}{whose} to validate on\n"
         f"vocabulary  {len(vocabulary):,} {kind}; <unk> takes the place of {replaced}"
+    )
+
+
+def of_start(other: "SavedModel", data: "Dataset") -> str:
+    """What a model to begin with knows of the text, and what of it is of no more use."""
+    theirs, ours = set(other.vocabulary.tokens), set(data.vocabulary.tokens)
+    return (
+        f"begins with {len(theirs & ours):,} symbols of --init-from; {len(ours - theirs):,} are new, and "
+        f"{len(theirs - ours):,} of its are not in the text and left out"
     )
 
 
@@ -64,8 +79,37 @@ def _flags(job: "Job", given: Options) -> str:
     settings = {n: job.data.facts[n] for n, value in usual.items() if job.data.facts[n] != value}
     every = job.model.to_json() | job.training.to_json()
     settings |= {name: every[name] for name in REPEATING}
-    settings |= {name: given[name] for name in AS_GIVEN if given.get(name) not in (None, *USUAL)}
+    settings |= _as_given(given)
     return " ".join(
         console.option(name.replace("num_steps", "steps"), value)
         for name, value in settings.items()
     )
+
+
+def _as_given(given: Options) -> dict[str, object]:
+    return {name: given[name] for name in AS_GIVEN if given.get(name) not in USUAL}
+
+
+def to_resume(given: Options) -> str:
+    """The command that goes on with a run: what it has to be told again."""
+    again = [
+        console.option(name, value)
+        for name, value in _as_given(given).items()
+        if name != "init_from"
+    ]
+    again += ["--resume", *model_flags(given)]
+    corpus = [shlex.quote(name) for name in given["corpus"]]
+    if any(name.startswith("-") and name != "-" for name in given["corpus"]):
+        corpus, again = [*again, "--"], corpus  # else they would be taken for options
+    return " ".join(["lstmgen train", *corpus, *again])
+
+
+def model_flags(given: Options) -> list[str]:
+    """The option that names the model's folder, as it is typed, if a command has to be told."""
+    told = given["model"] != DEFAULT_MODEL_FOLDER or MODEL_VARIABLE in os.environ
+    return [console.option("model", given["model"])] if told else []
+
+
+def title(job: "Job") -> str:
+    model, name = job.model, job.data.facts["name"]
+    return f"{model.cell.upper()} {model.num_layers} x {model.hidden_size} on {name}"

@@ -1,12 +1,10 @@
 """`lstmgen train`: text in, model folder out."""
 
-import os
-import shlex
 import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -96,7 +94,7 @@ def train(
     embedding_size: Annotated[
         int | None,
         _network(
-            help="Numbers that stand for a symbol.",
+            help="Numbers that stand for a symbol; where tied, units of each layer too.",
             show_default=f"{ModelConfig.embedding_size}; for words, or tied, the hidden size",
         ),
     ] = None,
@@ -237,6 +235,8 @@ def _train(given: plan.Options, folder: Path, began: float) -> None:
         plan.require_same(given, saved, data)
     if not quiet:
         console.say(telling.of_data(data))
+        if other:
+            console.say(telling.of_start(other, data))
 
     # torch takes longer to import than all the above, and a mistake there should not wait for it.
     import torch
@@ -265,37 +265,13 @@ def _train(given: plan.Options, folder: Path, began: float) -> None:
     last, caught = watching.follow(training.train(job, saved, initial), quiet, per_token)
     if caught:
         console.say(f"stopped and saved at step {last.step:,} of {last.num_steps:,}; to go on:")
-        console.say(f"  {shlex.join(['lstmgen', 'train', *_to_resume(given)])}")
+        console.say(f"  {telling.to_resume(given)}")
         if last.best is None and had_model:
             console.note(
                 f"the model in {given['model']} is the one of before still, as this run's has not been "
                 "validated yet"
             )
         sys.exit(128 + caught)
-    watching.draw_curves(folder, _title(job), quiet)
+    watching.draw_curves(folder, telling.title(job), quiet)
     if not quiet:
-        console.say(watching.describe_end(last, given["model"], _model_flags(given)))
-
-
-def _model_flags(given: plan.Options) -> list[str]:
-    told = given["model"] != DEFAULT_MODEL_FOLDER or MODEL_VARIABLE in os.environ
-    return ["--model", given["model"]] if told else []
-
-
-def _to_resume(given: plan.Options) -> list[str]:
-    """What has to be said again when the run goes on."""
-    usual = {"encoding": "utf-8", "device": "auto"}
-    again = []
-    for name in ("valid_file", "encoding", "device", "threads"):
-        if given.get(name) not in (None, usual.get(name)):
-            again += ["--" + name.replace("_", "-"), str(given[name])]
-    again += ["--resume", *_model_flags(given)]
-    corpus = list(given["corpus"])
-    if any(name.startswith("-") and name != "-" for name in corpus):
-        return [*again, "--", *corpus]  # else they would be taken for options
-    return [*corpus, *again]
-
-
-def _title(job: Any) -> str:
-    model, name = job.model, job.data.facts["name"]
-    return f"{model.cell.upper()} {model.num_layers} x {model.hidden_size} on {name}"
+        console.say(watching.describe_end(last, given["model"], telling.model_flags(given)))

@@ -1,6 +1,5 @@
 """A run as a person sees it: the bar, samples, signals that stop it, curves, and what to do next."""
 
-import shlex
 import shutil
 import signal
 from math import log
@@ -115,8 +114,8 @@ def draw_curves(folder: Path, title: str, quiet: bool) -> None:
 
 def describe_end(last: "Progress", model: str, flags: list[str]) -> str:
     assert last.best is not None  # the last step is always scored
-    trial = shlex.join(["lstmgen", "sample", *flags])
-    score = shlex.join(["lstmgen", "eval", "other.txt", *flags])
+    trial = " ".join(["lstmgen sample", *flags])
+    score = " ".join(["lstmgen eval other.txt", *flags])
     name = console.visible(model, keep_newlines=False)
     risen = ""
     assert last.score is not None
