@@ -63,12 +63,12 @@ def with_unknown(ids: Ids, generator: np.random.Generator) -> tuple[Ids, int]:
     A text in which no symbol is rare would leave `<unk>` untrained, and what it does to the state
     and how likely it is would be left to chance. It takes the place of tokens at random.
     """
-    known = np.flatnonzero(ids != UNKNOWN_ID)
-    missing = int(np.ceil(len(ids) * UNKNOWN_SHARE)) - (len(ids) - len(known))
+    known = ids != UNKNOWN_ID
+    missing = int(np.ceil(len(ids) * UNKNOWN_SHARE)) - (len(ids) - int(np.count_nonzero(known)))
     if missing <= 0:
         return ids, 0
     ids = ids.copy()
-    ids[generator.choice(known, missing, replace=False)] = UNKNOWN_ID
+    ids[generator.choice(np.flatnonzero(known), missing, replace=False)] = UNKNOWN_ID
     return ids, missing
 
 

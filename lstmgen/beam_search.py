@@ -45,17 +45,16 @@ def search(
     where there are no more texts, or many are the same. One beam is greedy.
     """
 
-    def piece(text: _Text, i: int) -> str:
-        return vocabulary.tokens[i] if text.tokens else vocabulary.after_prime(prime, i)
-
     logits, state = read_primes(engine, [prime_ids(vocabulary, prime)])
     beam = [_Text(stop="" if length else LENGTH)]
     going = [text for text in beam if not text.stop]
     while going:
         totals = np.array([[text.nats] for text in going]) + _costs(logits)
         longer = [
-            _Text(totals[row, i], *_with(going[row], piece(going[row], i), length, stops), row, i)
+            _Text(totals[row, i], *_with(text, piece, length, stops), row, i)
             for row, i in _least(totals, 2 * num_beams)  # as some may be the same text
+            for text in [going[row]]
+            for piece in [vocabulary.piece(i, prime, text.tokens)]
         ]
         ended = [text for text in beam if text.stop]
         beam = _distinct(sorted(ended + longer, key=lambda text: text.nats))[:num_beams]

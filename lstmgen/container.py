@@ -279,8 +279,7 @@ def _sync(folder: Path) -> None:
 
 def missing(path: Path) -> CheckpointError:
     return CheckpointError(
-        f"{path}: there is no model here; train one with `lstmgen train`, "
-        "or name another with --model or LSTMGEN_MODEL"
+        f"{path}: there is no model here; check the path, or train one with `lstmgen train`"
     )
 
 

@@ -6,17 +6,18 @@ import hashlib
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedIOBase
 from itertools import pairwise
-from pathlib import Path
 
 from lstmgen.errors import CorpusError, OptionError
 
 STDIN = "-"
 GZIP = b"\x1f\x8b"
-SOME, FEW_LINES = 1 << 20, 100  # characters, and lines in them, that tell whether a list is sorted
+SOME = 1 << 20  # characters, or bytes, that tell what a text is like
+FEW_LINES = 100  # that tell whether a list is sorted
 RISING = 0.9  # share of lines, where chance would give half
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
@@ -49,14 +50,15 @@ def read(path: str, encoding: str = "utf-8") -> Text:
 
 def _whole(path: str, encoding: str) -> Text:
     """As `read`, but that nothing is also a text."""
-    name = _name(path)
-    raw = _unzipped(name, _raw(path, name))
-    text, notes = _decoded(name, raw, encoding), []
+    name, notes = _name(path), []
+    with _blaming(name), _opened(path) as file:
+        raw = file.read()
+    text = _decoded(name, raw, encoding)
     if text.startswith("\ufeff"):
         text = text[1:]
         notes.append(f"{name}: dropped the byte order mark")
     if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        text = _with_line_feeds(text)
         notes.append(f"{name}: made CRLF and CR line ends into LF")
     return Text(name, text, tuple(notes))
 
@@ -97,7 +99,8 @@ def lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
     """The lines of a file, or of standard input for `-`, one by one as they come.
 
     Each has its line end, LF, but the last may have none. Otherwise as `read`, but that nothing is
-    also a text. `CorpusError` comes after all lines before the one that is wrong.
+    also a text, and that there are no notes. `CorpusError` comes after all lines before the one that
+    is wrong.
     """
     name = _name(path)
     if not _marks_lines(encoding):  # as in UTF-16, where a byte says nothing by itself
@@ -108,9 +111,11 @@ def lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
             text = _decoded(f"line {number:,} of {name}", raw, encoding)
             if number == 1:
                 text = text.removeprefix("\ufeff")
-            if "\r" in text:
-                text = text.replace("\r\n", "\n").replace("\r", "\n")
-            yield from _LINE.findall(text)
+            yield from _LINE.findall(_with_line_feeds(text))
+
+
+def _with_line_feeds(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _name(path: str) -> str:
@@ -126,7 +131,7 @@ def _marks_lines(encoding: str) -> bool:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Iterable[bytes]]:
+def _opened(path: str) -> Iterator[BufferedIOBase]:
     """The file as bytes, unzipped if it is gzip."""
     if path == STDIN and sys.stdin is None:
         raise CorpusError("standard input is closed; leave out <&-")
@@ -134,17 +139,10 @@ def _opened(path: str) -> Iterator[Iterable[bytes]]:
     source = sys.stdin.fileno() if path == STDIN else path
     with open(source, "rb", closefd=path != STDIN) as file:
         if file.peek(2)[:2] == GZIP:
-            with gzip.open(file) as unzipped:
+            with gzip.GzipFile(fileobj=file) as unzipped:
                 yield unzipped
         else:
             yield file
-
-
-def _raw(path: str, name: str) -> bytes:
-    with _blaming(name):
-        if path == STDIN and sys.stdin is None:
-            raise CorpusError("standard input is closed; leave out <&-")
-        return sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
 
 
 @contextmanager
@@ -161,11 +159,6 @@ def _blaming(name: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CorpusError(f"{name}: cannot be read: {reason}") from None
-
-
-def _unzipped(name: str, raw: bytes) -> bytes:
-    with _blaming(name):
-        return gzip.decompress(raw) if raw.startswith(GZIP) else raw
 
 
 def _decoded(name: str, raw: bytes, encoding: str) -> str:

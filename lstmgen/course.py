@@ -1,5 +1,6 @@
 """How a run goes: what is due after a step, whether it has gone astray, and where it then goes back to."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite, log
 from pathlib import Path
@@ -50,17 +51,17 @@ class Course:
         """By retreats: 1, 2, 2 x 4, 2 x 4 x 8, ..."""
         return float(2 ** (self.retreats * (self.retreats + 1) // 2))
 
-    def astray(self, step: int, nats: float, score: Score | None) -> str:
-        """What tells that it has gone astray, by the nats a token of late; nothing if it has not.
+    def astray(self, step: int, losses: Sequence[float], score: Score | None) -> str:
+        """What tells that it has gone astray, by its losses in nats a token; nothing if it has not.
 
         A loss that is not a number is no more than anything, so it is asked whether it is less. The
         validation part may be of another kind than the rest, and cost what it will.
         """
-        which = "loss"
-        if nats <= self.most:
+        which, nats = "loss", next((loss for loss in losses if not loss <= self.most), None)
+        if nats is None:
             if score is None or isfinite(score.nats):
                 return ""
-            nats, which = score.nats_per_token, "validation loss"
+            which, nats = "validation loss", score.nats_per_token
         return f"the {which} blew up at step {step:,} ({nats:.3g} nats a token)"
 
     def go_back(self, run: Run, why: str, folder: Path) -> str:
@@ -85,9 +86,9 @@ class Course:
             "learning rate"
         )
 
-    def latest(self, run: Run, *nats: float) -> Snapshot:
-        """The run as it is now, or where it last was well if it is not, by nats a token of late and now."""
-        if run.step == self.well.step or not all(each <= self.most for each in nats):
+    def latest(self, run: Run, losses: Sequence[float]) -> Snapshot:
+        """The run as it is now, or where it last was well if it is not, by its losses."""
+        if run.step == self.well.step or self.astray(run.step, losses, None):
             return self.well
         snapshot = run.snapshot()
         return snapshot if snapshot.is_finite else self.well

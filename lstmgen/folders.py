@@ -101,7 +101,16 @@ def _locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             with suppress(OSError):
-                path.unlink()
+                if holder(folder) == os.fstat(file.fileno()).st_ino:  # not one made there since
+                    path.unlink()
+
+
+def holder(folder: Path) -> int | None:
+    """What the run that holds a folder is known by; None where nobody does."""
+    try:
+        return (folder / LOCK_FILE).stat().st_ino
+    except OSError:
+        return None
 
 
 def reserve(folder: Path, sizes: Mapping[str, int]) -> None:
@@ -109,9 +118,10 @@ def reserve(folder: Path, sizes: Mapping[str, int]) -> None:
 
     `CheckpointError` says what is missing.
     """
-    there = {name: (folder / name).exists() for name in sizes}
+    there = {name: _size(folder / name) for name in sizes}
     # A file is replaced by one beside it, so the larger one needs its room twice.
-    wanted = [size for name, size in sizes.items() if not there[name]] + [max(sizes.values())]
+    wanted = [size - there[name] for name, size in sizes.items() if size > there[name]]
+    wanted.append(max(sizes.values()))
     probes = [folder / f".probe.{i}" for i in range(len(wanted))]
     try:
         for probe, size in zip(probes, wanted, strict=True):
@@ -125,6 +135,13 @@ def reserve(folder: Path, sizes: Mapping[str, int]) -> None:
         for probe in probes:
             with suppress(OSError):  # it was never made, or its folder cannot be written
                 probe.unlink()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _fill(path: Path, size: int) -> None:

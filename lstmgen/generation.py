@@ -63,7 +63,7 @@ class Writing:
 
     def piece(self, vocabulary: Vocabulary, i: int) -> str:
         """What token i, as the next one, adds."""
-        return vocabulary.tokens[i] if self.tokens else vocabulary.after_prime(self.prime.text, i)
+        return vocabulary.piece(i, self.prime.text, self.tokens)
 
     def add(self, piece: str, nats: float = 0.0) -> str:
         """Take in the next token; returns the text that is certain now, perhaps none."""

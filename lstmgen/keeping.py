@@ -98,7 +98,7 @@ class Keeper:
     """
 
     def __init__(self, folder: Path, new: bool) -> None:
-        self._folder, self._new = folder, new
+        self._folder, self._new, self._holder = folder, new, folders.holder(folder)
         self._model: SavedModel | None = None
         self._run: SavedRun | None = None
         self._lines: list[Mapping[str, Any]] = []
@@ -126,6 +126,14 @@ class Keeper:
 
     def write(self) -> None:
         """Write all that waits; `CheckpointError` if something still has to."""
+        if folders.holder(self._folder) not in (
+            None,
+            self._holder,
+        ):  # it was removed and made again
+            raise CheckpointError(
+                f"{self._folder}: another lstmgen has begun to train in a new folder of this name; its "
+                "files are left as they are"
+            )
         if self._new:
             if self._run is None:
                 return  # as nothing could take the place of what there may be

@@ -5,7 +5,7 @@ All of it is arithmetic on what is measured, a `Speed`; only `Pace` looks at the
 
 import time
 from dataclasses import replace
-from math import ceil, log2, prod
+from math import ceil, exp, log2, prod
 from typing import NamedTuple
 
 from lstmgen.config import SOFTMAX_SAMPLE, Level, ModelConfig, TrainConfig
@@ -57,14 +57,16 @@ def hidden_size(tokens: float, text_tokens: int, level: Level) -> int:
 def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level) -> float:
     """What a large network that sees a text often should leave out, so as not to know it by heart.
 
-    It is the more the shorter the text is, by character however long it is trained on.
+    It is the more the shorter the text is, by character however long it is trained on, and the shorter
+    it is the sooner it is known.
     """
     if level == "word":  # each symbol is rare, and most weights are symbols'
         short = 1 + max(0.0, log2(LONG_TEXT_OF_WORDS / text_tokens)) / 4
         return round(min(0.5, 0.3 * short, 0.1 + 0.015 * short * num_epochs), 2)
     wear = num_epochs * (hidden_size / 256) ** 2
+    known = max(0.0, wear - 5 * min(1.0, text_tokens / LONG_TEXT))
     most = min(0.5, max(0.05, 0.1 + 0.08 * log2(LONG_TEXT / text_tokens)))
-    return round(min(most, max(0.0, 0.02 * (wear - 5))), 2)
+    return round(most * (1 - exp(-known / 7)), 2)
 
 
 def weight_drop(num_epochs: float) -> float:

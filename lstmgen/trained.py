@@ -47,7 +47,8 @@ def find(model: str | Path | None) -> str | Path:
         model = os.environ.get(MODEL_VARIABLE) or None
     if model is not None:
         return model
-    return DEFAULT_MODEL_FOLDER if Path(DEFAULT_MODEL_FOLDER).exists() else DEMO
+    there = os.path.exists(DEFAULT_MODEL_FOLDER)  # noqa: PTH110  # which raises nothing
+    return DEFAULT_MODEL_FOLDER if there else DEMO
 
 
 def choose_engine(saved: SavedModel, device: str, num_tokens: int) -> Engine:
@@ -201,8 +202,9 @@ def _seed(seed: int | None) -> int:
 def load(model: str | Path | None = None, device: str = "auto") -> TrainedModel:
     """The model in a folder or a .safetensors file, ready to write and to score.
 
-    Without a name it is the one in `lstmgen-model`, or where there is none the small one that comes
-    with the package. Devices are "auto", "cpu", "cuda", "cuda:N" and "mps". Raises `CheckpointError`
-    where there is no model that can be read, `DeviceError` where there is no such device.
+    Without a name it is the one that the variable `LSTMGEN_MODEL` names, or the one in `lstmgen-model`, or
+    where there is none the small one that comes with the package. Devices are "auto", "cpu", "cuda",
+    "cuda:N" and "mps". Raises `CheckpointError` where there is no model that can be read, `DeviceError`
+    where there is no such device.
     """
     return TrainedModel(checkpoint.load_model(find(model)), device)

@@ -80,10 +80,9 @@ def train(
         results = log_record(record) | facts
         keeper.model(SavedModel(job.model, job.vocabulary, network.weights(), results))
 
-    def latest() -> Snapshot:
-        # The losses so far are from before the last step, which may itself have been the bad one.
-        costs = present_loss(run, loss, course.config, streams)
-        return course.latest(run, meter.nats_per_token(), costs)
+    def losses() -> list[float]:
+        """Of late, and now: those of late are from before the last step, which may have been a bad one."""
+        return [meter.nats_per_token(), present_loss(run, loss, course.config, streams)]
 
     def progress() -> Progress:
         return Progress(
@@ -114,10 +113,15 @@ def train(
                 course.config = pace.replan(course.config, run.step, left)
                 logging, reporting = course.due(run.step)
             record = progress()
-            score = validate(network, job) if reporting else None
+            marking = reporting or (logging and course.to_be_marked(run.step))
+            late, present = losses() if marking else (record.train_nats_per_token, 0.0)
+            score = None
+            if reporting:
+                score = validate(network, job)
+                present = min(present, score.nats_per_token)  # one window alone may be odd
             # Asked at places that follow from the step alone, so that the clock changes no bit.
-            loss_by_now = record.train_nats_per_token
-            why = course.astray(run.step, loss_by_now, score) if logging else ""
+            asked = [late, present] if reporting else [late]
+            why = course.astray(run.step, asked, score) if logging else ""
             if why:
                 keeper.try_to_write()  # what still waits, in case it gives up
                 note = course.go_back(run, why, job.folder)
@@ -131,18 +135,17 @@ def train(
                     keep_best(replace(record, score=score, best=score))
                 record = replace(record, score=score, best=course.best, best_step=course.best_step)
                 pace.validations.append(time.perf_counter() - now)
-            wanted = reporting or (logging and course.to_be_marked(run.step))
-            if wanted:
-                course.well = latest()
+            if marking and present <= course.most:
+                course.well = run.snapshot()
             if logging:
                 keeper.log(log_record(record))
             sampling = job.sample_seconds is not None and now - sampled_at >= job.sample_seconds
-            if sampling and loss_by_now <= course.most:
+            if sampling and late <= course.most:
                 record = replace(record, sample=_sample(job, network, run.step))
                 sampled_at = now
             saving = reporting or now - saved_at > SAVE_SECONDS
             if saving:
-                keep(course.well if wanted else latest())
+                keep(course.well if marking else course.latest(run, losses()))
                 saved_at = time.perf_counter()
             if logging or saving:
                 record = replace(record, note=keeper.try_to_write())
@@ -152,11 +155,11 @@ def train(
             yielded_at = time.perf_counter()
         keeper.write()
     except GeneratorExit:
-        snapshot = latest()
+        snapshot = course.latest(run, losses())
         keep(snapshot)
         if keeper.lacks_model:  # so that there is a model to sample from, and it is this run's
             run.go_to(snapshot)
-            keep_best(progress())
+            keep_best(replace(progress(), train_nats_per_token=losses()[-1]))
         keeper.write()
         raise
 

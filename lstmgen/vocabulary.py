@@ -113,10 +113,10 @@ class Vocabulary:
         unknown = [token for token, i in zip(tokens, ids, strict=True) if i == UNKNOWN_ID]
         return ids, list(dict.fromkeys(unknown))
 
-    def after_prime(self, prime: str, i: int) -> str:
-        """Token i as the first one after a prime: with no second blank where that ends in one."""
+    def piece(self, i: int, prime: str, num_before: int) -> str:
+        """What token i adds to a prime and so many tokens: no second blank where the prime ends in one."""
         token = self.tokens[i]
-        return token.removeprefix(" ") if self._shares_blank(prime) else token
+        return token.removeprefix(" ") if not num_before and self._shares_blank(prime) else token
 
     def _shares_blank(self, prime: str) -> bool:
         return self.level == "word" and prime.endswith(" ")

@@ -1,5 +1,6 @@
 """The command line as a whole: mistakes, help, streams that fail, and what is not imported."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,7 +109,14 @@ def test_a_prime_that_is_not_utf_8_is_refused(model: Path) -> None:
     assert "not UTF-8" in Ran(done.returncode, done.stdout, done.stderr).error
 
 
-@pytest.mark.parametrize(("ending", "said"), [("> /dev/full", "No space"), (">&-", "closed")])
+FULL = pytest.param(
+    "> /dev/full",
+    "No space",
+    marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here"),
+)
+
+
+@pytest.mark.parametrize(("ending", "said"), [FULL, (">&-", "closed")])
 @pytest.mark.parametrize("what", ["sample -l 5 --seed 1", "eval CORPUS", "--help", "train -h"])
 def test_output_that_cannot_be_written_is_told_in_one_line(
     model: Path, corpus: Path, ending: str, said: str, what: str
@@ -133,6 +141,20 @@ def test_no_command_at_all_is_wrong_usage_and_says_what_to_do(here: Any) -> None
     assert "Try 'lstmgen -h' for help" in done.err
 
 
+def test_a_working_folder_that_may_not_be_looked_into_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, here: Any
+) -> None:
+    def refused(path: Any, *about: Any, **how: Any) -> Any:
+        if str(path) == "lstmgen-model":
+            raise PermissionError(13, "Permission denied")
+        return original(path, *about, **how)
+
+    original = os.stat
+    monkeypatch.setattr(os, "stat", refused)
+    done = here("sample", "-l", "3", "--seed", "1")
+    assert (done.code, "built-in model" in done.err) == (0, True)
+
+
 def test_help_breaks_its_lines_where_the_terminal_does(here: Any) -> None:
     for command, words in (
         ("train", "the same corpus with --resume"),
@@ -145,9 +167,10 @@ def test_help_breaks_its_lines_where_the_terminal_does(here: Any) -> None:
         assert len(first.splitlines()[0]) > 60
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory can be limited on Linux only")
 def test_too_little_memory_is_told_in_one_line(corpus: Path, tmp_path: Path) -> None:
     options = f"-m {tmp_path / 'm'} --steps 1 --hidden-size 60000"
-    command = f"ulimit -v 8000000; {sys.executable} -m lstmgen train {corpus} {options}"
+    command = f"ulimit -v 8000000 && {sys.executable} -m lstmgen train {corpus} {options}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
     assert "lower --hidden-size" in Ran(done.returncode, done.stdout, done.stderr).error
 

@@ -94,7 +94,15 @@ def test_beams_answer_each_line_in_order(model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [("--seed", "1"), ("-t", "0.3"), ("--top-k", "3"), ("-n", "4"), ("--min-p", "0.1")]
+    "other",
+    [
+        ("--seed", "1"),
+        ("-t", "0.3"),
+        ("-t", "0.8"),
+        ("--top-k", "3"),
+        ("-n", "4"),
+        ("--min-p", "0.1"),
+    ],
 )
 def test_beams_with_what_is_for_drawing_or_with_too_many_texts_are_refused(
     model: Path, here: Any, other: tuple[str, str]

@@ -288,7 +288,7 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     assert process.wait() == code
     assert f"lstmgen train {corpus} --resume --model {folder}" in said
     step = checkpoint.load_run(folder).progress["step"]
-    assert f"saved at step {step:,}" in said
+    assert f"stopped at step {step:,} of 100,000 and saved" in said
     assert run("sample", "-m", folder, "-l", "5").code == 0
 
 
@@ -370,10 +370,11 @@ def test_an_overwritten_model_stays_when_the_new_run_is_stopped_before_its_first
 def test_nobody_listening_to_the_talk_does_not_stop_a_run(corpus: Path, tmp_path: Path) -> None:
     small = " ".join(SMALL)
     command = f"{sys.executable} -m lstmgen train {corpus} --steps 20 {small}"
-    for ending in ("2>&1 | head -n 1", "2>&-"):
-        folder = tmp_path / str(len(ending))
-        subprocess.run(["bash", "-c", f"{command} -m {folder} {ending}"], check=True,
-                       capture_output=True)  # fmt: skip
+    for number, ending in enumerate(("2>&1 | head -n 1 >&2", "2>&-", "2>/dev/full")):
+        folder = tmp_path / str(number)
+        line = f"{command} -m {folder} {ending}; echo ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", line], check=True, capture_output=True)
+        assert done.stdout == b"0\n"
         assert checkpoint.load_run(folder).progress["step"] == 20
 
 

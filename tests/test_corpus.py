@@ -2,11 +2,9 @@
 
 import codecs
 import gzip
-import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -131,17 +129,27 @@ def test_lone_surrogates_that_a_codec_makes_are_refused(tmp_path: Path) -> None:
         read(put(tmp_path, rb"a \ud800 b"), "unicode_escape")
 
 
-def test_dash_reads_standard_input_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = gzip.compress("Ünï\r\n".encode())
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
-    text = read("-")
+def test_dash_reads_standard_input_as_bytes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with Path(put(tmp_path, gzip.compress("Ünï\r\n".encode()))).open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        text = read("-")
     assert (text.name, text.text) == ("standard input", "Ünï\n")
 
 
-def test_trouble_with_standard_input_is_told_by_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"ab\xff")))
-    with pytest.raises(CorpusError, match="standard input: byte 0xff at byte 2"):
+def test_trouble_with_standard_input_is_told_by_that_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with Path(put(tmp_path, b"ab\xff")).open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        with pytest.raises(CorpusError, match="standard input: byte 0xff at byte 2"):
+            read("-")
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(CorpusError, match="standard input is closed"):
         read("-")
+    with pytest.raises(CorpusError, match="standard input is closed"):
+        next(lines("-"))
 
 
 def test_several_files_are_joined_as_cat_joins_them(tmp_path: Path) -> None:

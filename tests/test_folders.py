@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,32 @@ def test_where_there_are_no_locks_a_folder_can_be_used(
     monkeypatch.setitem(sys.modules, "fcntl", None)  # as if it could not be imported
     with claimed(tmp_path), claimed(tmp_path):
         assert not (tmp_path / folders.LOCK_FILE).exists()
+
+
+def test_a_hold_is_given_back_and_no_other(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    with claimed(folder):
+        (folder / folders.LOCK_FILE).unlink()
+        with claimed(folder):
+            pass
+        with ExitStack() as later:
+            later.enter_context(claimed(folder))
+            mine = folders.holder(folder)
+            later = later.pop_all()
+    assert folders.holder(folder) == mine is not None
+    later.close()
+    assert folders.holder(folder) is None
+
+
+def test_room_is_asked_for_what_files_grow_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(bytes(10))
+    (tmp_path / "b").write_bytes(bytes(500))
+    filled = list[int]()
+    monkeypatch.setattr(folders, "_fill", lambda path, size: filled.append(size))
+    folders.reserve(tmp_path, {"a": 100, "b": 300, "c": 50})
+    assert filled == [90, 50, 300]  # and the largest once more, beside its older self
 
 
 def test_room_is_taken_where_it_cannot_be_reserved(

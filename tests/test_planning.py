@@ -107,6 +107,22 @@ def test_a_short_text_by_word_needs_more_dropout() -> None:
     assert planning.dropout(17.1, 192, 263_157, "word") >= 0.5
 
 
+@pytest.mark.parametrize(
+    ("text", "epochs", "size", "low", "high"),
+    [  # names.txt and Evgeny Onegin: between these ends the loss is within 1 % of the best
+        (205_000, 5.0, 192, 0.03, 0.12),
+        (205_000, 9.5, 256, 0.15, 0.26),
+        (205_000, 20.0, 256, 0.2, 0.3),
+        (144_000, 6.4, 192, 0.08, 0.22),
+        (144_000, 13.3, 256, 0.2, 0.33),
+    ],
+)
+def test_a_short_text_needs_dropout_soon(
+    text: int, epochs: float, size: int, low: float, high: float
+) -> None:
+    assert low < planning.dropout(epochs, size, text, "char") < high
+
+
 def test_a_text_that_is_hardly_repeated_needs_no_dropout() -> None:
     less, more = (planning.dropout(epochs, 256, 1_000_000, "char") for epochs in (4, 8))
     assert less == 0 < more

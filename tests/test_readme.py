@@ -29,6 +29,8 @@ COMMANDS = [
     if re.match(r"(printf .*\| )?lstmgen ", line)
 ]
 
+TRAINING = [line for line in COMMANDS if line.startswith("lstmgen train")]
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -42,19 +44,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in names:
         (path / name).write_text(text if name != "primes.txt" else "I grew\nI speak\n")
     (path / "data").symlink_to(ROOT / "data")
-    run("lstmgen train corpus.txt --minutes 1", path)
-    for name in ("my-model", "names"):
-        shutil.copytree(path / "lstmgen-model", path / name)
+    for command in TRAINING:  # one after the other, as a reader types them
+        run(command, path)
+    shutil.copytree(path / "lstmgen-model", path / "names")
     return path
 
 
 def run(command: str, folder: Path) -> None:
-    """The command as printed, but for the time that it is given."""
-    quick = re.sub(r"--minutes [\d.]+", "--steps 4", command)
-    if "train" in command and quick == command:
-        quick += " --steps 2"
-    if "train" in command and "--resume" not in quick:
-        quick += " --hidden-size 16 --overwrite"
+    """The command as printed, but for the time that training is given, and the size that follows."""
+    quick = re.sub(r"--minutes (\d+)", lambda found: f"--steps {4 * int(found[1])}", command)
+    if "train" in command:
+        quick += " --steps 2" if quick == command else ""
+        quick += " --hidden-size 16" if "--resume" not in command else ""
     script = f'set -o pipefail\nlstmgen() {{ "{sys.executable}" -m lstmgen "$@"; }}\n{quick}'
     done = subprocess.run(
         ["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False
@@ -67,7 +68,12 @@ def test_the_readme_has_commands() -> None:
     assert len(COMMANDS) >= 12
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+def test_the_training_of_the_readme_runs_in_an_empty_folder(folder: Path) -> None:
+    for name in ("lstmgen-model", "my-model", "words"):
+        assert (folder / name / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("command", [line for line in COMMANDS if line not in TRAINING])
 def test_a_command_of_the_readme_runs(command: str, folder: Path) -> None:
     run(command, folder)
 

@@ -530,6 +530,61 @@ def test_stopping_a_run_whose_last_step_was_ruinous_saves_what_was_well(
     assert abs(saved.model.weights["output.bias"]).max() < 100
 
 
+def test_a_report_right_after_a_ruinous_step_goes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its model would be the best so far, were it only for the validation loss being a number."""
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    original, ruined = job_module.take_step, list[int]()
+
+    def ruinous_at_4(run: Any, *about: Any) -> Any:
+        done = original(run, *about)
+        if run.step == 4 and not ruined:
+            ruined.append(run.step)
+            with torch.no_grad():
+                run.network.output.bias[1] = 1e4
+        return done
+
+    monkeypatch.setattr(training, "take_step", ruinous_at_4)
+    records = list(train(make_job(tmp_path)))
+    (note,) = [record.note for record in records if record.note]
+    assert "blew up at step 4" in note
+    assert "back to step 3" in note
+    best = records[-1].best
+    assert best is not None
+    assert best.nats_per_token < 4
+    assert abs(checkpoint.load_model(tmp_path).weights["output.bias"]).max() < 100
+
+
+def test_an_odd_window_is_no_blow_up_where_the_validation_part_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        training, "present_loss", lambda *about: 1.0 if about[0].step == 0 else 99.0
+    )
+    records = list(train(make_job(tmp_path)))
+    assert not [record.note for record in records if record.note]
+    assert checkpoint.load_run(tmp_path).progress["step"] == NUM_STEPS
+
+
+def test_a_run_whose_folder_another_one_has_made_anew_leaves_that_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    job = make_job(folder)
+    with folders.claimed(folder, resume=False, overwrite=False):
+        records = train(job)
+        next(records)
+        shutil.rmtree(folder)
+        with folders.claimed(folder, resume=False, overwrite=False):
+            list(train(job))
+            before = {path.name: path.read_bytes() for path in folder.iterdir()}
+            with pytest.raises(
+                CheckpointError, match="another lstmgen has begun to train in a new"
+            ):
+                list(records)
+            assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        assert not (folder / folders.LOCK_FILE).exists()
+
+
 def test_a_run_is_saved_between_its_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -270,11 +270,12 @@ def test_by_word_a_blank_at_the_end_of_a_prime_is_that_of_the_next_word() -> Non
     assert words.encode_prime("I am ")[0].tolist() == words.encode_prime("I am")[0].tolist()
     assert words.encode_prime("I am ")[1] == []
     assert words.encode_prime(" ")[0].tolist() == []
-    assert [words.after_prime("I am ", i) for i in (1, 4, 5)] == ["\n", "ill", "."]
-    assert [words.after_prime("I am", i) for i in (1, 4, 5)] == ["\n", " ill", "."]
+    assert [words.piece(i, "I am ", 0) for i in (1, 4, 5)] == ["\n", "ill", "."]
+    assert words.piece(4, "I am ", 1) == " ill"
+    assert [words.piece(i, "I am", 0) for i in (1, 4, 5)] == ["\n", " ill", "."]
     letters = Vocabulary("char", "prose", ("<unk>", " ", "a"))
     assert letters.encode_prime("a ")[0].tolist() == [2, 1]
-    assert letters.after_prime("a ", 1) == " "
+    assert letters.piece(1, "a ", 0) == " "
 
 
 @pytest.mark.parametrize("level", ["char", "word"])

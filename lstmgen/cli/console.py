@@ -5,6 +5,7 @@ import shlex
 import sys
 import unicodedata
 from contextlib import suppress
+from typing import TextIO, cast
 
 from lstmgen.errors import OutputError
 
@@ -28,31 +29,40 @@ def emit(text: str, *, bold: bool = False) -> None:
         sys.stdout.buffer.write(text.encode("utf-8", "replace"))
         sys.stdout.buffer.flush()
     except BrokenPipeError:  # whoever read has enough, as `head` has
-        _forget_stdout()
+        forget_output()
         sys.exit(0)
     except OSError as error:
-        _forget_stdout()
+        forget_output()
         raise OutputError(
             f"standard output cannot be written: {error.strerror}; make room or write elsewhere"
         ) from None
 
 
-def _forget_stdout() -> None:
-    """Keep Python from complaining when it leaves and flushes what nobody reads."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def forget_output() -> None:
+    """Keep Python from waiting, or complaining, when it leaves and flushes what nobody reads."""
+    _forget(sys.stdout)
+
+
+def _forget(stream: TextIO | None) -> None:
+    with suppress(OSError, AttributeError, ValueError):  # it is closed, or no file at all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), cast("TextIO", stream).fileno())
 
 
 class Talk:
     """Standard error as a file that is never worth failing for, closed or not."""
 
     def write(self, text: str) -> int:
-        with suppress(OSError, AttributeError):
-            sys.stderr.write(text)
+        self._try("write", text)
         return len(text)
 
     def flush(self) -> None:
-        with suppress(OSError, AttributeError):
-            sys.stderr.flush()
+        self._try("flush")
+
+    def _try(self, what: str, *about: str) -> None:
+        try:
+            getattr(sys.stderr, what, lambda *_: None)(*about)
+        except OSError:  # else Python would try again when it leaves, and end with 120
+            _forget(sys.stderr)
 
     @property
     def encoding(self) -> str:
@@ -103,10 +113,11 @@ def takes_colour() -> bool:
 
 def break_line() -> None:
     """Let the prompt stand on a line of its own after a command was interrupted."""
-    with suppress(OSError, AttributeError):
+    with suppress(OSError):
         if shows_output():
-            sys.stdout.buffer.write(b"\n")
-            sys.stdout.buffer.flush()
+            os.write(
+                sys.stdout.fileno(), b"\n"
+            )  # past the buffer, in the midst of whose write it may be
             return
     say("")
 
@@ -121,4 +132,4 @@ def option(name: str, value: object) -> str:
     dashed = name.replace("_", "-")
     if isinstance(value, bool):
         return f"--{dashed}" if value else f"--no-{dashed}"
-    return shlex.join([f"--{dashed}", str(value)])
+    return visible(shlex.join([f"--{dashed}", str(value)]), keep_newlines=False)

@@ -123,8 +123,10 @@ def require_same(given: Options, saved: "SavedRun", data: "Dataset") -> None:
         )
     run = {**data.facts, **saved.model.config.to_json(), **saved.training.to_json()}
     size = given.get("batch_size")
-    if size not in (None, saved.training.batch_size):  # shrunk as it was at the start
-        size = fitting_batch(len(data.train_ids), size, saved.training.window)
+    if size is not None:  # shrunk as it may have been at the start, before its window was evened
+        fitted = {fitting_batch(len(data.train_ids), size, window)
+                  for window in (saved.training.window, TrainConfig.window)}  # fmt: skip
+        size = saved.training.batch_size if saved.training.batch_size in fitted else size
     for name, value in {**given, "batch_size": size}.items():
         free = value is None or value == "auto"
         if name in run and not free and value != run[name]:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from lstmgen.generation import Generated, Prime
     from lstmgen.vocabulary import Vocabulary
 
-DEFAULTS = DecodingConfig()
 BLINK = 0.005  # seconds
 MOST_BEAMS = 100
 MOST_WARNED = 200  # unknown symbols that are told of
@@ -49,9 +48,14 @@ def sample(
         typer.Option(help="End a text before this string; may be given several times."),
     ] = None,
     temperature: Annotated[
-        float,
-        typer.Option("--temperature", "-t", help="Below 1 safer, above 1 wilder, 0 greedy."),
-    ] = DEFAULTS.temperature,
+        float | None,
+        typer.Option(
+            "--temperature",
+            "-t",
+            help="Below 1 safer, above 1 wilder, 0 greedy.",
+            show_default=str(DecodingConfig.temperature),
+        ),
+    ] = None,
     top_k: Annotated[int | None, typer.Option(help="Draw from the K likeliest tokens.")] = None,
     top_p: Annotated[
         float | None, typer.Option(help="Draw from the likeliest tokens that make up this share.")
@@ -90,15 +94,17 @@ def sample(
     seed. With --beams nothing is drawn: the likeliest text found comes first, with -n also those
     after it. On the CPU, which "auto" means here, no torch is needed.
     """
-    decoding = DecodingConfig(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-    )
+    shaping: dict[str, Any] = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+    }
+    shaping = {name: value for name, value in shaping.items() if value is not None}
+    decoding = DecodingConfig(**shaping)
     if beams is not None:
-        if decoding != DEFAULTS or seed is not None:
+        if shaping or seed is not None:
             raise OptionError(
                 f"--beams {beams} draws nothing; leave out --seed, --temperature, --top-k, --top-p, "
                 "--min-p and --repetition-penalty, or --beams"

@@ -101,7 +101,7 @@ def to_resume(given: Options) -> str:
     corpus = [shlex.quote(name) for name in given["corpus"]]
     if any(name.startswith("-") and name != "-" for name in given["corpus"]):
         corpus, again = [*again, "--"], corpus  # else they would be taken for options
-    return " ".join(["lstmgen train", *corpus, *again])
+    return console.visible(" ".join(["lstmgen train", *corpus, *again]), keep_newlines=False)
 
 
 def model_flags(given: Options) -> list[str]:

@@ -264,7 +264,7 @@ def _train(given: plan.Options, folder: Path, began: float) -> None:
     had_model = (folder / folders.MODEL_FILE).exists()
     last, caught = watching.follow(training.train(job, saved, initial), quiet, per_token)
     if caught:
-        console.say(f"stopped and saved at step {last.step:,} of {last.num_steps:,}; to go on:")
+        console.say(f"stopped at step {last.step:,} of {last.num_steps:,} and saved; to go on:")
         console.say(f"  {telling.to_resume(given)}")
         if last.best is None and had_model:
             console.note(

@@ -102,6 +102,7 @@ def test_no_call_that_fails_loses_anything(
     tally(f"runs in which one {name} fails", counting.count)
 
 
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="Linux limits a running process")
 def test_a_disk_that_is_full_for_a_while_costs_nothing(tmp_path: Path) -> None:
     """As a limit on the size of files, put upon a running process and lifted again."""
     (tmp_path / "text").write_text(TEXT)
