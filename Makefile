@@ -27,7 +27,7 @@ test: $(READY)  ## lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 torture: $(READY)  ## try for hours to break it; TORTURE=0.1 tries a tenth as often
 	LSTMGEN_TORTURE=$(TORTURE) $(BIN)/pytest tests/torture
