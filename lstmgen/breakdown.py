@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from lstmgen.batching import IGNORED
 from lstmgen.scoring import (
-    MAX_STREAMS,
     WARM_UP,
     WINDOW,
     Engine,
@@ -27,7 +26,8 @@ from lstmgen.scoring import (
 from lstmgen.vocabulary import Ids, Vocabulary
 
 LONG_LINE = 4 * WARM_UP  # tokens; a longer one is read as parallel streams
-POOL_LINES, POOL_CHARACTERS = 1024, 1 << 20  # scored together
+POOL_LINES, POOL_CHARACTERS = 2048, 1 << 20  # sorted by length together
+ROWS = 128  # read side by side
 
 
 def score_tokens(
@@ -67,8 +67,8 @@ def score_rows(
     """
     totals: NDArray[np.float64] = np.zeros(len(rows))
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
-    for begin in range(0, len(order), MAX_STREAMS):
-        group = order[begin : begin + MAX_STREAMS]
+    for begin in range(0, len(order), ROWS):
+        group = order[begin : begin + ROWS]
         longest = len(rows[group[-1]])
         inputs: NDArray[np.int64] = np.full((len(group), longest), start_id, np.int64)
         targets: NDArray[np.int64] = np.full((len(group), longest), IGNORED, np.int64)
@@ -103,7 +103,7 @@ def score_lines(
 ) -> Iterator[tuple[str, Score]]:
     """Each line with its score from a fresh start, in order; a line end counts as its last token.
 
-    So many lines as are at hand, some thousand at most, are sorted by length and scored side by side;
+    So many lines as are at hand, some two thousand at most, are sorted by length and scored side by side;
     `ready` says whether the next is at hand. A long line is scored as a text of its own.
     """
     lines, pool, size = iter(lines), list[str](), 0

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
 from itertools import pairwise
+from pathlib import Path
 
 from lstmgen.errors import CorpusError, OptionError
 
@@ -112,6 +113,12 @@ def lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
             if number == 1:
                 text = text.removeprefix("\ufeff")
             yield from _LINE.findall(_with_line_feeds(text))
+
+
+def size(path: str) -> int:
+    """How many bytes a file has; 0 where nobody can tell, as of standard input or a pipe."""
+    with _blaming(_name(path)):
+        return Path(path).stat().st_size if path != STDIN else 0
 
 
 def _with_line_feeds(text: str) -> str:

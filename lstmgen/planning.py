@@ -23,6 +23,7 @@ FEW_EPOCHS = 3  # with fewer, a text is hardly repeated
 # Tokens: a text that is shorter is learned by heart if nothing is done against it.
 LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
 SIZE_STEP, MAX_SIZE = 64, 1024
+MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 
 
 class Speed(NamedTuple):
@@ -67,6 +68,11 @@ def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level)
     known = max(0.0, wear - 5 * min(1.0, text_tokens / LONG_TEXT))
     most = min(0.5, max(0.05, 0.1 + 0.08 * log2(LONG_TEXT / text_tokens)))
     return round(most * (1 - exp(-known / 7)), 2)
+
+
+def tie(level: Level, vocab_size: int) -> bool:
+    """Whether input and output should share a matrix: where symbols are many, each is seldom seen."""
+    return level == "word" or vocab_size >= MANY_SYMBOLS
 
 
 def weight_drop(num_epochs: float) -> float:

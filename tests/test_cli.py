@@ -226,7 +226,7 @@ def test_no_torch_for_help_usage_errors_samples_and_small_scores(model: Path, co
     [
         "(0.04; with --init-from 0.01)",
         "(5.0)",
-        "(tied for words)",
+        "(tied for words, or 1,000 symbols)",
         "(lstm)",
         "(by epochs and size)",
         "lstmgen-model",

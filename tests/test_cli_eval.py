@@ -324,6 +324,30 @@ def test_the_work_of_choices_is_that_of_their_tokens(
     assert seen == [3 * 2 * 3, 3 * 2 * 11]
 
 
+def test_the_work_of_lines_is_told_by_the_size_of_files_and_not_of_a_pipe(
+    model: Path, corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, original = list[int](), trained.choose_engine
+
+    def watched(saved: Any, device: str, num_tokens: int) -> Any:
+        seen.append(num_tokens)
+        return original(saved, device, num_tokens)
+
+    monkeypatch.setattr(trained, "choose_engine", watched)
+    options = ("eval", "-m", model, "--by", "line")
+    by_numpy = here(*options, corpus, corpus).out
+    with corpus.open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        piped = here(*options, "-").out
+    assert seen == [2 * len(TEXT), 0]
+    assert by_numpy == piped * 2
+    monkeypatch.setattr(trained, "TORCH_PAYS", 1.0)  # torch, and the same to what is printed
+    by_torch = here(*options, corpus).out.splitlines()
+    for one, other in zip(by_torch, piped.splitlines(), strict=True):
+        assert float(one.split("\t")[0]) == pytest.approx(float(other.split("\t")[0]), abs=2e-4)
+    assert "nowhere.txt" in here(*options, "nowhere.txt").error
+
+
 def test_choices_without_an_answer_are_told_as_json_only(
     model: Path, tmp_path: Path, here: Any
 ) -> None:

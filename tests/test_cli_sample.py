@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import run
+from commands import Ran, run
 
 from lstmgen import checkpoint
 from lstmgen.beam_search import search
@@ -230,3 +230,42 @@ def test_a_closed_pipe_is_quiet(model: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(done.stdout.splitlines()) == 3
+
+
+def test_each_line_has_the_next_seed_and_comes_out_as_it_would_alone(
+    model: Path, here: Any
+) -> None:
+    options = ("sample", "-m", model, "-l", "20", "--json", "-t", "1")
+    done = run(*options, "--each-line", "-n", "2", "--seed", "5", stdin=b"Ann went\nBen")
+    told = [json.loads(line) for line in done.out.splitlines()]
+    assert [(text["prime"], text["seed"]) for text in told] == [
+        ("Ann went", 5), ("Ann went", 6), ("Ben", 7), ("Ben", 8),
+    ]  # fmt: skip
+    for text in told:
+        alone = here(*options, "--prime", text["prime"], "--seed", str(text["seed"]))
+        assert json.loads(alone.out)["text"] == text["text"]
+
+
+def test_a_prime_is_read_in_its_encoding(model: Path, tmp_path: Path, here: Any) -> None:
+    (tmp_path / "prime").write_bytes("Zoë\n".encode("utf-16"))
+    options = ("sample", "-m", model, "-l", "3", "--seed", "1", "--prime-file", tmp_path / "prime")
+    assert here(*options, "--encoding", "utf-16").out.startswith("Zoë")
+    assert "--encoding utf-16" in here(*options).error
+    done = run("sample", "-m", model, "--each-line", "-l", "1", "--seed", "1", "--encoding", "latin-1",
+               stdin=b"Zo\xeb\n")  # fmt: skip
+    assert done.out.startswith("Zoë")
+
+
+def test_a_text_that_ends_in_a_line_end_is_given_no_second_one(model: Path, here: Any) -> None:
+    options = ("sample", "-m", model, "-t", "0", "--prime", "Ann went to Rome and ate figs.", "-l")
+    for number in ("1", "2"):
+        one = here(*options, "1", "-n", number).out
+        assert one == "Ann went to Rome and ate figs.\n" * int(number)
+    assert here(*options, "0").out == "Ann went to Rome and ate figs.\n"
+
+
+@pytest.mark.parametrize("command", ["sample --each-line", "sample --prime-file -", "eval -"])
+def test_standard_input_that_is_closed_is_told_in_one_line(model: Path, command: str) -> None:
+    line = f"LSTMGEN_MODEL={model} {sys.executable} -m lstmgen {command} <&-"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, check=False)
+    assert "standard input is closed" in Ran(done.returncode, done.stdout, done.stderr).error

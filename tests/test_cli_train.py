@@ -92,6 +92,14 @@ def test_the_network_is_planned_around_the_options_that_are_given(
     assert network("--embedding-size", "24", "--num-layers", "1") == short | {
         "embedding_size": 24, "num_layers": 1,
     }  # fmt: skip
+    many = tmp_path / "many.txt"  # as in Chinese, where each is seen as seldom as a word
+    for count in (998, 999):  # and <unk>
+        many.write_text("".join(map(chr, range(0x4E00, 0x4E00 + count))) * 9)
+        done = here("train", many, "-m", tmp_path / "m", "--overwrite", "--steps", "1")
+        assert done.code == 0, done.err
+        config = checkpoint.load_model(tmp_path / "m").config
+        assert config.tie == (count == 999)
+        assert config.embedding_size == (config.hidden_size if config.tie else 64)
 
 
 def test_train_leaves_a_picture_of_its_curves(corpus: Path, tmp_path: Path, here: Any) -> None:
@@ -464,3 +472,14 @@ def test_threads_and_precision_are_as_asked(corpus: Path, tmp_path: Path, here: 
 
 def test_an_empty_name_of_a_folder_is_refused(corpus: Path, here: Any) -> None:
     assert "--model is empty; name the folder" in here("train", corpus, "-m", "").error
+
+
+def test_init_from_keeps_the_level_of_the_other_model(
+    model: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    options = ("train", corpus, "-m", tmp_path / "m", "--init-from", model, "--steps", "1")
+    for other in (("--level", "word"), ("--words", "space")):
+        assert f"the model of --init-from is by {'char' if other[0] == '--level' else 'prose'}" in (
+            here(*options, *other).error
+        )
+    assert here(*options, "--level", "char").code == 0

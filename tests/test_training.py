@@ -278,6 +278,23 @@ def test_a_loss_that_stays_not_finite_ends_the_run_and_leaves_the_files(
     assert {path: path.read_bytes() for path in sorted(tmp_path.iterdir())} == before
 
 
+def test_a_run_that_was_never_well_says_that_there_is_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = job_module.take_step
+
+    def wrong(*about: Any) -> Any:
+        total, count = original(*about)
+        return total * float("nan"), count
+
+    monkeypatch.setattr(training, "take_step", wrong)
+    with pytest.raises(
+        TrainingError, match="did not help; no model had been saved yet; train again"
+    ):
+        list(train(make_job(tmp_path)))
+    assert not (tmp_path / folders.MODEL_FILE).exists()
+
+
 def test_a_loss_that_blows_up_once_is_recovered_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Text <-> ids: nothing is lost on the way, and the published counts of the published corpora come out."""
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +15,8 @@ from lstmgen.config import CorpusConfig, Level, Words
 from lstmgen.errors import OptionError
 from lstmgen.vocabulary import UNKNOWN, UNKNOWN_ID, Vocabulary, build
 
-WIKITEXT = Path(__file__).resolve().parents[2] / "shared" / "data" / "wikitext-2"
+TEXTS = os.environ.get("LSTMGEN_TEXTS", Path(__file__).resolve().parents[2] / "shared" / "data")
+WIKITEXT = Path(TEXTS) / "wikitext-2"
 KINDS: list[tuple[Level, Words]] = [("char", "prose"), ("word", "prose"), ("word", "space")]
 
 # Any text at all, and texts in which blanks, line ends and apostrophes meet at every turn.
@@ -73,7 +75,9 @@ def test_line_of_penn_treebank_is_its_words_and_one_line_end() -> None:
     assert cut(line * 2, "space") == words * 2
 
 
-@pytest.mark.skipif(not WIKITEXT.is_dir(), reason=f"needs {WIKITEXT}, which is not there")
+@pytest.mark.skipif(
+    not WIKITEXT.is_dir(), reason="needs wikitext-2 in the folder that LSTMGEN_TEXTS names"
+)
 def test_wikitext_2_has_the_published_tokens_and_types() -> None:
     files = {
         name: (WIKITEXT / f"{name}.txt").read_text("utf-8") for name in ("train", "valid", "test")

@@ -142,10 +142,11 @@ def network(given: Options, data: "Dataset", other: "SavedModel | None") -> Mode
     if other:
         return replace(other.config, vocab_size=len(data.vocabulary), **options)
     sizes = {options[name] for name in ("embedding_size", "hidden_size") if name in options}
-    options.setdefault("tie", data.vocabulary.level == "word" and len(sizes) < 2)
+    many = planning.tie(data.vocabulary.level, len(data.vocabulary))
+    options.setdefault("tie", many and len(sizes) < 2)
     if options["tie"] and "embedding_size" in options:
         options.setdefault("hidden_size", options["embedding_size"])
-    if options["tie"] or data.vocabulary.level == "word":
+    if options["tie"] or many:
         hidden_size = options.get("hidden_size", ModelConfig.hidden_size)
         options.setdefault("embedding_size", hidden_size)
     return ModelConfig(vocab_size=len(data.vocabulary), **options)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lstmgen.scoring import Engine
     from lstmgen.vocabulary import Ids
 
+CHARACTERS_A_WORD = 5  # or so
 Again = DynamicConfig | CacheConfig  # a second way to score, beside the first
 ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
 
@@ -133,8 +134,9 @@ def by_line(
     from lstmgen.cli.ahead import Ahead
     from lstmgen.scoring import Score
 
-    # How much comes is not known beforehand, and lines are to go out as they come: NumPy.
-    engine = trained.choose_engine(saved, device, 0)
+    # Of a pipe it is not known how much comes, and lines are to go out as they do: NumPy.
+    length = 1 if saved.vocabulary.level == "char" else CHARACTERS_A_WORD
+    engine = trained.choose_engine(saved, device, sum(map(corpus.size, texts)) // length)
     total = Score()
     for path in texts:
         # A last line without an end is given one, so that all are scored alike.

@@ -24,6 +24,7 @@ from lstmgen.config import (
     Words,
 )
 from lstmgen.errors import OptionError
+from lstmgen.planning import MANY_SYMBOLS
 
 _text, _network, _run, _learning, _machine = (
     partial(typer.Option, rich_help_panel=panel)
@@ -95,7 +96,7 @@ def train(
         int | None,
         _network(
             help="Numbers that stand for a symbol; where tied, units of each layer too.",
-            show_default=f"{ModelConfig.embedding_size}; for words, or tied, the hidden size",
+            show_default=f"{ModelConfig.embedding_size}; for words, many symbols, or tied, the hidden size",
         ),
     ] = None,
     dropout: Annotated[
@@ -114,7 +115,7 @@ def train(
         _network(
             "--tie/--no-tie",
             help="One matrix for input and output.",
-            show_default="tied for words",
+            show_default=f"tied for words, or {MANY_SYMBOLS:,} symbols",
         ),
     ] = None,
     skip: Annotated[

@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks [NAME...]`: measures, and prints a line a figure with its conditions.
 
-Timings are medians over runs taken in turn. The corpora in `../shared/data` are used where they are;
-elsewhere `data/lives.txt` stands in, and the lines say so.
+Timings are medians over runs taken in turn. Texts of the field are looked for in the folder that the
+variable LSTMGEN_TEXTS names; without them `data/lives.txt` stands in, and the lines say so.
 """
 
 import json
@@ -18,8 +18,8 @@ from typing import Literal
 
 HERE = Path(__file__).resolve()
 DATA = HERE.parents[2] / "data"
-SHARED = HERE.parents[3] / "shared" / "data"
-SHAKESPEARE = SHARED / "tinyshakespeare.txt"
+TEXTS = Path(os.environ.get("LSTMGEN_TEXTS", HERE.parents[3] / "shared" / "data"))
+SHAKESPEARE = TEXTS / "tinyshakespeare.txt"
 LSTMGEN = [sys.executable, "-m", "lstmgen"]
 
 
@@ -261,6 +261,40 @@ def step() -> None:
             )
 
 
+def score() -> None:
+    """A long text and many short lines, beside torch's float32 matrix product in the same run."""
+    import torch
+
+    from lstmgen.config import ModelConfig
+
+    text = (DATA / "lives.txt").read_text()
+    flat = text.replace("\n", " ")
+    starts = [50 * number for number in range(len(flat) // 50 - 2)] * 3
+    square = torch.randn(1024, 1024)
+    with tempfile.TemporaryDirectory() as folder:
+        model = untrained(folder)
+        ten, lines = Path(folder) / "ten.txt", Path(folder) / "lines.txt"
+        ten.write_text(text * 10)
+        lines.write_text("".join(flat[i : i + 20 + i // 50 % 61] + "\n" for i in starts[:50_000]))
+        shapes = ModelConfig(vocab_size=61, hidden_size=256).weight_shapes()
+        weights = sum(
+            s[0] * s[1] for n, s in shapes.items() if ".weight_" in n or n == "output.weight"
+        )
+        for path, options in ((ten, []), (lines, ["--by", "line"])):
+            began = time.perf_counter()
+            for _ in range(100):
+                square @ square
+            most = 2 * 1024**3 * 100 / (time.perf_counter() - began) / 1e9
+            taken = seconds([*LSTMGEN, "eval", str(path), "-m", model, *options])
+            size = path.stat().st_size
+            print(
+                f"score    2x256, {' '.join([path.name, *options])}: {taken:.1f} s, {size / taken:,.0f} "
+                f"characters/s, {2 * weights * size / taken / 1e9:.0f} GFLOP/s where a product of "
+                f"1024 x 1024 reaches {most:.0f}",
+                flush=True,
+            )
+
+
 def train(minutes: float, text: Path, *options: str, seeds: int = 3) -> None:
     """The loss that `lstmgen train` reaches in a given time, all settings its own but those named."""
     with tempfile.TemporaryDirectory() as folder:
@@ -288,7 +322,7 @@ def missing(*paths: Path) -> bool:
 
 def words(minutes: float = 10) -> None:
     """Test perplexity on WikiText-2 as it is tokenised, after ten minutes of training."""
-    wikitext = SHARED / "wikitext-2"
+    wikitext = TEXTS / "wikitext-2"
     if missing(*(wikitext / f"{part}.txt" for part in ("train", "valid", "test"))):
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -306,19 +340,21 @@ def words(minutes: float = 10) -> None:
 
 def others() -> None:
     """The plan on texts of other kinds, with neighbours of the size that it takes."""
-    for text in ("names.txt", "war-and-peace.txt", "lua-source.txt", "evgeny-onegin.txt"):
-        if missing(SHARED / text):
+    for text in ("names.txt", "war-and-peace.txt", "lua-source.txt", "evgeny-onegin.txt",
+                 "tang-poems.txt"):  # fmt: skip
+        if missing(TEXTS / text):
             continue
         for minutes in (1, 3):
-            train(minutes, SHARED / text, seeds=1)
+            train(minutes, TEXTS / text, seeds=1)
             for size in (128, 256, 384, 512):
-                train(minutes, SHARED / text, "--hidden-size", str(size), seeds=1)
+                train(minutes, TEXTS / text, "--hidden-size", str(size), seeds=1)
 
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "start": start,
     "encode": encode,
     "sample": sample,
+    "score": score,
     "step": step,
     "train1": lambda: train(1, corpus()),
     "train3": lambda: train(3, corpus()),
