@@ -126,10 +126,7 @@ class Keeper:
 
     def write(self) -> None:
         """Write all that waits; `CheckpointError` if something still has to."""
-        if folders.holder(self._folder) not in (
-            None,
-            self._holder,
-        ):  # it was removed and made again
+        if folders.holder(self._folder) not in (None, self._holder):  # removed and made again
             raise CheckpointError(
                 f"{self._folder}: another lstmgen has begun to train in a new folder of this name; its "
                 "files are left as they are"

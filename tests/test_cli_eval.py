@@ -225,11 +225,10 @@ def test_eval_compares_models_on_the_same_text(
     unseen.write_text(f"xylophone quartz\n{TEXT}")
     done = here("eval", unseen, *both)
     assert f"unknown to {worse}, and cost it little" in done.err
-    third = here("eval", corpus, "-m", worse, "-m", worse, "-m", model, "--json").out.splitlines()
+    third = here("eval", corpus, "-m", worse, "-m", model, "-m", worse, "--json").out.splitlines()
     one, other = map(json.loads, third[3:])
-    assert one["bits_per_character"] == 0
-    assert other["than"] == str(worse)  # each with the first
-    assert other["bits_per_character"] == pytest.approx(bits[0] - bits[1], rel=1e-5)
+    assert one["bits_per_character"] == pytest.approx(bits[0] - bits[1], rel=1e-5)
+    assert (other["than"], other["bits_per_character"]) == (str(worse), 0)  # each with the first
     short = tmp_path / "short.txt"
     short.write_text("Ann went to Rome.\nBen")
     done = here("eval", short, *both)

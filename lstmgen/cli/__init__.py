@@ -80,7 +80,6 @@ def options(
 def _leave(number: int, frame: object) -> None:
     if number == signal.SIGINT:
         console.break_line()
-    console.forget_output()  # a reader that has stopped would hold up what is left of it
     sys.exit(128 + number)
 
 

@@ -5,7 +5,6 @@ import shlex
 import sys
 import unicodedata
 from contextlib import suppress
-from typing import TextIO, cast
 
 from lstmgen.errors import OutputError
 
@@ -29,40 +28,31 @@ def emit(text: str, *, bold: bool = False) -> None:
         sys.stdout.buffer.write(text.encode("utf-8", "replace"))
         sys.stdout.buffer.flush()
     except BrokenPipeError:  # whoever read has enough, as `head` has
-        forget_output()
+        _forget_stdout()
         sys.exit(0)
     except OSError as error:
-        forget_output()
+        _forget_stdout()
         raise OutputError(
             f"standard output cannot be written: {error.strerror}; make room or write elsewhere"
         ) from None
 
 
-def forget_output() -> None:
-    """Keep Python from waiting, or complaining, when it leaves and flushes what nobody reads."""
-    _forget(sys.stdout)
-
-
-def _forget(stream: TextIO | None) -> None:
-    with suppress(OSError, AttributeError, ValueError):  # it is closed, or no file at all
-        os.dup2(os.open(os.devnull, os.O_WRONLY), cast("TextIO", stream).fileno())
+def _forget_stdout() -> None:
+    """Keep Python from complaining when it leaves and flushes what nobody reads."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Talk:
     """Standard error as a file that is never worth failing for, closed or not."""
 
     def write(self, text: str) -> int:
-        self._try("write", text)
+        with suppress(OSError, AttributeError):
+            sys.stderr.write(text)
         return len(text)
 
     def flush(self) -> None:
-        self._try("flush")
-
-    def _try(self, what: str, *about: str) -> None:
-        try:
-            getattr(sys.stderr, what, lambda *_: None)(*about)
-        except OSError:  # else Python would try again when it leaves, and end with 120
-            _forget(sys.stderr)
+        with suppress(OSError, AttributeError):
+            sys.stderr.flush()
 
     @property
     def encoding(self) -> str:
@@ -115,9 +105,8 @@ def break_line() -> None:
     """Let the prompt stand on a line of its own after a command was interrupted."""
     with suppress(OSError):
         if shows_output():
-            os.write(
-                sys.stdout.fileno(), b"\n"
-            )  # past the buffer, in the midst of whose write it may be
+            # Past the buffer, in the midst of whose write this may be.
+            os.write(sys.stdout.fileno(), b"\n")
             return
     say("")
 
