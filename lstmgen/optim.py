@@ -4,8 +4,10 @@ The gradient of a recurrent matrix has a few large singular values and many smal
 it moves the network in few directions. Muon steps equally far in all of them: of the momentum
 U S V' it keeps U V' (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon). Each row of that, which
 belongs to one gate of one unit, is then divided by how far it has gone of late, so that no unit is left
-behind (NorMuon: Li et al., 2025, arXiv:2510.05491). Embedding, output layer and biases, whose rows are
-symbols rather than directions, stay with AdamW (Loshchilov & Hutter, 2017, arXiv:1711.05101).
+behind (NorMuon: Li et al., 2025, arXiv:2510.05491), except in a layer whose biases are held: there some
+gates are to stay nearly shut, and would be carried off by steps as long as the others'.
+Embedding, output layer and biases, whose rows are symbols rather than directions, stay with AdamW
+(Loshchilov & Hutter, 2017, arXiv:1711.05101).
 """
 
 from collections.abc import Mapping
@@ -41,7 +43,11 @@ class Optimizer:
             name: w for name, w in weights.items() if w.requires_grad and name not in self.matrices
         }
         self.momentum = {name: torch.zeros_like(w) for name, w in self.matrices.items()}
-        self.row_squares = {name: torch.zeros_like(w[:, :1]) for name, w in self.matrices.items()}
+        self.row_squares = {
+            name: torch.zeros_like(w[:, :1])
+            for name, w in self.matrices.items()
+            if weights[name.replace("weight", "bias")].requires_grad
+        }
         self.adamw = torch.optim.AdamW(
             self.others.values(), betas=BETAS, weight_decay=config.weight_decay, fused=True
         )
@@ -65,18 +71,23 @@ class Optimizer:
         self.adamw.zero_grad(set_to_none=True)
 
     def _muon(self, name: str, weight: Tensor, gradient: Tensor, learning_rate: float) -> None:
-        momentum, row_squares = self.momentum[name], self.row_squares[name]
+        momentum = self.momentum[name]
         momentum.lerp_(gradient, 1 - MOMENTUM)
         ahead = gradient.lerp(momentum, MOMENTUM)  # Nesterov: where the momentum is going
         dtype = torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32
         direction = orthogonalized(ahead.to(dtype)).float()
-        length = direction.norm()
-        row_squares.lerp_(direction.square().mean(1, keepdim=True), 1 - ROW_MEMORY)
-        direction /= row_squares.sqrt() + TINY
-        direction *= length / (direction.norm() + TINY)  # as a whole it goes as far as it did
+        if name in self.row_squares:
+            direction = self._evened(direction, self.row_squares[name])
         rows, columns = weight.shape
         weight.mul_(1 - learning_rate * self.config.weight_decay)
         weight.add_(direction, alpha=-learning_rate * max(1, rows / columns) ** 0.5)
+
+    def _evened(self, direction: Tensor, row_squares: Tensor) -> Tensor:
+        """Every row goes equally far in the long run, and the matrix as a whole as far as it did."""
+        row_squares.lerp_(direction.square().mean(1, keepdim=True), 1 - ROW_MEMORY)
+        even = direction / (row_squares.sqrt() + TINY)
+        even *= direction.norm() / (even.norm() + TINY)
+        return even
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the next step depends on beside weights and learning rate, by weight and kind."""
@@ -93,7 +104,7 @@ class Optimizer:
         """Go on from what `tensors` gave. `KeyError` where something is missing."""
         for name, value in self.momentum.items():
             value.copy_(tensors[f"{name}.momentum"].reshape(value.shape))
-            rows = self.row_squares[name]
+        for name, rows in self.row_squares.items():
             found = tensors.get(f"{name}.row_squares", rows)  # a run has not always had them
             rows.copy_(found.reshape(rows.shape))
         for name, weight in self.others.items():

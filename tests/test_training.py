@@ -929,6 +929,26 @@ def test_muon_moves_all_units_of_a_matrix_equally_far_in_the_end() -> None:
     assert float(moved.norm()) == pytest.approx(expected, rel=0.1)
 
 
+def test_rows_of_a_layer_whose_gates_are_held_are_not_evened() -> None:
+    config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0)
+    network = Network(ModelConfig(vocab_size=5, hidden_size=16, embedding_size=8, num_layers=2))
+    network.initialize(0, memory=100)
+    optimizer = optim.Optimizer(network, config)
+    weights = network.named_weights()
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    generator = torch.Generator().manual_seed(2)
+    gradient = torch.randn(64, 16, generator=generator)
+    gradient *= torch.logspace(0, -4, 64)[:, None]  # ever less for each row
+    for _ in range(3):
+        for k in (0, 1):
+            weights[f"layers.{k}.weight_hh"].grad = gradient.clone()
+        optimizer.step(0.01)
+    for k, even in ((0, True), (1, False)):
+        name = f"layers.{k}.weight_hh"
+        moved = (weights[name].detach() - before[name]).norm(dim=1)
+        assert bool(moved.min() > 0.2 * moved.max()) == even, moved
+
+
 def test_half_of_the_streams_that_begin_a_line_begin_afresh() -> None:
     torch.manual_seed(3)
     state = tuple((torch.full((1000, 4), layer + 1.0), torch.ones(1000, 4)) for layer in range(2))
