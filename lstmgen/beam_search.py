@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen.generation import LENGTH, Generated, first_stop, prime_ids
-from lstmgen.sampling import last_logits, read_primes, state_rows
+from lstmgen.sampling import last_logits, read_primes
 from lstmgen.scoring import Engine, nats
 from lstmgen.vocabulary import UNKNOWN_ID, Vocabulary
 
@@ -61,7 +61,8 @@ def search(
         going = [text for text in beam if not text.stop]
         if going:
             ids: NDArray[Any] = np.array([[text.last] for text in going])
-            tops, state = engine.read(ids, state_rows(state, [text.row for text in going]))
+            state = engine.picked(state, [text.row for text in going])
+            tops, state = engine.read(ids, state)
             logits = last_logits(engine, tops)
     return [
         Generated(prime, text.text, text.tokens, float(text.nats), text.stop, None) for text in beam

@@ -6,10 +6,11 @@ truth that the torch model is tested against.
 
 Shapes: B streams, T steps, V vocabulary, E embedding, H hidden; X is the width of a layer's input:
 E for the first layer, H above it; Z that of what a cell squashes: 4H for LSTM and GRU, H for the plain RNN.
-Weights have `torch.nn`'s names and layout.
+Weights have `torch.nn`'s names and layout. As in the notes, what is multiplied by a weight is a column, and
+streams are columns side by side: h (H, B). It is quicker than rows, too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from lstmgen.config import CellName, ModelConfig
 
 Array = NDArray[np.floating[Any]]
-LayerState = tuple[Array, ...]  # (h, C) for the LSTM, (h,) for the others; each (B, H)
+LayerState = tuple[Array, ...]  # (h, C) for the LSTM, (h,) for the others; each (H, B)
 State = tuple[LayerState, ...]  # one a layer
 
 
@@ -26,11 +27,13 @@ class Layer(NamedTuple):
     """One recurrent layer as the notes write it, W [x, h] + b: one product for all gates at once."""
 
     weight: Array  # (Z, X + H)
-    bias: Array  # (Z,)
+    bias: Array  # (Z, 1)
 
     def __call__(self, x: Array, h: Array) -> Array:
-        """x (B, X) and h (B, H) -> z (B, Z), what the gates squash."""
-        return np.concatenate((x, h), axis=1) @ self.weight.T + self.bias
+        """x (X, B) and h (H, B) -> z (Z, B), what the gates squash."""
+        z: Array = self.weight @ np.concatenate((x, h))
+        z += self.bias
+        return z
 
 
 class FoldedLayer(NamedTuple):
@@ -40,9 +43,9 @@ class FoldedLayer(NamedTuple):
     weight: Array  # (Z, H)
 
     def __call__(self, ids: NDArray[Any], h: Array) -> Array:
-        """ids (B,) and h (B, H) -> z (B, Z)."""
-        z: Array = h @ self.weight.T
-        z += self.table[ids]
+        """ids (B,) and h (H, B) -> z (Z, B)."""
+        z: Array = self.weight @ h
+        z += self.table[ids].T
         return z
 
 
@@ -59,19 +62,19 @@ def sigmoid(x: Array) -> Array:
 def lstm(z: Array, state: LayerState) -> LayerState:
     """One step of the long short-term memory (Hochreiter & Schmidhuber, 1997; Gers et al., 2000).
 
-    z (B, 4H) and the state (h, C), each (B, H) -> the next (h, C). z is W [x, h] + b, four blocks side
-    by side: W_f [x, h] + b_f, then W_i, W_o and W_C likewise, so that one product serves all. The
+    z (4H, B) and the state (h, C), each (H, B) -> the next (h, C). z is W [x, h] + b, four blocks one
+    below the other: W_f [x, h] + b_f, then W_i, W_o and W_C likewise, so that one product serves all. The
     cell state C is the conveyor belt: only a product and a sum touch it on its way through time.
     """
     h, C = state  # noqa: N806  # the notes' own symbols
-    H = h.shape[1]  # noqa: N806
-    gates = sigmoid(z[:, : 3 * H])  # between 0, let nothing through, and 1, let everything through
+    H = len(h)  # noqa: N806
+    gates = sigmoid(z[: 3 * H])  # between 0, let nothing through, and 1, let everything through
 
-    f = gates[:, :H]  # forget gate: how much of each old value stays
-    i = gates[:, H : 2 * H]  # input gate: which values are to be written
-    c_tilde = np.tanh(z[:, 3 * H :])  # candidates: what would be written there
+    f = gates[:H]  # forget gate: how much of each old value stays
+    i = gates[H : 2 * H]  # input gate: which values are to be written
+    c_tilde = np.tanh(z[3 * H :])  # candidates: what would be written there
     C = f * C + i * c_tilde  # noqa: N806  # new cell state: forget, then add
-    o = gates[:, 2 * H :]  # output gate: which parts of the cell state show
+    o = gates[2 * H :]  # output gate: which parts of the cell state show
     h = o * np.tanh(C)  # output: a filtered version of the cell state
     return h, C
 
@@ -79,18 +82,18 @@ def lstm(z: Array, state: LayerState) -> LayerState:
 def gru(z: Array, state: LayerState) -> LayerState:
     """One step of the gated recurrent unit (Cho et al., 2014, arXiv:1406.1078), as `torch.nn` has it.
 
-    z (B, 4H) is W [x, h] + b, state (h,) -> the next (h,). Two details differ from the notes: the
+    z (4H, B) is W [x, h] + b, state (h,) -> the next (h,). Two details differ from the notes: the
     reset gate acts on the recurrent product instead of on h before it (so that one product serves
     all gates), and z weighs the old state where the notes let it weigh the new one, which only
     renames z and 1 - z.
     """
     (h,) = state
-    H = h.shape[1]  # noqa: N806
-    gates = sigmoid(z[:, : 2 * H])
-    x_n, h_n = z[:, 2 * H : 3 * H], z[:, 3 * H :]  # for the candidates: of x alone, of h alone
+    H = len(h)  # noqa: N806
+    gates = sigmoid(z[: 2 * H])
+    x_n, h_n = z[2 * H : 3 * H], z[3 * H :]  # for the candidates: of x alone, of h alone
 
-    r = gates[:, :H]  # reset gate: how much of the past the candidates may see
-    u = gates[:, H:]  # update gate, the notes' z: forget and input gate in one
+    r = gates[:H]  # reset gate: how much of the past the candidates may see
+    u = gates[H:]  # update gate, the notes' z: forget and input gate in one
     h_tilde = np.tanh(x_n + r * h_n)  # candidates
     h = u * h + (1 - u) * h_tilde  # new state, which is the output as well
     return (h,)
@@ -99,7 +102,7 @@ def gru(z: Array, state: LayerState) -> LayerState:
 def rnn(z: Array, state: LayerState) -> LayerState:
     """One step of the plain recurrent network (Elman, 1990): a single tanh layer.
 
-    z (B, H) is W [x, h] + b, state (h,) -> the next (h,).
+    z (H, B) is W [x, h] + b, state (h,) -> the next (h,).
     """
     return (np.tanh(z),)
 
@@ -119,14 +122,14 @@ def as_layer(
         weight_ih = np.concatenate((weight_ih, none_ih))
         weight_hh = np.concatenate((weight_hh[:gates], none_hh, weight_hh[gates:]))
         bias = np.concatenate((bias_ih[:gates] + bias_hh[:gates], bias_ih[gates:], bias_hh[gates:]))
-        return Layer(np.concatenate((weight_ih, weight_hh), axis=1), bias)
+        return Layer(np.concatenate((weight_ih, weight_hh), axis=1), bias[:, None])
     weight, bias = np.concatenate((weight_ih, weight_hh), axis=1), bias_ih + bias_hh
     if cell == "lstm":  # torch has i, f, candidates, o
         for array in (weight, bias):  # where they lie, as a large layer would take its room twice
             i, f, c, o = (array[k * size : (k + 1) * size] for k in range(4))
             _swap(i, f)
             _swap(c, o)
-    return Layer(weight, bias)
+    return Layer(weight, bias[:, None])
 
 
 def _swap(these: Array, those: Array) -> None:
@@ -139,7 +142,7 @@ def folded(layer: Layer, embedding: Array) -> FoldedLayer:
     """The first layer with its input's half of the product done for each symbol: embedding (V, E)."""
     width = embedding.shape[1]
     of_x, of_h = layer.weight[:, :width], layer.weight[:, width:]
-    return FoldedLayer(embedding @ of_x.T + layer.bias, np.ascontiguousarray(of_h))
+    return FoldedLayer(embedding @ of_x.T + layer.bias.T, np.ascontiguousarray(of_h))
 
 
 STEPS = {"lstm": lstm, "gru": gru, "rnn": rnn}
@@ -147,7 +150,7 @@ MAX_TABLE = 1024  # symbols: more, and looking up reads no less than the product
 
 
 def state_parts(cell: CellName) -> int:
-    """How many (B, H) arrays a layer's state is made of."""
+    """How many arrays a layer's state is made of."""
     return 2 if cell == "lstm" else 1
 
 
@@ -178,7 +181,7 @@ class Cells:
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros: nothing has been read yet."""
-        zeros: Array = np.zeros((batch_size, self.config.hidden_size), self.dtype)
+        zeros: Array = np.zeros((self.config.hidden_size, batch_size), self.dtype)
         return ((zeros,) * state_parts(self.config.cell),) * self.config.num_layers
 
     def read(self, ids: NDArray[Any], state: State) -> tuple[Array, State]:
@@ -187,8 +190,21 @@ class Cells:
         tops: Array = np.empty((batch_size, num_steps, self.config.hidden_size), self.dtype)
         for t in range(num_steps):
             state = self._advance(ids[:, t], state)
-            tops[:, t] = self._top(state)
+            tops[:, t] = self._top(state).T
         return tops, state
+
+    def picked(self, state: State, streams: slice | Sequence[int]) -> State:
+        """The state of some of the streams."""
+        return tuple(
+            tuple(np.ascontiguousarray(part[:, streams]) for part in layer) for layer in state
+        )
+
+    def joined(self, states: Sequence[State]) -> State:
+        """The states of several batches as that of one, their streams in order."""
+        return tuple(
+            tuple(np.concatenate(parts, axis=1) for parts in zip(*layers, strict=True))
+            for layers in zip(*states, strict=True)
+        )
 
     def logits(self, tops: Array) -> Array:
         """The output layer: (..., H) -> (..., V)."""
@@ -203,12 +219,12 @@ class Cells:
 
     def _advance(self, ids: NDArray[Any], state: State) -> State:
         """One step of every layer: ids (B,), state -> the next state."""
-        x, following = ids if self.folded else self.embedding[ids], []
+        x, following = ids if self.folded else self.embedding[ids].T, []
         for layer, layer_state in zip(self.layers, state, strict=True):
             following.append(self.step(layer(x, layer_state[0]), layer_state))
             x = following[-1][0]
         return tuple(following)
 
     def _top(self, state: State) -> Array:
-        """What the output layer reads, (B, H): h of the last layer, or with `skip` the sum of all h."""
+        """What the output layer reads, (H, B): h of the last layer, or with `skip` the sum of all h."""
         return sum((h for h, *_ in state[1:]), state[0][0]) if self.config.skip else state[-1][0]

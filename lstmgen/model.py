@@ -3,7 +3,7 @@
 Shapes: B streams, T steps, V vocabulary, E embedding, H hidden.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -181,6 +181,15 @@ class TorchEngine:
         where = self.network.output.bias.device
         with torch.inference_mode(), self._evaluating():
             return self.network.read(torch.from_numpy(ids.astype(np.int64)).to(where), state)
+
+    def picked(self, state: TorchState, streams: slice | Sequence[int]) -> TorchState:
+        return tuple(tuple(part[streams] for part in layer) for layer in state)
+
+    def joined(self, states: Sequence[TorchState]) -> TorchState:
+        return tuple(
+            tuple(torch.cat(parts) for parts in zip(*layers, strict=True))
+            for layers in zip(*states, strict=True)
+        )
 
     def logits(self, tops: Tensor) -> Tensor:
         with torch.inference_mode():

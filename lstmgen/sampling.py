@@ -83,28 +83,31 @@ def draw(weights: Logits, generators: Sequence[np.random.Generator]) -> IdRow:
     """
     shares = np.array([generator.random() for generator in generators])
     if weights.shape[1] <= _BLOCK:
-        return _places(weights, shares)[0]
+        edges = _edges(weights)
+        return _places(edges, shares * edges[:, -1])
     # First a block of tokens, by its sum, then one of them: a sum is quicker than sums of all beginnings.
     starts, rows = np.arange(0, weights.shape[1], _BLOCK), np.arange(len(weights))
     sums = np.add.reduceat(weights, starts, axis=1, dtype=np.float64)
-    blocks, left = _places(sums, shares)
-    shares = np.minimum(1 - left / sums[rows, blocks], _UNDER_1)
+    edges = _edges(sums)
+    points = shares * edges[:, -1]
+    blocks = _places(edges, points)
     ids: IdRow = starts[blocks]
+    shares = np.minimum(1 - (edges[rows, blocks] - points) / sums[rows, blocks], _UNDER_1)
     for row, begin in enumerate(ids):
-        inside = weights[row : row + 1, begin : begin + _BLOCK]
-        ids[row] += _places(inside, shares[row : row + 1])[0][0]
+        edges = _edges(weights[row : row + 1, begin : begin + _BLOCK])
+        ids[row] += _places(edges, shares[row] * edges[:, -1])[0]
     return ids
 
 
-def _places(weights: Logits, shares: Logits) -> tuple[IdRow, Logits]:
-    """Weights (B, N) lie side by side on a line: on which of them is the point at a share (B,) of it?
+def _edges(weights: Logits) -> Logits:
+    """Weights (B, N) that lie side by side on a line: where on it each ends, (B, N)."""
+    return np.cumsum(weights, axis=-1, dtype=np.float64)
 
-    Returns the places, (B,), never one of weight 0, and how much of that weight lies behind the point.
-    """
-    edges = np.cumsum(weights, axis=-1, dtype=np.float64)
-    points = shares * edges[:, -1]
+
+def _places(edges: Logits, points: Logits) -> IdRow:
+    """On which of the weights with these edges each point (B,) of their line is, never on one of weight 0."""
     places: IdRow = (edges <= points[:, None]).sum(axis=-1)
-    return places, edges[np.arange(len(edges)), places] - points
+    return places
 
 
 class Batch:
@@ -134,7 +137,7 @@ class Batch:
         self._read_drawn()
         logits, state = read_primes(self.engine, primes)
         self._logits = np.concatenate((self._logits, logits))
-        self._state = _joined([self._state, state])
+        self._state = self.engine.joined([self._state, state])
         self._seen = np.concatenate((self._seen, _marked(primes, logits.shape[1])))
         self.generators += _generators(seeds)
 
@@ -158,7 +161,7 @@ class Batch:
         self._seen = self._seen[rows]
         self._logits = self._logits[rows]
         self._drawn = None if self._drawn is None else self._drawn[rows]
-        self._state = state_rows(self._state, rows)
+        self._state = self.engine.picked(self._state, rows)
         self.generators = [self.generators[row] for row in rows]
 
     def _read_drawn(self) -> None:
@@ -209,33 +212,16 @@ def read_primes(engine: Engine, primes: Sequence[NDArray[Any]]) -> tuple[Logits,
             tops, state = engine.read(ids, state)
         num_done = sum(len(prime) == end for prime in distinct)
         logits.append(last_logits(engine, tops[:num_done]))
-        states.append(state_rows(state, slice(num_done)))
-        state, start = state_rows(state, slice(num_done, None)), end
+        states.append(engine.picked(state, slice(num_done)))
+        state, start = engine.picked(state, slice(num_done, None)), end
         distinct = distinct[num_done:]
     rows = [places[prime.tobytes()] for prime in primes]
-    return np.concatenate(logits)[rows], state_rows(_joined(states), rows)
+    return np.concatenate(logits)[rows], engine.picked(engine.joined(states), rows)
 
 
 def last_logits(engine: Engine, tops: Any) -> Logits:
     """The logits (B, V) of the last step as a NumPy array, wherever the engine keeps them."""
     return as_array(engine.logits(tops[:, -1]))
-
-
-def state_rows(state: Any, rows: slice | Sequence[int]) -> Any:
-    """The state of some of the texts."""
-    return tuple(tuple(part[rows] for part in layer) for layer in state)
-
-
-def _joined(states: Sequence[Any]) -> Any:
-    """The states of several batches as that of one, texts in order."""
-    if isinstance(states[0][0][0], np.ndarray):
-        join: Any = np.concatenate
-    else:
-        from torch import cat as join
-    return tuple(
-        tuple(join(parts) for parts in zip(*layers, strict=True))
-        for layers in zip(*states, strict=True)
-    )
 
 
 def sample(

@@ -3,7 +3,7 @@
 Shapes: B streams, T steps, V vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, inf, isfinite, log
 from typing import Any, Protocol
@@ -33,6 +33,12 @@ class Engine(Protocol):
 
     def logits(self, tops: Any) -> Any:
         """The output layer: (..., H) -> (..., V)."""
+
+    def picked(self, state: Any, streams: slice | Sequence[int]) -> Any:
+        """The state of some of the streams."""
+
+    def joined(self, states: Sequence[Any]) -> Any:
+        """The states of several batches as that of one, their streams in order."""
 
 
 @dataclass(frozen=True)

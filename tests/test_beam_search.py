@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from engines import Stateless
 from numpy.typing import NDArray
 
 from lstmgen.beam_search import search
@@ -21,7 +22,7 @@ from lstmgen.vocabulary import UNKNOWN, Vocabulary
 SMALL = Vocabulary("char", "prose", (UNKNOWN["char"], "\n", "a", "b"))
 
 
-class Fork:
+class Fork(Stateless):
     """An engine that leads astray: `a` is likelier than `b`, but after `a` all is open, after `b` sure."""
 
     following: ClassVar = {
@@ -30,14 +31,8 @@ class Fork:
         3: (1e-9, 1e-9, 0.01, 0.99),
     }
 
-    def initial_state(self, batch_size: int) -> tuple[tuple[NDArray[Any]]]:
-        return ((np.zeros((batch_size, 1)),),)
-
     def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
         return np.log([[self.following[int(i)] for i in row] for row in ids]), state
-
-    def logits(self, tops: Any) -> Any:
-        return tops
 
 
 def cells(vocabulary: Vocabulary, random_weights: Callable[..., Any]) -> Cells:
@@ -134,17 +129,11 @@ def test_torch_finds_what_numpy_finds(
     assert [one.text for one in search(there, letters, "hi", **how)] == [one.text for one in wanted]
 
 
-class Even:
+class Even(Stateless):
     """A network to which all tokens are equally likely."""
-
-    def initial_state(self, batch_size: int) -> Any:
-        return ((np.zeros((batch_size, 1)),),)
 
     def read(self, ids: NDArray[Any], state: Any) -> tuple[Any, Any]:
         return np.zeros((*ids.shape, 4)), state
-
-    def logits(self, tops: Any) -> Any:
-        return tops
 
 
 def test_texts_that_end_in_the_same_words_come_once() -> None:

@@ -47,8 +47,9 @@ def some_ids(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.int64]:
 
 
 def flat(state: Any) -> NDArray[Any]:
-    """All arrays of a state, one behind the other."""
-    return np.concatenate([np.asarray(part).ravel() for layer in state for part in layer])
+    """All arrays of a state, one behind the other, stream by stream: NumPy's are columns, torch's rows."""
+    parts = [part.T if isinstance(part, np.ndarray) else part for layer in state for part in layer]
+    return np.concatenate([np.asarray(part).ravel() for part in parts])
 
 
 def by_torch(
@@ -79,7 +80,7 @@ def by_torch(
     ends = end if isinstance(end, tuple) else (end,)  # each (L, B, H)
     return (
         functional.linear(shown, last, bias).numpy(),
-        flat(list(zip(*(part.numpy() for part in ends), strict=True))),
+        flat(list(zip(*ends, strict=True))),
     )
 
 
@@ -171,6 +172,26 @@ def test_texts_side_by_side_know_nothing_of_each_other(
         for row in range(4):
             alone, _ = engine(ids[row : row + 1], engine.initial_state(1))
             np.testing.assert_allclose(np.asarray(alone)[0], np.asarray(together)[row], atol=1e-6)
+
+
+@each_cell
+def test_streams_are_picked_and_joined_with_all_that_they_know(
+    cell: CellName, random_weights: RandomWeights
+) -> None:
+    config = sized(cell)
+    weights, ids, more = random_weights(config), some_ids((4, 6)), some_ids((5, 3), seed=1)
+    order = [3, 0, 3, 2, 1]
+    for engine in both_engines(config, weights):
+        wanted = engine(np.concatenate((ids[order], more), axis=1), engine.initial_state(5))
+        _, first = engine(ids[:1], engine.initial_state(1))
+        _, rest = engine(ids[1:], engine.initial_state(3))
+        state = engine.picked(engine.joined([first, rest]), order)
+        logits, end = engine(more, state)
+        np.testing.assert_allclose(np.asarray(logits), np.asarray(wanted[0])[:, 6:], atol=1e-6)
+        np.testing.assert_allclose(flat(end), flat(wanted[1]), atol=1e-6)
+        np.testing.assert_allclose(
+            flat(engine.picked(state, slice(1, 3))), flat(engine.picked(state, [1, 2]))
+        )
 
 
 @each_cell

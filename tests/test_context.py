@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engines import Stateless
 from numpy.typing import NDArray
 
 from lstmgen import context
@@ -122,14 +123,11 @@ def test_doublings_leave_places_enough() -> None:
     assert doublings(10**9)[-1] == context.MAX_CONTEXT
 
 
-class Looker:
+class Looker(Stateless):
     """An engine that knows the token that was read so many steps ago, and guesses otherwise."""
 
     def __init__(self, distance: int) -> None:
         self.distance = distance
-
-    def initial_state(self, batch_size: int) -> tuple[tuple[NDArray[np.int64]]]:
-        return ((np.zeros((batch_size, 1), np.int64),),)
 
     def read(self, ids: NDArray[np.int64], state: object) -> tuple[NDArray[np.float32], object]:
         tops = np.zeros((*ids.shape, 12), np.float32)
@@ -137,9 +135,6 @@ class Looker:
             rows = np.arange(len(ids))
             tops[rows, -1, ids[:, -self.distance]] = 20
         return tops, state
-
-    def logits(self, tops: NDArray[np.float32]) -> NDArray[np.float32]:
-        return tops
 
 
 def test_context_grows_until_nothing_more_is_gained() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engines import Stateless
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -25,18 +26,12 @@ GREEDY = DecodingConfig(temperature=0)
 FREE = DecodingConfig(temperature=1.5)
 
 
-class Successor:
+class Successor(Stateless):
     """An engine that is certain: after each token comes the one with the next id, round and round."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocab_size = len(vocabulary)
         self.tokens_read = 0
-
-    def initial_state(self, batch_size: int) -> tuple[tuple[NDArray[Any]]]:
-        return ((np.zeros((batch_size, 1)),),)
-
-    def logits(self, tops: Any) -> Any:
-        return tops
 
     def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
         self.tokens_read += ids.size
@@ -305,19 +300,13 @@ def test_json_holds_every_fact_under_its_name(letters: Vocabulary) -> None:
     }
 
 
-class Words:
+class Words(Stateless):
     """A network that finds one token after the other the likeliest, whatever it reads."""
-
-    def initial_state(self, batch_size: int) -> Any:
-        return ((np.zeros((batch_size, 1)),),)
 
     def read(self, ids: NDArray[Any], state: Any) -> tuple[Any, Any]:
         tops = np.zeros((*ids.shape, 3))
         tops[..., 1] = 9.0
         return tops, state
-
-    def logits(self, tops: Any) -> Any:
-        return tops
 
 
 @pytest.mark.parametrize(("prime", "text"), [("I am ", "ill ill"), ("I am", " ill ill")])

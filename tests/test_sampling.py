@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from engines import Stateless
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -178,14 +179,8 @@ def test_a_large_vocabulary_is_drawn_from_as_a_small_one_is() -> None:
     assert_drawn_from(counts, {place: float(weights[0, place]) / 100 for place in places})
 
 
-class Constant:
+class Constant(Stateless):
     """An engine that gives the same logits always."""
-
-    def initial_state(self, batch_size: int) -> tuple[tuple[NDArray[Any]]]:
-        return ((np.zeros((batch_size, 1)),),)
-
-    def logits(self, tops: Any) -> Any:
-        return tops
 
     def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
         return np.tile(np.array(LOGITS, np.float32), (*ids.shape, 1)), state
@@ -325,6 +320,9 @@ def test_prime_of_any_length_is_read_whole(cells: Cells, length: int) -> None:
 def test_long_prime_gives_the_logits_of_one_call() -> None:
     class Adder(Constant):
         """An engine whose logits are exact sums over all it has read."""
+
+        def initial_state(self, batch_size: int) -> Any:
+            return ((np.zeros((batch_size, 1)),),)
 
         def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
             sums = state[0][0] + np.cumsum(ids.astype(float), axis=1)  # (B, T)

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from engines import Stateless
 from numpy.typing import NDArray
 
 from lstmgen.batching import IGNORED
@@ -40,16 +41,13 @@ def surprise(logits: Sequence[float], target: int) -> float:
     return log(sum(exp(x) for x in logits)) - logits[target]
 
 
-class Recaller:
+class Recaller(Stateless):
     """An engine whose logits depend on exactly the last `SPAN` ids, and differ for each such past."""
 
     SPAN = 20
 
-    def initial_state(self, batch_size: int) -> tuple[tuple[NDArray[np.int64]]]:
+    def initial_state(self, batch_size: int) -> Any:
         return ((np.full((batch_size, self.SPAN), -1),),)
-
-    def logits(self, tops: Any) -> Any:
-        return tops
 
     def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
         ((past,),) = state

@@ -1,0 +1,20 @@
+"""What the engines that tests make up have in common."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class Stateless:
+    """It remembers nothing, and what it reads becomes its logits at once."""
+
+    def initial_state(self, batch_size: int) -> Any:
+        return ()
+
+    def logits(self, tops: Any) -> Any:
+        return tops
+
+    def picked(self, state: Any, streams: slice | Sequence[int]) -> Any:
+        return state
+
+    def joined(self, states: Sequence[Any]) -> Any:
+        return states[0]
