@@ -73,21 +73,16 @@ class Optimizer:
     def _muon(self, name: str, weight: Tensor, gradient: Tensor, learning_rate: float) -> None:
         momentum = self.momentum[name]
         momentum.lerp_(gradient, 1 - MOMENTUM)
-        ahead = gradient.lerp(momentum, MOMENTUM)  # Nesterov: where the momentum is going
+        ahead = gradient.lerp_(momentum, MOMENTUM)  # Nesterov: where the momentum is going
         dtype = torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32
-        direction = orthogonalized(ahead.to(dtype)).float()
-        if name in self.row_squares:
-            direction = self._evened(direction, self.row_squares[name])
+        direction = orthogonalized(ahead.to(dtype))
         rows, columns = weight.shape
+        rate = learning_rate * max(1, rows / columns) ** 0.5
         weight.mul_(1 - learning_rate * self.config.weight_decay)
-        weight.add_(direction, alpha=-learning_rate * max(1, rows / columns) ** 0.5)
-
-    def _evened(self, direction: Tensor, row_squares: Tensor) -> Tensor:
-        """Every row goes equally far in the long run, and the matrix as a whole as far as it did."""
-        row_squares.lerp_(direction.square().mean(1, keepdim=True), 1 - ROW_MEMORY)
-        even = direction / (row_squares.sqrt() + TINY)
-        even *= direction.norm() / (even.norm() + TINY)
-        return even
+        if name in self.row_squares:
+            weight.addcmul_(direction, _evening(direction, self.row_squares[name]), value=-rate)
+        else:
+            weight.add_(direction, alpha=-rate)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the next step depends on beside weights and learning rate, by weight and kind."""
@@ -133,6 +128,19 @@ def orthogonalized(matrix: Tensor) -> Tensor:
         total = total @ factor
     x = x @ (total / scale.sqrt()).to(x.dtype)
     return x.T if matrix.shape[0] < matrix.shape[1] else x
+
+
+def _evening(direction: Tensor, row_squares: Tensor) -> Tensor:
+    """By how much each row of a step is to be longer, (R, 1), that all go equally far in the long run.
+
+    The matrix (R, C) as a whole goes as far as it did. `row_squares` are the mean squares of the rows'
+    weights of late, and are brought up to date.
+    """
+    lengths = torch.linalg.vector_norm(direction, dim=1, keepdim=True, dtype=torch.float32)
+    row_squares.lerp_(lengths.square() / direction.shape[1], 1 - ROW_MEMORY)
+    longer: Tensor = 1 / (row_squares.sqrt() + TINY)
+    longer *= lengths.norm() / ((longer * lengths).norm() + TINY)
+    return longer
 
 
 def _factor(gram: Tensor, a: float, b: float, c: float) -> Tensor:
