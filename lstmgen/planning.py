@@ -23,6 +23,10 @@ FEW_EPOCHS = 3  # with fewer, a text is hardly repeated
 # Tokens: a text that is shorter is learned by heart if nothing is done against it.
 LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
 SIZE_STEP, MAX_SIZE = 64, 1024
+MANY_STREAMS = (
+    64  # side by side, where a text is read so few times that its tokens count, not steps
+)
+SOME_EPOCHS, MORE_TOKENS = 4, 1.25  # below so many, and for so many times the tokens a second
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 
 
@@ -53,6 +57,11 @@ def hidden_size(tokens: float, text_tokens: int, level: Level) -> int:
     if level == "word":
         best *= max(1.0, tokens / MANY_WORDS) ** 0.265
     return min(MAX_SIZE, SIZE_STEP * max(1, round(best / SIZE_STEP)))
+
+
+def may_widen(tokens: float, text_tokens: int, level: Level) -> bool:
+    """Whether `MANY_STREAMS` may serve a run on `tokens` better, if they are read much faster here."""
+    return level == "char" and text_tokens >= LONG_TEXT and tokens < SOME_EPOCHS * text_tokens
 
 
 def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level) -> float:

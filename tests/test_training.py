@@ -480,6 +480,45 @@ def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
     assert size < planning.hidden_size(60 / 0.0001 * 64, len(job.data.train_ids), "char")
 
 
+@pytest.mark.parametrize(
+    ("epochs", "gain", "given", "streams"),
+    [
+        (3.5, 1.3, {}, 64),
+        (3.5, 1.2, {}, 4),
+        (4.5, 1.3, {}, 4),
+        (3.5, 1.3, {"batch_size": 4}, 4),
+        (3.5, 1.3, {"hidden_size": 12}, 64),
+        (3.5, 1.3, {"hidden_size": 12, "batch_size": 4}, 4),
+        (3.5, 1.3, {"steps": 40}, 4),
+    ],
+)
+def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    epochs: float,
+    gain: float,
+    given: dict[str, Any],
+    streams: int,
+) -> None:
+    job = make_job(tmp_path)
+    length, window = len(job.data.train_ids), job.training.window
+
+    def measure(one: Job) -> Speed:
+        """In six seconds the text is read `epochs` times, by many streams `gain` times as often."""
+        size = one.training.batch_size
+        times = epochs * (gain if size == planning.MANY_STREAMS else 1)
+        return Speed(6 * size * window / (times * length), 1.0)
+
+    monkeypatch.setattr(job_module, "measure", measure)
+    monkeypatch.setattr(planning, "LONG_TEXT", length)
+    asked = given if "steps" in given else given | {"minutes": 0.1}
+    planned = plan.sized(job, asked, time.perf_counter())
+    assert (planned.training.batch_size, planned.training.window) == (streams, window)
+    assert planned.model.hidden_size == given.get("hidden_size", planned.model.hidden_size)
+    monkeypatch.setattr(planning, "LONG_TEXT", length + 1)
+    assert plan.sized(job, asked, time.perf_counter()).training.batch_size == 4
+
+
 def test_a_validation_is_measured_by_one_of_its_windows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

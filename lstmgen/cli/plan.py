@@ -178,16 +178,23 @@ def training(
 
 
 def sized(job: "Job", given: Options, began: float) -> "Job":
-    """The job with a network of the size that its time can feed, unless the size was given."""
+    """The job with the layers, and the streams, that its time can feed, unless they were given."""
     from lstmgen.job import measure
 
-    if "hidden_size" in given or (job.model.tie and "embedding_size" in given):
-        return job
+    size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
     tokens: float = _steps(job, given) * job.training.batch_size * job.training.window
-    if not tokens:
+    text_tokens, level = len(job.data.train_ids), job.vocabulary.level
+    if not tokens and not (size_given and "batch_size" in given):
         left = minutes(given) * 60 - (time.perf_counter() - began)
         tokens = planning.tokens_in(measure(job), left, job.training)
-    size = planning.hidden_size(tokens, len(job.data.train_ids), job.vocabulary.level)
+        if "batch_size" not in given and planning.may_widen(tokens, text_tokens, level):
+            config = replace(job.training, batch_size=planning.MANY_STREAMS)
+            wide = replace(job, training=config)
+            if planning.tokens_in(measure(wide), left, config) > planning.MORE_TOKENS * tokens:
+                job = wide
+    if size_given:
+        return job
+    size = planning.hidden_size(tokens, text_tokens, level)
     tied = "embedding_size" not in given and job.model.embedding_size == job.model.hidden_size
     model = replace(
         job.model, hidden_size=size, embedding_size=size if tied else job.model.embedding_size

@@ -24,7 +24,7 @@ from lstmgen.config import (
     Words,
 )
 from lstmgen.errors import OptionError
-from lstmgen.planning import MANY_SYMBOLS
+from lstmgen.planning import MANY_STREAMS, MANY_SYMBOLS
 
 _text, _network, _run, _learning, _machine = (
     partial(typer.Option, rich_help_panel=panel)
@@ -128,7 +128,11 @@ def train(
     ] = None,
     batch_size: Annotated[
         int | None,
-        _learning(help="Streams read side by side.", show_default=str(TrainConfig.batch_size)),
+        _learning(
+            help="Streams read side by side.",
+            show_default=f"{TrainConfig.batch_size}, or {MANY_STREAMS} where a run by time reads a long text "
+            "but a few times and that is quicker",
+        ),
     ] = None,
     window: Annotated[
         int | None,
