@@ -5,6 +5,7 @@ Every default of the project is written here, once; the command line reads them 
 
 from dataclasses import asdict, dataclass, field, fields
 from math import inf, prod
+from numbers import Integral
 from types import MappingProxyType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -61,6 +62,13 @@ def _require(name: str, value: float, low: float, high: float = inf, what: str =
     if not low <= value <= high:
         span = f"at least {low:,}" if high == inf else f"from {low:,} to {high:,}"
         raise OptionError(f"{name} is {value}; it must be {what or span}")
+
+
+def require_whole(name: str, value: int, low: int) -> None:
+    """`OptionError` for what is not a whole number, of Python's or NumPy's, or is below the lowest."""
+    if not isinstance(value, Integral):
+        raise OptionError(f"{name} is {value!r:.40}; it must be a whole number")
+    _require(name, int(value), low)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +221,7 @@ class DecodingConfig(JsonConfig):
     def __post_init__(self) -> None:
         _require("--temperature", self.temperature, 0, 1_000_000)
         if self.top_k is not None:
-            _require("--top-k", self.top_k, 1)
+            require_whole("--top-k", self.top_k, 1)
         if self.top_p is not None:
             _require("--top-p", self.top_p, 1e-12, 1, "above 0 and at most 1")
         if self.min_p is not None:
@@ -258,6 +266,7 @@ DEFAULT_MODEL_FOLDER = "lstmgen-model"
 MODEL_VARIABLE = "LSTMGEN_MODEL"  # of the environment; names another
 DEFAULT_MINUTES = 5.0
 DEFAULT_LENGTH = 500
+DEFAULT_ENCODING = "utf-8"
 FINE_TUNING_RATE = 0.01  # of weights that know something already, which they should not forget
 SOFTMAX_SAMPLE = 2048  # where a vocabulary is large
 MOST_RETREATS = 4  # of a run that goes astray; they take the learning rate to a thousandth

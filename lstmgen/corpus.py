@@ -13,6 +13,7 @@ from io import BufferedIOBase
 from itertools import pairwise
 from pathlib import Path
 
+from lstmgen.config import DEFAULT_ENCODING
 from lstmgen.errors import CorpusError, OptionError
 
 STDIN = "-"
@@ -37,7 +38,7 @@ class Text:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def read(path: str, encoding: str = "utf-8") -> Text:
+def read(path: str, encoding: str = DEFAULT_ENCODING) -> Text:
     """The text of a file, or of standard input for `-`.
 
     Gzip is recognised by its content. A byte order mark is dropped and CRLF and CR become LF; each
@@ -51,7 +52,7 @@ def read(path: str, encoding: str = "utf-8") -> Text:
 
 def _whole(path: str, encoding: str) -> Text:
     """As `read`, but that nothing is also a text."""
-    name, notes = _name(path), []
+    name, notes = called(path), []
     with _blaming(name), _opened(path) as file:
         raw = file.read()
     text = _decoded(name, raw, encoding)
@@ -64,7 +65,7 @@ def _whole(path: str, encoding: str) -> Text:
     return Text(name, text, tuple(notes))
 
 
-def read_all(paths: Sequence[str], encoding: str = "utf-8") -> Text:
+def read_all(paths: Sequence[str], encoding: str = DEFAULT_ENCODING) -> Text:
     """The files one after the other, as `cat` joins them, as one text."""
     texts = [read(path, encoding) for path in paths]
     return Text(
@@ -96,14 +97,14 @@ def is_sorted(text: str) -> bool:
     return len(some) >= FEW_LINES and rising > RISING * len(some)
 
 
-def lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
+def lines(path: str, encoding: str = DEFAULT_ENCODING) -> Iterator[str]:
     """The lines of a file, or of standard input for `-`, one by one as they come.
 
     Each has its line end, LF, but the last may have none. Otherwise as `read`, but that nothing is
     also a text, and that there are no notes. `CorpusError` comes after all lines before the one that
     is wrong.
     """
-    name = _name(path)
+    name = called(path)
     if not _marks_lines(encoding):  # as in UTF-16, where a byte says nothing by itself
         yield from _LINE.findall(_whole(path, encoding).text)
         return
@@ -117,7 +118,7 @@ def lines(path: str, encoding: str = "utf-8") -> Iterator[str]:
 
 def size(path: str) -> int:
     """How many bytes a file has; 0 where nobody can tell, as of standard input or a pipe."""
-    with _blaming(_name(path)):
+    with _blaming(called(path)):
         return Path(path).stat().st_size if path != STDIN else 0
 
 
@@ -125,7 +126,8 @@ def _with_line_feeds(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _name(path: str) -> str:
+def called(path: str) -> str:
+    """What a path is called where it is spoken of."""
     return "standard input" if path == STDIN else path
 
 

@@ -19,7 +19,7 @@ from lstmgen.config import ModelConfig
 TorchState = tuple[tuple[Tensor, ...], ...]  # a layer: (h, C) or (h,), each (B, H), float32
 
 _LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
-MANY_SYMBOLS = 1024
+ONEDNN_PAYS = 1024  # symbols
 OPEN = 2.0  # a gate's bias that lets 0.88 through
 
 
@@ -217,7 +217,7 @@ def _output(network: Network) -> Callable[[Tensor], Tensor]:
     """
     layer = network.output
     on_cpu = layer.weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if layer.out_features < MANY_SYMBOLS or not on_cpu:
+    if layer.out_features < ONEDNN_PAYS or not on_cpu:
         return layer
     weight, bias = layer.weight.detach().to_mkldnn(), layer.bias.detach().to_mkldnn()
     product = torch.ops.aten.mkldnn_linear

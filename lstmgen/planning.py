@@ -22,11 +22,10 @@ MANY_WORDS = 20e6  # tokens: with more than these, width pays by word too
 FEW_EPOCHS = 3  # with fewer, a text is hardly repeated
 # Tokens: a text that is shorter is learned by heart if nothing is done against it.
 LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
+# A long text that is read so few times wants many tokens rather than many steps. So many streams are side
+# by side then, at this learning rate, if they bring so many times the tokens a second.
+SOME_EPOCHS, MANY_STREAMS, WIDE_RATE, MORE_TOKENS = 5, 64, 0.056, 1.25
 SIZE_STEP, MAX_SIZE = 64, 1024
-MANY_STREAMS = (
-    64  # side by side, where a text is read so few times that its tokens count, not steps
-)
-SOME_EPOCHS, MORE_TOKENS = 4, 1.25  # below so many, and for so many times the tokens a second
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 
 
@@ -42,17 +41,20 @@ def tokens_in(speed: Speed, seconds: float, config: TrainConfig) -> float:
     return config.batch_size * config.window * max(0.0, seconds) / speed.step
 
 
-def hidden_size(tokens: float, text_tokens: int, level: Level) -> int:
+def hidden_size(tokens: float, text_tokens: int, level: Level, wide: bool = False) -> int:
     """How many units a layer should have where two layers of 256 could be trained on `tokens`.
 
-    A larger network learns more from each token and sees fewer of them in the same time. That nearly
-    cancels, so the size grows slowly. It shrinks, slowly too, with a text too short to fill it; and in
-    a short time with one so long that it is hardly repeated, as then tokens are what is missing. By
-    word the output layer grows with it, so less is better, until there is time for many tokens.
+    `wide` says that they are read in `MANY_STREAMS`, and so in fewer steps. A larger network learns more
+    from each token and sees fewer of them in the same time. That nearly cancels, so the size grows
+    slowly. It shrinks, slowly too, with a text too short to fill it; and in a short time with one so
+    long that it is hardly repeated, as then tokens are what is missing. By word the output layer grows
+    with it, so less is better, until there is time for many tokens.
     """
     filled = min(1.0, text_tokens / LONG_TEXT) ** 0.2
     best: float = BEST_SIZE[level] * filled * (tokens / BEST_TOKENS) ** 0.1
-    if level == "char" and tokens < FEW_EPOCHS * text_tokens:
+    if wide:
+        best = min(best, 320 * (tokens / 4.5e6) ** 0.25)
+    elif level == "char" and tokens < FEW_EPOCHS * text_tokens:
         best = min(best, 256 * (tokens / 4e6) ** 0.25)
     if level == "word":
         best *= max(1.0, tokens / MANY_WORDS) ** 0.265

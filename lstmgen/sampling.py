@@ -3,7 +3,7 @@
 Knows ids and logits, not text. Shapes: B texts sampled side by side, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,7 @@ def draw(weights: Logits, generators: Sequence[np.random.Generator]) -> IdRow:
     points = shares * edges[:, -1]
     blocks = _places(edges, points)
     ids: IdRow = starts[blocks]
-    shares = np.minimum(1 - (edges[rows, blocks] - points) / sums[rows, blocks], _UNDER_1)
+    shares = np.clip(1 - (edges[rows, blocks] - points) / sums[rows, blocks], 0, _UNDER_1)
     for row, begin in enumerate(ids):
         edges = _edges(weights[row : row + 1, begin : begin + _BLOCK])
         ids[row] += _places(edges, shares[row] * edges[:, -1])[0]
@@ -222,12 +222,3 @@ def read_primes(engine: Engine, primes: Sequence[NDArray[Any]]) -> tuple[Logits,
 def last_logits(engine: Engine, tops: Any) -> Logits:
     """The logits (B, V) of the last step as a NumPy array, wherever the engine keeps them."""
     return as_array(engine.logits(tops[:, -1]))
-
-
-def sample(
-    engine: Engine, prime: NDArray[Any], decoding: DecodingConfig, seed: int
-) -> Iterator[int]:
-    """The ids that follow a prime, one by one, without end."""
-    batch = Batch(engine, [prime], decoding, [seed])
-    while True:
-        yield int(batch.advance()[0])

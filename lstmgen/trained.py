@@ -16,6 +16,7 @@ from lstmgen.config import (
     MODEL_VARIABLE,
     DecodingConfig,
     ModelConfig,
+    require_whole,
 )
 from lstmgen.errors import OptionError
 from lstmgen.generation import Generated, Prime, generate, stream
@@ -46,6 +47,8 @@ def find(model: str | Path | None) -> str | Path:
     if model is None:
         model = os.environ.get(MODEL_VARIABLE) or None
     if model is not None:
+        if not str(model):
+            raise OptionError("--model is empty; name a folder or a file, or leave it out")
         return model
     there = os.path.exists(DEFAULT_MODEL_FOLDER)  # noqa: PTH110  # which raises nothing
     return DEFAULT_MODEL_FOLDER if there else DEMO
@@ -157,8 +160,7 @@ class TrainedModel:
         stop: str | Sequence[str] = (),
     ) -> list[Generated]:
         """The likeliest texts that follow the prime, as far as a beam search finds them, best first."""
-        if num_beams < 1:
-            raise OptionError(f"--beams is {num_beams}; it must be at least 1")
+        require_whole("--beams", num_beams, 1)
         return search(
             self._sampling, self.vocabulary, prime,
             num_beams=num_beams, length=length, stops=checked(length, stop),
@@ -182,10 +184,9 @@ class TrainedModel:
 
 
 def checked(length: int, stop: str | Sequence[str]) -> tuple[str, ...]:
-    """The stop strings; `OptionError` for a length below 0 or a stop string without a character."""
+    """The stop strings; `OptionError` for a length that is no number of tokens, or an empty stop string."""
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
-    if length < 0:
-        raise OptionError(f"--length is {length}; it must be at least 0")
+    require_whole("--length", length, 0)
     if "" in stops:
         raise OptionError("--stop is empty; give the text to stop at, or leave --stop out")
     return stops
@@ -194,8 +195,7 @@ def checked(length: int, stop: str | Sequence[str]) -> tuple[str, ...]:
 def _seed(seed: int | None) -> int:
     if seed is None:
         return secrets.randbelow(2**31)
-    if seed < 0:
-        raise OptionError(f"--seed is {seed}; it must be at least 0")
+    require_whole("--seed", seed, 0)
     return seed
 
 

@@ -14,7 +14,9 @@ class Stateless:
         return tops
 
     def picked(self, state: Any, streams: slice | Sequence[int]) -> Any:
+        assert state == ()
         return state
 
     def joined(self, states: Sequence[Any]) -> Any:
+        assert not any(states)
         return states[0]

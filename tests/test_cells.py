@@ -353,13 +353,13 @@ def test_engine_scores_without_dropout_and_leaves_training_on(
 def test_many_symbols_have_the_logits_of_the_output_layer(
     random_weights: RandomWeights, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(sized("lstm", tie=True), vocab_size=model_module.MANY_SYMBOLS)
+    config = replace(sized("lstm", tie=True), vocab_size=model_module.ONEDNN_PAYS)
     network = load_network(config, random_weights(config), CPU)
     tops = torch.randn(*shape[:-1], 2 * shape[-1])[..., ::2]  # not one number after the other
     with torch.no_grad():
         expected = network.output(tops).numpy()
-    for many in (model_module.MANY_SYMBOLS, 10**9):  # with the other product, and without
-        monkeypatch.setattr(model_module, "MANY_SYMBOLS", many)
+    for many in (model_module.ONEDNN_PAYS, 10**9):  # with the other product, and without
+        monkeypatch.setattr(model_module, "ONEDNN_PAYS", many)
         engine = TorchEngine(network)
         assert (engine._output is network.output) == (many == 10**9)
         np.testing.assert_allclose(engine.logits(tops).numpy(), expected, atol=1e-5)

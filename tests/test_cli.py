@@ -224,7 +224,7 @@ def test_no_torch_for_help_usage_errors_samples_and_small_scores(model: Path, co
 @pytest.mark.parametrize(
     "shown",
     [
-        "(0.04; with --init-from 0.01)",
+        "(0.04, or 0.056 with 64 planned streams; with --init-from 0.01)",
         "(5.0)",
         "(tied for words, or 1,000 symbols)",
         "(lstm)",

@@ -320,7 +320,7 @@ def test_the_work_of_choices_is_that_of_their_tokens(
     path.write_text('{"context": "Ann went to", "choices": [" Rome", " Oslo"], "answer": 1}\n' * 3)
     assert here("eval", path, "--choices", "-m", folder).code == 0
     assert here("eval", path, "--choices", "-m", model).code == 0
-    assert seen == [3 * 2 * 3, 3 * 2 * 11]
+    assert seen == [3 * 2 * 4, 3 * 2 * (11 + 5)]
 
 
 def test_the_work_of_lines_is_told_by_the_size_of_files_and_not_of_a_pipe(

@@ -479,7 +479,6 @@ def test_init_from_keeps_the_level_of_the_other_model(
 ) -> None:
     options = ("train", corpus, "-m", tmp_path / "m", "--init-from", model, "--steps", "1")
     for other in (("--level", "word"), ("--words", "space")):
-        assert f"the model of --init-from is by {'char' if other[0] == '--level' else 'prose'}" in (
-            here(*options, *other).error
-        )
+        error = here(*options, *other).error
+        assert f"the model of --init-from is by char; leave out {other[0]}" in error
     assert here(*options, "--level", "char").code == 0

@@ -135,8 +135,10 @@ def test_matrix_products_under_autocast_have_the_precision_asked_for(
         assert (matrix @ matrix).dtype == dtype
 
 
-def test_cpu_is_described_with_its_threads() -> None:
-    assert device.describe(CPU) == f"cpu, {torch.get_num_threads()} threads"
+def test_cpu_is_described_with_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    for count, told in ((1, "cpu, 1 thread"), (7, "cpu, 7 threads")):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
+        assert device.describe(CPU) == told
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")

@@ -1,6 +1,6 @@
 """What is drawn follows the distribution that was asked for, and nothing but the seed decides it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from math import exp, sqrt
 from typing import Any
@@ -17,8 +17,8 @@ from lstmgen import sampling
 from lstmgen.cells import Cells
 from lstmgen.config import DecodingConfig, ModelConfig
 from lstmgen.model import TorchEngine, load_network
-from lstmgen.sampling import Batch, distribution, draw, sample
-from lstmgen.scoring import nats
+from lstmgen.sampling import Batch, distribution, draw
+from lstmgen.scoring import Engine, nats
 from lstmgen.vocabulary import UNKNOWN_ID
 
 Weights = dict[str, NDArray[np.float32]]
@@ -179,6 +179,28 @@ def test_a_large_vocabulary_is_drawn_from_as_a_small_one_is() -> None:
     assert_drawn_from(counts, {place: float(weights[0, place]) / 100 for place in places})
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_has_no_weight_is_not_drawn_at_the_edge_of_a_block_either(seed: int) -> None:
+    weights = np.random.default_rng(seed).random((1, 20 * 512), np.float32)
+    weights[0, ::512] = 0  # the first of each block
+    edges = np.cumsum(np.add.reduceat(weights, np.arange(0, 20 * 512, 512), 1, np.float64))
+    for share in edges[:-1] / edges[-1]:
+        for near in (np.nextafter(share, 0), share, np.nextafter(share, 1)):
+            (drawn,) = draw(weights, [Fixed(near)])
+            assert weights[0, drawn] > 0
+
+
+class Fixed(np.random.Generator):
+    """A source of numbers that is not random."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__(np.random.PCG64(0))
+        self.number = number
+
+    def random(self, *_: Any, **__: Any) -> Any:
+        return self.number
+
+
 class Constant(Stateless):
     """An engine that gives the same logits always."""
 
@@ -218,6 +240,15 @@ def cells(random_weights: RandomWeights) -> Cells:
 def some_primes(lengths: list[int]) -> list[NDArray[np.uint8]]:
     generator = np.random.default_rng(4)
     return [generator.integers(0, 12, length).astype(np.uint8) for length in lengths]
+
+
+def sample(
+    engine: Engine, prime: NDArray[Any], decoding: DecodingConfig, seed: int
+) -> Iterator[int]:
+    """The ids that follow a prime which is alone in its batch, without end."""
+    batch = Batch(engine, [prime], decoding, [seed])
+    while True:
+        yield int(batch.advance()[0])
 
 
 def ids_of(batch: Batch, num_steps: int) -> list[list[int]]:
@@ -322,11 +353,17 @@ def test_long_prime_gives_the_logits_of_one_call() -> None:
         """An engine whose logits are exact sums over all it has read."""
 
         def initial_state(self, batch_size: int) -> Any:
-            return ((np.zeros((batch_size, 1)),),)
+            return np.zeros((batch_size, 1))
+
+        def picked(self, state: Any, streams: slice | Sequence[int]) -> Any:
+            return state[streams]
+
+        def joined(self, states: Sequence[Any]) -> Any:
+            return np.concatenate(states)
 
         def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
-            sums = state[0][0] + np.cumsum(ids.astype(float), axis=1)  # (B, T)
-            return np.sin(sums[..., None] * np.arange(1, 13)), ((sums[:, -1:],),)
+            sums = state + np.cumsum(ids.astype(float), axis=1)  # (B, T)
+            return np.sin(sums[..., None] * np.arange(1, 13)), sums[:, -1:]
 
     (prime,) = some_primes([2500])
     ids = ids_of(Batch(Adder(), [prime], OPTIONS[0], [5]), 30)[0]

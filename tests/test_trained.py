@@ -127,16 +127,25 @@ def test_a_search_is_what_the_command_writes(folder: Path, model: lstmgen.Traine
 
 def test_mistakes_are_refused_when_made_not_when_read(model: lstmgen.TrainedModel) -> None:
     for wrong in ({"temperature": -1}, {"top_p": 0}, {"top_k": 0}, {"stop": ""}, {"length": -1},
-                  {"seed": -1}, {"min_p": 2}, {"stop": ["a", ""]}):  # fmt: skip
+                  {"seed": -1}, {"min_p": 2}, {"stop": ["a", ""]}, {"length": 2.5}, {"seed": 0.5},
+                  {"top_k": 2.5}):  # fmt: skip
         with pytest.raises(OptionError):
             model.stream(**wrong)
         with pytest.raises(OptionError):
             model.generate(["a"], **wrong)
-    for few in ({"num_beams": 0}, {"stop": ""}, {"length": -1}):
+    for few in (
+        {"num_beams": 0},
+        {"stop": ""},
+        {"length": -1},
+        {"num_beams": 2.5},
+        {"length": 2.5},
+    ):
         with pytest.raises(OptionError):
             model.search(**few)
     with pytest.raises(CheckpointError):
         lstmgen.load("no/such/model")
+    with pytest.raises(OptionError, match="--model is empty"):
+        lstmgen.load("")
 
 
 def test_a_device_that_is_not_there_is_refused(folder: Path) -> None:

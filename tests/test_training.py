@@ -483,13 +483,16 @@ def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
 @pytest.mark.parametrize(
     ("epochs", "gain", "given", "streams"),
     [
-        (3.5, 1.3, {}, 64),
-        (3.5, 1.2, {}, 4),
-        (4.5, 1.3, {}, 4),
+        (4.5, 1.3, {}, 64),
+        (4.5, 1.2, {}, 4),
+        (5.5, 1.3, {}, 4),
+        (3.5, 1.3, {"learning_rate": 0.03}, 64),
         (3.5, 1.3, {"batch_size": 4}, 4),
         (3.5, 1.3, {"hidden_size": 12}, 64),
         (3.5, 1.3, {"hidden_size": 12, "batch_size": 4}, 4),
         (3.5, 1.3, {"steps": 40}, 4),
+        (3.5, 1.3, {"window": 16}, 4),
+        (3.5, 1.3, {"hidden_size": 12, "window": 16}, 4),
     ],
 )
 def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
@@ -503,9 +506,12 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
     job = make_job(tmp_path)
     length, window = len(job.data.train_ids), job.training.window
 
+    measured: list[int] = []
+
     def measure(one: Job) -> Speed:
         """In six seconds the text is read `epochs` times, by many streams `gain` times as often."""
         size = one.training.batch_size
+        measured.append(size)
         times = epochs * (gain if size == planning.MANY_STREAMS else 1)
         return Speed(6 * size * window / (times * length), 1.0)
 
@@ -514,7 +520,11 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
     asked = given if "steps" in given else given | {"minutes": 0.1}
     planned = plan.sized(job, asked, time.perf_counter())
     assert (planned.training.batch_size, planned.training.window) == (streams, window)
-    assert planned.model.hidden_size == given.get("hidden_size", planned.model.hidden_size)
+    usual = planning.WIDE_RATE if streams == 64 else job.training.learning_rate
+    assert planned.training.learning_rate == given.get("learning_rate", usual)
+    if "hidden_size" in given:
+        assert planned.model.hidden_size == 12
+        assert len(measured) == (2 if streams == 64 else 0)  # nothing is measured for nothing
     monkeypatch.setattr(planning, "LONG_TEXT", length + 1)
     assert plan.sized(job, asked, time.perf_counter()).training.batch_size == 4
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lstmgen.cli import console, engines, scores
-from lstmgen.config import MODEL_VARIABLE, CacheConfig, DynamicConfig
+from lstmgen.config import DEFAULT_ENCODING, MODEL_VARIABLE, CacheConfig, DynamicConfig
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON Lines instead of a table or tabs.")
     ] = False,
-    encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
+    encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = DEFAULT_ENCODING,
     model: Annotated[
         list[str] | None,
         typer.Option(

@@ -78,9 +78,10 @@ def data(
     config = CorpusConfig(**_part(given, CorpusConfig))
     if other:
         theirs = other.vocabulary
+        kind = theirs.level if theirs.level == "char" else theirs.words
         for name, value in (("level", theirs.level), ("words", theirs.words)):
             if given.get(name, value) != value:
-                raise OptionError(f"the model of --init-from is by {value}; leave out --{name}")
+                raise OptionError(f"the model of --init-from is by {kind}; leave out --{name}")
         config = replace(config, level=theirs.level, words=theirs.words)
     seed = given.get("seed", TrainConfig.seed)
     data = dataset.prepare(text, config, seed=seed, held_out=held_out)
@@ -184,17 +185,24 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
     tokens: float = _steps(job, given) * job.training.batch_size * job.training.window
     text_tokens, level = len(job.data.train_ids), job.vocabulary.level
-    if not tokens and not (size_given and "batch_size" in given):
+    may_widen = planning.may_widen(0, text_tokens, level)
+    free = may_widen and not (tokens or {"batch_size", "window"} & set(given))
+    if size_given and not free:
+        return job
+    wide = False
+    if not tokens:
         left = minutes(given) * 60 - (time.perf_counter() - began)
         tokens = planning.tokens_in(measure(job), left, job.training)
-        if "batch_size" not in given and planning.may_widen(tokens, text_tokens, level):
-            config = replace(job.training, batch_size=planning.MANY_STREAMS)
-            wide = replace(job, training=config)
-            if planning.tokens_in(measure(wide), left, config) > planning.MORE_TOKENS * tokens:
-                job = wide
+        if free and planning.may_widen(tokens, text_tokens, level):
+            rate = given.get("learning_rate", planning.WIDE_RATE)
+            config = replace(job.training, batch_size=planning.MANY_STREAMS, learning_rate=rate)
+            widened = replace(job, training=config)
+            more = planning.tokens_in(measure(widened), left, config)
+            wide = more > planning.MORE_TOKENS * tokens
+            job, tokens = (widened, more) if wide else (job, tokens)
     if size_given:
         return job
-    size = planning.hidden_size(tokens, text_tokens, level)
+    size = planning.hidden_size(tokens, text_tokens, level, wide)
     tied = "embedding_size" not in given and job.model.embedding_size == job.model.hidden_size
     model = replace(
         job.model, hidden_size=size, embedding_size=size if tied else job.model.embedding_size

@@ -10,7 +10,7 @@ import typer
 
 from lstmgen.cli import console, engines
 from lstmgen.cli.ahead import Ahead
-from lstmgen.config import DEFAULT_LENGTH, DecodingConfig
+from lstmgen.config import DEFAULT_ENCODING, DEFAULT_LENGTH, DecodingConfig
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def sample(
         str | None,
         typer.Option(help="File with the text to go on from, less its last line end."),
     ] = None,
-    encoding: Annotated[str, typer.Option(help="Encoding of what is read.")] = "utf-8",
+    encoding: Annotated[str, typer.Option(help="Encoding of what is read.")] = DEFAULT_ENCODING,
     each_line: Annotated[
         bool,
         typer.Option("--each-line", help="Each line of standard input is a prime; in order."),

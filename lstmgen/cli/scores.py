@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lstmgen.vocabulary import Ids
 
 CHARACTERS_A_WORD = 5  # or so
+LONG_WORK = 50  # windows, from which on a bar may be worth drawing
 Again = DynamicConfig | CacheConfig  # a second way to score, beside the first
 ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
 
@@ -77,7 +78,7 @@ def _nats_again(
 
 def _watched(parts: Iterator[float], num_parts: int) -> Iterator[float]:
     """The parts of a long work, with a bar where a person waits for them."""
-    if num_parts < tables.LONG_WORK or not console.talk.isatty():
+    if num_parts < LONG_WORK or not console.talk.isatty():
         return parts
     from tqdm import tqdm
 
@@ -97,13 +98,16 @@ def compare(
     from lstmgen.breakdown import score_tokens
     from lstmgen.scoring import Score
 
+    characters = sum(len(text.text) for text in read)
+    engines = [
+        trained.choose_engine(saved, device, _about_tokens(saved, characters)) for saved in models
+    ]
     for text in read:
         ends = comparison.edges(text.text)
         scores, blocks = list[tuple[str, Score]](), list[Any]()
-        for saved, name in zip(models, names, strict=True):
+        for saved, engine, name in zip(models, engines, names, strict=True):
             vocabulary = saved.vocabulary
             ids = vocabulary.encode(text.text)
-            engine = trained.choose_engine(saved, device, len(ids))
             nats, _ = score_tokens(engine, ids, vocabulary.start_id, vocab_size=len(vocabulary))
             unknown = vocabulary.count_unknown(ids)
             scores.append((str(name), Score(float(nats.sum()), len(ids), len(text.text), unknown)))
@@ -135,8 +139,8 @@ def by_line(
     from lstmgen.scoring import Score
 
     # Of a pipe it is not known how much comes, and lines are to go out as they do: NumPy.
-    length = 1 if saved.vocabulary.level == "char" else CHARACTERS_A_WORD
-    engine = trained.choose_engine(saved, device, sum(map(corpus.size, texts)) // length)
+    size = sum(map(corpus.size, texts))
+    engine = trained.choose_engine(saved, device, _about_tokens(saved, size))
     total = Score()
     for path in texts:
         # A last line without an end is given one, so that all are scored alike.
@@ -146,8 +150,9 @@ def by_line(
             total += score
             text = line.removesuffix("\n")
             if as_json:
-                name = "standard input" if path == corpus.STDIN else path
-                _emit_json({"file": name, "line": number, "text": text, **score.to_json()})
+                _emit_json(
+                    {"file": corpus.called(path), "line": number, "text": text, **score.to_json()}
+                )
             else:
                 console.emit(
                     f"{score.bits_per_character:.4f}\t{score.nats:.4f}\t{score.tokens}\t"
@@ -156,14 +161,18 @@ def by_line(
     _note_unknown(total.unknown_tokens, total.tokens)
 
 
+def _about_tokens(saved: "SavedModel", characters: int) -> int:
+    return characters // (1 if saved.vocabulary.level == "char" else CHARACTERS_A_WORD)
+
+
 def by_token(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
     from lstmgen import trained
     from lstmgen.breakdown import score_tokens
 
     vocabulary, unknown, total = saved.vocabulary, 0, 0
-    for text in read:
-        ids = vocabulary.encode(text.text)
-        engine = trained.choose_engine(saved, device, len(ids))
+    encoded = [vocabulary.encode(text.text) for text in read]
+    engine = trained.choose_engine(saved, device, sum(map(len, encoded)))
+    for text, ids in zip(read, encoded, strict=True):
         nats, ranks = score_tokens(engine, ids, vocabulary.start_id, vocab_size=len(vocabulary))
         unknown, total = unknown + vocabulary.count_unknown(ids), total + len(ids)
         tokens = vocabulary.cut(text.text)
@@ -181,12 +190,15 @@ def by_context(
     from lstmgen import context, trained
 
     unknown = total = 0
-    for text in read:
-        ids = saved.vocabulary.encode(text.text)
+    encoded = [saved.vocabulary.encode(text.text) for text in read]
+    asked = [contexts or context.doublings(len(ids)) for ids in encoded]
+    work = (
+        sum(numbers) * min(len(ids), context.MAX_PLACES)
+        for ids, numbers in zip(encoded, asked, strict=True)
+    )
+    engine = trained.choose_engine(saved, device, sum(work))
+    for text, ids, numbers in zip(read, encoded, asked, strict=True):
         lengths = saved.vocabulary.lengths(text.text)
-        numbers = contexts or context.doublings(len(ids))
-        work = sum(numbers) * min(len(ids), context.MAX_PLACES)
-        engine = trained.choose_engine(saved, device, work)
         found = list[context.ContextScore]()
         for score in context.scores(engine, ids, numbers, lengths, until_no_gain=not contexts):
             found.append(score)
@@ -214,7 +226,8 @@ def by_choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bo
             f"--choices: no question in {_names(read)} has an answer; with --json there is what each "
             "choice costs"
         )
-    lengths = (len(saved.vocabulary.encode(q.context)) * len(q.choices) for q in questions)
+    encode = saved.vocabulary.encode
+    lengths = (len(encode(q.context + choice)) for q in questions for choice in q.choices)
     engine = trained.choose_engine(saved, device, sum(lengths))
     answers = list[choices.Answer]()
     for answer in choices.answer(engine, saved.vocabulary, questions):

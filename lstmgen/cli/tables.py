@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from lstmgen.context import ContextScore
     from lstmgen.scoring import Score
 
-LONG_WORK = 50  # windows, from which on a bar may be worth drawing
 BAR, SHORT_BAR = 30, 8  # characters of the longest bar of a curve, at most and at least
 NAME = 24  # characters of a name that other columns make room for
 SHORT_NAME = 12  # that it is folded to where there is none

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
 from lstmgen.cli.plan import Options, minutes
-from lstmgen.config import DEFAULT_MODEL_FOLDER, MODEL_VARIABLE, CorpusConfig
+from lstmgen.config import DEFAULT_ENCODING, DEFAULT_MODEL_FOLDER, MODEL_VARIABLE, CorpusConfig
 
 if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel, SavedRun
@@ -21,7 +21,7 @@ REPEATING = (
 
 # What a run is given beside its numbers, and what goes without saying.
 AS_GIVEN = ("valid_file", "init_from", "encoding", "device", "threads")
-USUAL = (None, "utf-8", "auto")
+USUAL = (None, DEFAULT_ENCODING, "auto")
 
 
 def of_data(data: "Dataset") -> str:
@@ -58,9 +58,10 @@ def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
     tied = ", tied" if model.tie else ""
     epochs = config.num_steps / job.streams().num_windows
     about = ""
-    if job.deadline is not None and (saved is None or "minutes" in given):
+    if job.deadline is not None:
         chosen = "" if "minutes" in given else " (as nothing else is asked)"
-        about = f"--minutes {minutes(given):g}{chosen}: about "
+        asked = saved is None or "minutes" in given
+        about = f"--minutes {minutes(given):g}{chosen}: about " if asked else "about "
     start = f", from step {saved.progress['step']:,}" if saved else ""
     return (
         f"model       {model.cell.upper()} {size}{tied}: {model.num_parameters:,} parameters\n"

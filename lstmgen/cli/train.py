@@ -10,6 +10,7 @@ import typer
 
 from lstmgen.cli import console, plan, telling, watching
 from lstmgen.config import (
+    DEFAULT_ENCODING,
     DEFAULT_MINUTES,
     DEFAULT_MODEL_FOLDER,
     FINE_TUNING_RATE,
@@ -24,7 +25,7 @@ from lstmgen.config import (
     Words,
 )
 from lstmgen.errors import OptionError
-from lstmgen.planning import MANY_STREAMS, MANY_SYMBOLS
+from lstmgen.planning import MANY_STREAMS, MANY_SYMBOLS, WIDE_RATE
 
 _text, _network, _run, _learning, _machine = (
     partial(typer.Option, rich_help_panel=panel)
@@ -41,7 +42,10 @@ def train(
     ] = DEFAULT_MODEL_FOLDER,
     minutes: Annotated[
         float | None,
-        _run(help="Time for the whole command.", show_default=str(DEFAULT_MINUTES)),
+        _run(
+            help="Time for the whole command; with --resume, in all.",
+            show_default=str(DEFAULT_MINUTES),
+        ),
     ] = None,
     epochs: Annotated[float | None, _run(help="Or: passes over the text.")] = None,
     steps: Annotated[int | None, _run(help="Or: updates of the weights.")] = None,
@@ -78,7 +82,7 @@ def train(
     valid_file: Annotated[
         str | None, _text(help="Text to validate on instead of the last part.")
     ] = None,
-    encoding: Annotated[str, _text(help="Encoding of the files.")] = "utf-8",
+    encoding: Annotated[str, _text(help="Encoding of the files.")] = DEFAULT_ENCODING,
     cell: Annotated[
         CellName | None, _network(help="Kind of network.", show_default=str(ModelConfig.cell))
     ] = None,
@@ -130,8 +134,8 @@ def train(
         int | None,
         _learning(
             help="Streams read side by side.",
-            show_default=f"{TrainConfig.batch_size}, or {MANY_STREAMS} where a run by time reads a long text "
-            "but a few times and that is quicker",
+            show_default=f"{TrainConfig.batch_size}, or {MANY_STREAMS} where a fresh run by time reads a "
+            "long text but a few times and they are much quicker",
         ),
     ] = None,
     window: Annotated[
@@ -142,7 +146,8 @@ def train(
         float | None,
         _learning(
             help="At its highest.",
-            show_default=f"{TrainConfig.learning_rate}; with --init-from {FINE_TUNING_RATE}",
+            show_default=f"{TrainConfig.learning_rate}, or {WIDE_RATE} with {MANY_STREAMS} planned streams; "
+            f"with --init-from {FINE_TUNING_RATE}",
         ),
     ] = None,
     adamw_share: Annotated[
