@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from lstmgen import device
 from lstmgen.cells import state_parts
 from lstmgen.config import ModelConfig
+from lstmgen.recurrence import Gru
 
 TorchState = tuple[tuple[Tensor, ...], ...]  # a layer: (h, C) or (h,), each (B, H), float32
 
-_LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+_LAYERS = {"lstm": nn.LSTM, "gru": Gru, "rnn": nn.RNN}
 ONEDNN_PAYS = 1024  # symbols
 OPEN = 2.0  # a gate's bias that lets 0.88 through
 

@@ -32,6 +32,7 @@ ORDER = (
     "planning",
     "curves",
     "device",
+    "recurrence",
     "model",
     "sampled_softmax",
     "dynamic",

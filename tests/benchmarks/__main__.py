@@ -155,9 +155,9 @@ def loops(size: int, vocab_size: int = 65) -> None:
 
     def products() -> None:
         for weight in read:
-            inputs[weight.shape[1]] @ weight.T
+            weight @ inputs[weight.shape[1]]
 
-    inputs = {w.shape[1]: np.ones((64, w.shape[1]), np.float32) for w in read}
+    inputs = {w.shape[1]: np.ones((w.shape[1], 64), np.float32) for w in read}
     state, ids = engine.initial_state(1), np.ones((1, 1), np.int64)
 
     def plain() -> None:
