@@ -516,7 +516,7 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
         return Speed(6 * size * window / (times * length), 1.0)
 
     monkeypatch.setattr(job_module, "measure", measure)
-    monkeypatch.setattr(planning, "LONG_TEXT", length)
+    monkeypatch.setattr(planning, "SOME_TOKENS", length)
     asked = given if "steps" in given else given | {"minutes": 0.1}
     planned = plan.sized(job, asked, time.perf_counter())
     assert (planned.training.batch_size, planned.training.window) == (streams, window)
@@ -525,7 +525,7 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
     if "hidden_size" in given:
         assert planned.model.hidden_size == 12
         assert len(measured) == (2 if streams == 64 else 0)  # nothing is measured for nothing
-    monkeypatch.setattr(planning, "LONG_TEXT", length + 1)
+    monkeypatch.setattr(planning, "SOME_TOKENS", length + 1)
     assert plan.sized(job, asked, time.perf_counter()).training.batch_size == 4
 
 
