@@ -25,6 +25,8 @@ def test_outputs_state_and_gradients_are_those_of_torch(steps: int, streams: int
     x, state = torch.randn(steps, streams, 5).double(), torch.randn(1, streams, 7).double()
     *wanted, wanted_gradients = run(theirs, x, state)
     *found, found_gradients = run(ours, x, state)
+    assert found[0].grad_fn is not None
+    assert found[0].grad_fn.name() == "_RecurrenceBackward"  # which is the point of it
     torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(found_gradients, wanted_gradients)
     with torch.no_grad():

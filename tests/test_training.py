@@ -516,12 +516,24 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
         return Speed(6 * size * window / (times * length), 1.0)
 
     monkeypatch.setattr(job_module, "measure", measure)
+    sizes, original = list[tuple[float, bool]](), planning.hidden_size
+
+    def hidden_size(tokens: float, text_tokens: int, level: Any, wide: bool = False) -> int:
+        sizes.append((tokens / text_tokens, wide))
+        return original(tokens, text_tokens, level, wide)
+
+    monkeypatch.setattr(planning, "hidden_size", hidden_size)
     monkeypatch.setattr(planning, "SOME_TOKENS", length)
     asked = given if "steps" in given else given | {"minutes": 0.1}
     planned = plan.sized(job, asked, time.perf_counter())
     assert (planned.training.batch_size, planned.training.window) == (streams, window)
     usual = planning.WIDE_RATE if streams == 64 else job.training.learning_rate
     assert planned.training.learning_rate == given.get("learning_rate", usual)
+    if sizes and "steps" not in given:  # by the tokens that are read, by so many streams as are
+        ((times, wide),) = sizes
+        assert wide == (streams == 64)
+        assert times == pytest.approx(epochs * (gain if wide else 1), rel=0.05)
+    assert bool(sizes) == ("hidden_size" not in given)
     if "hidden_size" in given:
         assert planned.model.hidden_size == 12
         assert len(measured) == (2 if streams == 64 else 0)  # nothing is measured for nothing
