@@ -133,8 +133,8 @@ def orthogonalized(matrix: Tensor) -> Tensor:
 def _evening(direction: Tensor, row_squares: Tensor) -> Tensor:
     """By how much each row of a step is to be longer, (R, 1), that all go equally far in the long run.
 
-    The matrix (R, C) as a whole goes as far as it did. `row_squares` are the mean squares of the rows'
-    weights of late, and are brought up to date.
+    The matrix (R, C) as a whole goes as far as it did. `row_squares` are the mean squares in the
+    rows (R, 1) of the steps of late, and are brought up to date.
     """
     lengths = torch.linalg.vector_norm(direction, dim=1, keepdim=True, dtype=torch.float32)
     row_squares.lerp_(lengths.square() / direction.shape[1], 1 - ROW_MEMORY)

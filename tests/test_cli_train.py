@@ -482,3 +482,10 @@ def test_init_from_keeps_the_level_of_the_other_model(
         error = here(*options, *other).error
         assert f"the model of --init-from is by char; leave out {other[0]}" in error
     assert here(*options, "--level", "char").code == 0
+    words = tmp_path / "words"
+    small = ("--steps", "1", "--hidden-size", "8", "--batch-size", "4", "--window", "16")
+    assert here("train", corpus, "-m", words, "--level", "word", *small).code == 0
+    options = ("train", corpus, "-m", tmp_path / "n", "--init-from", words, "--steps", "1")
+    for other, kind in ((("--level", "char"), "word"), (("--words", "space"), "prose")):
+        error = here(*options, *other).error
+        assert f"the model of --init-from is by {kind}; leave out {other[0]}" in error

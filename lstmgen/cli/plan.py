@@ -78,9 +78,9 @@ def data(
     config = CorpusConfig(**_part(given, CorpusConfig))
     if other:
         theirs = other.vocabulary
-        kind = theirs.level if theirs.level == "char" else theirs.words
         for name, value in (("level", theirs.level), ("words", theirs.words)):
             if given.get(name, value) != value:
+                kind = value if theirs.level == "word" else "char"
                 raise OptionError(f"the model of --init-from is by {kind}; leave out --{name}")
         config = replace(config, level=theirs.level, words=theirs.words)
     seed = given.get("seed", TrainConfig.seed)
