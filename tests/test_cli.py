@@ -273,7 +273,7 @@ def test_the_set_of_options_is_what_was_promised() -> None:
         },
         "eval": common | {"texts", "--json", "--encoding", "--by", "--context", "--choices",
             "--dynamic", "--dynamic-rate", "--dynamic-decay",
-            "--cache", "--cache-share", "--cache-sharpness",
+            "--cache", "--cache-share", "--cache-sharpness", "--tune-on",
         },
     }  # fmt: skip
 

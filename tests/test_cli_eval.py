@@ -185,6 +185,43 @@ def test_eval_dynamic_stands_beside_the_static_score_and_changes_no_file(
     assert "is for --dynamic" in here("eval", "-m", model, path, *wrong[1:]).error
 
 
+def test_eval_takes_the_settings_that_do_best_on_another_text(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    path, other = tmp_path / "new.txt", tmp_path / "valid.txt"
+    path.write_text("Bo met Al in Ulm, and they had jam.\n" * 20)
+    other.write_text("Al met Bo in Ulm, and they had jam.\n" * 20)
+    before = (model / folders.MODEL_FILE).read_bytes()
+
+    def scored(*options: Any) -> Any:
+        done = here("eval", "-m", model, path, "--json", *options)
+        return done, json.loads(done.out.splitlines()[1])
+
+    usual = scored("--dynamic")[1]
+    done, tuned = scored("--dynamic", "--tune-on", other)
+    assert "tuned on 720 tokens" in done.err
+    rate, decay = tuned["dynamic"]["rate"], tuned["dynamic"]["decay"]
+    assert rate > 2e-4  # of a text that repeats itself there is more to be learned
+    assert f"--dynamic-rate {rate:g} --dynamic-decay {decay:g} (" in done.err
+    assert tuned["nats"] < usual["nats"]
+    by_hand = ("--dynamic", "--dynamic-rate", rate, "--dynamic-decay", decay)
+    assert scored(*by_hand)[1] == tuned
+    done, half = scored("--dynamic", "--dynamic-rate", "0.0001", "--tune-on", other)
+    assert half["dynamic"]["rate"] == 0.0001  # given, and not one that the note tells to give
+    assert "--dynamic-rate" not in done.err
+    done, cached = scored("--cache", "200", "--tune-on", other)
+    assert f"--cache-share {cached['cache']['share']:g} --cache-sharpness" in done.err
+    assert (model / folders.MODEL_FILE).read_bytes() == before
+
+
+def test_eval_refuses_to_tune_what_is_not_there(model: Path, corpus: Path, here: Any) -> None:
+    options = ("eval", corpus, "-m", model, "--tune-on")
+    assert f"--tune-on '{corpus}' is for --dynamic and --cache" in here(*options, corpus).error
+    given = ("--dynamic", "--dynamic-rate", "0.001", "--dynamic-decay", "0")
+    assert "has nothing to choose" in here(*options, corpus, *given).error
+    assert "no-such.txt" in here(*options, "no-such.txt", "--dynamic").error
+
+
 def test_eval_with_a_cache_stands_beside_the_static_score(
     model: Path, corpus: Path, here: Any
 ) -> None:
@@ -295,10 +332,14 @@ def test_unknown_tokens_are_told_of_whatever_is_asked(
     path = tmp_path / "odd.txt"
     path.write_text("Ann went to Zürich.\n" * 20)
     for how in ([], ["--context", "1,4"], ["--by", "line"], ["--by", "token"]):
-        assert "60 tokens (15.00%) are unknown" in here("eval", path, "-m", model, *how).err
+        assert (
+            "unknown tokens, scored as <unk>: 60 of 400 (15.00%)"
+            in here("eval", path, "-m", model, *how).err
+        )
     path.write_text('{"context": "Ann went to ", "choices": ["Züri", "Rome"], "answer": 1}\n')
     assert (
-        "2 tokens of the questions are unknown" in here("eval", path, "--choices", "-m", model).err
+        "unknown tokens of the questions, scored as <unk>: 2"
+        in here("eval", path, "--choices", "-m", model).err
     )
 
 

@@ -26,6 +26,7 @@ ORDER = (
     "choices",
     "cache",
     "context",
+    "tuning",
     "sampling",
     "generation",
     "beam_search",

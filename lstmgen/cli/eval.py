@@ -1,5 +1,6 @@
 """`lstmgen eval`: texts in, scores out."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -79,6 +80,14 @@ def evaluate(
             help="How alike a state must be to count.", show_default=f"{CacheConfig.sharpness:g}"
         ),
     ] = None,
+    tune_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Choose the settings of --dynamic or --cache on the beginning of this text first: that "
+            "which the model was validated on. Those given are kept.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON Lines instead of a table or tabs.")
     ] = False,
@@ -110,10 +119,11 @@ def evaluate(
         again = DynamicConfig(**of_dynamic)
     elif cache is not None:
         again = CacheConfig(size=cache, **of_cache)
+    axes = _axes(tune_on, again, {**of_dynamic, **of_cache})
     contexts = _contexts(context)
     from lstmgen import corpus
 
-    corpus.require_one_stdin(texts)
+    corpus.require_one_stdin([*texts, *([tune_on] if tune_on else [])])
     names: list[str | None] = [*model] if model else [None]
     if len(names) > 1:
         if by != "corpus" or context is not None or choices or again:
@@ -137,6 +147,8 @@ def evaluate(
     elif by == "token":
         scores.by_token(saved, read, device, as_json)
     else:
+        if again and tune_on:
+            again = scores.tuned(saved, _read([tune_on], encoding)[0], device, again, axes)
         scores.by_corpus(saved, read, device, as_json, again)
 
 
@@ -149,6 +161,25 @@ def _given(option: str, is_given: bool, **values: float | None) -> dict[str, Any
                 f"--{option}-{name} {value} is for --{option}; add that, or leave it out"
             )
     return given
+
+
+def _axes(
+    tune_on: str | None, again: scores.Again | None, given: dict[str, Any]
+) -> dict[str, Sequence[float]]:
+    """The settings to tune, with the values to try: all that were not given."""
+    if tune_on is None:
+        return {}
+    if again is None:
+        raise OptionError(f"--tune-on {tune_on!r} is for --dynamic and --cache; add one of them")
+    from lstmgen import tuning
+
+    all_axes = tuning.CACHE_AXES if isinstance(again, CacheConfig) else tuning.DYNAMIC_AXES
+    axes = {name: values for name, values in all_axes.items() if name not in given}
+    if not axes:
+        raise OptionError(
+            f"--tune-on {tune_on!r} has nothing to choose, as all settings are given; leave one of them out"
+        )
+    return axes
 
 
 def _read(texts: list[str], encoding: str) -> list["Text"]:

@@ -60,6 +60,30 @@ def by_corpus(
     _note_unknown(total.unknown_tokens, total.tokens)
 
 
+def tuned(
+    saved: "SavedModel", text: "Text", device: str, start: Again, axes: dict[str, Sequence[float]]
+) -> Again:
+    """The settings under which the beginning of the text costs least; says which they are."""
+    from lstmgen import trained, tuning
+
+    ids = saved.vocabulary.encode(text.text)[: tuning.TUNING_TOKENS]
+    engine = trained.choose_engine(saved, device, len(ids))
+    windows = -(-len(ids) // start.window)
+
+    def cost(settings: Again) -> float:
+        return sum(_watched(_nats_again(saved, engine, ids, device, settings), windows, "tried"))
+
+    tried = list(tuning.trials(cost, start, axes))
+    best = min(tried, key=lambda trial: trial.nats)
+    kind = "dynamic" if isinstance(start, DynamicConfig) else "cache"
+    flags = " ".join(f"--{kind}-{name} {getattr(best.settings, name):g}" for name in axes)
+    console.note(
+        f"tuned on {len(ids):,} tokens of {text.name}: {flags} ({best.nats / len(ids):.4f} nats/token, "
+        f"{tried[0].nats / len(ids):.4f} with the usual settings)"
+    )
+    return best.settings
+
+
 def _nats_again(
     saved: "SavedModel", engine: "Engine", ids: "Ids", device: str, again: Again
 ) -> Iterator[float]:
@@ -76,7 +100,7 @@ def _nats_again(
     return dynamic.window_nats(network, ids, start_id, again)
 
 
-def _watched(parts: Iterator[float], num_parts: int) -> Iterator[float]:
+def _watched(parts: Iterator[float], num_parts: int, verb: str = "scored") -> Iterator[float]:
     """The parts of a long work, with a bar where a person waits for them."""
     if num_parts < LONG_WORK or not console.talk.isatty():
         return parts
@@ -85,7 +109,7 @@ def _watched(parts: Iterator[float], num_parts: int) -> Iterator[float]:
     return iter(
         tqdm(
             parts, total=num_parts, file=console.talk, leave=False, delay=1.0, dynamic_ncols=True,
-            bar_format="scored {percentage:3.0f}% {bar} {remaining} left",
+            bar_format=verb + " {percentage:3.0f}% {bar} {remaining} left",
         )
     )  # fmt: skip
 
@@ -244,9 +268,7 @@ def by_choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bo
     if open_ and answered:
         console.note(f"questions without an answer, which are not counted: {open_:,}")
     if unknown := sum(answer.unknown_tokens for answer in answers):
-        console.note(
-            f"{unknown:,} tokens of the questions are unknown to the model, scored as <unk>"
-        )
+        console.note(f"unknown tokens of the questions, scored as <unk>: {unknown:,}")
 
 
 def _names(read: list["Text"]) -> str:
@@ -256,7 +278,7 @@ def _names(read: list["Text"]) -> str:
 def _note_unknown(unknown: int, tokens: int) -> None:
     if unknown:
         console.note(
-            f"{unknown:,} tokens ({unknown / tokens:.2%}) are unknown to the model, scored as <unk>"
+            f"unknown tokens, scored as <unk>: {unknown:,} of {tokens:,} ({unknown / tokens:.2%})"
         )
 
 

@@ -81,9 +81,9 @@ def contexts(name: str, rows: "Sequence[ContextScore]", num_tokens: int) -> None
         columns.append(("", ["█" * max(1, round(room * bit / (max(bits) or 1))) for bit in bits]))
     _print(columns)
     count = rows[0].places
-    sample = f"a sample of {count:,} of its" if rows[0].standard_error else f"{count:,} of its"
+    kind = "a sample of its tokens" if rows[0].standard_error else "its tokens"
     console.note(
-        f"{name}: {sample} {num_tokens:,} tokens, the same ones in each row; +- is one standard error"
+        f"{name}: {kind}, {count:,} of {num_tokens:,}, the same ones in each row; +- is one standard error"
     )
 
 

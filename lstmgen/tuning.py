@@ -1,0 +1,66 @@
+"""Turns settings of scoring, and what a text costs under them, into better ones, step by step.
+
+They are to be chosen on another text than the one that they are then used for.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import cycle
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from lstmgen.config import CacheConfig, DynamicConfig
+
+Settings = TypeVar("Settings", bound=DynamicConfig | CacheConfig)
+Axes = Mapping[str, Sequence[float]]  # the values that each setting may take, in order
+
+TUNING_TOKENS = 20_000  # of a text are enough to tell settings apart
+DYNAMIC_AXES: Axes = {
+    "rate": (2.5e-5, 5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 8e-4, 1.6e-3),
+    "decay": (0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
+}
+CACHE_AXES: Axes = {
+    "share": (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4),
+    "sharpness": (0.05, 0.1, 0.2, 0.3, 0.5, 0.8),
+}
+
+
+class Trial(NamedTuple, Generic[Settings]):
+    """Settings that were tried, and what the text cost under them."""
+
+    settings: Settings
+    nats: float
+
+
+def trials(
+    cost: Callable[[Settings], float], start: Settings, axes: Axes
+) -> Iterator[Trial[Settings]]:
+    """What is tried, one after the other, `start` first; the one of least nats is the one to take.
+
+    From the best so far it tries the next value of each setting, up and down, until none of them is
+    better (pattern search; Hooke & Jeeves, 1961). The values of `start` must be on their axes.
+    """
+    best = Trial(start, cost(start))
+    yield best
+    tried, in_vain = {start}, 0
+    moves = [(name, way) for name in axes for way in (1, -1)]
+    for name, way in cycle(moves):
+        settings = _moved(best.settings, name, axes[name], way)
+        if settings not in tried:
+            tried.add(settings)
+            trial = Trial(settings, cost(settings))
+            yield trial
+            if trial.nats < best.nats:
+                best, in_vain = trial, 0
+                continue
+        in_vain += 1
+        if in_vain == len(moves):
+            return
+
+
+def _moved(settings: Settings, name: str, values: Sequence[float], way: int) -> Settings:
+    """The settings with the next value of one of them; at the end of its axis they stay as they are."""
+    place = values.index(getattr(settings, name)) + way
+    if not 0 <= place < len(values):
+        return settings
+    changed: dict[str, Any] = {name: values[place]}
+    return replace(settings, **changed)

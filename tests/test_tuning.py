@@ -1,0 +1,52 @@
+"""Tuning: from where it starts it goes down to the best there is, and tries nothing twice."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from lstmgen.config import CacheConfig, DynamicConfig
+from lstmgen.tuning import CACHE_AXES, DYNAMIC_AXES, trials
+
+
+@pytest.mark.parametrize("rate", DYNAMIC_AXES["rate"])
+@pytest.mark.parametrize("decay", DYNAMIC_AXES["decay"])
+def test_it_finds_the_bottom_of_a_valley(rate: float, decay: float) -> None:
+    def cost(settings: DynamicConfig) -> float:
+        # Steeper along a slanted line than along the axes, as the two go together.
+        x, y = math.log(settings.rate / rate), math.log((settings.decay + 1e-5) / (decay + 1e-5))
+        return x * x + y * y + 0.5 * x * y
+
+    found = list(trials(cost, DynamicConfig(), DYNAMIC_AXES))
+    assert found[0].settings == DynamicConfig()
+    assert all(trial.nats == cost(trial.settings) for trial in found)
+    best = min(found, key=lambda trial: trial.nats).settings
+    assert best == replace(DynamicConfig(), rate=rate, decay=decay)
+    assert len({trial.settings for trial in found}) == len(found) < 30
+
+
+def test_only_what_has_an_axis_is_moved() -> None:
+    start = CacheConfig(size=7, share=0.123)  # not on its axis
+    axes = {"sharpness": CACHE_AXES["sharpness"]}
+    found = list(trials(lambda settings: -settings.sharpness, start, axes))
+    assert [trial.settings.sharpness for trial in found] == [0.2, 0.3, 0.5, 0.8]
+    assert all(replace(trial.settings, sharpness=0.2) == start for trial in found)
+
+
+def test_where_nothing_is_better_it_stops_at_once() -> None:
+    found = list(trials(lambda _: 1.0, DynamicConfig(), DYNAMIC_AXES))
+    assert len(found) == 5  # the start, and one step up and down each axis
+
+
+@pytest.mark.parametrize(
+    ("start", "axes"), [(DynamicConfig(), DYNAMIC_AXES), (CacheConfig(size=1), CACHE_AXES)]
+)
+def test_the_usual_settings_are_on_their_axes_and_all_values_are_allowed(
+    start: DynamicConfig | CacheConfig, axes: dict[str, tuple[float, ...]]
+) -> None:
+    for name, values in axes.items():
+        assert getattr(start, name) in values
+        assert list(values) == sorted(set(values))
+        for value in values:
+            changed: dict[str, float] = {name: value}
+            replace(start, **changed)  # type: ignore[arg-type]
