@@ -13,14 +13,14 @@ from lstmgen.config import CacheConfig, DynamicConfig
 Settings = TypeVar("Settings", bound=DynamicConfig | CacheConfig)
 Axes = Mapping[str, Sequence[float]]  # the values that each setting may take, in order
 
-TUNING_TOKENS = 20_000  # of a text are enough to tell settings apart
+TUNING_TOKENS = 10_000  # of a text, so that a trial takes seconds rather than minutes
 DYNAMIC_AXES: Axes = {
-    "rate": (2.5e-5, 5e-5, 1e-4, 2e-4, 3e-4, 5e-4, 8e-4, 1.6e-3),
-    "decay": (0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
+    "rate": (2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3, 1.28e-2),
+    "decay": (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
 }
 CACHE_AXES: Axes = {
-    "share": (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4),
-    "sharpness": (0.05, 0.1, 0.2, 0.3, 0.5, 0.8),
+    "share": (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7),
+    "sharpness": (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0),
 }
 
 
@@ -36,8 +36,8 @@ def trials(
 ) -> Iterator[Trial[Settings]]:
     """What is tried, one after the other, `start` first; the one of least nats is the one to take.
 
-    From the best so far it tries the next value of each setting, up and down, until none of them is
-    better (pattern search; Hooke & Jeeves, 1961). The values of `start` must be on their axes.
+    A coordinate search: from the best so far it tries the next value of each setting, up and down, moves
+    to the first that is better, and ends where none is. The values of `start` must be on their axes.
     """
     best = Trial(start, cost(start))
     yield best

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from commands import SMALL, TEXT, run
 
-from lstmgen import checkpoint, folders, trained
+from lstmgen import checkpoint, folders, trained, tuning
 from lstmgen.cells import Cells
 from lstmgen.scoring import score_text
 
@@ -190,36 +190,76 @@ def test_eval_takes_the_settings_that_do_best_on_another_text(
 ) -> None:
     path, other = tmp_path / "new.txt", tmp_path / "valid.txt"
     path.write_text("Bo met Al in Ulm, and they had jam.\n" * 20)
-    other.write_text("Al met Bo in Ulm, and they had jam.\n" * 20)
+    other.write_text("Al met Bo in Ulm, and they had jam.\n" * 30)
     before = (model / folders.MODEL_FILE).read_bytes()
 
-    def scored(*options: Any) -> Any:
-        done = here("eval", "-m", model, path, "--json", *options)
+    def scored(text: Path, *options: Any) -> Any:
+        done = here("eval", "-m", model, text, "--json", *options)
         return done, json.loads(done.out.splitlines()[1])
 
-    usual = scored("--dynamic")[1]
-    done, tuned = scored("--dynamic", "--tune-on", other)
-    assert "tuned on 720 tokens" in done.err
-    rate, decay = tuned["dynamic"]["rate"], tuned["dynamic"]["decay"]
-    assert rate > 2e-4  # of a text that repeats itself there is more to be learned
-    assert f"--dynamic-rate {rate:g} --dynamic-decay {decay:g} (" in done.err
-    assert tuned["nats"] < usual["nats"]
-    by_hand = ("--dynamic", "--dynamic-rate", rate, "--dynamic-decay", decay)
-    assert scored(*by_hand)[1] == tuned
-    done, half = scored("--dynamic", "--dynamic-rate", "0.0001", "--tune-on", other)
-    assert half["dynamic"]["rate"] == 0.0001  # given, and not one that the note tells to give
-    assert "--dynamic-rate" not in done.err
-    done, cached = scored("--cache", "200", "--tune-on", other)
-    assert f"--cache-share {cached['cache']['share']:g} --cache-sharpness" in done.err
+    for how, usual in (
+        (("--dynamic",), {"--dynamic-rate": 0.0002, "--dynamic-decay": 0.001}),
+        (("--cache", "200"), {"--cache-share": 0.2, "--cache-sharpness": 0.2}),
+    ):
+        done, tuned = scored(path, *how, "--tune-on", other)
+        first, *tried = done.err.splitlines()
+        assert first == f"note: tuning on {other}, its first 1,080 tokens:"
+        settings = tuned[how[0].removeprefix("--")]
+        flags = [(name, settings[name.split("-")[-1]]) for name in usual]
+        assert dict(flags) != usual
+        assert scored(path, *how, *flags[0], *flags[1])[1] == tuned
+        # The first and the last of what it tells are the usual settings and those that it takes, with what
+        # each of them makes of the other text.
+        said = [line for line in tried if "nats/token" in line]
+        assert len(said) > 1
+        for options, line in ((list(usual.items()), said[0]), (flags, said[-1])):
+            told = " ".join(f"{name} {value:g}" for name, value in options)
+            cost = scored(other, *how, *options[0], *options[1])[1]["nats_per_token"]
+            assert line == f"note: {told}: {cost:.4f} nats/token"
     assert (model / folders.MODEL_FILE).read_bytes() == before
 
 
-def test_eval_refuses_to_tune_what_is_not_there(model: Path, corpus: Path, here: Any) -> None:
+def test_eval_tunes_what_was_not_given(
+    model: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    path = tmp_path / "new.txt"
+    path.write_text("Bo met Al in Ulm, and they had jam.\n" * 20)
+    options = ("--dynamic", "--dynamic-rate", "0.0123", "--tune-on", path, "--json")
+    done = here("eval", "-m", model, corpus, *options)
+    found = json.loads(done.out.splitlines()[1])["dynamic"]
+    assert found["rate"] == 0.0123
+    said = [line for line in done.err.splitlines() if "nats/token" in line]
+    assert all("--dynamic-rate 0.0123 --dynamic-decay " in line for line in said)
+    assert f"--dynamic-decay {found['decay']:g}:" in said[-1]
+    assert "flatter" not in done.err
+    done = here("eval", "-m", model, path, *options)
+    assert f"{path} is scored too, and what is chosen on it will flatter its score" in done.err
+
+
+def test_eval_tunes_on_no_more_than_the_beginning(
+    model: Path, corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "TUNING_TOKENS", 100)
+    done = here("eval", "-m", model, corpus, "--cache", "50", "--tune-on", corpus)
+    assert "its first 100 tokens" in done.err
+
+
+def test_eval_refuses_to_tune_on_what_tells_nothing(
+    model: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
     options = ("eval", corpus, "-m", model, "--tune-on")
-    assert f"--tune-on '{corpus}' is for --dynamic and --cache" in here(*options, corpus).error
+    told = here(*options, corpus).error
+    assert f"--tune-on '{corpus}' is for --dynamic and --cache" in told
     given = ("--dynamic", "--dynamic-rate", "0.001", "--dynamic-decay", "0")
     assert "has nothing to choose" in here(*options, corpus, *given).error
     assert "no-such.txt" in here(*options, "no-such.txt", "--dynamic").error
+    assert "no such file" in here(*options, "", "--dynamic").error
+    short = tmp_path / "short.txt"
+    short.write_text("Al met Bo.\n")
+    told = here(*options, short, "--dynamic").error
+    assert f"--tune-on {short}: its first 11 tokens cost the same whatever is tried" in told
+    assert "--tune-on" in here(*options, corpus, "-m", model, "--cache", "9").error
+    assert "standard input" in here("eval", "-", "-m", model, "--dynamic", "--tune-on", "-").error
 
 
 def test_eval_with_a_cache_stands_beside_the_static_score(
@@ -261,7 +301,7 @@ def test_eval_compares_models_on_the_same_text(
     unseen = tmp_path / "unseen.txt"
     unseen.write_text(f"xylophone quartz\n{TEXT}")
     done = here("eval", unseen, *both)
-    assert f"unknown to {worse}, and cost it little" in done.err
+    assert f"{worse} does not know" in done.err
     third = here("eval", corpus, "-m", worse, "-m", model, "-m", worse, "--json").out.splitlines()
     one, other = map(json.loads, third[3:])
     assert one["bits_per_character"] == pytest.approx(bits[0] - bits[1], rel=1e-5)

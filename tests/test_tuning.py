@@ -22,14 +22,14 @@ def test_it_finds_the_bottom_of_a_valley(rate: float, decay: float) -> None:
     assert all(trial.nats == cost(trial.settings) for trial in found)
     best = min(found, key=lambda trial: trial.nats).settings
     assert best == replace(DynamicConfig(), rate=rate, decay=decay)
-    assert len({trial.settings for trial in found}) == len(found) < 30
+    assert len({trial.settings for trial in found}) == len(found) < 40
 
 
 def test_only_what_has_an_axis_is_moved() -> None:
     start = CacheConfig(size=7, share=0.123)  # not on its axis
     axes = {"sharpness": CACHE_AXES["sharpness"]}
     found = list(trials(lambda settings: -settings.sharpness, start, axes))
-    assert [trial.settings.sharpness for trial in found] == [0.2, 0.3, 0.5, 0.8]
+    assert [trial.settings.sharpness for trial in found] == list(CACHE_AXES["sharpness"][3:])
     assert all(replace(trial.settings, sharpness=0.2) == start for trial in found)
 
 

@@ -1,6 +1,5 @@
 """`lstmgen eval`: texts in, scores out."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -11,6 +10,7 @@ from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
     from lstmgen.corpus import Text
+    from lstmgen.tuning import Axes
 
 By = Literal["corpus", "line", "token"]
 DYNAMIC = DynamicConfig()
@@ -84,8 +84,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Choose the settings of --dynamic or --cache on the beginning of this text first: that "
-            "which the model was validated on. Those given are kept.",
+            help="Choose the settings of --dynamic or --cache on the beginning of this text first (slow): "
+            "best on the --valid-file of the model, or the end of its corpus. Those given are kept.",
         ),
     ] = None,
     as_json: Annotated[
@@ -123,13 +123,13 @@ def evaluate(
     contexts = _contexts(context)
     from lstmgen import corpus
 
-    corpus.require_one_stdin([*texts, *([tune_on] if tune_on else [])])
+    corpus.require_one_stdin([*texts, *([] if tune_on is None else [tune_on])])
     names: list[str | None] = [*model] if model else [None]
     if len(names) > 1:
         if by != "corpus" or context is not None or choices or again:
             raise OptionError(
                 "several models are compared by corpus; leave out --by, --context, --choices, "
-                "--dynamic and --cache"
+                "--dynamic, --cache and --tune-on"
             )
         scores.compare(
             [engines.load(name) for name in names], names, _read(texts, encoding), device, as_json
@@ -139,6 +139,7 @@ def evaluate(
     if by == "line":
         scores.by_line(saved, texts, encoding, device, as_json)
         return
+    to_tune = _read([] if tune_on is None else [tune_on], encoding)
     read = _read(texts, encoding)
     if choices:
         scores.by_choices(saved, read, device, as_json)
@@ -147,8 +148,8 @@ def evaluate(
     elif by == "token":
         scores.by_token(saved, read, device, as_json)
     else:
-        if again and tune_on:
-            again = scores.tuned(saved, _read([tune_on], encoding)[0], device, again, axes)
+        if again and to_tune:
+            again = scores.tuned(saved, to_tune[0], read, device, again, axes)
         scores.by_corpus(saved, read, device, as_json, again)
 
 
@@ -163,14 +164,14 @@ def _given(option: str, is_given: bool, **values: float | None) -> dict[str, Any
     return given
 
 
-def _axes(
-    tune_on: str | None, again: scores.Again | None, given: dict[str, Any]
-) -> dict[str, Sequence[float]]:
+def _axes(tune_on: str | None, again: scores.Again | None, given: dict[str, Any]) -> "Axes":
     """The settings to tune, with the values to try: all that were not given."""
     if tune_on is None:
         return {}
     if again is None:
-        raise OptionError(f"--tune-on {tune_on!r} is for --dynamic and --cache; add one of them")
+        raise OptionError(
+            f"--tune-on {tune_on!r} is for --dynamic and --cache; add one of them, or leave it out"
+        )
     from lstmgen import tuning
 
     all_axes = tuning.CACHE_AXES if isinstance(again, CacheConfig) else tuning.DYNAMIC_AXES

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from lstmgen.cli import console, tables
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel
     from lstmgen.corpus import Text
     from lstmgen.scoring import Engine
+    from lstmgen.tuning import Axes
     from lstmgen.vocabulary import Ids
 
 CHARACTERS_A_WORD = 5  # or so
+USUAL_TRIALS = 8  # of settings, or so
 LONG_WORK = 50  # windows, from which on a bar may be worth drawing
 Again = DynamicConfig | CacheConfig  # a second way to score, beside the first
 ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
@@ -61,36 +64,58 @@ def by_corpus(
 
 
 def tuned(
-    saved: "SavedModel", text: "Text", device: str, start: Again, axes: dict[str, Sequence[float]]
+    saved: "SavedModel", text: "Text", scored: list["Text"], device: str, start: Again, axes: "Axes"
 ) -> Again:
-    """The settings under which the beginning of the text costs least; says which they are."""
+    """The settings under which the beginning of the text costs least; says what it tries.
+
+    `scored` are the texts that they are for, of which the text should not be one.
+    """
     from lstmgen import trained, tuning
 
     ids = saved.vocabulary.encode(text.text)[: tuning.TUNING_TOKENS]
-    engine = trained.choose_engine(saved, device, len(ids))
+    engine = None
+    if isinstance(start, CacheConfig):
+        engine = trained.choose_engine(saved, device, USUAL_TRIALS * len(ids))
     windows = -(-len(ids) // start.window)
+    console.note(f"tuning on {text.name}, its first {len(ids):,} tokens:")
+    if text.digest in {other.digest for other in scored}:
+        console.note(f"{text.name} is scored too, and what is chosen on it will flatter its score")
+    _note_unknown(saved.vocabulary.count_unknown(ids), len(ids))
 
     def cost(settings: Again) -> float:
-        return sum(_watched(_nats_again(saved, engine, ids, device, settings), windows, "tried"))
+        parts = _nats_again(saved, engine, ids, device, settings)
+        return sum(_watched(parts, windows, f"{_flags(settings)}:"))
 
-    tried = list(tuning.trials(cost, start, axes))
-    best = min(tried, key=lambda trial: trial.nats)
-    kind = "dynamic" if isinstance(start, DynamicConfig) else "cache"
-    flags = " ".join(f"--{kind}-{name} {getattr(best.settings, name):g}" for name in axes)
-    console.note(
-        f"tuned on {len(ids):,} tokens of {text.name}: {flags} ({best.nats / len(ids):.4f} nats/token, "
-        f"{tried[0].nats / len(ids):.4f} with the usual settings)"
-    )
-    return best.settings
+    costs, best, least = set[float](), start, inf
+    for settings, nats in tuning.trials(cost, start, axes):
+        costs.add(nats)
+        if nats < least:
+            best, least = settings, nats
+            console.note(f"{_flags(settings)}: {nats / len(ids):.4f} nats/token")
+    if len(costs) == 1:
+        raise OptionError(
+            f"--tune-on {text.name}: its first {len(ids):,} tokens cost the same whatever is tried; give a "
+            "longer text, or leave it out"
+        )
+    return best
+
+
+def _flags(settings: Again) -> str:
+    kind, names = "dynamic", ("rate", "decay")
+    if isinstance(settings, CacheConfig):
+        kind, names = "cache", ("share", "sharpness")
+    return " ".join(f"--{kind}-{name} {getattr(settings, name):g}" for name in names)
 
 
 def _nats_again(
-    saved: "SavedModel", engine: "Engine", ids: "Ids", device: str, again: Again
+    saved: "SavedModel", engine: "Engine | None", ids: "Ids", device: str, again: Again
 ) -> Iterator[float]:
+    """The nats of one window after the other; the engine is for a cache only."""
     start_id = saved.vocabulary.start_id
     if isinstance(again, CacheConfig):
         from lstmgen import cache
 
+        assert engine is not None
         return cache.window_nats(engine, ids, start_id, len(saved.vocabulary), again)
     from lstmgen import device as devices
     from lstmgen import dynamic
@@ -100,7 +125,7 @@ def _nats_again(
     return dynamic.window_nats(network, ids, start_id, again)
 
 
-def _watched(parts: Iterator[float], num_parts: int, verb: str = "scored") -> Iterator[float]:
+def _watched(parts: Iterator[float], num_parts: int, what: str = "scored") -> Iterator[float]:
     """The parts of a long work, with a bar where a person waits for them."""
     if num_parts < LONG_WORK or not console.talk.isatty():
         return parts
@@ -109,7 +134,7 @@ def _watched(parts: Iterator[float], num_parts: int, verb: str = "scored") -> It
     return iter(
         tqdm(
             parts, total=num_parts, file=console.talk, leave=False, delay=1.0, dynamic_ncols=True,
-            bar_format=verb + " {percentage:3.0f}% {bar} {remaining} left",
+            bar_format=what + " {percentage:3.0f}% {bar} {remaining} left",
         )
     )  # fmt: skip
 
@@ -140,8 +165,8 @@ def compare(
         for name, score in scores:
             if score.unknown_tokens:
                 console.note(
-                    f"{score.unknown_tokens:,} of the {score.tokens:,} tokens of {text.name} are unknown to "
-                    f"{name}, and cost it little: its bits per character are too low to compare"
+                    f"{name} does not know {score.unknown_tokens:,} of the {score.tokens:,} tokens of "
+                    f"{text.name}, which cost it little: its bits per character are too low to compare"
                 )
         if not as_json:
             if len(read) > 1:
