@@ -22,8 +22,8 @@ class Gru(nn.GRU):
         if x.device.type != "cpu" or not torch.is_grad_enabled():
             return super().forward(x, state)
         weight_ih, weight_hh, bias_ih, bias_hh = self.all_weights[0]
-        of_x = functional.linear(x, weight_ih, bias_ih).to(state.dtype)
-        with torch.autocast("cpu", enabled=False):  # products so small gain nothing by it
+        of_x = functional.linear(x, weight_ih, bias_ih)
+        with torch.autocast("cpu", enabled=False):  # the product of one step gains nothing by it
             outputs: Tensor = _recurrence(of_x, state[0], weight_hh, bias_hh)
         return outputs, outputs[-1:]
 
@@ -35,13 +35,15 @@ class _Recurrence(torch.autograd.Function):
     def forward(ctx: Any, of_x: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """What the inputs add, (T, B, 3H), the state (B, H), W_hh (3H, H), b_hh (3H,) -> (T, B, H)."""
         T, (B, H) = len(of_x), h.shape  # noqa: N806
+        ctx.precision, of_x = of_x.dtype, of_x.to(h.dtype)
         states = h.new_empty(T + 1, B, H)  # one more than steps: the first is what was given
-        gates, new, of_h = h.new_empty(T, B, 2 * H), h.new_empty(T, B, H), h.new_empty(T, B, H)
+        gates, new, z = h.new_empty(T, B, 2 * H), h.new_empty(T, B, H), bias.repeat(T, B, 1)
+        of_h = z[..., 2 * H :]
+        turned = weight.t().contiguous()  # once, so that the product of each step need not
         states[0] = h
         for t in range(T):
-            z = torch.addmm(bias, states[t], weight.t())  # (B, 3H)
-            torch.add(of_x[t, :, : 2 * H], z[:, : 2 * H], out=gates[t]).sigmoid_()
-            of_h[t] = z[:, 2 * H :]
+            z[t].addmm_(states[t], turned)
+            torch.add(of_x[t, :, : 2 * H], z[t, :, : 2 * H], out=gates[t]).sigmoid_()
             r, u = gates[t, :, :H], gates[t, :, H:]
             torch.addcmul(of_x[t, :, 2 * H :], r, of_h[t], out=new[t]).tanh_()
             torch.lerp(new[t], states[t], u, out=states[t + 1])
@@ -50,7 +52,10 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, of_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The gradient of the outputs, (T, B, H) -> those of what went in."""
+        """The gradient of the outputs, (T, B, H) -> those of what went in.
+
+        The product over all steps is in the precision of what the inputs added, as that one was.
+        """
         states, gates, new, of_h, weight = ctx.saved_tensors
         T, B, H = new.shape  # noqa: N806
         r, u, before = gates[..., :H], gates[..., H:], states[:-1]
@@ -67,8 +72,9 @@ class _Recurrence(torch.autograd.Function):
             torch.mul(candidates, r[t], out=of_z[t, :, 2 * H :])
             of_state = torch.addmm(of_state * u[t], of_z[t], weight)
         of_x[..., : 2 * H] = of_z[..., : 2 * H]
-        rows = of_z.flatten(0, 1)  # (T B, 3H)
-        return of_x, of_state, rows.t() @ before.flatten(0, 1), rows.sum(0)
+        rows, inputs = of_z.flatten(0, 1), before.flatten(0, 1)  # (T B, 3H) and (T B, H)
+        of_weight = rows.to(ctx.precision).t() @ inputs.to(ctx.precision)
+        return of_x.to(ctx.precision), of_state, of_weight.to(weight.dtype), rows.sum(0)
 
 
 _recurrence: Any = _Recurrence.apply

@@ -7,10 +7,16 @@ from torch import Tensor, nn
 from lstmgen.recurrence import Gru
 
 
-def run(layer: nn.GRU, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Outputs, last state, and the gradients of both with regard to inputs, state and weights."""
+def run(
+    layer: nn.GRU, x: Tensor, state: Tensor, bfloat16: bool = False
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Outputs, last state, and the gradients of both with regard to inputs, state and weights.
+
+    As in training, only what goes forward is told to be in bfloat16.
+    """
     inputs = [x.clone().requires_grad_(), state.clone().requires_grad_()]
-    outputs, end = layer(*inputs)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        outputs, end = layer(*inputs)
     loss = (outputs * torch.linspace(-1, 1, outputs.numel()).view_as(outputs)).sum() + (
         end**3
     ).sum()
@@ -37,9 +43,13 @@ def test_in_bfloat16_the_state_stays_in_float32() -> None:
     torch.manual_seed(0)
     layer, x, state = Gru(5, 7), torch.randn(6, 2, 5), torch.randn(1, 2, 7)
     exact, _, exact_gradients = run(layer, x, state)
-    with torch.autocast("cpu", torch.bfloat16):
-        outputs, end, gradients = run(layer, x, state)
+    outputs, end, gradients = run(layer, x, state, bfloat16=True)
     assert outputs.dtype == end.dtype == torch.float32
     torch.testing.assert_close(outputs, exact, atol=0.02, rtol=0.02)
     torch.testing.assert_close(gradients, exact_gradients, atol=0.1, rtol=0.1)
     assert not torch.equal(outputs, exact)  # the product of the inputs is in bfloat16
+    of_state, of_weight = gradients[1], gradients[3]
+    assert of_weight.shape == (21, 7)
+    assert {gradient.dtype for gradient in gradients} == {torch.float32}
+    assert torch.equal(of_weight, of_weight.bfloat16().float())  # a product over all steps
+    assert not torch.equal(of_state, of_state.bfloat16().float())  # products of single ones
