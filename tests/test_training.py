@@ -483,9 +483,9 @@ def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
 @pytest.mark.parametrize(
     ("epochs", "gain", "given", "streams"),
     [
-        (4.5, 1.3, {}, 64),
-        (4.5, 1.2, {}, 4),
-        (5.5, 1.3, {}, 4),
+        (14.5, 1.3, {}, 64),
+        (14.5, 1.2, {}, 4),
+        (15.5, 1.3, {}, 4),
         (3.5, 1.3, {"learning_rate": 0.03}, 64),
         (3.5, 1.3, {"batch_size": 4}, 4),
         (3.5, 1.3, {"hidden_size": 12}, 64),
@@ -524,6 +524,7 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
 
     monkeypatch.setattr(planning, "hidden_size", hidden_size)
     monkeypatch.setattr(planning, "SOME_TOKENS", length)
+    monkeypatch.setattr(planning, "LONG_TEXT", length)
     asked = given if "steps" in given else given | {"minutes": 0.1}
     planned = plan.sized(job, asked, time.perf_counter())
     assert (planned.training.batch_size, planned.training.window) == (streams, window)
@@ -537,8 +538,10 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
     if "hidden_size" in given:
         assert planned.model.hidden_size == 12
         assert len(measured) == (2 if streams == 64 else 0)  # nothing is measured for nothing
-    monkeypatch.setattr(planning, "SOME_TOKENS", length + 1)
-    assert plan.sized(job, asked, time.perf_counter()).training.batch_size == 4
+    for limit, value in (("LONG_TEXT", 5 * length), ("SOME_TOKENS", length + 1)):  # too short
+        monkeypatch.setattr(planning, limit, value)
+        assert plan.sized(job, asked, time.perf_counter()).training.batch_size == 4
+        monkeypatch.setattr(planning, limit, length)
 
 
 def test_a_validation_is_measured_by_one_of_its_windows(
