@@ -13,7 +13,6 @@ from lstmgen.config import CacheConfig, DynamicConfig
 Settings = TypeVar("Settings", bound=DynamicConfig | CacheConfig)
 Axes = Mapping[str, Sequence[float]]  # the values that each setting may take, in order
 
-TUNING_TOKENS = 10_000  # of a text, so that a trial takes seconds rather than minutes
 DYNAMIC_AXES: Axes = {
     "rate": (2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3, 1.28e-2),
     "decay": (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),

@@ -84,8 +84,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Choose the settings of --dynamic or --cache on the beginning of this text first (slow): "
-            "best on the --valid-file of the model, or the end of its corpus. Those given are kept.",
+            help="Choose the settings of --dynamic or --cache on this text first, reading it some ten times: "
+            "one not trained on, about as long as what is scored. Those that are given are kept.",
         ),
     ] = None,
     as_json: Annotated[

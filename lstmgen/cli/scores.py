@@ -66,18 +66,18 @@ def by_corpus(
 def tuned(
     saved: "SavedModel", text: "Text", scored: list["Text"], device: str, start: Again, axes: "Axes"
 ) -> Again:
-    """The settings under which the beginning of the text costs least; says what it tries.
+    """The settings under which the text costs least; says what it tries.
 
     `scored` are the texts that they are for, of which the text should not be one.
     """
     from lstmgen import trained, tuning
 
-    ids = saved.vocabulary.encode(text.text)[: tuning.TUNING_TOKENS]
+    ids = saved.vocabulary.encode(text.text)
     engine = None
     if isinstance(start, CacheConfig):
         engine = trained.choose_engine(saved, device, USUAL_TRIALS * len(ids))
     windows = -(-len(ids) // start.window)
-    console.note(f"tuning on {text.name}, its first {len(ids):,} tokens:")
+    console.note(f"tuning on {text.name}, tokens: {len(ids):,}")
     if text.digest in {other.digest for other in scored}:
         console.note(f"{text.name} is scored too, and what is chosen on it will flatter its score")
     _note_unknown(saved.vocabulary.count_unknown(ids), len(ids))
@@ -94,7 +94,7 @@ def tuned(
             console.note(f"{_flags(settings)}: {nats / len(ids):.4f} nats/token")
     if len(costs) == 1:
         raise OptionError(
-            f"--tune-on {text.name}: its first {len(ids):,} tokens cost the same whatever is tried; give a "
+            f"--tune-on {text.name}: its {len(ids):,} tokens cost the same whatever is tried; give a "
             "longer text, or leave it out"
         )
     return best
