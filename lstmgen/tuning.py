@@ -13,13 +13,15 @@ from lstmgen.config import CacheConfig, DynamicConfig
 Settings = TypeVar("Settings", bound=DynamicConfig | CacheConfig)
 Axes = Mapping[str, Sequence[float]]  # the values that each setting may take, in order
 
-DYNAMIC_AXES: Axes = {
-    "rate": (2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3, 1.28e-2),
-    "decay": (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
-}
-CACHE_AXES: Axes = {
-    "share": (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7),
-    "sharpness": (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0),
+AXES: Mapping[str, Axes] = {
+    "dynamic": {
+        "rate": (2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3, 1.28e-2),
+        "decay": (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+    },
+    "cache": {
+        "share": (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7),
+        "sharpness": (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0),
+    },
 }
 
 

@@ -213,7 +213,7 @@ def test_eval_takes_the_settings_that_do_best_on_another_text(
         said = [line for line in tried if "nats/token" in line]
         assert len(said) > 1
         for options, line in ((list(usual.items()), said[0]), (flags, said[-1])):
-            told = " ".join(f"{name} {value:g}" for name, value in options)
+            told = " ".join(f"{name} {value}" for name, value in options)
             cost = scored(other, *how, *options[0], *options[1])[1]["nats_per_token"]
             assert line == f"note: {told}: {cost:.4f} nats/token"
     assert (model / folders.MODEL_FILE).read_bytes() == before
@@ -230,7 +230,7 @@ def test_eval_tunes_what_was_not_given(
     assert found["rate"] == 0.0123
     said = [line for line in done.err.splitlines() if "nats/token" in line]
     assert all("--dynamic-rate 0.0123 --dynamic-decay " in line for line in said)
-    assert f"--dynamic-decay {found['decay']:g}:" in said[-1]
+    assert f"--dynamic-decay {found['decay']}:" in said[-1]
     assert "flatter" not in done.err
     done = here("eval", "-m", model, path, *options)
     assert f"{path} is scored too, and what is chosen on it will flatter its score" in done.err

@@ -6,18 +6,18 @@ from dataclasses import replace
 import pytest
 
 from lstmgen.config import CacheConfig, DynamicConfig
-from lstmgen.tuning import CACHE_AXES, DYNAMIC_AXES, trials
+from lstmgen.tuning import AXES, trials
 
 
-@pytest.mark.parametrize("rate", DYNAMIC_AXES["rate"])
-@pytest.mark.parametrize("decay", DYNAMIC_AXES["decay"])
+@pytest.mark.parametrize("rate", AXES["dynamic"]["rate"])
+@pytest.mark.parametrize("decay", AXES["dynamic"]["decay"])
 def test_it_finds_the_bottom_of_a_valley(rate: float, decay: float) -> None:
     def cost(settings: DynamicConfig) -> float:
         # Steeper along a slanted line than along the axes, as the two go together.
         x, y = math.log(settings.rate / rate), math.log((settings.decay + 1e-5) / (decay + 1e-5))
         return x * x + y * y + 0.5 * x * y
 
-    found = list(trials(cost, DynamicConfig(), DYNAMIC_AXES))
+    found = list(trials(cost, DynamicConfig(), AXES["dynamic"]))
     assert found[0].settings == DynamicConfig()
     assert all(trial.nats == cost(trial.settings) for trial in found)
     best = min(found, key=lambda trial: trial.nats).settings
@@ -27,19 +27,19 @@ def test_it_finds_the_bottom_of_a_valley(rate: float, decay: float) -> None:
 
 def test_only_what_has_an_axis_is_moved() -> None:
     start = CacheConfig(size=7, share=0.123)  # not on its axis
-    axes = {"sharpness": CACHE_AXES["sharpness"]}
+    axes = {"sharpness": AXES["cache"]["sharpness"]}
     found = list(trials(lambda settings: -settings.sharpness, start, axes))
-    assert [trial.settings.sharpness for trial in found] == list(CACHE_AXES["sharpness"][3:])
+    assert [trial.settings.sharpness for trial in found] == list(AXES["cache"]["sharpness"][3:])
     assert all(replace(trial.settings, sharpness=0.2) == start for trial in found)
 
 
 def test_where_nothing_is_better_it_stops_at_once() -> None:
-    found = list(trials(lambda _: 1.0, DynamicConfig(), DYNAMIC_AXES))
+    found = list(trials(lambda _: 1.0, DynamicConfig(), AXES["dynamic"]))
     assert len(found) == 5  # the start, and one step up and down each axis
 
 
 @pytest.mark.parametrize(
-    ("start", "axes"), [(DynamicConfig(), DYNAMIC_AXES), (CacheConfig(size=1), CACHE_AXES)]
+    ("start", "axes"), [(DynamicConfig(), AXES["dynamic"]), (CacheConfig(size=1), AXES["cache"])]
 )
 def test_the_usual_settings_are_on_their_axes_and_all_values_are_allowed(
     start: DynamicConfig | CacheConfig, axes: dict[str, tuple[float, ...]]

@@ -4,10 +4,12 @@ import os
 import shlex
 import sys
 import unicodedata
+from collections.abc import Iterator
 from contextlib import suppress
 
 from lstmgen.errors import OutputError
 
+LONG_WORK = 50  # parts, from which on a bar may be worth drawing
 # What makes text run the other way, or end a line, without being a control character by category.
 _DIRECTIONS = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
@@ -77,6 +79,26 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """Say something the user should know, which may hold text that is not ours."""
     say(f"note: {visible(text, keep_newlines=False)}")
+
+
+def note_unknown(unknown: int, tokens: int) -> None:
+    """Say how many tokens the model does not know, if there are any."""
+    if unknown:
+        note(f"unknown tokens, scored as <unk>: {unknown:,} of {tokens:,} ({unknown / tokens:.2%})")
+
+
+def watched(parts: Iterator[float], num_parts: int, what: str = "scored") -> Iterator[float]:
+    """The parts of a long work, with a bar where a person waits for them."""
+    if num_parts < LONG_WORK or not talk.isatty():
+        return parts
+    from tqdm import tqdm
+
+    return iter(
+        tqdm(
+            parts, total=num_parts, file=talk, leave=False, delay=1.0, dynamic_ncols=True,
+            bar_format=what + " {percentage:3.0f}% {bar} {remaining} left",
+        )
+    )  # fmt: skip
 
 
 def visible(text: str, keep_newlines: bool = True) -> str:

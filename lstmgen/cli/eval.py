@@ -4,13 +4,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstmgen.cli import console, engines, scores
+from lstmgen.cli import again, console, engines, scores
 from lstmgen.config import DEFAULT_ENCODING, MODEL_VARIABLE, CacheConfig, DynamicConfig
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
     from lstmgen.corpus import Text
-    from lstmgen.tuning import Axes
 
 By = Literal["corpus", "line", "token"]
 DYNAMIC = DynamicConfig()
@@ -112,21 +111,22 @@ def evaluate(
     """
     if sum((by != "corpus", context is not None, choices, dynamic, cache is not None)) > 1:
         raise OptionError("give only one of --by, --context, --choices, --dynamic and --cache")
-    again: scores.Again | None = None
+    how: again.Again | None = None
     of_dynamic = _given("dynamic", dynamic, rate=dynamic_rate, decay=dynamic_decay)
     of_cache = _given("cache", cache is not None, share=cache_share, sharpness=cache_sharpness)
     if dynamic:
-        again = DynamicConfig(**of_dynamic)
+        how = DynamicConfig(**of_dynamic)
     elif cache is not None:
-        again = CacheConfig(size=cache, **of_cache)
-    axes = _axes(tune_on, again, {**of_dynamic, **of_cache})
+        how = CacheConfig(size=cache, **of_cache)
+    axes = again.axes(tune_on, how, {**of_dynamic, **of_cache})
+    to_tune = [] if tune_on is None else [tune_on]
     contexts = _contexts(context)
     from lstmgen import corpus
 
-    corpus.require_one_stdin([*texts, *([] if tune_on is None else [tune_on])])
+    corpus.require_one_stdin([*texts, *to_tune])
     names: list[str | None] = [*model] if model else [None]
     if len(names) > 1:
-        if by != "corpus" or context is not None or choices or again:
+        if by != "corpus" or context is not None or choices or how:
             raise OptionError(
                 "several models are compared by corpus; leave out --by, --context, --choices, "
                 "--dynamic, --cache and --tune-on"
@@ -139,7 +139,7 @@ def evaluate(
     if by == "line":
         scores.by_line(saved, texts, encoding, device, as_json)
         return
-    to_tune = _read([] if tune_on is None else [tune_on], encoding)
+    tuning_texts = _read(to_tune, encoding)
     read = _read(texts, encoding)
     if choices:
         scores.by_choices(saved, read, device, as_json)
@@ -148,9 +148,9 @@ def evaluate(
     elif by == "token":
         scores.by_token(saved, read, device, as_json)
     else:
-        if again and to_tune:
-            again = scores.tuned(saved, to_tune[0], read, device, again, axes)
-        scores.by_corpus(saved, read, device, as_json, again)
+        if how and tuning_texts:
+            how = again.tuned(saved, tuning_texts[0], read, device, how, axes)
+        scores.by_corpus(saved, read, device, as_json, how)
 
 
 def _given(option: str, is_given: bool, **values: float | None) -> dict[str, Any]:
@@ -162,25 +162,6 @@ def _given(option: str, is_given: bool, **values: float | None) -> dict[str, Any
                 f"--{option}-{name} {value} is for --{option}; add that, or leave it out"
             )
     return given
-
-
-def _axes(tune_on: str | None, again: scores.Again | None, given: dict[str, Any]) -> "Axes":
-    """The settings to tune, with the values to try: all that were not given."""
-    if tune_on is None:
-        return {}
-    if again is None:
-        raise OptionError(
-            f"--tune-on {tune_on!r} is for --dynamic and --cache; add one of them, or leave it out"
-        )
-    from lstmgen import tuning
-
-    all_axes = tuning.CACHE_AXES if isinstance(again, CacheConfig) else tuning.DYNAMIC_AXES
-    axes = {name: values for name, values in all_axes.items() if name not in given}
-    if not axes:
-        raise OptionError(
-            f"--tune-on {tune_on!r} has nothing to choose, as all settings are given; leave one of them out"
-        )
-    return axes
 
 
 def _read(texts: list[str], encoding: str) -> list["Text"]:

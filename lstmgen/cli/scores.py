@@ -1,31 +1,23 @@
 """The ways of `lstmgen eval`: models and texts -> rows on standard output, as tables or JSON Lines."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from math import inf
 from typing import TYPE_CHECKING, Any
 
-from lstmgen.cli import console, tables
-from lstmgen.config import CacheConfig, DynamicConfig
+from lstmgen.cli import again, console, tables
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel
     from lstmgen.corpus import Text
-    from lstmgen.scoring import Engine
-    from lstmgen.tuning import Axes
-    from lstmgen.vocabulary import Ids
 
 CHARACTERS_A_WORD = 5  # or so
-USUAL_TRIALS = 8  # of settings, or so
-LONG_WORK = 50  # windows, from which on a bar may be worth drawing
-Again = DynamicConfig | CacheConfig  # a second way to score, beside the first
 ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
 
 
 def by_corpus(
-    saved: "SavedModel", read: list["Text"], device: str, as_json: bool, again: Again | None
+    saved: "SavedModel", read: list["Text"], device: str, as_json: bool, how: again.Again | None
 ) -> None:
     """The score of each text, and beside it, never in its place, that of a model with a memory."""
     from lstmgen import trained
@@ -34,109 +26,32 @@ def by_corpus(
     vocabulary = saved.vocabulary
     encoded = [vocabulary.encode(text.text) for text in read]
     engine = trained.choose_engine(saved, device, sum(map(len, encoded)))
-    kind = "dynamic" if isinstance(again, DynamicConfig) else "cache"
+    kind = again.kind(how) if how else ""
     static, other = list[tuple[str, Score]](), list[tuple[str, Score]]()
 
-    def found(name: str, score: Score, how: Again | None = None) -> None:
-        (other if how else static).append((f"{name} ({kind})" if how else name, score))
+    def found(name: str, score: Score, second: again.Again | None = None) -> None:
+        (other if second else static).append((f"{name} ({kind})" if second else name, score))
         if as_json:
-            told = {kind: how.to_json()} if how else {}
+            told = {kind: second.to_json()} if second else {}
             _emit_json({"file": name, **told, **score.to_json()})
 
     for text, ids in zip(read, encoded, strict=True):
         streams = streams_to_score(ids, vocabulary.start_id)
         parts = window_nats(engine, streams, len(vocabulary))
-        nats = sum(_watched(parts, streams.num_windows))
+        nats = sum(console.watched(parts, streams.num_windows))
         score = Score(nats, len(ids), len(text.text), vocabulary.count_unknown(ids))
         found(text.name, score)
-        if again:
-            windows = -(-len(ids) // again.window)
-            nats = sum(_watched(_nats_again(saved, engine, ids, device, again), windows))
-            found(text.name, replace(score, nats=nats), again)
+        if how:
+            nats = again.nats(saved, engine, ids, device, how)
+            found(text.name, replace(score, nats=nats), how)
     total = sum((score for _, score in static), Score())
     if len(read) > 1:
         found("total", total)
-        if again:
-            found("total", sum((score for _, score in other), Score()), again)
+        if how:
+            found("total", sum((score for _, score in other), Score()), how)
     if not as_json:
         tables.scores(static + other)
-    _note_unknown(total.unknown_tokens, total.tokens)
-
-
-def tuned(
-    saved: "SavedModel", text: "Text", scored: list["Text"], device: str, start: Again, axes: "Axes"
-) -> Again:
-    """The settings under which the text costs least; says what it tries.
-
-    `scored` are the texts that they are for, of which the text should not be one.
-    """
-    from lstmgen import trained, tuning
-
-    ids = saved.vocabulary.encode(text.text)
-    engine = None
-    if isinstance(start, CacheConfig):
-        engine = trained.choose_engine(saved, device, USUAL_TRIALS * len(ids))
-    windows = -(-len(ids) // start.window)
-    console.note(f"tuning on {text.name}, tokens: {len(ids):,}")
-    if text.digest in {other.digest for other in scored}:
-        console.note(f"{text.name} is scored too, and what is chosen on it will flatter its score")
-    _note_unknown(saved.vocabulary.count_unknown(ids), len(ids))
-
-    def cost(settings: Again) -> float:
-        parts = _nats_again(saved, engine, ids, device, settings)
-        return sum(_watched(parts, windows, f"{_flags(settings)}:"))
-
-    costs, best, least = set[float](), start, inf
-    for settings, nats in tuning.trials(cost, start, axes):
-        costs.add(nats)
-        if nats < least:
-            best, least = settings, nats
-            console.note(f"{_flags(settings)}: {nats / len(ids):.4f} nats/token")
-    if len(costs) == 1:
-        raise OptionError(
-            f"--tune-on {text.name}: its {len(ids):,} tokens cost the same whatever is tried; give a "
-            "longer text, or leave it out"
-        )
-    return best
-
-
-def _flags(settings: Again) -> str:
-    kind, names = "dynamic", ("rate", "decay")
-    if isinstance(settings, CacheConfig):
-        kind, names = "cache", ("share", "sharpness")
-    return " ".join(f"--{kind}-{name} {getattr(settings, name):g}" for name in names)
-
-
-def _nats_again(
-    saved: "SavedModel", engine: "Engine | None", ids: "Ids", device: str, again: Again
-) -> Iterator[float]:
-    """The nats of one window after the other; the engine is for a cache only."""
-    start_id = saved.vocabulary.start_id
-    if isinstance(again, CacheConfig):
-        from lstmgen import cache
-
-        assert engine is not None
-        return cache.window_nats(engine, ids, start_id, len(saved.vocabulary), again)
-    from lstmgen import device as devices
-    from lstmgen import dynamic
-    from lstmgen.model import load_network
-
-    network = load_network(saved.config, saved.weights, devices.choose(device))
-    return dynamic.window_nats(network, ids, start_id, again)
-
-
-def _watched(parts: Iterator[float], num_parts: int, what: str = "scored") -> Iterator[float]:
-    """The parts of a long work, with a bar where a person waits for them."""
-    if num_parts < LONG_WORK or not console.talk.isatty():
-        return parts
-    from tqdm import tqdm
-
-    return iter(
-        tqdm(
-            parts, total=num_parts, file=console.talk, leave=False, delay=1.0, dynamic_ncols=True,
-            bar_format=what + " {percentage:3.0f}% {bar} {remaining} left",
-        )
-    )  # fmt: skip
+    console.note_unknown(total.unknown_tokens, total.tokens)
 
 
 def compare(
@@ -207,7 +122,7 @@ def by_line(
                     f"{score.bits_per_character:.4f}\t{score.nats:.4f}\t{score.tokens}\t"
                     f"{score.unknown_tokens}\t{text}\n"
                 )
-    _note_unknown(total.unknown_tokens, total.tokens)
+    console.note_unknown(total.unknown_tokens, total.tokens)
 
 
 def _about_tokens(saved: "SavedModel", characters: int) -> int:
@@ -230,7 +145,7 @@ def by_token(saved: "SavedModel", read: list["Text"], device: str, as_json: bool
                 _emit_json({"file": text.name, "text": token, "nats": cost, "rank": rank})
             else:
                 console.emit(f"{cost:.6f}\t{rank}\t{token.translate(ESCAPES)}\n")
-    _note_unknown(unknown, total)
+    console.note_unknown(unknown, total)
 
 
 def by_context(
@@ -258,7 +173,7 @@ def by_context(
                 tables.heading(text.name)
             tables.contexts(text.name, found, len(ids))
         unknown, total = unknown + saved.vocabulary.count_unknown(ids), total + len(ids)
-    _note_unknown(unknown, total)
+    console.note_unknown(unknown, total)
 
 
 def by_choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
@@ -298,13 +213,6 @@ def by_choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bo
 
 def _names(read: list["Text"]) -> str:
     return ", ".join(text.name for text in read)
-
-
-def _note_unknown(unknown: int, tokens: int) -> None:
-    if unknown:
-        console.note(
-            f"unknown tokens, scored as <unk>: {unknown:,} of {tokens:,} ({unknown / tokens:.2%})"
-        )
 
 
 def _emit_json(record: dict[str, Any]) -> None:

@@ -1,0 +1,110 @@
+"""Scoring a text a second time, by a model with a memory: its settings, and what the text costs then."""
+
+from collections.abc import Mapping
+from math import inf
+from typing import TYPE_CHECKING
+
+from lstmgen.cli import console
+from lstmgen.config import CacheConfig, DynamicConfig
+from lstmgen.errors import OptionError
+
+if TYPE_CHECKING:
+    from lstmgen.checkpoint import SavedModel
+    from lstmgen.corpus import Text
+    from lstmgen.scoring import Engine
+    from lstmgen.tuning import Axes
+    from lstmgen.vocabulary import Ids
+
+Again = DynamicConfig | CacheConfig
+USUAL_TRIALS = 8  # of settings, or so
+
+
+def kind(settings: Again) -> str:
+    """The option that asks for it, which is its name in tables and JSON too."""
+    return "cache" if isinstance(settings, CacheConfig) else "dynamic"
+
+
+def nats(
+    saved: "SavedModel",
+    engine: "Engine",
+    ids: "Ids",
+    device: str,
+    settings: Again,
+    what: str = "scored",
+) -> float:
+    """What a text costs; the engine is for a cache, as what learns is a network of its own."""
+    start_id = saved.vocabulary.start_id
+    if isinstance(settings, CacheConfig):
+        from lstmgen import cache
+
+        parts = cache.window_nats(engine, ids, start_id, len(saved.vocabulary), settings)
+    else:
+        from lstmgen import device as devices
+        from lstmgen import dynamic
+        from lstmgen.model import load_network
+
+        network = load_network(saved.config, saved.weights, devices.choose(device))
+        parts = dynamic.window_nats(network, ids, start_id, settings)
+    return sum(console.watched(parts, -(-len(ids) // settings.window), what))
+
+
+def axes(tune_on: str | None, settings: Again | None, given: Mapping[str, float]) -> "Axes":
+    """The settings to tune, with the values to try: all that were not given."""
+    if tune_on is None:
+        return {}
+    if settings is None:
+        raise OptionError(
+            f"--tune-on {tune_on!r} is for --dynamic and --cache; add one of them, or leave it out"
+        )
+    from lstmgen.tuning import AXES
+
+    free = {n: values for n, values in AXES[kind(settings)].items() if n not in given}
+    if not free:
+        raise OptionError(
+            f"--tune-on {tune_on!r} has nothing to choose, as all settings are given; leave one of them out"
+        )
+    return free
+
+
+def tuned(
+    saved: "SavedModel", text: "Text", scored: list["Text"], device: str, start: Again, axes: "Axes"
+) -> Again:
+    """The settings under which the text costs least; says what it tries.
+
+    `scored` are the texts that they are for, of which the text should not be one.
+    """
+    from lstmgen import trained, tuning
+
+    ids = saved.vocabulary.encode(text.text)
+    work = USUAL_TRIALS * len(ids) if isinstance(start, CacheConfig) else 0
+    engine = trained.choose_engine(saved, device, work)
+    console.note(f"tuning on {text.name}, tokens: {len(ids):,}")
+    if text.digest in {other.digest for other in scored}:
+        console.note(f"{text.name} is scored too, and what is chosen on it will flatter its score")
+    console.note_unknown(saved.vocabulary.count_unknown(ids), len(ids))
+
+    def cost(settings: Again) -> float:
+        return nats(saved, engine, ids, device, settings, f"{_flags(settings)}:")
+
+    costs, best, least = set[float](), start, inf
+    for settings, total in tuning.trials(cost, start, axes):
+        costs.add(total)
+        if total < least:
+            best, least = settings, total
+            console.note(f"{_flags(settings)}: {total / len(ids):.4f} nats/token")
+    if len(costs) == 1:
+        raise OptionError(
+            f"--tune-on {text.name}: its {len(ids):,} tokens cost the same whatever is tried; give a "
+            "longer text, or leave it out"
+        )
+    return best
+
+
+def _flags(settings: Again) -> str:
+    """The settings as options, to be given to a later run."""
+    from lstmgen.tuning import AXES
+
+    name = kind(settings)
+    return " ".join(
+        console.option(f"{name}_{part}", getattr(settings, part)) for part in AXES[name]
+    )
