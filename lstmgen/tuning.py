@@ -25,17 +25,21 @@ AXES: Mapping[str, Axes] = {
 }
 
 
+WORTH = 1e-4  # of the cost: who gains less gains nothing, and would go on for long
+
+
 class Trial(NamedTuple, Generic[Settings]):
-    """Settings that were tried, and what the text cost under them."""
+    """Settings that were tried, what the text cost under them, and whether they are the best so far."""
 
     settings: Settings
     nats: float
+    better: bool = True
 
 
 def trials(
     cost: Callable[[Settings], float], start: Settings, axes: Axes
 ) -> Iterator[Trial[Settings]]:
-    """What is tried, one after the other, `start` first; the one of least nats is the one to take.
+    """What is tried, one after the other, `start` first; the last that is `better` is the one to take.
 
     A coordinate search: from the best so far it tries the next value of each setting, up and down, moves
     to the first that is better, and ends where none is. The values of `start` must be on their axes.
@@ -48,9 +52,10 @@ def trials(
         settings = _moved(best.settings, name, axes[name], way)
         if settings not in tried:
             tried.add(settings)
-            trial = Trial(settings, cost(settings))
+            nats = cost(settings)
+            trial = Trial(settings, nats, nats < best.nats * (1 - WORTH))
             yield trial
-            if trial.nats < best.nats:
+            if trial.better:
                 best, in_vain = trial, 0
                 continue
         in_vain += 1

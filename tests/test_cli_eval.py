@@ -212,6 +212,8 @@ def test_eval_takes_the_settings_that_do_best_on_another_text(
         # each of them makes of the other text.
         said = [line for line in tried if "nats/token" in line]
         assert len(said) > 1
+        costs = [float(line.split()[-2]) for line in said]
+        assert costs == sorted(costs, reverse=True)
         for options, line in ((list(usual.items()), said[0]), (flags, said[-1])):
             told = " ".join(f"{name} {value}" for name, value in options)
             cost = scored(other, *how, *options[0], *options[1])[1]["nats_per_token"]

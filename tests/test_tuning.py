@@ -20,8 +20,10 @@ def test_it_finds_the_bottom_of_a_valley(rate: float, decay: float) -> None:
     found = list(trials(cost, DynamicConfig(), AXES["dynamic"]))
     assert found[0].settings == DynamicConfig()
     assert all(trial.nats == cost(trial.settings) for trial in found)
-    best = min(found, key=lambda trial: trial.nats).settings
-    assert best == replace(DynamicConfig(), rate=rate, decay=decay)
+    better = [trial for trial in found if trial.better]
+    assert [trial.nats for trial in better] == sorted({trial.nats for trial in better})[::-1]
+    assert better[-1].nats == min(trial.nats for trial in found)
+    assert better[-1].settings == replace(DynamicConfig(), rate=rate, decay=decay)
     assert len({trial.settings for trial in found}) == len(found) < 40
 
 
@@ -33,9 +35,11 @@ def test_only_what_has_an_axis_is_moved() -> None:
     assert all(replace(trial.settings, sharpness=0.2) == start for trial in found)
 
 
-def test_where_nothing_is_better_it_stops_at_once() -> None:
-    found = list(trials(lambda _: 1.0, DynamicConfig(), AXES["dynamic"]))
+@pytest.mark.parametrize("gain", [0.0, 0.00001])
+def test_where_nothing_is_better_to_speak_of_it_stops_at_once(gain: float) -> None:
+    found = list(trials(lambda s: 1.0 - gain * s.rate / 0.0004, DynamicConfig(), AXES["dynamic"]))
     assert len(found) == 5  # the start, and one step up and down each axis
+    assert [trial.better for trial in found] == [True] + 4 * [False]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Scoring a text a second time, by a model with a memory: its settings, and what the text costs then."""
 
 from collections.abc import Mapping
-from math import inf
 from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
@@ -86,12 +85,12 @@ def tuned(
     def cost(settings: Again) -> float:
         return nats(saved, engine, ids, device, settings, f"{_flags(settings)}:")
 
-    costs, best, least = set[float](), start, inf
-    for settings, total in tuning.trials(cost, start, axes):
-        costs.add(total)
-        if total < least:
-            best, least = settings, total
-            console.note(f"{_flags(settings)}: {total / len(ids):.4f} nats/token")
+    costs, best = set[float](), start
+    for trial in tuning.trials(cost, start, axes):
+        costs.add(trial.nats)
+        if trial.better:
+            best = trial.settings
+            console.note(f"{_flags(best)}: {trial.nats / len(ids):.4f} nats/token")
     if len(costs) == 1:
         raise OptionError(
             f"--tune-on {text.name}: its {len(ids):,} tokens cost the same whatever is tried; give a "
