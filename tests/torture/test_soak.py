@@ -37,8 +37,8 @@ def num_open(pid: int) -> int:
 class Watch:
     """Memory and open files of a process, now and then, some time after the first look at it."""
 
-    def __init__(self, pid: int, warm_up: float) -> None:
-        self.pid, self.warm_up, self.next = pid, warm_up, 0.0
+    def __init__(self, pid: int, warm_up: float, every: float = 0.2) -> None:
+        self.pid, self.warm_up, self.every, self.next = pid, warm_up, every, 0.0
         self.sizes: list[int] = []
         self.files: list[int] = []
 
@@ -47,12 +47,13 @@ class Watch:
         if time.monotonic() >= self.next:
             self.sizes.append(resident(self.pid))
             self.files.append(num_open(self.pid))
-            self.next = time.monotonic() + 0.2
+            self.next = time.monotonic() + self.every
 
     def require_flat(self) -> str:
         assert len(self.sizes) >= 5
         third = max(1, len(self.sizes) // 3)
-        first, last = median(self.sizes[:third]), median(self.sizes[-third:])
+        # What it takes at most depends on how much comes in at once, so it is not there at the first look.
+        first, last = max(self.sizes[:third]), median(self.sizes[-third:])
         assert last <= FLAT * first, (first, last)
         assert max(self.files[-third:]) <= max(self.files[:third])
         return f"{first / 1000:.0f} MB near the beginning, {last / 1000:.0f} at the end"
@@ -98,7 +99,8 @@ def test_many_lines(times: Callable[[int, int], int], tally: Callable[[str, int]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        watch, answers, lines = Watch(process.pid, warm_up=1), 0, islice(cycle(stories), count)
+        watch = Watch(process.pid, warm_up=0, every=0)
+        answers, lines = 0, islice(cycle(stories), count)
         while part := list(islice(lines, 500)):
             process.stdin.write(b"".join(part))
             process.stdin.flush()
