@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen.config import CellName, ModelConfig
+from lstmgen.matrix import Array, Matrix
 
-Array = NDArray[np.floating[Any]]
 LayerState = tuple[Array, ...]  # (h, C) for the LSTM, (h,) for the others; each (H, B)
 State = tuple[LayerState, ...]  # one a layer
 
@@ -26,12 +26,12 @@ State = tuple[LayerState, ...]  # one a layer
 class Layer(NamedTuple):
     """One recurrent layer as the notes write it, W [x, h] + b: one product for all gates at once."""
 
-    weight: Array  # (Z, X + H)
+    weight: Matrix  # (Z, X + H)
     bias: Array  # (Z, 1)
 
     def __call__(self, x: Array, h: Array) -> Array:
         """x (X, B) and h (H, B) -> z (Z, B), what the gates squash."""
-        z: Array = self.weight @ np.concatenate((x, h))
+        z = self.weight @ np.concatenate((x, h))
         z += self.bias
         return z
 
@@ -39,13 +39,13 @@ class Layer(NamedTuple):
 class FoldedLayer(NamedTuple):
     """The first layer where symbols are few: W x + b of each is worked out once and looked up."""
 
-    table: Array  # (V, Z)
-    weight: Array  # (Z, H)
+    table: Array  # (V, Z + APART)
+    weight: Matrix  # (Z, H)
 
     def __call__(self, ids: NDArray[Any], h: Array) -> Array:
         """ids (B,) and h (H, B) -> z (Z, B)."""
-        z: Array = self.weight @ h
-        z += self.table[ids].T
+        z = self.weight @ h
+        z += self.table[ids][:, : len(z)].T
         return z
 
 
@@ -63,18 +63,20 @@ def lstm(z: Array, state: LayerState) -> LayerState:
     """One step of the long short-term memory (Hochreiter & Schmidhuber, 1997; Gers et al., 2000).
 
     z (4H, B) and the state (h, C), each (H, B) -> the next (h, C). z is W [x, h] + b, four blocks one
-    below the other: W_f [x, h] + b_f, then W_i, W_o and W_C likewise, so that one product serves all. The
+    below the other: W_i [x, h] + b_i, then W_f, W_C and W_o likewise, so that one product serves all. The
     cell state C is the conveyor belt: only a product and a sum touch it on its way through time.
     """
     h, C = state  # noqa: N806  # the notes' own symbols
     H = len(h)  # noqa: N806
-    gates = sigmoid(z[: 3 * H])  # between 0, let nothing through, and 1, let everything through
+    # Between 0, let nothing through, and 1, let everything through. All of z in one go is quickest,
+    # though its third block is not a gate's.
+    gates = sigmoid(z)
 
-    f = gates[:H]  # forget gate: how much of each old value stays
-    i = gates[H : 2 * H]  # input gate: which values are to be written
-    c_tilde = np.tanh(z[3 * H :])  # candidates: what would be written there
+    f = gates[H : 2 * H]  # forget gate: how much of each old value stays
+    i = gates[:H]  # input gate: which values are to be written
+    c_tilde = np.tanh(z[2 * H : 3 * H])  # candidates: what would be written there
     C = f * C + i * c_tilde  # noqa: N806  # new cell state: forget, then add
-    o = gates[2 * H :]  # output gate: which parts of the cell state show
+    o = gates[3 * H :]  # output gate: which parts of the cell state show
     h = o * np.tanh(C)  # output: a filtered version of the cell state
     return h, C
 
@@ -107,46 +109,44 @@ def rnn(z: Array, state: LayerState) -> LayerState:
     return (np.tanh(z),)
 
 
-def as_layer(
+def blocks(
     cell: CellName, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
-) -> Layer:
-    """`torch.nn`'s four arrays of a layer, (gates H, X), (gates H, H), (gates H,) twice, as one product.
+) -> tuple[Array, Array, Array]:
+    """`torch.nn`'s four arrays of a layer as what z is made of: (Z, X) for x, (Z, H) for h, and b (Z,).
 
-    Rows are in the order in which the functions above read z: gates first, then candidates.
+    Their rows are in the order in which the functions above read z. Large arrays are not copied, but
+    for a GRU's: its candidates take x and h apart, so they have two blocks, each blind to the other half.
     """
-    size = weight_hh.shape[1]
-    if cell == "gru":
-        # The candidates take x and h apart, so they have two blocks, each blind to the other half.
-        gates = 2 * size
-        none_ih, none_hh = np.zeros_like(weight_ih[gates:]), np.zeros_like(weight_hh[gates:])
-        weight_ih = np.concatenate((weight_ih, none_ih))
-        weight_hh = np.concatenate((weight_hh[:gates], none_hh, weight_hh[gates:]))
-        bias = np.concatenate((bias_ih[:gates] + bias_hh[:gates], bias_ih[gates:], bias_hh[gates:]))
-        return Layer(np.concatenate((weight_ih, weight_hh), axis=1), bias[:, None])
-    weight, bias = np.concatenate((weight_ih, weight_hh), axis=1), bias_ih + bias_hh
-    if cell == "lstm":  # torch has i, f, candidates, o
-        for array in (weight, bias):  # where they lie, as a large layer would take its room twice
-            i, f, c, o = (array[k * size : (k + 1) * size] for k in range(4))
-            _swap(i, f)
-            _swap(c, o)
-    return Layer(weight, bias[:, None])
+    if cell != "gru":
+        return weight_ih, weight_hh, bias_ih + bias_hh
+    gates = 2 * weight_hh.shape[1]
+    none_ih, none_hh = np.zeros_like(weight_ih[gates:]), np.zeros_like(weight_hh[gates:])
+    return (
+        np.concatenate((weight_ih, none_ih)),
+        np.concatenate((weight_hh[:gates], none_hh, weight_hh[gates:])),
+        np.concatenate((bias_ih[:gates] + bias_hh[:gates], bias_ih[gates:], bias_hh[gates:])),
+    )
 
 
-def _swap(these: Array, those: Array) -> None:
-    kept = these.copy()
-    these[:] = those
-    those[:] = kept
+def stacked(of_x: Array, of_h: Array, bias: Array) -> Layer:
+    """A layer of its three `blocks`, those of x and h side by side."""
+    return Layer(Matrix(np.concatenate((of_x, of_h), axis=1)), bias[:, None])
 
 
-def folded(layer: Layer, embedding: Array) -> FoldedLayer:
-    """The first layer with its input's half of the product done for each symbol: embedding (V, E)."""
-    width = embedding.shape[1]
-    of_x, of_h = layer.weight[:, :width], layer.weight[:, width:]
-    return FoldedLayer(embedding @ of_x.T + layer.bias.T, np.ascontiguousarray(of_h))
+def folded(embedding: Array, of_x: Array, of_h: Array, bias: Array) -> FoldedLayer:
+    """The first layer of its `blocks`, with W x + b done for each symbol: embedding (V, E)."""
+    size = len(of_x)
+    table: Array = np.empty((len(embedding), size + APART), of_x.dtype)
+    np.matmul(embedding, of_x.T, out=table[:, :size])
+    table[:, :size] += bias
+    return FoldedLayer(table, Matrix(of_h))
 
 
 STEPS = {"lstm": lstm, "gru": gru, "rnn": rnn}
 MAX_TABLE = 1024  # symbols: more, and looking up reads no less than the product does
+# Numbers between the rows of that table: where a row is a power of two long, what several rows have in
+# the same column would share a few lines of the processor's cache, and turning them would be slow.
+APART = 16
 
 
 def state_parts(cell: CellName) -> int:
@@ -173,11 +173,14 @@ class Cells:
         self.step = STEPS[config.cell]
         parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         first, *above = (
-            as_layer(config.cell, *(w[f"layers.{k}.{part}"] for part in parts))
+            blocks(config.cell, *(w[f"layers.{k}.{part}"] for part in parts))
             for k in range(config.num_layers)
         )
         self.folded = config.vocab_size <= MAX_TABLE
-        self.layers = [folded(first, self.embedding) if self.folded else first, *above]
+        self.layers = [
+            folded(self.embedding, *first) if self.folded else stacked(*first),
+            *(stacked(*each) for each in above),
+        ]
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros: nothing has been read yet."""

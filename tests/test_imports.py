@@ -19,6 +19,7 @@ ORDER = (
     "container",
     "folders",
     "checkpoint",
+    "matrix",
     "cells",
     "scoring",
     "breakdown",
