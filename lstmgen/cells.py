@@ -39,7 +39,7 @@ class Layer(NamedTuple):
 class FoldedLayer(NamedTuple):
     """The first layer where symbols are few: W x + b of each is worked out once and looked up."""
 
-    table: Array  # (V, Z + APART)
+    table: Array  # (V, Z or some more)
     weight: Matrix  # (Z, H)
 
     def __call__(self, ids: NDArray[Any], h: Array) -> Array:
@@ -68,8 +68,8 @@ def lstm(z: Array, state: LayerState) -> LayerState:
     """
     h, C = state  # noqa: N806  # the notes' own symbols
     H = len(h)  # noqa: N806
-    # Between 0, let nothing through, and 1, let everything through. All of z in one go is quickest,
-    # though its third block is not a gate's.
+    # Between 0, let nothing through, and 1, let everything through. The third block of z is not a gate's;
+    # for a small network and one text all four in one go are quicker than three in two.
     gates = sigmoid(z)
 
     f = gates[H : 2 * H]  # forget gate: how much of each old value stays
@@ -136,7 +136,9 @@ def stacked(of_x: Array, of_h: Array, bias: Array) -> Layer:
 def folded(embedding: Array, of_x: Array, of_h: Array, bias: Array) -> FoldedLayer:
     """The first layer of its `blocks`, with W x + b done for each symbol: embedding (V, E)."""
     size = len(of_x)
-    table: Array = np.empty((len(embedding), size + APART), of_x.dtype)
+    # Rows are transposed when they have been looked up. If a row is a power of two long, the numbers of a
+    # column lie in a few sets of the processor's cache and drive each other out; so 1,024 become 1,040.
+    table: Array = np.empty((len(embedding), size | 16), of_x.dtype)
     np.matmul(embedding, of_x.T, out=table[:, :size])
     table[:, :size] += bias
     return FoldedLayer(table, Matrix(of_h))
@@ -144,9 +146,6 @@ def folded(embedding: Array, of_x: Array, of_h: Array, bias: Array) -> FoldedLay
 
 STEPS = {"lstm": lstm, "gru": gru, "rnn": rnn}
 MAX_TABLE = 1024  # symbols: more, and looking up reads no less than the product does
-# Numbers between the rows of that table: where a row is a power of two long, what several rows have in
-# the same column would share a few lines of the processor's cache, and turning them would be slow.
-APART = 16
 
 
 def state_parts(cell: CellName) -> int:
@@ -158,7 +157,8 @@ class Cells:
     """A whole network on NumPy: embedding, layers one above the other, output layer.
 
     It has the same interface as the torch engine, `scoring.Engine`. `dtype` is float32, or float64
-    where a test wants the truth.
+    where a test wants the truth. Weights that have this dtype are kept where they can be and not copied;
+    they must not change afterwards.
     """
 
     def __init__(
@@ -171,16 +171,13 @@ class Cells:
         self.output = self.embedding if config.tie else w["output.weight"]  # (V, H)
         self.output_bias = w["output.bias"]  # (V,)
         self.step = STEPS[config.cell]
-        parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        first, *above = (
-            blocks(config.cell, *(w[f"layers.{k}.{part}"] for part in parts))
-            for k in range(config.num_layers)
-        )
         self.folded = config.vocab_size <= MAX_TABLE
-        self.layers = [
-            folded(self.embedding, *first) if self.folded else stacked(*first),
-            *(stacked(*each) for each in above),
-        ]
+        self.layers = [self._layer(k, w) for k in range(config.num_layers)]
+
+    def _layer(self, k: int, w: Mapping[str, Array]) -> Layer | FoldedLayer:
+        parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        of_layer = blocks(self.config.cell, *(w[f"layers.{k}.{part}"] for part in parts))
+        return folded(self.embedding, *of_layer) if self.folded and k == 0 else stacked(*of_layer)
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros: nothing has been read yet."""

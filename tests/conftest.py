@@ -14,6 +14,7 @@ from commands import SMALL, TEXT, Ran, run
 from hypothesis import settings
 from numpy.typing import NDArray
 
+from lstmgen import matrix
 from lstmgen.cli import main
 from lstmgen.config import NUM_GATES, ModelConfig
 from lstmgen.vocabulary import UNKNOWN, Vocabulary
@@ -35,6 +36,13 @@ def pytest_configure() -> None:
 Weights = dict[str, NDArray[np.float32]]
 TORTURE = float(os.environ.get("LSTMGEN_TORTURE", 0))  # 1 in `make torture`
 ROWS = pytest.StashKey[list[tuple[str, int]]]()
+
+
+@pytest.fixture
+def pairing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single column is multiplied by pairs of rows, however small a matrix is, and on one core too."""
+    monkeypatch.setattr(matrix, "PAIRED", 1)
+    monkeypatch.setattr(matrix, "num_threads", lambda: 2)
 
 
 @pytest.fixture(scope="session")

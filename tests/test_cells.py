@@ -174,6 +174,40 @@ def test_texts_side_by_side_know_nothing_of_each_other(
             np.testing.assert_allclose(np.asarray(alone)[0], np.asarray(together)[row], atol=1e-6)
 
 
+@pytest.mark.usefixtures("pairing")
+@each_cell
+@pytest.mark.parametrize("folded", [True, False])
+def test_one_text_by_pairs_of_rows_equals_torch_and_itself_among_others(
+    cell: CellName, folded: bool, random_weights: RandomWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cells_module, "MAX_TABLE", 9 if folded else 8)
+    config = sized(cell, 3)
+    weights, ids = random_weights(config), some_ids((2, 7))
+    cells = Cells(config, weights)
+    together, _ = cells(ids, cells.initial_state(2))
+    for row in range(2):
+        alone, state = cells(ids[row : row + 1], cells.initial_state(1))
+        logits, expected = by_torch(config, weights, ids[row : row + 1])
+        np.testing.assert_allclose(alone, logits, atol=1e-5)
+        np.testing.assert_allclose(flat(state), expected, atol=1e-5)
+        np.testing.assert_allclose(alone[0], together[row], atol=1e-6)
+
+
+@each_cell
+def test_weights_are_left_as_they_are_and_the_largest_not_copied(
+    cell: CellName, random_weights: RandomWeights
+) -> None:
+    config = sized(cell)
+    weights = random_weights(config)
+    before = {name: array.copy() for name, array in weights.items()}
+    cells = Cells(config, weights)
+    cells(some_ids((2, 3)), cells.initial_state(2))
+    for name, array in weights.items():
+        np.testing.assert_array_equal(array, before[name])
+    kept = cells.layers[0].weight.weight
+    assert np.shares_memory(kept, weights["layers.0.weight_hh"]) == (cell != "gru")
+
+
 @each_cell
 def test_streams_are_picked_and_joined_with_all_that_they_know(
     cell: CellName, random_weights: RandomWeights

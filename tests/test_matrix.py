@@ -1,5 +1,7 @@
 """A matrix times columns is the same by whatever way the product is taken."""
 
+import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,16 +16,9 @@ def some(*shape: int, dtype: Any = np.float32) -> NDArray[Any]:
     return np.random.default_rng(0).normal(size=shape).astype(dtype)
 
 
-@pytest.fixture
-def pairing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows are taken in pairs however small a matrix is, and on however few cores."""
-    monkeypatch.setattr(matrix_module, "PAIRED", 1)
-    monkeypatch.setattr(matrix_module, "num_cores", lambda: 2)
-
-
 @pytest.mark.usefixtures("pairing")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("num_columns", [1, 2, 7])
+@pytest.mark.parametrize("num_columns", [0, 1, 2, 7])
 @pytest.mark.parametrize("num_rows", [2, 5, 12])
 def test_rows_in_pairs_come_to_the_product(num_rows: int, num_columns: int, dtype: Any) -> None:
     weight, x = some(num_rows, 6, dtype=dtype), some(6, num_columns, dtype=dtype)
@@ -44,27 +39,60 @@ def test_one_column_is_multiplied_by_rows_in_pairs_and_many_by_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_rows", "num_cores", "paired"),
+    ("num_rows", "threads", "paired"),
     [(1000, 2, True), (998, 2, False), (4606, 2, True), (4608, 2, False), (1000, 1, False)],
 )
-def test_rows_are_paired_where_two_cores_would_not_share_them(
-    num_rows: int, num_cores: int, paired: bool, monkeypatch: pytest.MonkeyPatch
+def test_rows_are_paired_where_threads_would_not_share_them(
+    num_rows: int, threads: int, paired: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(matrix_module, "num_cores", lambda: num_cores)
+    monkeypatch.setattr(matrix_module, "num_threads", lambda: threads)
     weight = some(num_rows, 100)
     matrix = Matrix(weight)
     weight[:] = 0
     assert bool((matrix @ some(100, 1)).any()) == paired
 
 
-def test_a_product_is_an_array_of_its_own() -> None:
-    for num_rows in (4, 1000):
-        matrix, x = Matrix(some(num_rows, 100)), some(100, 1)
-        first = matrix @ x
-        kept = first.copy()
-        first += 1
-        np.testing.assert_array_equal(matrix @ x, kept)
+@pytest.mark.usefixtures("pairing")
+@pytest.mark.parametrize("num_columns", [1, 2])
+def test_a_product_is_an_array_of_its_own(num_columns: int) -> None:
+    matrix, x = Matrix(some(4, 100)), some(100, num_columns)
+    first = matrix @ x
+    kept = first.copy()
+    first += 1
+    np.testing.assert_array_equal(matrix @ x, kept)
 
 
-def test_there_is_a_core_at_least() -> None:
-    assert matrix_module.num_cores() >= 1
+@pytest.mark.parametrize(
+    ("variables", "threads"),
+    [
+        ({}, 3),
+        ({"OMP_NUM_THREADS": "5"}, 5),
+        ({"OMP_NUM_THREADS": "5", "OPENBLAS_NUM_THREADS": "1"}, 1),
+        ({"OMP_NUM_THREADS": "5", "GOTO_NUM_THREADS": "4"}, 4),
+        ({"OPENBLAS_NUM_THREADS": "0", "OMP_NUM_THREADS": "many"}, 3),
+    ],
+)
+def test_threads_are_those_that_openblas_takes(
+    variables: dict[str, str], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(np, "show_config", built_with("scipy-openblas"))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 5}, raising=False)
+    for name in matrix_module.THREADS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert matrix_module.num_threads() == threads
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert matrix_module.num_threads() == (7 if threads == 3 else threads)
+    monkeypatch.setattr(np, "show_config", built_with("accelerate"))
+    assert matrix_module.num_threads() == 1
+
+
+def built_with(blas: str) -> Callable[..., Any]:
+    return lambda mode: {"Build Dependencies": {"blas": {"name": blas}}}
+
+
+def test_numpy_says_what_it_is_built_with() -> None:
+    built: Any = np.show_config(mode="dicts")
+    assert built["Build Dependencies"]["blas"]["name"]
