@@ -22,10 +22,10 @@ MANY_WORDS = 20e6  # tokens: with more than these, width pays by word too
 FEW_EPOCHS = 3  # with fewer, a text is hardly repeated
 # Tokens: a text that is shorter is learned by heart if nothing is done against it.
 LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
-# A text of so many tokens that is read so few times (by 32 streams, with two layers of 256; fewer where it is
-# short) wants many tokens rather than many steps. So many streams are side by side then, at this learning
-# rate, if they bring so many times the tokens a second.
-SOME_TOKENS, SOME_EPOCHS = 250_000, 15
+# A text of so many tokens that is read so few times (by 32 streams, with two layers of 256; far fewer where
+# it is short) wants many tokens rather than many steps. So many streams are side by side then, at this
+# learning rate, if they bring so many times the tokens a second.
+SOME_TOKENS, SOME_EPOCHS = 250_000, 40
 MANY_STREAMS, WIDE_RATE, MORE_TOKENS = 64, 0.056, 1.25
 SIZE_STEP, MAX_SIZE = 64, 1024
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
@@ -65,7 +65,7 @@ def hidden_size(tokens: float, text_tokens: int, level: Level, wide: bool = Fals
 
 def may_widen(tokens: float, text_tokens: int, level: Level) -> bool:
     """Whether `MANY_STREAMS` may serve a run on `tokens` better, if they are read much faster here."""
-    few_epochs = SOME_EPOCHS * min(1.0, text_tokens / LONG_TEXT)
+    few_epochs = SOME_EPOCHS * min(1.0, text_tokens / LONG_TEXT) ** 2
     return level == "char" and text_tokens >= SOME_TOKENS and tokens < few_epochs * text_tokens
 
 

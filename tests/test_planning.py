@@ -52,6 +52,24 @@ def test_the_network_has_the_size_that_was_chosen_from_the_log(
     assert planning.hidden_size(tokens, text, level) == size
 
 
+@pytest.mark.parametrize(
+    ("epochs", "text", "wide"),
+    [
+        (11, 1_003_854, True),  # Tiny Shakespeare: lower by 0.9, 0.5, 0.6 %
+        (18, 1_003_854, True),
+        (37, 1_003_854, True),
+        (25, 450_000, False),  # its first half for 2 minutes: higher by 1.1 %
+        (11, 300_000, False),  # its last third for 1 minute: higher by 0.5 %
+        (11, 900_000, True),  # the source of Lua for 3 minutes: 0.2 % higher
+        (4, 900_000, True),  # lives.txt for 1 minute: lower by 5 %
+        (50, 3_000_000, False),  # not measured: as far as it was, and not further
+    ],
+)
+def test_the_streams_are_as_many_as_measured_best(epochs: float, text: int, wide: bool) -> None:
+    assert planning.may_widen(epochs * text, text, "char") == wide
+    assert not planning.may_widen(epochs * text, text, "word")
+
+
 @given(
     st.floats(0, 1e12),
     st.floats(0, 1e12),

@@ -483,9 +483,9 @@ def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
 @pytest.mark.parametrize(
     ("epochs", "gain", "given", "streams"),
     [
-        (14.5, 1.3, {}, 64),
-        (14.5, 1.2, {}, 4),
-        (15.5, 1.3, {}, 4),
+        (36, 1.3, {}, 64),
+        (36, 1.2, {}, 4),
+        (46, 1.3, {}, 4),
         (3.5, 1.3, {"learning_rate": 0.03}, 64),
         (3.5, 1.3, {"batch_size": 4}, 4),
         (3.5, 1.3, {"hidden_size": 12}, 64),

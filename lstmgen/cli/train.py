@@ -135,7 +135,7 @@ def train(
         _learning(
             help="Streams read side by side.",
             show_default=f"{TrainConfig.batch_size}, or {MANY_STREAMS} where a fresh run by time reads a "
-            "long text but a few times and they are much quicker",
+            "long text, not too often, and they are much quicker",
         ),
     ] = None,
     window: Annotated[
