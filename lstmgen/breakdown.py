@@ -18,6 +18,7 @@ from lstmgen.scoring import (
     as_array,
     nats,
     read_windows,
+    rows_at_once,
     score_ids,
     slices,
     streams_to_score,
@@ -44,7 +45,7 @@ def score_tokens(
     for tops, targets, places in read_windows(engine, streams_to_score(ids, start_id)):
         scored = np.flatnonzero(targets != IGNORED)
         tops, targets, places = tops[scored], targets[scored], places[scored]
-        for part in slices(len(scored), vocab_size):
+        for part in slices(len(scored), rows_at_once(vocab_size)):
             logits = as_array(engine.logits(tops[part]))
             costs[places[part]] = nats(logits, targets[part])
             ranks[places[part]] = _ranks(logits, targets[part])

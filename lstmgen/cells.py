@@ -206,10 +206,10 @@ class Cells:
             for layers in zip(*states, strict=True)
         )
 
-    def logits(self, tops: Array) -> Array:
-        """The output layer: (..., H) -> (..., V)."""
-        logits: Array = tops @ self.output.T
-        logits += self.output_bias
+    def logits(self, tops: Array, symbols: slice = slice(None)) -> Array:
+        """The output layer: (..., H) -> (..., V), or those of some of the symbols."""
+        logits: Array = tops @ self.output[symbols].T
+        logits += self.output_bias[symbols]
         return logits
 
     def __call__(self, ids: NDArray[Any], state: State) -> tuple[Array, State]:

@@ -3,7 +3,7 @@
 Shapes: B streams, T steps, V vocabulary, E embedding, H hidden.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,11 +16,11 @@ from lstmgen import device
 from lstmgen.cells import state_parts
 from lstmgen.config import ModelConfig
 from lstmgen.recurrence import Gru
+from lstmgen.scoring import ALL
 
 TorchState = tuple[tuple[Tensor, ...], ...]  # a layer: (h, C) or (h,), each (B, H), float32
 
 _LAYERS = {"lstm": nn.LSTM, "gru": Gru, "rnn": nn.RNN}
-ONEDNN_PAYS = 1024  # symbols
 OPEN = 2.0  # a gate's bias that lets 0.88 through
 
 
@@ -166,14 +166,10 @@ class Network(nn.Module):
 
 
 class TorchEngine:
-    """A network as a `scoring.Engine`: NumPy ids in, tensors out, nothing trained.
-
-    It is for the weights as they are now; one that is trained further needs a new engine.
-    """
+    """A network as a `scoring.Engine`: NumPy ids in, tensors out, nothing trained."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self._output = _output(network)
 
     def initial_state(self, batch_size: int) -> TorchState:
         return self.network.initial_state(batch_size)
@@ -192,9 +188,10 @@ class TorchEngine:
             for layers in zip(*states, strict=True)
         )
 
-    def logits(self, tops: Tensor) -> Tensor:
+    def logits(self, tops: Tensor, symbols: slice = ALL) -> Tensor:
+        layer = self.network.output
         with torch.inference_mode():
-            return self._output(tops)
+            return device.linear(tops, layer.weight[symbols], layer.bias[symbols])
 
     def __call__(self, ids: NDArray[Any], state: TorchState) -> tuple[Tensor, TorchState]:
         tops, state = self.read(ids, state)
@@ -209,20 +206,6 @@ class TorchEngine:
             yield
         finally:
             self.network.train(was_training)
-
-
-def _output(network: Network) -> Callable[[Tensor], Tensor]:
-    """The output layer, (..., H) -> (..., V), by oneDNN's product where symbols are many.
-
-    In float32 on the CPU it takes two thirds of the time of torch's usual one.
-    """
-    layer = network.output
-    on_cpu = layer.weight.device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if layer.out_features < ONEDNN_PAYS or not on_cpu:
-        return layer
-    weight, bias = layer.weight.detach().to_mkldnn(), layer.bias.detach().to_mkldnn()
-    product = torch.ops.aten.mkldnn_linear
-    return lambda tops: product(tops.to_mkldnn(), weight, bias).to_dense()
 
 
 def load_network(

@@ -3,7 +3,8 @@
 Shapes: B streams, T steps, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import exp, inf, isfinite, log
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ MAX_STREAMS = 64
 WINDOW = 64  # tokens of each stream read in one call
 MAX_LOGITS = 1 << 22  # floats held at once: 16 MB stay in the processor's cache
 MIN_ROWS = 64  # held at once whatever their length: fewer, and reading the weights takes longer
+MANY_ROWS = 2048  # at once where symbols come in parts: as much as a product can gain by rows
+ALL = slice(None)
 
 
 class Engine(Protocol):
@@ -31,8 +34,8 @@ class Engine(Protocol):
     def read(self, ids: NDArray[Any], state: Any) -> tuple[Any, Any]:
         """ids (B, T) and a state -> what the output layer reads (B, T, H), and the next state."""
 
-    def logits(self, tops: Any) -> Any:
-        """The output layer: (..., H) -> (..., V)."""
+    def logits(self, tops: Any, symbols: slice = ALL) -> Any:
+        """The output layer: (..., H) -> (..., V), or those of some of the symbols."""
 
     def picked(self, state: Any, streams: slice | Sequence[int]) -> Any:
         """The state of some of the streams."""
@@ -175,24 +178,58 @@ def token_nats(
 ) -> NDArray[np.float64]:
     """The nats of N targets, (N,), after what the output layer reads, (N, H); 0 where `IGNORED`.
 
-    Logits are made for some rows at a time, and stay on the engine's device.
+    Logits are made for some rows, and if the vocabulary is large for some symbols, at a time.
     """
+    xp, mode = _library(tops)
     costs: NDArray[np.float64] = np.empty(len(targets))
-    for part in slices(len(targets), vocab_size):
-        logits: Any = engine.logits(tops[part])
-        wanted: Any = targets[part]
-        if not isinstance(logits, np.ndarray):
-            import torch
-
-            wanted = torch.from_numpy(wanted).to(logits.device)
-        costs[part] = as_array(nats(logits, wanted))
+    for rows in slices(len(targets), max(MANY_ROWS, MAX_LOGITS // vocab_size)):
+        here, wanted = tops[rows], targets[rows]
+        parts = slices(vocab_size, max(1, MAX_LOGITS // len(wanted)))
+        with mode():
+            if xp is not np:
+                wanted = xp.from_numpy(wanted).to(here.device)
+            if len(parts) == 1:
+                costs[rows] = as_array(nats(engine.logits(here), wanted))
+            else:
+                costs[rows] = as_array(_nats_by_parts(xp, engine, here, wanted, parts))
     return costs
 
 
-def slices(num_tokens: int, vocab_size: int) -> list[slice]:
-    """All tokens, so many at a time that the processor's cache holds their logits."""
-    size = max(MIN_ROWS, MAX_LOGITS // vocab_size)
-    return [slice(start, start + size) for start in range(0, num_tokens, size)]
+def _library(values: Any) -> tuple[Any, Callable[[], AbstractContextManager[object]]]:
+    """NumPy or torch, whichever these are of, and a context in which nothing is differentiated."""
+    if isinstance(values, np.ndarray):
+        return np, nullcontext
+    import torch
+
+    return torch, torch.inference_mode
+
+
+def _nats_by_parts(xp: Any, engine: Engine, tops: Any, targets: Any, parts: Sequence[slice]) -> Any:
+    """What `nats` gives, with the vocabulary in `parts`, of which only one at a time has logits.
+
+    log(e^a + e^b + ...) is added up part by part, so that logits never leave the processor's cache.
+    """
+    total: Any = None
+    own: Any = 0.0
+    for part in parts:
+        z = engine.logits(tops, part)
+        place = xp.clip(targets - part.start, 0, z.shape[1] - 1)
+        own = xp.where(targets == part.start + place, z[xp.arange(len(z)), place], own)
+        top = xp.amax(z, -1)
+        z -= top[:, None]
+        top += xp.log(xp.exp(z, out=z).sum(-1))
+        total = top if total is None else xp.logaddexp(total, top)
+    return xp.where(targets == IGNORED, 0, total - own)
+
+
+def slices(number: int, size: int) -> list[slice]:
+    """So many things, `size` at a time."""
+    return [slice(start, start + size) for start in range(0, number, size)]
+
+
+def rows_at_once(vocab_size: int) -> int:
+    """For how many tokens the processor's cache holds all logits."""
+    return max(MIN_ROWS, MAX_LOGITS // vocab_size)
 
 
 def score_text(engine: Engine, vocabulary: Vocabulary, text: str, **how: int) -> Score:

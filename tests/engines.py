@@ -10,8 +10,8 @@ class Stateless:
     def initial_state(self, batch_size: int) -> Any:
         return ()
 
-    def logits(self, tops: Any) -> Any:
-        return tops
+    def logits(self, tops: Any, symbols: slice = slice(None)) -> Any:
+        return tops[..., symbols]
 
     def picked(self, state: Any, streams: slice | Sequence[int]) -> Any:
         assert state == ()

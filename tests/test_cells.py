@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from lstmgen import cells as cells_module
-from lstmgen import model as model_module
+from lstmgen import device
 from lstmgen.cells import Cells, sigmoid
 from lstmgen.config import CellName, ModelConfig
 from lstmgen.model import Network, TorchEngine, load_network
@@ -383,20 +383,32 @@ def test_engine_scores_without_dropout_and_leaves_training_on(
     assert not network.training
 
 
+@pytest.mark.parametrize("amx", [True, False])  # with torch's usual product, and with oneDNN's
 @pytest.mark.parametrize("shape", [(3, 6), (2, 4, 6), (6,), (0, 6)])
 def test_many_symbols_have_the_logits_of_the_output_layer(
-    random_weights: RandomWeights, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    random_weights: RandomWeights,
+    shape: tuple[int, ...],
+    amx: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = replace(sized("lstm", tie=True), vocab_size=model_module.ONEDNN_PAYS)
-    network = load_network(config, random_weights(config), CPU)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    asked = []
+    product = torch.ops.aten.mkldnn_linear
+
+    def counted(*given: Any) -> Any:
+        asked.append(given)
+        return product(*given)
+
+    monkeypatch.setattr(torch.ops.aten, "mkldnn_linear", counted)
+    config = replace(sized("lstm", tie=True), vocab_size=2 * device.ONEDNN_PAYS)
+    weights = random_weights(config)
+    engine = TorchEngine(load_network(config, weights, CPU))
     tops = torch.randn(*shape[:-1], 2 * shape[-1])[..., ::2]  # not one number after the other
-    with torch.no_grad():
-        expected = network.output(tops).numpy()
-    for many in (model_module.ONEDNN_PAYS, 10**9):  # with the other product, and without
-        monkeypatch.setattr(model_module, "ONEDNN_PAYS", many)
-        engine = TorchEngine(network)
-        assert (engine._output is network.output) == (many == 10**9)
-        np.testing.assert_allclose(engine.logits(tops).numpy(), expected, atol=1e-5)
+    expected = Cells(config, weights).logits(tops.numpy())
+    np.testing.assert_allclose(engine.logits(tops).numpy(), expected, atol=1e-5)
+    some = slice(5, 5 + device.ONEDNN_PAYS)
+    np.testing.assert_allclose(engine.logits(tops, some).numpy(), expected[..., some], atol=1e-5)
+    assert len(asked) == (0 if amx else 2)
 
 
 def test_dropout_in_training_follows_the_seed_of_torch(random_weights: RandomWeights) -> None:

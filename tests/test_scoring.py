@@ -11,6 +11,7 @@ import torch
 from engines import Stateless
 from numpy.typing import NDArray
 
+from lstmgen import scoring
 from lstmgen.batching import IGNORED
 from lstmgen.cells import Cells
 from lstmgen.config import CellName, ModelConfig
@@ -95,6 +96,29 @@ def test_ignored_targets_cost_nothing() -> None:
     targets = np.array([[IGNORED, 2, IGNORED], [4, IGNORED, 0]])
     for got in (nats(logits, targets), nats(torch.from_numpy(logits), torch.from_numpy(targets))):
         assert ((np.asarray(got) == 0) == (targets == IGNORED)).all()
+
+
+@pytest.mark.parametrize("most", [2, 6, 24, 2 * SIZE * 40])  # one symbol at a time, 3, 12, all
+@pytest.mark.parametrize("num_rows", [1, 7, 100])
+def test_nats_do_not_depend_on_how_rows_and_symbols_are_parted(
+    num_rows: int, most: int, random_weights: RandomWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small()
+    weights = random_weights(config)
+    generator = np.random.default_rng(1)
+    tops = 30 * generator.standard_normal((40, config.hidden_size)).astype(np.float32)
+    targets = generator.integers(0, SIZE, 40)
+    targets[:2] = 0, SIZE - 1
+    targets[3] = IGNORED
+    cells = Cells(config, weights)
+    whole = nats(cells.logits(tops), targets)
+    monkeypatch.setattr(scoring, "MANY_ROWS", num_rows)
+    monkeypatch.setattr(scoring, "MAX_LOGITS", most * num_rows)
+    torch_engine = TorchEngine(load_network(config, weights, CPU))
+    for engine, given in ((cells, tops), (torch_engine, torch.from_numpy(tops))):
+        costs = scoring.token_nats(engine, given, targets, SIZE)
+        np.testing.assert_allclose(costs, whole, rtol=1e-5, atol=1e-4)
+        assert costs[3] == 0
 
 
 def test_gradient_of_the_nats_is_softmax_minus_one_hot() -> None:
