@@ -57,6 +57,7 @@ class Loss:
         if job.training.softmax_sample:
             counts = np.bincount(job.data.train_ids, minlength=len(job.vocabulary))
             self.sampler = Sampler(counts, job.training.softmax_sample)
+        self.few = optim.meets_few(job.training, len(job.vocabulary))
 
     def __call__(
         self, window: Window, state: TorchState, step: int
@@ -68,10 +69,13 @@ class Loss:
             logits, state = self.network(inputs, state)
             total = nats(logits, targets).sum()
         else:
-            tops, state = self.network.read(inputs, state)
+            sparse = self.few and where.type == "cpu"  # other devices may know no sparse tensors
+            tops, state = self.network.read(inputs, state, sparse)
             drawn, output = self.sampler.draw((self.seed, step)), self.network.output
             kept = targets != IGNORED
-            total = sampled_nats(tops[kept], output.weight, output.bias, targets[kept], drawn)
+            total = sampled_nats(
+                tops[kept], output.weight, output.bias, targets[kept], drawn, sparse
+            )
         return total, int(np.count_nonzero(window[1] != IGNORED)), state
 
 
@@ -86,7 +90,6 @@ def take_step(
         with device.autocast(run.network.output.bias.device, config.precision):
             total, count, state = loss(window, run.state, run.step)
         (total / count).backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(run.network.parameters(), config.clip_norm)
     run.optimizer.step(rate)
     # Here back-propagation through time is truncated: what is remembered goes on into the next window,
     # but its gradient will not come back into this one.

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lstmgen import device
 from lstmgen.cells import state_parts
@@ -49,9 +50,15 @@ class Network(nn.Module):
         tops, state = self.read(ids, state)
         return self.output(tops), state
 
-    def read(self, ids: Tensor, state: TorchState) -> tuple[Tensor, TorchState]:
-        """ids (B, T), int64, and a state -> what the output layer reads (B, T, H), and the state."""
-        x, top, following = self._drop(self.embedding(ids.t())), None, []  # (T, B, E)
+    def read(
+        self, ids: Tensor, state: TorchState, sparse: bool = False
+    ) -> tuple[Tensor, TorchState]:
+        """ids (B, T), int64, and a state -> what the output layer reads (B, T, H), and the state.
+
+        If `sparse`, the embedding's gradient has rows for these ids only.
+        """
+        x = functional.embedding(ids.t(), self.embedding.weight, sparse=sparse)
+        x, top, following = self._drop(x), None, []  # (T, B, E)
         for layer, layer_state in zip(self.layers, state, strict=True):
             with device.recurrent(x.device):
                 x, end = layer(x, _to_torch(layer_state))  # (T, B, H)

@@ -8,6 +8,11 @@ behind (NorMuon: Li et al., 2025, arXiv:2510.05491), except in a layer whose bia
 gates are to stay nearly shut, and would be carried off by steps as long as the others'.
 Embedding, output layer and biases, whose rows are symbols rather than directions, stay with AdamW
 (Loshchilov & Hutter, 2017, arXiv:1711.05101).
+
+Where symbols are so many that a step meets only some of them, AdamW's momentum would push a row on long after
+it was met. There a row moves in the steps that meet it only, along its gradient divided by how large that
+has been in those; weight decay is for all rows. It takes a number a row instead of two a weight, it is
+quicker, and it learns more from each token.
 """
 
 from collections.abc import Mapping
@@ -15,13 +20,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lstmgen.config import TrainConfig
+from lstmgen.config import LARGE_VOCABULARY, TrainConfig
 from lstmgen.model import Network
 
 BETAS = (0.9, 0.99)
 TINY = 1e-12  # against division by 0
 MOMENTUM = 0.9
 ROW_MEMORY = 0.95  # of how far each row has gone
+
+BY_SYMBOL = ("embedding.weight", "output.weight", "output.bias")  # a row is a symbol's
+SYMBOL_MEMORY = 0.99  # of how large a row's gradient has been
+SYMBOL_RATE = 3.0  # times AdamW's, as momentum does not go on with a step
 
 # Odd polynomials a x + b x^3 + c x^5. Applied in turn they bring singular values of at most 1, down to
 # about 0.001, near to 1 (Amsel et al., 2025, arXiv:2505.16932).
@@ -39,8 +48,12 @@ class Optimizer:
         self.config = config
         weights = network.named_weights()
         self.matrices = {name: w for name, w in weights.items() if ".weight_" in name}
+        few = meets_few(config, network.config.vocab_size)
+        self.symbols = {name: w for name, w in weights.items() if few and name in BY_SYMBOL}
         self.others = {
-            name: w for name, w in weights.items() if w.requires_grad and name not in self.matrices
+            name: w
+            for name, w in weights.items()
+            if w.requires_grad and name not in self.matrices and name not in self.symbols
         }
         self.momentum = {name: torch.zeros_like(w) for name, w in self.matrices.items()}
         self.row_squares = {
@@ -48,6 +61,8 @@ class Optimizer:
             for name, w in self.matrices.items()
             if weights[name.replace("weight", "bias")].requires_grad
         }
+        self.symbol_squares = {name: w.new_zeros(len(w)) for name, w in self.symbols.items()}
+        self.symbol_counts = {name: w.new_zeros(len(w)) for name, w in self.symbols.items()}
         self.adamw = torch.optim.AdamW(
             self.others.values(), betas=BETAS, weight_decay=config.weight_decay, fused=True
         )
@@ -59,16 +74,40 @@ class Optimizer:
             }
 
     def step(self, learning_rate: float) -> None:
-        """Move every weight by its gradient, and forget the gradients."""
+        """Move every weight by its gradient, and forget the gradients.
+
+        If the norm of all of them together is above `clip_norm`, they are shortened to it first.
+        """
+        met = {name: _rows_met(w.grad) for name, w in self.symbols.items() if w.grad is not None}
+        gradients = [rows for _, rows in met.values()]
+        for weight in (*self.matrices.values(), *self.others.values()):
+            gradients += [] if weight.grad is None else [weight.grad]
+        _clip(gradients, self.config.clip_norm)
+        rate = learning_rate * self.config.adamw_share
         for group in self.adamw.param_groups:
-            group["lr"] = learning_rate * self.config.adamw_share
+            group["lr"] = rate
         self.adamw.step()
         with torch.no_grad():
             for name, weight in self.matrices.items():
                 if weight.grad is not None:
                     self._muon(name, weight, weight.grad, learning_rate)
                 weight.grad = None
+            for name, (ids, rows) in met.items():
+                self._move_rows(name, ids, rows, rate)
+                self.symbols[name].grad = None
         self.adamw.zero_grad(set_to_none=True)
+
+    def _move_rows(self, name: str, ids: Tensor, gradient: Tensor, rate: float) -> None:
+        """One step of the rows that were met: their ids (N,), each once, and gradients (N, C)."""
+        rows = self.symbols[name].view(-1, gradient.shape[1])
+        squares, counts = self.symbol_squares[name], self.symbol_counts[name]
+        counts[ids] += 1
+        # The mean of all so far at first, which then forgets.
+        new = torch.clamp(1 / counts[ids], min=1 - SYMBOL_MEMORY)
+        squares[ids] = square = squares[ids].lerp_(gradient.square().mean(1), new)
+        gradient /= square.sqrt()[:, None] + TINY
+        rows.mul_(1 - rate * self.config.weight_decay)
+        rows.index_add_(0, ids, gradient, alpha=-SYMBOL_RATE * rate)
 
     def _muon(self, name: str, weight: Tensor, gradient: Tensor, learning_rate: float) -> None:
         momentum = self.momentum[name]
@@ -93,18 +132,48 @@ class Optimizer:
             for name, weight in self.others.items()
             for kind, value in self.adamw.state[weight].items()
         }
-        return momentum | squares | averages
+        symbols = {f"{name}.squares": value for name, value in self.symbol_squares.items()}
+        symbols |= {f"{name}.counts": value for name, value in self.symbol_counts.items()}
+        return momentum | squares | symbols | averages
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what `tensors` gave. `KeyError` where something is missing."""
         for name, value in self.momentum.items():
             value.copy_(tensors[f"{name}.momentum"].reshape(value.shape))
-        for name, rows in self.row_squares.items():
-            found = tensors.get(f"{name}.row_squares", rows)  # a run has not always had them
-            rows.copy_(found.reshape(rows.shape))
+        later = (
+            ("row_squares", self.row_squares),
+            ("squares", self.symbol_squares),
+            ("counts", self.symbol_counts),
+        )
+        for kind, values in later:
+            for name, value in values.items():
+                found = tensors.get(f"{name}.{kind}", value)  # a run has not always had them
+                value.copy_(found.reshape(value.shape))
         for name, weight in self.others.items():
             for kind, value in self.adamw.state[weight].items():
                 value.copy_(tensors[f"{name}.{kind}"].reshape(value.shape))
+
+
+def meets_few(config: TrainConfig, vocab_size: int) -> bool:
+    """Whether a step meets so few of the symbols that only their rows should move."""
+    return config.softmax_sample > 0 and vocab_size >= LARGE_VOCABULARY
+
+
+def _rows_met(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """The ids (N,) of the rows of a gradient (V, C), or (V,), that have any, and these rows (N, C)."""
+    if gradient.is_sparse:
+        gradient = gradient.coalesce()
+        ids, rows = gradient.indices()[0], gradient.values()
+    else:
+        ids = torch.nonzero(gradient.flatten(1).any(1) if gradient.dim() > 1 else gradient)[:, 0]
+        rows = gradient[ids]
+    return ids, rows if rows.dim() > 1 else rows[:, None]
+
+
+def _clip(gradients: list[Tensor], norm: float) -> None:
+    """Shorten them all by one factor, in place, if together they are longer than this."""
+    total = torch.nn.utils.get_total_norm(gradients)
+    torch._foreach_mul_(gradients, torch.clamp(norm / (total + 1e-6), max=1.0))
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import ceil, exp, log2, prod
 from typing import NamedTuple
 
-from lstmgen.config import SOFTMAX_SAMPLE, Level, ModelConfig, TrainConfig
+from lstmgen.config import LARGE_VOCABULARY, SOFTMAX_SAMPLE, Level, ModelConfig, TrainConfig
 
 REPORT_SHARE = 0.04  # of the time given may go into validation
 MAX_REPORTS = 20
@@ -101,7 +101,7 @@ def weight_decay(num_epochs: float) -> float:
 
 def softmax_sample(vocab_size: int) -> int:
     """How many symbols are drawn a step to stand for a vocabulary; 0 takes all of them."""
-    return SOFTMAX_SAMPLE if vocab_size >= 4 * SOFTMAX_SAMPLE else 0
+    return SOFTMAX_SAMPLE if vocab_size >= LARGE_VOCABULARY else 0
 
 
 def score_cost(model: ModelConfig, config: TrainConfig) -> float:

@@ -63,14 +63,15 @@ def inclusion_probabilities(sizes: NDArray[Any], number: int) -> NDArray[np.floa
 
 
 def sampled_nats(
-    tops: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, drawn: Drawn
+    tops: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, drawn: Drawn, sparse: bool = False
 ) -> Tensor:
     """-log p of the targets, summed, with the sum over the vocabulary estimated from `drawn`.
 
     tops (N, H), weight (V, H), bias (V,), targets (N,) of int64 -> a scalar. The target's own logit
     is always known and counts once. Where all symbols are drawn for certain, this is the exact loss.
+    If `sparse`, the gradients of weight and bias have rows of targets and drawn symbols only.
     """
-    total: Tensor = _SampledNats.apply(tops, weight, bias, targets, drawn)  # type: ignore[no-untyped-call]
+    total: Tensor = _SampledNats.apply(tops, weight, bias, targets, drawn, sparse)  # type: ignore[no-untyped-call]
     return total
 
 
@@ -79,7 +80,13 @@ class _SampledNats(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, tops: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, drawn: Drawn
+        ctx: Any,
+        tops: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        drawn: Drawn,
+        sparse: bool,
     ) -> Tensor:
         ids, log_probabilities = (part.to(tops.device) for part in drawn)
         rows_of_weight = weight[ids].to(tops.dtype)  # (K, H)
@@ -101,33 +108,45 @@ class _SampledNats(Function):
             z = (x @ rows_of_weight.T).float().add_(offsets)  # (rows, K)
             again = torch.nonzero(twice[rows])[:, 0]
             z[again, places[rows][again]] = -torch.inf
-            top = torch.maximum(z.max(-1).values, z_own)
+            top = torch.maximum(z.amax(-1), z_own)
             z.sub_(top[:, None]).exp_()
             own_part = (z_own - top).exp()
             everything = z.sum(-1) + own_part
-            z.div_(everything[:, None])  # the probabilities, which are the gradient too
             total += (everything.log() + top - z_own).sum()
-            own_gradient[rows] = own_part / everything - 1
-            p = z.to(x.dtype)
-            tops_gradient[rows] = p @ rows_of_weight
-            drawn_gradient += p.T @ x
-            bias_gradient += z.sum(0)
+            # The gradient of the logits is their probabilities, z / everything. Each row of a product
+            # is divided instead of z, which has many more numbers.
+            share = 1 / everything
+            own_gradient[rows] = own_part * share - 1
+            weights, shares = z.to(x.dtype), share[:, None].to(x.dtype)
+            tops_gradient[rows] = (weights @ rows_of_weight) * shares
+            drawn_gradient += weights.T @ (x * shares)
+            bias_gradient += share @ z
         tops_gradient += (own_gradient[:, None] * own_rows).to(tops.dtype)
         ctx.save_for_backward(
             tops, targets, ids, tops_gradient, drawn_gradient, bias_gradient, own_gradient
         )
-        ctx.shapes = weight.shape, bias.shape
+        ctx.shapes, ctx.sparse = (weight.shape, bias.shape), sparse
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         tops, targets, ids, of_tops, of_drawn, of_drawn_bias, of_own = ctx.saved_tensors
-        weight_shape, bias_shape = ctx.shapes
-        of_weight = torch.zeros(weight_shape, device=tops.device)
-        of_weight[ids] = of_drawn
-        of_weight.index_add_(0, targets, of_own[:, None] * tops.float())
-        of_bias = torch.zeros(bias_shape, device=tops.device)
-        of_bias[ids] = of_drawn_bias
-        of_bias.index_add_(0, targets, of_own)
-        of_tops = of_tops * gradient.to(of_tops.dtype)
-        return of_tops, of_weight.mul_(gradient), of_bias.mul_(gradient), None, None
+        of_drawn, of_drawn_bias, of_own = (
+            part * gradient for part in (of_drawn, of_drawn_bias, of_own)
+        )
+        of_targets = of_own[:, None] * tops.float()
+        symbols = torch.cat((ids, targets))
+        of_weight, of_bias = (
+            _by_symbol(symbols, torch.cat(parts), shape, ctx.sparse)
+            for parts, shape in zip(
+                ((of_drawn, of_targets), (of_drawn_bias, of_own)), ctx.shapes, strict=True
+            )
+        )
+        return of_tops * gradient.to(of_tops.dtype), of_weight, of_bias, None, None, None
+
+
+def _by_symbol(symbols: Tensor, rows: Tensor, shape: torch.Size, sparse: bool) -> Tensor:
+    """The gradient of what has a row for each symbol: those of some (N,) are given, (N, ...)."""
+    if sparse:
+        return torch.sparse_coo_tensor(symbols[None], rows, shape, check_invariants=False)
+    return rows.new_zeros(shape).index_add_(0, symbols, rows)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstmgen import planning
-from lstmgen.config import SOFTMAX_SAMPLE, Level, ModelConfig, TrainConfig
+from lstmgen.config import LARGE_VOCABULARY, SOFTMAX_SAMPLE, Level, ModelConfig, TrainConfig
 from lstmgen.planning import Pace, Speed
 
 
@@ -164,8 +164,8 @@ def test_weight_decay_grows_with_epochs(one: float, other: float) -> None:
 
 
 def test_all_symbols_are_taken_where_a_sample_would_save_little() -> None:
-    assert planning.softmax_sample(65) == planning.softmax_sample(4 * SOFTMAX_SAMPLE - 1) == 0
-    assert planning.softmax_sample(33_278) == SOFTMAX_SAMPLE
+    assert planning.softmax_sample(65) == planning.softmax_sample(LARGE_VOCABULARY - 1) == 0
+    assert planning.softmax_sample(LARGE_VOCABULARY) == SOFTMAX_SAMPLE
 
 
 def test_reports_are_fewer_where_there_is_much_to_validate_on() -> None:

@@ -30,7 +30,8 @@ from lstmgen.cli import plan
 from lstmgen.config import MOST_RETREATS, CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.errors import CheckpointError, OptionError, TrainingError
-from lstmgen.job import Job
+from lstmgen.job import Job, Loss, take_step
+from lstmgen.keeping import Run
 from lstmgen.model import Network
 from lstmgen.planning import Speed
 from lstmgen.scoring import Score, score_text
@@ -71,18 +72,33 @@ def payload(path: Path) -> bytes:
     return b"".join(name.encode() + tensors[name].tobytes() for name in sorted(tensors))
 
 
+def meet_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the vocabularies of these tests count as large, of which a step meets only some symbols."""
+    monkeypatch.setattr(optim, "LARGE_VOCABULARY", 2)
+
+
 @pytest.mark.parametrize(
-    ("cell", "softmax_sample"), [("lstm", 0), ("lstm", 9), ("gru", 0), ("rnn", 0)]
+    ("cell", "softmax_sample", "few"),
+    [
+        ("lstm", 0, False),
+        ("lstm", 9, False),
+        ("lstm", 9, True),
+        ("gru", 0, False),
+        ("rnn", 0, False),
+    ],
 )
 @pytest.mark.parametrize("stop", [1, 4, 5])
 def test_a_stopped_and_resumed_run_ends_in_the_same_bits(
     tmp_path: Path,
     cell: CellName,
     softmax_sample: int,
+    few: bool,
     stop: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    if few:
+        meet_few(monkeypatch)
     through, parts = (
         make_job(tmp_path / name, cell=cell, softmax_sample=softmax_sample)
         for name in ("through", "parts")
@@ -119,8 +135,13 @@ def test_it_learns_what_can_be_learned(tmp_path: Path, cell: CellName) -> None:
     assert last.score.nats_per_token < 0.05
 
 
-def test_a_sample_of_the_symbols_teaches_nearly_what_all_of_them_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize("few", [False, True])
+def test_a_sample_of_the_symbols_teaches_nearly_what_all_of_them_do(
+    tmp_path: Path, few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A third of the vocabulary a step, so the estimate is a rough one."""
+    if few:
+        meet_few(monkeypatch)
     losses = []
     for sample in (0, 9):
         job = make_job(tmp_path / str(sample), dropout=0.0, steps=300, softmax_sample=sample)
@@ -130,6 +151,32 @@ def test_a_sample_of_the_symbols_teaches_nearly_what_all_of_them_do(tmp_path: Pa
     assert len(job.vocabulary) > 25
     assert losses[0] < 1  # 3.3 for a guess
     assert losses[1] < 2 * losses[0]
+
+
+@pytest.mark.parametrize("tie", [False, True])
+def test_sparse_gradients_make_the_same_steps_as_others(
+    tmp_path: Path, tie: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that the CPU has, against those of devices that may know no sparse tensors."""
+    meet_few(monkeypatch)
+    ends = []
+    for few in (True, False):
+        job = make_job(tmp_path / str(few), softmax_sample=9)
+        job = replace(job, model=replace(job.model, embedding_size=12, tie=tie))
+        network = Network(job.model)
+        network.initialize(0)
+        torch.nn.init.constant_(network.output.bias, 0.1)
+        torch.nn.init.orthogonal_(network.output.weight, generator=torch.Generator().manual_seed(1))
+        optimizer = optim.Optimizer(network, job.training)
+        run = Run(network, optimizer, network.initial_state(job.training.batch_size))
+        loss, streams = Loss(network, job), job.streams()
+        assert loss.few
+        loss.few = few
+        for _ in range(3):
+            take_step(run, loss, job.training, streams, 0.02)
+        ends.append(network.weights())
+    for name, weight in ends[0].items():
+        np.testing.assert_allclose(weight, ends[1][name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("name", ["dropout", "weight_drop"])
@@ -884,6 +931,100 @@ def test_every_parameter_is_in_the_optimizer_once(tmp_path: Path) -> None:
     assert sorted(map(id, moved)) == sorted(map(id, network.parameters()))
 
 
+SAMPLED = TrainConfig(
+    num_steps=1, report_every=1, weight_decay=0.5, adamw_share=0.4, softmax_sample=3
+)
+
+
+@pytest.mark.parametrize("tie", [False, True])
+def test_every_parameter_is_in_the_optimizer_once_where_symbols_are_many(
+    tie: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meet_few(monkeypatch)
+    model = ModelConfig(vocab_size=9, hidden_size=6, embedding_size=6, tie=tie)
+    optimizer = optim.Optimizer(network := Network(model), SAMPLED)
+    moved = [*optimizer.matrices.values(), *optimizer.others.values(), *optimizer.symbols.values()]
+    assert sorted(map(id, moved)) == sorted(map(id, network.parameters()))
+    assert len(optimizer.symbols) == (2 if tie else 3)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_rows_that_are_met_move_by_their_gradient_over_its_size_so_far(
+    sparse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meet_few(monkeypatch)
+    model = ModelConfig(vocab_size=9, hidden_size=4, embedding_size=4, tie=True)
+    network = Network(model)
+    network.initialize(0)
+    optimizer = optim.Optimizer(network, replace(SAMPLED, clip_norm=1e9))
+    generator = torch.Generator().manual_seed(3)
+    expected = {name: weight.detach().clone() for name, weight in optimizer.symbols.items()}
+    squares: dict[tuple[str, int], list[float]] = {}
+    rate = 0.01 * 0.4
+    for met in ([1, 4, 4], [4], [0, 4, 8]):  # a row twice in one step: its gradients add up
+        for name, weight in optimizer.symbols.items():
+            expected[name] *= 1 - rate * 0.5  # all rows
+            rows = torch.randn(len(met), *weight.shape[1:], generator=generator)
+            gradient = torch.sparse_coo_tensor(
+                torch.tensor([met]), rows, weight.shape, check_invariants=True
+            )
+            weight.grad = gradient if sparse else gradient.to_dense()
+            for row in set(met):
+                g = gradient.to_dense()[row]
+                # Fewer than a hundred so far, so the mean of all of them counts.
+                so_far = squares.setdefault((name, row), [])
+                so_far.append(float(g.square().mean()))
+                size = (sum(so_far) / len(so_far)) ** 0.5
+                expected[name][row] -= optim.SYMBOL_RATE * rate * g / size
+        optimizer.step(0.01)
+    for name, weight in optimizer.symbols.items():
+        torch.testing.assert_close(weight.detach(), expected[name], rtol=1e-5, atol=1e-6)
+        assert weight.grad is None
+
+
+def test_the_size_of_a_rows_gradient_forgets_those_of_long_ago(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    meet_few(monkeypatch)
+    optimizer = optim.Optimizer(Network(ModelConfig(vocab_size=9)), SAMPLED)
+    bias = optimizer.symbols["output.bias"]
+    for size in [0.1] * 50 + [0.2] * 1000:
+        bias.grad = torch.sparse_coo_tensor(
+            torch.tensor([[7]]), torch.tensor([size]), bias.shape, check_invariants=True
+        )
+        optimizer.step(0.0)
+    assert float(optimizer.symbol_squares["output.bias"][7]) == pytest.approx(0.04, rel=1e-3)
+
+
+@pytest.mark.parametrize("sample", [0, 3])
+def test_gradients_longer_than_the_norm_are_shortened_all_together(
+    sample: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meet_few(monkeypatch)
+    model = ModelConfig(vocab_size=9, hidden_size=6, embedding_size=6, tie=True)
+    network = Network(model)
+    network.initialize(0)
+    optimizer = optim.Optimizer(network, replace(SAMPLED, softmax_sample=sample, clip_norm=0.5))
+    weights = network.named_weights()
+    generator = torch.Generator().manual_seed(3)
+    for weight in weights.values():
+        weight.grad = torch.randn(weight.shape, generator=generator)
+    total = torch.cat([w.grad.flatten() for w in weights.values() if w.grad is not None]).norm()
+    bias, matrix = weights["output.bias"].grad, weights["layers.0.weight_hh"].grad
+    assert bias is not None
+    assert matrix is not None
+    bias, matrix = bias.clone(), matrix.clone()
+    optimizer.step(0.0)
+    momentum = optimizer.momentum["layers.0.weight_hh"] / (1 - optim.MOMENTUM)
+    torch.testing.assert_close(momentum, matrix * 0.5 / total)
+    seen = (
+        optimizer.symbol_squares["output.bias"]
+        if sample
+        else (optimizer.adamw.state[weights["output.bias"]]["exp_avg_sq"] / (1 - optim.BETAS[1]))
+    )
+    torch.testing.assert_close(seen, (bias * 0.5 / total).square())
+
+
 def test_orthogonalizing_is_the_polynomials_one_after_the_other() -> None:
     generator = torch.Generator().manual_seed(4)
     matrix = torch.randn(24, 6, generator=generator, dtype=torch.float64)
@@ -927,8 +1068,12 @@ def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:
         next(train(job, replace(saved, tensors=odd)))
 
 
-def test_a_run_of_before_a_value_came_goes_on(tmp_path: Path) -> None:
-    job = make_job(tmp_path)
+@pytest.mark.parametrize("sample", [0, 9])
+def test_a_run_of_before_a_value_came_goes_on(
+    tmp_path: Path, sample: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meet_few(monkeypatch)
+    job = make_job(tmp_path, softmax_sample=sample)
     records = train(job)
     next(records)
     records.close()
@@ -940,7 +1085,8 @@ def test_a_run_of_before_a_value_came_goes_on(tmp_path: Path) -> None:
     ):
         for name in later:
             del description[part][name]
-    tensors = {name: tensor for name, tensor in tensors.items() if "row_squares" not in name}
+    kinds = ("row_squares", ".squares", ".counts")
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(kinds)}
     container.write(path, tensors, description)
     assert list(train(job, checkpoint.load_run(tmp_path)))[-1].step == NUM_STEPS
 

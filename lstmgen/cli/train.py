@@ -14,6 +14,7 @@ from lstmgen.config import (
     DEFAULT_MINUTES,
     DEFAULT_MODEL_FOLDER,
     FINE_TUNING_RATE,
+    LARGE_VOCABULARY,
     MODEL_VARIABLE,
     SOFTMAX_SAMPLE,
     CellName,
@@ -176,7 +177,7 @@ def train(
         int | None,
         _learning(
             help="Symbols drawn a step to stand for a large vocabulary; 0 takes all.",
-            show_default=f"{SOFTMAX_SAMPLE:,} where there are {4 * SOFTMAX_SAMPLE:,} or more",
+            show_default=f"{SOFTMAX_SAMPLE:,} where there are {LARGE_VOCABULARY:,} or more",
         ),
     ] = None,
     seed: Annotated[
