@@ -12,7 +12,7 @@ from torch.nn import functional
 from lstmgen.config import Precision
 from lstmgen.errors import DeviceError, OptionError
 
-ONEDNN_PAYS = 1024  # symbols
+MANY_ROWS = 512  # of a product, so that it pays to lay them out for oneDNN
 
 
 def choose(name: str) -> torch.device:
@@ -68,18 +68,15 @@ def recurrent(device: torch.device) -> AbstractContextManager[object]:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x weight' + bias, (..., H), (V, H) and (V,) -> (..., V), for large V.
+    """x weight' + bias, (..., H), (V, H) and (V,) -> (..., V).
 
-    torch's usual product in float32 is Intel's own, which on processors of others takes half as long
-    again as oneDNN's. AMX tells Intel's apart: it has had no others.
+    torch's usual product in float32 is Intel's own library, which on other makers' processors takes half
+    as long again as oneDNN. So oneDNN is taken where many numbers come in each direction, unless
+    there is AMX, which only Intel's have (Intel's without are taken for others).
     """
+    many = x.numel() >= MANY_ROWS * x.shape[-1] and len(weight) >= MANY_ROWS
     available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if (
-        available
-        and len(weight) >= ONEDNN_PAYS
-        and x.is_cpu
-        and not torch.cpu._is_amx_tile_supported()
-    ):
+    if many and x.is_cpu and available and not torch.cpu._is_amx_tile_supported():
         product = torch.ops.aten.mkldnn_linear
         result: Tensor = product(x.to_mkldnn(), weight.to_mkldnn(), bias.to_mkldnn()).to_dense()
         return result

@@ -57,7 +57,7 @@ class Loss:
         if job.training.softmax_sample:
             counts = np.bincount(job.data.train_ids, minlength=len(job.vocabulary))
             self.sampler = Sampler(counts, job.training.softmax_sample)
-        self.few = optim.meets_few(job.training, len(job.vocabulary))
+        self.lazy = optim.lazy(job.training, len(job.vocabulary))
 
     def __call__(
         self, window: Window, state: TorchState, step: int
@@ -69,7 +69,7 @@ class Loss:
             logits, state = self.network(inputs, state)
             total = nats(logits, targets).sum()
         else:
-            sparse = self.few and where.type == "cpu"  # other devices may know no sparse tensors
+            sparse = self.lazy and where.type == "cpu"  # other devices may know no sparse tensors
             tops, state = self.network.read(inputs, state, sparse)
             drawn, output = self.sampler.draw((self.seed, step)), self.network.output
             kept = targets != IGNORED

@@ -1,4 +1,4 @@
-"""What moves the weights: Muon for the recurrent layers' matrices, AdamW for the rest, one schedule.
+"""What moves the weights: Muon for recurrent matrices, lazy steps for many symbols, AdamW for the rest.
 
 The gradient of a recurrent matrix has a few large singular values and many small ones, so a step along
 it moves the network in few directions. Muon steps equally far in all of them: of the momentum
@@ -9,10 +9,11 @@ gates are to stay nearly shut, and would be carried off by steps as long as the 
 Embedding, output layer and biases, whose rows are symbols rather than directions, stay with AdamW
 (Loshchilov & Hutter, 2017, arXiv:1711.05101).
 
-Where symbols are so many that a step meets only some of them, AdamW's momentum would push a row on long after
-it was met. There a row moves in the steps that meet it only, along its gradient divided by how large that
-has been in those; weight decay is for all rows. It takes a number a row instead of two a weight, it is
-quicker, and it learns more from each token.
+Where symbols are so many that a step meets only some of them, their rows take lazy steps: a row moves in
+the steps that meet it and in no others, along its gradient divided by the root of the mean square of its
+gradients in those (RMSProp, one mean a row). AdamW's momentum would push it on long after, and learns less
+from as many tokens (tests/benchmarks/LOG.md). Weight decay is for all rows: what is seldom met is
+forgotten in between.
 """
 
 from collections.abc import Mapping
@@ -42,14 +43,14 @@ POLYNOMIALS = (
 
 
 class Optimizer:
-    """Both rules over one network; its state goes to a checkpoint and comes back as named tensors."""
+    """All rules over one network; their state goes to a checkpoint and comes back as named tensors."""
 
     def __init__(self, network: Network, config: TrainConfig) -> None:
         self.config = config
         weights = network.named_weights()
         self.matrices = {name: w for name, w in weights.items() if ".weight_" in name}
-        few = meets_few(config, network.config.vocab_size)
-        self.symbols = {name: w for name, w in weights.items() if few and name in BY_SYMBOL}
+        rows = BY_SYMBOL if lazy(config, network.config.vocab_size) else ()
+        self.symbols = {name: weights[name] for name in rows if name in weights}
         self.others = {
             name: w
             for name, w in weights.items()
@@ -64,8 +65,9 @@ class Optimizer:
         self.symbol_squares = {name: w.new_zeros(len(w)) for name, w in self.symbols.items()}
         self.symbol_counts = {name: w.new_zeros(len(w)) for name, w in self.symbols.items()}
         self.adamw = torch.optim.AdamW(
-            self.others.values(), betas=BETAS, weight_decay=config.weight_decay, fused=True
-        )
+            [{"params": list(self.others.values())}],  # a group may be empty
+            betas=BETAS, weight_decay=config.weight_decay, fused=True,
+        )  # fmt: skip
         for weight in self.others.values():
             self.adamw.state[weight] = {
                 "step": torch.zeros((), device=weight.device),
@@ -101,10 +103,11 @@ class Optimizer:
         """One step of the rows that were met: their ids (N,), each once, and gradients (N, C)."""
         rows = self.symbols[name].view(-1, gradient.shape[1])
         squares, counts = self.symbol_squares[name], self.symbol_counts[name]
-        counts[ids] += 1
+        square = gradient.square().mean(1)
+        counts[ids] += square > 0
         # The mean of all so far at first, which then forgets.
-        new = torch.clamp(1 / counts[ids], min=1 - SYMBOL_MEMORY)
-        squares[ids] = square = squares[ids].lerp_(gradient.square().mean(1), new)
+        new = torch.clamp(1 / counts[ids], min=1 - SYMBOL_MEMORY, max=1) * (square > 0)
+        squares[ids] = square = torch.lerp(squares[ids], square, new)
         gradient /= square.sqrt()[:, None] + TINY
         rows.mul_(1 - rate * self.config.weight_decay)
         rows.index_add_(0, ids, gradient, alpha=-SYMBOL_RATE * rate)
@@ -154,9 +157,9 @@ class Optimizer:
                 value.copy_(tensors[f"{name}.{kind}"].reshape(value.shape))
 
 
-def meets_few(config: TrainConfig, vocab_size: int) -> bool:
+def lazy(config: TrainConfig, vocab_size: int) -> bool:
     """Whether a step meets so few of the symbols that only their rows should move."""
-    return config.softmax_sample > 0 and vocab_size >= LARGE_VOCABULARY
+    return vocab_size >= LARGE_VOCABULARY and 0 < 4 * config.softmax_sample <= vocab_size
 
 
 def _rows_met(gradient: Tensor) -> tuple[Tensor, Tensor]:

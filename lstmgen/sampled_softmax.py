@@ -117,10 +117,11 @@ class _SampledNats(Function):
             # is divided instead of z, which has many more numbers.
             share = 1 / everything
             own_gradient[rows] = own_part * share - 1
-            weights, shares = z.to(x.dtype), share[:, None].to(x.dtype)
-            tops_gradient[rows] = (weights @ rows_of_weight) * shares
-            drawn_gradient += weights.T @ (x * shares)
-            bias_gradient += share @ z
+            weights = z.to(x.dtype)
+            tops_gradient[rows] = (weights @ rows_of_weight) * share[:, None]
+            drawn_gradient += weights.T @ (x * share[:, None]).to(x.dtype)
+            with torch.autocast(z.device.type, enabled=False):  # a sum, so in float32
+                bias_gradient += share @ z
         tops_gradient += (own_gradient[:, None] * own_rows).to(tops.dtype)
         ctx.save_for_backward(
             tops, targets, ids, tops_gradient, drawn_gradient, bias_gradient, own_gradient

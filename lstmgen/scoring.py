@@ -35,7 +35,10 @@ class Engine(Protocol):
         """ids (B, T) and a state -> what the output layer reads (B, T, H), and the next state."""
 
     def logits(self, tops: Any, symbols: slice = ALL) -> Any:
-        """The output layer: (..., H) -> (..., V), or those of some of the symbols."""
+        """The output layer: (..., H) -> (..., V), or those of some of the symbols.
+
+        They are the caller's own, who may write over them.
+        """
 
     def picked(self, state: Any, streams: slice | Sequence[int]) -> Any:
         """The state of some of the streams."""

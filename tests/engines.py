@@ -11,7 +11,7 @@ class Stateless:
         return ()
 
     def logits(self, tops: Any, symbols: slice = slice(None)) -> Any:
-        return tops[..., symbols]
+        return tops[..., symbols].copy()
 
     def picked(self, state: Any, streams: slice | Sequence[int]) -> Any:
         assert state == ()

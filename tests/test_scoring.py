@@ -98,7 +98,7 @@ def test_ignored_targets_cost_nothing() -> None:
         assert ((np.asarray(got) == 0) == (targets == IGNORED)).all()
 
 
-@pytest.mark.parametrize("most", [2, 6, 24, 2 * SIZE * 40])  # one symbol at a time, 3, 12, all
+@pytest.mark.parametrize("most", [1, 3, 12, SIZE])  # symbols at a time
 @pytest.mark.parametrize("num_rows", [1, 7, 100])
 def test_nats_do_not_depend_on_how_rows_and_symbols_are_parted(
     num_rows: int, most: int, random_weights: RandomWeights, monkeypatch: pytest.MonkeyPatch
@@ -113,7 +113,7 @@ def test_nats_do_not_depend_on_how_rows_and_symbols_are_parted(
     cells = Cells(config, weights)
     whole = nats(cells.logits(tops), targets)
     monkeypatch.setattr(scoring, "MANY_ROWS", num_rows)
-    monkeypatch.setattr(scoring, "MAX_LOGITS", most * num_rows)
+    monkeypatch.setattr(scoring, "MAX_LOGITS", most * min(num_rows, 40))
     torch_engine = TorchEngine(load_network(config, weights, CPU))
     for engine, given in ((cells, tops), (torch_engine, torch.from_numpy(tops))):
         costs = scoring.token_nats(engine, given, targets, SIZE)

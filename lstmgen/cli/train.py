@@ -154,7 +154,8 @@ def train(
     adamw_share: Annotated[
         float | None,
         _learning(
-            help="What embedding, biases and output layer have of the learning rate.",
+            help="What embedding, biases and output layer have of the learning rate; in lazy steps "
+            "symbols have three times that.",
             show_default=str(TrainConfig.adamw_share),
         ),
     ] = None,
