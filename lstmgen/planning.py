@@ -18,7 +18,7 @@ AT_THE_END = 10**12  # steps between reports that come to one, however much the 
 # As measured, see the table in tests/benchmarks/LOG.md.
 BEST_SIZE: dict[Level, int] = {"char": 384, "word": 256}
 BEST_TOKENS = 8e6
-MANY_WORDS = 20e6  # tokens: with more than these, width pays by word too
+MANY_WORDS = 15e6  # tokens: with more than these, width pays by word too
 FEW_EPOCHS = 3  # with fewer, a text is hardly repeated
 # Tokens: a text that is shorter is learned by heart if nothing is done against it.
 LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
@@ -59,7 +59,7 @@ def hidden_size(tokens: float, text_tokens: int, level: Level, wide: bool = Fals
     elif level == "char" and tokens < FEW_EPOCHS * text_tokens:
         best = min(best, 256 * (tokens / 4e6) ** 0.25)
     if level == "word":
-        best *= max(1.0, tokens / MANY_WORDS) ** 0.265
+        best *= max(1.0, tokens / MANY_WORDS) ** 0.225
     return min(MAX_SIZE, SIZE_STEP * max(1, round(best / SIZE_STEP)))
 
 
