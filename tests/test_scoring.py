@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from math import exp, inf, log
 from typing import Any, get_args
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -116,9 +117,14 @@ def test_nats_do_not_depend_on_how_rows_and_symbols_are_parted(
     monkeypatch.setattr(scoring, "MAX_LOGITS", most * min(num_rows, 40))
     torch_engine = TorchEngine(load_network(config, weights, CPU))
     for engine, given in ((cells, tops), (torch_engine, torch.from_numpy(tops))):
+        made: Any = MagicMock(wraps=engine.logits)
+        monkeypatch.setattr(engine, "logits", made)
         costs = scoring.token_nats(engine, given, targets, SIZE)
         np.testing.assert_allclose(costs, whole, rtol=1e-5, atol=1e-4)
         assert costs[3] == 0
+        for (rows, *symbols), _ in made.call_args_list:
+            part = range(SIZE)[symbols[0]] if symbols else range(SIZE)
+            assert len(rows) * len(part) <= scoring.MAX_LOGITS
 
 
 def test_gradient_of_the_nats_is_softmax_minus_one_hot() -> None:
