@@ -7,6 +7,7 @@ the gates is one product before; the gradient of the weights is one product afte
 Shapes: T steps, B streams, H hidden.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -37,17 +38,19 @@ class _Recurrence(torch.autograd.Function):
         T, (B, H) = len(of_x), h.shape  # noqa: N806
         ctx.precision, of_x = of_x.dtype, of_x.to(h.dtype)
         states = h.new_empty(T + 1, B, H)  # one more than steps: the first is what was given
-        gates, new, z = h.new_empty(T, B, 2 * H), h.new_empty(T, B, H), bias.repeat(T, B, 1)
-        of_h = z[..., 2 * H :]
-        turned = weight.t().contiguous()  # once, so that the product of each step need not
         states[0] = h
-        for t in range(T):
-            z[t].addmm_(states[t], turned)
-            torch.add(of_x[t, :, : 2 * H], z[t, :, : 2 * H], out=gates[t]).sigmoid_()
-            r, u = gates[t, :, :H], gates[t, :, H:]
-            torch.addcmul(of_x[t, :, 2 * H :], r, of_h[t], out=new[t]).tanh_()
-            torch.lerp(new[t], states[t], u, out=states[t + 1])
-        ctx.save_for_backward(states, gates, new, of_h, weight)
+        z = of_x + bias  # (T, B, 3H): to become the gates r and u, and what r is to let through
+        z[..., 2 * H :] = bias[2 * H :]
+        r, u, of_h = torch.split(z, H, -1)
+        new = torch.empty_like(u)
+        turned = weight.t().contiguous()  # once, so that the product of each step need not
+        steps = (states, z, z[..., : 2 * H], r, u, of_h, of_x[..., 2 * H :], new, states[1:])
+        for h, z_t, gates, r_t, u_t, of_h_t, of_x_t, n, following in _by_step(*steps):
+            z_t.addmm_(h, turned)
+            gates.sigmoid_()
+            torch.addcmul(of_x_t, r_t, of_h_t, out=n).tanh_()
+            torch.lerp(n, h, u_t, out=following)
+        ctx.save_for_backward(states, z, new, weight)
         return states[1:]
 
     @staticmethod
@@ -56,25 +59,33 @@ class _Recurrence(torch.autograd.Function):
 
         The product over all steps is in the precision of what the inputs added, as that one was.
         """
-        states, gates, new, of_h, weight = ctx.saved_tensors
+        states, z, new, weight = ctx.saved_tensors
         T, B, H = new.shape  # noqa: N806
-        r, u, before = gates[..., :H], gates[..., H:], states[:-1]
-        # How far a step's sums move its state, and through the reset gate its candidates.
-        by_new, by_u = (1 - u) * (1 - new * new), (before - new) * u * (1 - u)
-        by_r = of_h * r * (1 - r)
-        of_x, of_z = gates.new_empty(T, B, 3 * H), gates.new_empty(T, B, 3 * H)
-        of_state = torch.zeros_like(states[0])
-        for t in range(T - 1, -1, -1):
-            of_state = of_state + of_outputs[t]
-            candidates = torch.mul(of_state, by_new[t], out=of_x[t, :, 2 * H :])
-            torch.mul(candidates, by_r[t], out=of_z[t, :, :H])
-            torch.mul(of_state, by_u[t], out=of_z[t, :, H : 2 * H])
-            torch.mul(candidates, r[t], out=of_z[t, :, 2 * H :])
-            of_state = torch.addmm(of_state * u[t], of_z[t], weight)
-        of_x[..., : 2 * H] = of_z[..., : 2 * H]
-        rows, inputs = of_z.flatten(0, 1), before.flatten(0, 1)  # (T B, 3H) and (T B, H)
-        of_weight = rows.to(ctx.precision).t() @ inputs.to(ctx.precision)
-        return of_x.to(ctx.precision), of_state, of_weight.to(weight.dtype), rows.sum(0)
+        (r, u, of_h), before = torch.split(z, H, -1), states[:-1]
+        # How far the sums of a step move its state: the candidates', and the three of the product.
+        by_new = (1 - u) * (1 - new * new)
+        of_z = z.new_empty(T, B, 3, H)
+        by_r, by_u, by_h = of_z.unbind(2)
+        torch.mul(by_new, r, out=by_h)
+        torch.mul(by_h * of_h, 1 - r, out=by_r)
+        torch.mul((before - new) * u, 1 - u, out=by_u)
+        # Times the gradient of the state these are gradients, from the last step to the first.
+        rows = of_z.view(T, B, 3 * H)
+        of_states = torch.cat((torch.zeros_like(states[:1]), of_outputs))
+        steps = (of_states, u, of_z, rows, of_states[1:])
+        for of_h_t, u_t, of_z_t, row, of_state in reversed(list(_by_step(*steps))):
+            of_z_t.mul_(of_state.unsqueeze(1))
+            of_h_t.addcmul_(of_state, u_t).addmm_(row, weight)
+        of_x = rows.to(ctx.precision, copy=True)
+        inputs = before.flatten(0, 1).to(ctx.precision)  # (T B, H)
+        of_weight = of_x.flatten(0, 1).t() @ inputs
+        torch.mul(of_states[1:], by_new, out=of_x[..., 2 * H :])
+        return of_x, of_states[0], of_weight.to(weight.dtype), rows.sum((0, 1))
+
+
+def _by_step(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """One step of each after the other: sooner than to ask for a step of each by its number."""
+    return zip(*(tensor.unbind() for tensor in tensors))  # noqa: B905
 
 
 _recurrence: Any = _Recurrence.apply

@@ -29,7 +29,7 @@ GATED = (
 )
 CELLS: dict[CellName, tuple[str, ...]] = {
     "rnn": ("--batch-size", "16", "--window", "128"),  # it gains nothing from beyond 32 words
-    "gru": ("--memory", "200", *GATED),  # with more, it has not learned as much in this time
+    "gru": ("--memory", "500", *GATED),  # with more, it has not learned as much in this time
     "lstm": ("--memory", "1000", *GATED),
 }
 LSTM_SIZE = 256
