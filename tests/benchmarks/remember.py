@@ -25,12 +25,12 @@ TRAINING = (
 # A sample of the words is trained against, as it leaves time for more of the text.
 GATED = (
     *("--adamw-share", "2", "--softmax-sample", "512"),
-    *("--batch-size", "16", "--window", "256"),
+    *("--batch-size", "16", "--window", "256", "--memory", "500"),
 )
 CELLS: dict[CellName, tuple[str, ...]] = {
     "rnn": ("--batch-size", "16", "--window", "128"),  # it gains nothing from beyond 32 words
-    "gru": ("--memory", "500", *GATED),  # with more, it has not learned as much in this time
-    "lstm": ("--memory", "1000", *GATED),
+    "gru": GATED,
+    "lstm": GATED,
 }
 LSTM_SIZE = 256
 DISTANCES = ("0-50", "50-100", "100-200", "200-400", "400+")
