@@ -65,6 +65,7 @@ def save_model(path: Path, model: SavedModel) -> None:
 def load_model(model: str | Path) -> SavedModel:
     """The model in a folder or a .safetensors file; `CheckpointError` says why it cannot be had."""
     path = folders.model_path(model)
+    folders.require_no_lone_run(path)
     with container.opened(path) as file, _blaming(path):
         if "training" in file.description:
             raise CheckpointError(

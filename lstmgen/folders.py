@@ -3,6 +3,7 @@
 Any number of readers may read it meanwhile.
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ RUN_FILE = "last.safetensors"
 LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.svg"
 LOCK_FILE = ".lock"
+CANNOT_LOCK = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # file systems
 
 
 def model_path(model: str | Path) -> Path:
@@ -33,6 +35,17 @@ def run_path(folder: Path) -> Path:
         if not path.exists():
             raise _no_run(folder)
     return path
+
+
+def require_no_lone_run(model: Path) -> None:
+    """`CheckpointError` where the file of a model is not there, but a run that has not come to one."""
+    with _blaming_system(model):
+        alone = not model.exists() and model.with_name(RUN_FILE).exists()
+    if alone and model.name == MODEL_FILE:
+        raise CheckpointError(
+            f"{model}: there is no model yet, but a run that was left before its first report; go on with it "
+            "by `lstmgen train --resume`"
+        )
 
 
 def _no_run(folder: Path) -> CheckpointError:
@@ -76,7 +89,7 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
 def _locked(folder: Path) -> Iterator[None]:
     try:
         import fcntl
-    except ImportError:  # Windows has no such locks, as the README says
+    except ImportError:  # Windows has no such locks, nor have some file systems, as the README says
         yield
         return
     path = folder / LOCK_FILE
@@ -91,6 +104,11 @@ def _locked(folder: Path) -> Iterator[None]:
                     f"{folder}: another lstmgen is training there; wait for it, stop it, "
                     "or choose another folder with --model"
                 ) from None
+            except OSError as error:
+                if error.errno in CANNOT_LOCK:
+                    break
+                file.close()
+                raise
             # Whoever held it may have removed it just now, and then it keeps nobody out.
             with suppress(FileNotFoundError):
                 if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
@@ -107,8 +125,13 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def holder(folder: Path) -> int | None:
     """What the run that holds a folder is known by; None where nobody does."""
+    return file_id(folder / LOCK_FILE)
+
+
+def file_id(path: Path) -> int | None:
+    """What tells a file from another that takes its place; None where there is none."""
     try:
-        return (folder / LOCK_FILE).stat().st_ino
+        return path.stat().st_ino
     except OSError:
         return None
 

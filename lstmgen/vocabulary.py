@@ -7,7 +7,7 @@ vocabulary does not hold becomes `<unk>`, which every vocabulary has as id 0.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -86,9 +86,9 @@ class Vocabulary:
         ]
         return np.concatenate(parts) if parts else np.empty(0, dtype)
 
-    def cut(self, text: str) -> list[str]:
+    def cut(self, text: str) -> Sequence[str]:
         """The tokens of a text as they stand in it, known or not."""
-        return list(text) if self.level == "char" else _cut(text, self.words)
+        return text if self.level == "char" else _cut(text, self.words)
 
     def lengths(self, text: str) -> NDArray[np.int64]:
         """The number of characters of each token of a text, (N,)."""

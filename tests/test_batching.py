@@ -137,6 +137,25 @@ def test_text_that_has_its_share_of_unk_is_left_alone() -> None:
     np.testing.assert_array_equal(changed, ids)
 
 
+def test_unk_takes_every_place_with_the_same_probability() -> None:
+    ids = np.full(20_000, 7, np.uint8)
+    ids[[0, 9_000]] = (
+        UNKNOWN_ID  # of two that are wanted, so none is placed; of 40,000 two more are
+    )
+    assert with_unknown(ids, np.random.default_rng(0))[1] == 0
+    ids = np.concatenate((ids, np.full(20_000, 7, np.uint8)))
+    before = set(np.flatnonzero(ids == UNKNOWN_ID).tolist())
+    drawn: list[int] = []
+    for seed in range(2000):
+        changed, placed = with_unknown(ids, np.random.default_rng(seed))
+        after = set(np.flatnonzero(changed == UNKNOWN_ID).tolist())
+        assert placed == len(after - before) == 2
+        assert after > before
+        drawn += after - before
+    by_quarter = np.bincount(np.array(drawn) // 10_000, minlength=4)
+    assert abs(by_quarter - 1000).max() < 140  # five times what chance makes usual
+
+
 def test_places_of_unk_depend_on_the_seed_alone() -> None:
     ids = np.full(100_000, 7, np.uint8)
 

@@ -156,6 +156,11 @@ def test_a_table_has_no_colours_whoever_forces_them(
     assert b"\x1b" not in capfdbinary.readouterr().out
 
 
+def test_a_name_in_a_table_stays_as_it_is(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    tables.scores([("a:key:[b].txt", SCORES[0][1])])
+    assert b"a:key:[b].txt" in capfdbinary.readouterr().out
+
+
 def test_a_wide_terminal_has_all_columns_and_a_long_bar(
     monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -133,6 +133,22 @@ def test_where_there_are_no_locks_a_folder_can_be_used(
         assert not (tmp_path / folders.LOCK_FILE).exists()
 
 
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_where_a_file_system_has_no_locks_a_folder_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def flock(file: Any, how: int) -> None:
+        raise OSError(number, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with claimed(tmp_path / "m"):
+        (tmp_path / "m" / folders.MODEL_FILE).touch()
+    assert [path.name for path in (tmp_path / "m").iterdir()] == [folders.MODEL_FILE]
+    number = errno.EIO  # which tells of something else
+    with pytest.raises(CheckpointError, match="no locks here"), claimed(tmp_path):
+        raise AssertionError("it was given")
+
+
 def test_a_hold_is_given_back_and_no_other(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     with claimed(folder):

@@ -154,6 +154,12 @@ def _print(columns: Columns) -> None:
     # With a height too, as otherwise it is 80 wide on a terminal that calls itself dumb.
     drawn = StringIO()
     Console(
-        file=drawn, width=width, height=1, highlight=False, markup=False, color_system=None
+        file=drawn,
+        width=width,
+        height=1,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        color_system=None,
     ).print(table)
     console.emit("".join(line.rstrip() + "\n" for line in drawn.getvalue().splitlines()))
