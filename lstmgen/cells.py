@@ -72,11 +72,11 @@ def lstm(z: Array, state: LayerState) -> LayerState:
     # for a small network and one text all four in one go are quicker than three in two.
     gates = sigmoid(z)
 
-    f = gates[H : 2 * H]  # forget gate: how much of each old value stays
-    i = gates[:H]  # input gate: which values are to be written
-    c_tilde = np.tanh(z[2 * H : 3 * H])  # candidates: what would be written there
+    f = gates[H : 2 * H]  # forget gate, sigmoid(W_f [x, h] + b_f): how much of each old value stays
+    i = gates[:H]  # input gate, sigmoid(W_i [x, h] + b_i): which values are to be written
+    c_tilde = np.tanh(z[2 * H : 3 * H])  # candidates, tanh(W_C [x, h] + b_C): what is written there
     C = f * C + i * c_tilde  # noqa: N806  # new cell state: forget, then add
-    o = gates[3 * H :]  # output gate: which parts of the cell state show
+    o = gates[3 * H :]  # output gate, sigmoid(W_o [x, h] + b_o): which parts of the cell state show
     h = o * np.tanh(C)  # output: a filtered version of the cell state
     return h, C
 
@@ -85,18 +85,18 @@ def gru(z: Array, state: LayerState) -> LayerState:
     """One step of the gated recurrent unit (Cho et al., 2014, arXiv:1406.1078), as `torch.nn` has it.
 
     z (4H, B) is W [x, h] + b, state (h,) -> the next (h,). Two details differ from the notes: the
-    reset gate acts on the recurrent product instead of on h before it (so that one product serves
-    all gates), and z weighs the old state where the notes let it weigh the new one, which only
-    renames z and 1 - z.
+    reset gate acts on the recurrent product instead of on h before it, so that one product serves all
+    (it has four blocks for three gates' weights, as the candidates need W x and W h apart); and the
+    update gate weighs the old state where the notes' z weighs the new one: u is their 1 - z.
     """
     (h,) = state
     H = len(h)  # noqa: N806
     gates = sigmoid(z[: 2 * H])
     x_n, h_n = z[2 * H : 3 * H], z[3 * H :]  # for the candidates: of x alone, of h alone
 
-    r = gates[:H]  # reset gate: how much of the past the candidates may see
-    u = gates[H:]  # update gate, the notes' z: forget and input gate in one
-    h_tilde = np.tanh(x_n + r * h_n)  # candidates
+    r = gates[:H]  # reset gate, sigmoid(W_r [x, h] + b_r): how much of the past candidates may see
+    u = gates[H:]  # update gate, sigmoid(W_u [x, h] + b_u): forget and input gate in one
+    h_tilde = np.tanh(x_n + r * h_n)  # candidates, tanh(W x + r W h + b)
     h = u * h + (1 - u) * h_tilde  # new state, which is the output as well
     return (h,)
 

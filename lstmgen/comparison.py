@@ -44,7 +44,7 @@ class Difference:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "bits_per_character": self.bits_per_character,
+            "difference": self.bits_per_character,
             "standard_error": self.standard_error if self.blocks > 1 else None,
             "interval": list(self.interval) if self.interval else None,
             "blocks": self.blocks,

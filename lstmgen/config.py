@@ -1,6 +1,7 @@
 """The numbers that define a model and a run: frozen dataclasses, checked when made, kept as JSON.
 
-Every default of the project is written here, once; the command line reads them from this file.
+Every fixed default of the project is written here, once, and the command line reads it from here; what
+follows from the text and the time is in `planning`.
 """
 
 from dataclasses import asdict, dataclass, field, fields
@@ -265,6 +266,7 @@ class CacheConfig(JsonConfig):
 DEFAULT_MODEL_FOLDER = "lstmgen-model"
 MODEL_VARIABLE = "LSTMGEN_MODEL"  # of the environment; names another
 DEFAULT_MINUTES = 5.0
+MOST_HELD_OUT = 1_000_000  # characters to validate on, where no share is given: they tell enough
 DEFAULT_LENGTH = 500
 DEFAULT_ENCODING = "utf-8"
 FINE_TUNING_RATE = 0.01  # of weights that know something already, which they should not forget

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lstmgen import corpus, vocabulary
 from lstmgen.batching import with_unknown
@@ -12,6 +14,8 @@ from lstmgen.config import CorpusConfig
 from lstmgen.corpus import Text
 from lstmgen.errors import CorpusError
 from lstmgen.vocabulary import Ids, Vocabulary
+
+COUNTED = 10_000_000  # tokens at once, each of which takes eight bytes meanwhile
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,14 @@ class Dataset:
     valid_characters: int
     placed_unknown: int  # tokens that `<unk>` took the place of, so that it is trained
     facts: Mapping[str, Any]
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """How often each symbol is in the part to train on, (V,)."""
+        counts = np.zeros(len(self.vocabulary), np.int64)
+        for begin in range(0, len(self.train_ids), COUNTED):
+            counts += np.bincount(self.train_ids[begin : begin + COUNTED], minlength=len(counts))
+        return counts
 
 
 def prepare(

@@ -1,4 +1,4 @@
-"""What a run has to do, and one step of it: a window forward and backward, and one update.
+"""What a run has to do, and one step of it by truncated back-propagation through time.
 
 Shapes: B streams, T steps.
 """
@@ -55,8 +55,7 @@ class Loss:
         self.network, self.seed = network, job.training.seed
         self.sampler: Sampler | None = None
         if job.training.softmax_sample:
-            counts = np.bincount(job.data.train_ids, minlength=len(job.vocabulary))
-            self.sampler = Sampler(counts, job.training.softmax_sample)
+            self.sampler = Sampler(job.data.counts, job.training.softmax_sample)
         self.lazy = optim.lazy(job.training, len(job.vocabulary))
 
     def __call__(
@@ -83,6 +82,7 @@ def take_step(
     run: Run, loss: Loss, config: TrainConfig, streams: Streams, rate: float
 ) -> tuple[Tensor, int]:
     """One window forward and backward and one update: its nats and its number of targets."""
+    # What dropout leaves out follows from the step, so that a resumed run leaves out the same.
     torch.manual_seed((config.seed * 1_000_003 + run.step) % 2**63)
     window = streams.window(run.step % streams.num_windows)
     run.state = some_afresh(run.state, window[0], streams.start_id)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from lstmgen import checkpoint, folders
 from lstmgen.checkpoint import SavedModel, SavedRun, Weights
 from lstmgen.config import ModelConfig, Position
 from lstmgen.container import damaged
+from lstmgen.dataset import Dataset
 from lstmgen.errors import CheckpointError, OptionError
 from lstmgen.folders import MODEL_FILE, RUN_FILE
 from lstmgen.model import Network, TorchState
 from lstmgen.optim import Optimizer
-from lstmgen.vocabulary import Vocabulary
 
 STATE, OPTIMIZER = "state.", "optimizer."
 
@@ -110,6 +110,13 @@ class Keeper:
             self._folder / MODEL_FILE
         )
 
+    def has_unscored_model(self) -> bool:
+        """Whether the model in the folder was kept without having been validated."""
+        try:
+            return "nats" not in checkpoint.load_model(self._folder).results
+        except CheckpointError:
+            return False
+
     def require_room(self, model: SavedModel, tensors: Weights) -> None:
         """Make sure that the folder can hold files of such a run."""
         carried = sum(array.nbytes for array in tensors.values())
@@ -159,24 +166,16 @@ class Keeper:
 
 
 def mapped_weights(
-    other: SavedModel, model: ModelConfig, vocabulary: Vocabulary, seed: int
+    other: SavedModel, model: ModelConfig, data: Dataset, seed: int
 ) -> dict[str, Any]:
-    """Another model's weights for a vocabulary: symbols keep their rows, new ones get fresh ones.
+    """Another model's weights for a text: symbols keep their rows, new ones get fresh ones.
 
-    Raises `OptionError` where the networks differ in more than the vocabulary.
+    Shapes differ in the size of the vocabulary only.
     """
-    if replace(other.config, vocab_size=model.vocab_size) != model:
-        theirs, ours = other.config.to_json(), model.to_json()
-        odd = [
-            f"{n.replace('_', ' ')} {theirs[n]}"
-            for n in ours
-            if ours[n] != theirs[n] and n != "vocab_size"
-        ]
-        raise OptionError(f"the model of --init-from has {', '.join(odd)}; leave these options out")
     network = Network(model)
-    network.initialize(seed)
+    network.initialize(seed, counts=data.counts)
     weights = network.weights()
-    known = [(i, other.vocabulary.ids[t]) for t, i in vocabulary.ids.items()
+    known = [(i, other.vocabulary.ids[t]) for t, i in data.vocabulary.ids.items()
              if t in other.vocabulary.ids]  # fmt: skip
     ours_at, theirs_at = np.array(known).T
     for name, array in other.weights.items():

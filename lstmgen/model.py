@@ -102,13 +102,17 @@ class Network(nn.Module):
         zeros = torch.zeros(batch_size, self.config.hidden_size, device=self.output.bias.device)
         return ((zeros,) * state_parts(self.config.cell),) * self.config.num_layers
 
-    def initialize(self, seed: int, memory: int = 0) -> None:
+    def initialize(
+        self, seed: int, memory: int = 0, counts: NDArray[np.int64] | None = None
+    ) -> None:
         """Fresh weights, the same for the same seed on every device.
 
         Recurrent matrices are orthogonal gate by gate (Saxe et al., 2013, arXiv:1312.6120), input
         matrices Glorot-uniform, biases zero but for the forget gate's, which is 1 so that a cell
         remembers until it learns to forget (Jozefowicz et al., 2015). The output layer starts at
-        zero, so the first guess is uniform, except where it is tied to the embedding.
+        zero, except where it is tied to the embedding, and its biases at the logarithms of the symbols'
+        frequencies, if their `counts` (V,) are given: so the first guess is what is known without
+        reading, and nothing has to be learned of it.
 
         With a `memory`, in tokens, the units of the last layer begin by keeping what they hold for
         times spread from two tokens up to about that (Tallec & Ollivier, 2018, arXiv:1804.11188), while those
@@ -132,6 +136,8 @@ class Network(nn.Module):
                 elif name == "embedding.weight":
                     scale = hidden**-0.5 if self.config.tie else 1.0
                     weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
+                elif name == "output.bias" and counts is not None:
+                    weight.copy_(torch.from_numpy(np.log((counts + 1) / (counts + 1).sum())))
                 else:  # biases, and the output layer
                     weight.zero_()
                 keeps = memory if name.startswith(last) else 0

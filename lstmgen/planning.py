@@ -99,9 +99,11 @@ def weight_decay(num_epochs: float) -> float:
     return round(min(0.1, max(0.01, 0.01 + 0.06 * (num_epochs - 1))), 3)
 
 
-def softmax_sample(vocab_size: int) -> int:
+def softmax_sample(vocab_size: int, level: Level) -> int:
     """How many symbols are drawn a step to stand for a vocabulary; 0 takes all of them."""
-    return SOFTMAX_SAMPLE if vocab_size >= LARGE_VOCABULARY else 0
+    if vocab_size >= LARGE_VOCABULARY:
+        return SOFTMAX_SAMPLE
+    return SOFTMAX_SAMPLE // 2 if level == "word" and vocab_size >= LARGE_VOCABULARY // 2 else 0
 
 
 def score_cost(model: ModelConfig, config: TrainConfig) -> float:

@@ -57,19 +57,27 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, of_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The gradient of the outputs, (T, B, H) -> those of what went in.
 
-        The product over all steps is in the precision of what the inputs added, as that one was.
+        With d the gradient of a step's h', the sums that its gates and candidates are made of have
+
+            candidates               d (1 - u) (1 - n n)
+            reset gate               that of the candidates times (what it lets through) r (1 - r)
+            update gate              d (h - n) u (1 - u)
+            what r lets through      that of the candidates times r
+
+        and h has d u and, through the product, the last three times W_hh. The product over all
+        steps is in the precision of what the inputs added, as that one was.
         """
         states, z, new, weight = ctx.saved_tensors
         T, B, H = new.shape  # noqa: N806
         (r, u, of_h), before = torch.split(z, H, -1), states[:-1]
-        # How far the sums of a step move its state: the candidates', and the three of the product.
+        # These four without d, which is not known yet: `by_new`, and the three of the product in `of_z`.
         by_new = (1 - u) * (1 - new * new)
         of_z = z.new_empty(T, B, 3, H)
         by_r, by_u, by_h = of_z.unbind(2)
         torch.mul(by_new, r, out=by_h)
         torch.mul(by_h * of_h, 1 - r, out=by_r)
         torch.mul((before - new) * u, 1 - u, out=by_u)
-        # Times the gradient of the state these are gradients, from the last step to the first.
+        # From the last step to the first, d comes to be known, and they are gradients.
         rows = of_z.view(T, B, 3 * H)
         of_states = torch.cat((torch.zeros_like(states[:1]), of_outputs))
         steps = (of_states, u, of_z, rows, of_states[1:])

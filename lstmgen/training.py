@@ -1,4 +1,7 @@
-"""Truncated back-propagation through time: streams of ids -> `Progress` records, and checkpoints as it goes.
+"""Training from the first step to the last: streams of ids -> `Progress` records, and checkpoints as it goes.
+
+One step is `job.take_step`, which is to be read first: a window forward and backward, and one update. Here
+is what happens between steps: looking at the clock, reporting, saving, going back.
 
 Where a run stands is its step number: the place in the data, the learning rate and the random numbers
 of dropout all follow from it. So a run is resumed from weights, optimizer, carried state and step,
@@ -157,7 +160,9 @@ def train(
     except GeneratorExit:
         snapshot = course.latest(run, losses())
         keep(snapshot)
-        if keeper.lacks_model:  # so that there is a model to sample from, and it is this run's
+        # So that there is a model to sample from, and it is this run's as it is now.
+        unscored = saved is not None and course.best is None and keeper.has_unscored_model()
+        if keeper.lacks_model or unscored:
             run.go_to(snapshot)
             keep_best(replace(progress(), train_nats_per_token=losses()[-1]))
         keeper.write()
@@ -168,7 +173,7 @@ def _begin(job: Job, saved: SavedRun | None, initial: Weights | None) -> tuple[R
     """A run that stands where it is to go on, how it went before, and the seconds that took."""
     config, at = job.training, Position(step=0, seconds=0.0)
     network = Network(job.model, config.dropout)
-    network.initialize(config.seed, config.memory)
+    network.initialize(config.seed, config.memory, job.data.counts)
     if initial is not None:
         network.load_weights(initial)
     network.to(job.device)

@@ -286,7 +286,7 @@ def test_eval_compares_models_on_the_same_text(
         assert record["model"] == str(name)
         assert record["nats"] == pytest.approx(alone["nats"], rel=1e-6)
     bits = [record["bits_per_character"] for record in records[:2]]
-    assert records[2]["bits_per_character"] == pytest.approx(bits[1] - bits[0], rel=1e-5)
+    assert records[2]["difference"] == pytest.approx(bits[1] - bits[0], rel=1e-5)
     assert records[2]["more_than_chance"]
     assert records[2]["blocks"] == TEXT.count("\n")
     done = here("eval", corpus, *both)
@@ -298,8 +298,8 @@ def test_eval_compares_models_on_the_same_text(
     assert f"{worse} does not know" in done.err
     third = here("eval", corpus, "-m", worse, "-m", model, "-m", worse, "--json").out.splitlines()
     one, other = map(json.loads, third[3:])
-    assert one["bits_per_character"] == pytest.approx(bits[0] - bits[1], rel=1e-5)
-    assert (other["than"], other["bits_per_character"]) == (str(worse), 0)  # each with the first
+    assert one["difference"] == pytest.approx(bits[0] - bits[1], rel=1e-5)
+    assert (other["than"], other["difference"]) == (str(worse), 0)  # each with the first
     short = tmp_path / "short.txt"
     short.write_text("Ann went to Rome.\nBen")
     done = here("eval", short, *both)

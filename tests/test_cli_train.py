@@ -172,6 +172,40 @@ def test_a_run_of_minutes_keeps_its_time_and_says_it(
     assert "--minutes 0.06 (as nothing else is asked): about" in done.err
 
 
+def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "process_time", lambda: 0.0)
+    told = []
+    for seconds in (0.1, 1.5, 50.0):
+        monkeypatch.setattr("lstmgen.job.measure", lambda job, s=seconds: planning.Speed(0.01, s))
+        told.append(
+            here("train", corpus, "-m", tmp_path / f"{seconds}", "--minutes", "0.1", *SMALL)
+        )
+    assert "to validate once" not in told[0].err
+    assert (
+        "note: to validate once takes about 2 of 6 seconds; a smaller --valid-fraction"
+        in told[1].err
+    )
+    assert told[1].code == 0
+    assert (
+        "--minutes 0.1 leaves no time to train, as to validate once takes about 50 of 6"
+        in told[2].error
+    )
+
+
+def test_no_more_than_a_million_characters_are_held_out_unasked(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lstmgen.cli.plan.MOST_HELD_OUT", 100)
+    for options, held_out in (((), 100), (("--valid-fraction", "0.1"), round(len(TEXT) / 10))):
+        folder = tmp_path / str(held_out)
+        done = here("train", corpus, "-m", folder, "--steps", "2", *SMALL, *options)
+        (told,) = re.findall(r"([\d,]+) to validate on", done.err)
+        assert int(told.replace(",", "")) == pytest.approx(held_out, abs=1)
+    assert here("train", corpus, "-m", tmp_path / "100", "--resume", "--steps", "4").code == 0
+
+
 def test_quiet_says_nothing(corpus: Path, tmp_path: Path, here: Any) -> None:
     done = here("train", corpus, "-m", tmp_path / "m", "--steps", "2", "--quiet", *SMALL)
     assert (done.code, done.out, done.err) == (0, "", "")
@@ -489,3 +523,9 @@ def test_init_from_keeps_the_level_of_the_other_model(
     for other, kind in ((("--level", "char"), "word"), (("--words", "space"), "prose")):
         error = here(*options, *other).error
         assert f"the model of --init-from is by {kind}; leave out {other[0]}" in error
+    # Words are tied, so that the other option would have to follow, which is none of the user's.
+    error = here(*options, "--hidden-size", "12", "--num-layers", "1").error
+    assert (
+        "the model of --init-from has num layers 2, hidden size 8; leave these options out" in error
+    )
+    assert here(*options, "--hidden-size", "8").code == 0

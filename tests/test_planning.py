@@ -165,8 +165,13 @@ def test_weight_decay_grows_with_epochs(one: float, other: float) -> None:
 
 
 def test_all_symbols_are_taken_where_a_sample_would_save_little() -> None:
-    assert planning.softmax_sample(65) == planning.softmax_sample(LARGE_VOCABULARY - 1) == 0
-    assert planning.softmax_sample(LARGE_VOCABULARY) == SOFTMAX_SAMPLE
+    half = LARGE_VOCABULARY // 2
+    assert planning.softmax_sample(LARGE_VOCABULARY - 1, "char") == 0
+    assert planning.softmax_sample(half - 1, "word") == 0
+    assert planning.softmax_sample(half, "word") == SOFTMAX_SAMPLE // 2
+    assert planning.softmax_sample(LARGE_VOCABULARY - 1, "word") == SOFTMAX_SAMPLE // 2
+    assert planning.softmax_sample(LARGE_VOCABULARY, "word") == SOFTMAX_SAMPLE
+    assert planning.softmax_sample(LARGE_VOCABULARY, "char") == SOFTMAX_SAMPLE
 
 
 def test_reports_are_fewer_where_there_is_much_to_validate_on() -> None:

@@ -415,6 +415,34 @@ def test_a_run_that_goes_on_blows_up_at_the_same_loss(tmp_path: Path) -> None:
     assert checkpoint.load_run(tmp_path).progress["most_nats_per_token"] == most
 
 
+def test_a_run_that_is_stopped_again_before_its_first_report_leaves_its_model_of_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    job = make_job(tmp_path, steps=2000)
+    job = replace(job, training=replace(job.training, report_every=2000))
+    saved, steps = None, list[int]()
+    for stop in (20, 40):
+        records = train(job, saved)
+        while next(records).step < stop:
+            pass
+        records.close()
+        saved, model = checkpoint.load_run(tmp_path), checkpoint.load_model(tmp_path)
+        steps.append(model.results["step"])
+        assert np.array_equal(
+            model.weights["output.bias"], saved.model.weights["output.bias"]
+        )  # of where it stopped
+    assert 20 <= steps[0] < 40 <= steps[1]
+    # One that has been validated is not given up for one that has not.
+    scored = replace(model, results={**model.results, "nats": 1.0})
+    checkpoint.save_model(tmp_path / folders.MODEL_FILE, scored)
+    records = train(job, saved)
+    while next(records).step < 60:
+        pass
+    records.close()
+    assert checkpoint.load_model(tmp_path).results["step"] == steps[1]
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_run_whose_model_was_taken_away_leaves_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: bool
@@ -856,7 +884,7 @@ def test_another_models_weights_go_to_the_same_symbols(tmp_path: Path) -> None:
     list(train(make_job(tmp_path)))
     other = checkpoint.load_model(tmp_path)
     job = make_job(tmp_path / "new", text=STORY.upper() + STORY.replace("sheep", "s{}eep"))
-    weights = keeping.mapped_weights(other, job.model, job.vocabulary, seed=1)
+    weights = keeping.mapped_weights(other, job.model, job.data, seed=1)
     assert len(job.vocabulary) > len(other.vocabulary)
     for name in ("embedding.weight", "output.weight", "output.bias"):
         for token, i in job.vocabulary.ids.items():
@@ -864,9 +892,33 @@ def test_another_models_weights_go_to_the_same_symbols(tmp_path: Path) -> None:
                 row = other.weights[name][other.vocabulary.ids[token]]
                 assert np.array_equal(weights[name][i], row)
     assert np.array_equal(weights["layers.1.weight_hh"], other.weights["layers.1.weight_hh"])
-    bigger = replace(job.model, hidden_size=13)
-    with pytest.raises(OptionError, match="hidden size 12"):
-        keeping.mapped_weights(other, bigger, job.vocabulary, seed=1)
+    new = job.vocabulary.ids["{"]  # not more probable than by how often it is there
+    share = (job.data.counts[new] + 1) / (job.data.counts + 1).sum()
+    assert weights["output.bias"][new] == pytest.approx(np.log(share), rel=1e-5)
+
+
+@pytest.mark.parametrize("tie", [False, True])
+def test_a_run_begins_by_guessing_how_frequent_each_symbol_is(tmp_path: Path, tie: bool) -> None:
+    job = make_job(tmp_path)
+    job = replace(job, model=replace(job.model, embedding_size=12, tie=tie))
+    counts = np.bincount(job.data.train_ids, minlength=len(job.vocabulary))
+    assert job.data.counts.tolist() == counts.tolist()
+    run, _, _ = training._begin(job, None, None)
+    shares = (counts + 1) / (counts + 1).sum()
+    logits, _ = run.network(torch.zeros(1, 5, dtype=torch.long), run.network.initial_state(1))
+    found = logits.softmax(-1)[0].detach().numpy()
+    if not tie:
+        np.testing.assert_allclose(found, np.tile(shares, (5, 1)), rtol=1e-5)
+    np.testing.assert_allclose(
+        found, np.tile(shares, (5, 1)), rtol=1.0
+    )  # embeddings say little yet
+
+
+def test_symbols_are_counted_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "COUNTED", 7)
+    job = make_job(tmp_path)
+    ids = job.data.train_ids
+    assert job.data.counts.tolist() == [(ids == i).sum() for i in range(len(job.vocabulary))]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

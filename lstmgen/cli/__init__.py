@@ -89,7 +89,7 @@ def _refuse(why: str) -> None:
 
 
 def main() -> None:
-    """Run the command line; exit codes are 0, 1 user's mistake, 2 usage, 130 Ctrl-C, 143 SIGTERM."""
+    """Run the command line; exit codes are 0, 1 user's mistake, 2 usage, 128 and the number of a signal."""
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as the shell has it for `command &`
             signal.signal(number, _leave)

@@ -1,6 +1,6 @@
 """The options that say which trained model is meant and where it runs."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,10 +22,11 @@ ModelOption = Annotated[
         show_default=MODEL_DEFAULT,
     ),
 ]
-DeviceOption = Annotated[
-    str,
-    typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps."),
-]
+
+
+def device_option(auto: str) -> Any:
+    """`--device`, with what "auto" means to a command."""
+    return typer.Option("--device", help=f"auto ({auto}), cpu, cuda, cuda:N or mps.")
 
 
 def load(model: str | None) -> "SavedModel":

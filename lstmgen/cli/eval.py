@@ -63,13 +63,14 @@ def evaluate(
         int | None,
         typer.Option(
             metavar="TOKENS",
-            help="Score also with a cache of what came after so many of the last states (words).",
+            help="Score also with a neural cache of so many tokens: what followed states like the present "
+            "one becomes likelier. Meant for words.",
         ),
     ] = None,
     cache_share: Annotated[
         float | None,
         typer.Option(
-            help="How much of the probability is the cache's.",
+            help="How much of the probability is the cache's, 0 to below 1.",
             show_default=f"{CacheConfig.share:g}",
         ),
     ] = None,
@@ -101,13 +102,15 @@ def evaluate(
             show_default=engines.MODEL_DEFAULT,
         ),
     ] = None,
-    device: engines.DeviceOption = "auto",
+    device: Annotated[
+        str, engines.device_option("an accelerator for long texts, where there is one")
+    ] = "auto",
 ) -> None:
     """Score text: how well does a trained model predict it?
 
     Each file is a text of its own, read as if a line end stood before it; with --by line each line
-    is, its line end included. Lower is better: bits per character compare across models of every
-    kind, perplexity across models with the same tokens.
+    is scored as a text of its own, its line end included. Lower is better: bits per character compare
+    across models of every kind, perplexity across models with the same tokens.
     """
     if sum((by != "corpus", context is not None, choices, dynamic, cache is not None)) > 1:
         raise OptionError("give only one of --by, --context, --choices, --dynamic and --cache")

@@ -11,6 +11,7 @@ from lstmgen.cli import console
 from lstmgen.config import (
     DEFAULT_MINUTES,
     FINE_TUNING_RATE,
+    MOST_HELD_OUT,
     CorpusConfig,
     ModelConfig,
     Position,
@@ -83,6 +84,9 @@ def data(
                 kind = value if theirs.level == "word" else "char"
                 raise OptionError(f"the model of --init-from is by {kind}; leave out --{name}")
         config = replace(config, level=theirs.level, words=theirs.words)
+    if held_out is None and "valid_fraction" not in given:
+        most = MOST_HELD_OUT / max(1, len(text.text))
+        config = replace(config, valid_fraction=min(config.valid_fraction, most))
     seed = given.get("seed", TrainConfig.seed)
     data = dataset.prepare(text, config, seed=seed, held_out=held_out)
     window = given.get("window", TrainConfig.window)
@@ -141,7 +145,12 @@ def require_same(given: Options, saved: "SavedRun", data: "Dataset") -> None:
 def network(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelConfig:
     options = _part(given, ModelConfig)
     if other:
-        return replace(other.config, vocab_size=len(data.vocabulary), **options)
+        theirs = other.config.to_json()
+        odd = [name for name, value in options.items() if value != theirs[name]]
+        if odd:
+            told = ", ".join(f"{name.replace('_', ' ')} {theirs[name]}" for name in odd)
+            raise OptionError(f"the model of --init-from has {told}; leave these options out")
+        return replace(other.config, vocab_size=len(data.vocabulary))
     sizes = {options[name] for name in ("embedding_size", "hidden_size") if name in options}
     many = planning.tie(data.vocabulary.level, len(data.vocabulary))
     options.setdefault("tie", many and len(sizes) < 2)
@@ -154,14 +163,15 @@ def network(given: Options, data: "Dataset", other: "SavedModel | None") -> Mode
 
 
 def training(
-    given: Options, data: "Dataset", name: str, where: Any, other: "SavedModel | None"
+    given: Options, data: "Dataset", where: Any, other: "SavedModel | None"
 ) -> TrainConfig:
     """Everything but the number of steps, for which 1 stands."""
     from lstmgen import device as devices
     from lstmgen.batching import even_window, fitting_batch
 
     options = _part(given, TrainConfig)
-    options.setdefault("softmax_sample", planning.softmax_sample(len(data.vocabulary)))
+    size, level = len(data.vocabulary), data.vocabulary.level
+    options.setdefault("softmax_sample", planning.softmax_sample(size, level))
     if other:
         options.setdefault("learning_rate", FINE_TUNING_RATE)
     options["precision"] = devices.choose_precision(given.get("precision", "auto"), where)
@@ -169,7 +179,7 @@ def training(
     size = fitting_batch(len(data.train_ids), config.batch_size, config.window)
     if size < config.batch_size:
         console.note(
-            f"{name} is short: {size} streams instead of {config.batch_size} fill a window of "
+            f"{data.facts['name']} is short: {size} streams instead of {config.batch_size} fill a window of "
             f"{config.window} tokens"
         )
     window = config.window
@@ -216,6 +226,18 @@ def _steps(job: "Job", given: Options) -> int:
     return steps or ceil(given.get("epochs", 0) * job.streams().num_windows)
 
 
+def _require_time_to_validate(measured: planning.Speed, seconds: float, left: float) -> None:
+    """A run needs one validation at its end; says where that leaves little time for the rest."""
+    once = f"to validate once takes about {measured.validation:.0f} of {seconds:.0f} seconds"
+    if measured.validation >= left:
+        raise OptionError(
+            f"--minutes {seconds / 60:g} leaves no time to train, as {once}; give more, or a smaller "
+            "--valid-fraction or --valid-file"
+        )
+    if measured.validation > planning.MOST_SHARE * left:
+        console.note(f"{once}; a smaller --valid-fraction or --valid-file leaves more for training")
+
+
 def minutes(given: Options) -> float:
     """The time that was asked for, or is usual."""
     return float(given.get("minutes", DEFAULT_MINUTES))
@@ -249,7 +271,10 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
                 f"--minutes {seconds / 60:g} is over before training can begin, as the start took "
                 f"{start:.1f} seconds; give more"
             )
-        more, report_every = planning.plan_steps(measured, max(deadline - used, 0.0))
+        left = max(deadline - used, 0.0)
+        if not saved:
+            _require_time_to_validate(measured, seconds, left)
+        more, report_every = planning.plan_steps(measured, left)
         steps = done + more if deadline > used else done
         config = replace(config, report_every=report_every)
     if steps <= done:

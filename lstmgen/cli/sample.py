@@ -56,15 +56,24 @@ def sample(
             show_default=str(DecodingConfig.temperature),
         ),
     ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Draw from the K likeliest tokens.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Draw from the K likeliest tokens, 1 or more.")
+    ] = None,
     top_p: Annotated[
-        float | None, typer.Option(help="Draw from the likeliest tokens that make up this share.")
+        float | None,
+        typer.Option(
+            help="Draw from the fewest tokens that together have this probability, above 0 to 1."
+        ),
     ] = None,
     min_p: Annotated[
-        float | None, typer.Option(help="Leave out what is under this share of the likeliest.")
+        float | None,
+        typer.Option(
+            help="Leave out tokens less probable than this share of the likeliest's probability, 0 to 1."
+        ),
     ] = None,
     repetition_penalty: Annotated[
-        float | None, typer.Option(help="Above 1 makes tokens that were there before less likely.")
+        float | None,
+        typer.Option(help="Above 1 makes tokens that have occurred already less likely."),
     ] = None,
     beams: Annotated[
         int | None,
@@ -84,7 +93,7 @@ def sample(
         bool, typer.Option("--json", help="One JSON object a text instead of the text.")
     ] = False,
     model: engines.ModelOption = None,
-    device: engines.DeviceOption = "auto",
+    device: Annotated[str, engines.device_option("the CPU")] = "auto",
 ) -> None:
     """Generate text with a trained model.
 
@@ -92,7 +101,7 @@ def sample(
     this order: repetition penalty, temperature, top-k, top-p, min-p. The unknown symbol is never
     drawn. The same seed gives the same text, alone or beside others; each further text has the next
     seed. With --beams nothing is drawn: the likeliest text found comes first, with -n also those
-    after it. On the CPU, which "auto" means here, no torch is needed.
+    after it. On the CPU no torch is needed.
     """
     shaping: dict[str, Any] = {
         "temperature": temperature,

@@ -16,6 +16,7 @@ from lstmgen.config import (
     FINE_TUNING_RATE,
     LARGE_VOCABULARY,
     MODEL_VARIABLE,
+    MOST_HELD_OUT,
     SOFTMAX_SAMPLE,
     CellName,
     CorpusConfig,
@@ -48,8 +49,8 @@ def train(
             show_default=str(DEFAULT_MINUTES),
         ),
     ] = None,
-    epochs: Annotated[float | None, _run(help="Or: passes over the text.")] = None,
-    steps: Annotated[int | None, _run(help="Or: updates of the weights.")] = None,
+    epochs: Annotated[float | None, _run(help="Passes over the text, instead of a time.")] = None,
+    steps: Annotated[int | None, _run(help="Updates of the weights, instead of a time.")] = None,
     resume: Annotated[
         bool, _run("--resume", help="Go on exactly where the run in the folder stopped.")
     ] = False,
@@ -68,16 +69,23 @@ def train(
     ] = None,
     min_count: Annotated[
         int | None,
-        _text(help="Rarer symbols become <unk>.", show_default=str(CorpusConfig.min_count)),
+        _text(
+            help="Symbols that the text has fewer times become <unk>.",
+            show_default=str(CorpusConfig.min_count),
+        ),
     ] = None,
     max_vocab: Annotated[
-        int | None, _text(help="Keep only the most frequent symbols.", show_default="all")
+        int | None,
+        _text(
+            help="Keep only so many symbols, the most frequent, <unk> among them.",
+            show_default="all",
+        ),
     ] = None,
     valid_fraction: Annotated[
         float | None,
         _text(
-            help="The last part, held out to validate on.",
-            show_default=str(CorpusConfig.valid_fraction),
+            help="Share of the text, from its end, held out to validate on.",
+            show_default=f"{CorpusConfig.valid_fraction}, at most {MOST_HELD_OUT:,} characters",
         ),
     ] = None,
     valid_file: Annotated[
@@ -95,7 +103,9 @@ def train(
     ] = None,
     hidden_size: Annotated[
         int | None,
-        _network(help="Units of each layer.", show_default="by the time there is"),
+        _network(
+            help="Units of each layer.", show_default="by the text and the time, steps or epochs"
+        ),
     ] = None,
     embedding_size: Annotated[
         int | None,
@@ -106,12 +116,15 @@ def train(
     ] = None,
     dropout: Annotated[
         float | None,
-        _learning(help="Share of outputs dropped.", show_default="by epochs and size"),
+        _learning(
+            help="Share of a layer's outputs left out in each step, 0 to 0.95.",
+            show_default="by the text, epochs and size",
+        ),
     ] = None,
     weight_drop: Annotated[
         float | None,
         _learning(
-            help="Share of recurrent weights dropped.",
+            help="Share of the recurrent weights left out in each step, 0 to 0.95.",
             show_default="by epochs, from some twenty on",
         ),
     ] = None,
@@ -119,8 +132,9 @@ def train(
         bool | None,
         _network(
             "--tie/--no-tie",
-            help="One matrix for input and output.",
-            show_default=f"tied for words, or {MANY_SYMBOLS:,} symbols",
+            help="Share one matrix between embedding and output layer.",
+            show_default=f"tie for words, or from {MANY_SYMBOLS:,} symbols on, unless their sizes are given "
+            "and differ",
         ),
     ] = None,
     skip: Annotated[
@@ -135,8 +149,8 @@ def train(
         int | None,
         _learning(
             help="Streams read side by side.",
-            show_default=f"{TrainConfig.batch_size}, or {MANY_STREAMS} where a fresh run by time reads a "
-            "long text, not too often, and they are much quicker",
+            show_default=f"{TrainConfig.batch_size}, or {MANY_STREAMS} where a timed run by character has a "
+            "long text and they are much quicker",
         ),
     ] = None,
     window: Annotated[
@@ -146,7 +160,7 @@ def train(
     learning_rate: Annotated[
         float | None,
         _learning(
-            help="At its highest.",
+            help="Learning rate at its peak: that of Muon, for the recurrent matrices.",
             show_default=f"{TrainConfig.learning_rate}, or {WIDE_RATE} with {MANY_STREAMS} planned streams; "
             f"with --init-from {FINE_TUNING_RATE}",
         ),
@@ -154,8 +168,8 @@ def train(
     adamw_share: Annotated[
         float | None,
         _learning(
-            help="What embedding, biases and output layer have of the learning rate; in lazy steps "
-            "symbols have three times that.",
+            help="Learning rate of embedding, biases and output layer, as a share of that; rows that take "
+            "lazy steps have three times as much.",
             show_default=str(TrainConfig.adamw_share),
         ),
     ] = None,
@@ -163,28 +177,32 @@ def train(
         int | None,
         _network(
             metavar="TOKENS",
-            help="Gates of the last layer begin by keeping for times up to this, their biases held.",
-            show_default="some three tokens",
+            help="Let the last layer of an LSTM or GRU begin able to remember for up to so many tokens.",
+            show_default="off",
         ),
     ] = None,
     weight_decay: Annotated[
         float | None,
         _learning(
-            help="Share of the weights that a step takes off, times the learning rate.",
+            help="Share of each weight that a step takes off, times the learning rate.",
             show_default="0.01 to 0.1, by epochs",
         ),
     ] = None,
     softmax_sample: Annotated[
         int | None,
         _learning(
-            help="Symbols drawn a step to stand for a large vocabulary; 0 takes all.",
-            show_default=f"{SOFTMAX_SAMPLE:,} where there are {LARGE_VOCABULARY:,} or more",
+            help="Train against so many symbols, drawn anew each step, instead of all; 0 takes all.",
+            show_default=f"{SOFTMAX_SAMPLE:,} where there are {LARGE_VOCABULARY:,} or more, half of that for "
+            "half as many words",
         ),
     ] = None,
     seed: Annotated[
-        int | None, _learning(help="Of all that is random.", show_default=str(TrainConfig.seed))
+        int | None,
+        _learning(help="Seed of all random numbers.", show_default=str(TrainConfig.seed)),
     ] = None,
-    device: Annotated[str, _machine(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[
+        str, _machine(help="auto (an accelerator where there is one), cpu, cuda, cuda:N or mps.")
+    ] = "auto",
     precision: Annotated[
         Precision | None,
         _machine(help="auto is bfloat16 where the machine is fast at it.", show_default="auto"),
@@ -245,6 +263,7 @@ def _train(given: plan.Options, folder: Path, began: float) -> None:
     )  # fmt: skip
     if saved:
         plan.require_same(given, saved, data)
+    del text, held_out  # which may be large, and a run be long
     if not quiet:
         console.say(telling.of_data(data))
         if other:
@@ -261,7 +280,7 @@ def _train(given: plan.Options, folder: Path, began: float) -> None:
     devices.keep_memory()
     where = devices.choose(given["device"])
     network = saved.model.config if saved else plan.network(given, data, other)
-    config = saved.training if saved else plan.training(given, data, text.name, where, other)
+    config = saved.training if saved else plan.training(given, data, where, other)
     every = given.get("sample_every")
     job = Job(folder, data, network, config, where, sample_seconds=every)
     if not saved and not other:
@@ -269,16 +288,16 @@ def _train(given: plan.Options, folder: Path, began: float) -> None:
     job = plan.timed(job, given, saved, began)
     initial = None
     if other:
-        initial = keeping.mapped_weights(other, job.model, job.vocabulary, job.training.seed)
+        initial = keeping.mapped_weights(other, job.model, data, job.training.seed)
     if not quiet:
         console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)
-    had_model = (folder / folders.MODEL_FILE).exists()
+    before = folders.file_id(folder / folders.MODEL_FILE)
     last, caught = watching.follow(training.train(job, saved, initial), quiet, per_token)
     if caught:
         console.say(f"stopped at step {last.step:,} of {last.num_steps:,} and saved; to go on:")
         console.say(f"  {telling.to_resume(given)}")
-        if last.best is None and had_model:
+        if last.best is None and before and before == folders.file_id(folder / folders.MODEL_FILE):
             console.note(
                 f"the model in {given['model']} is the one of before still, as this run's has not been "
                 "validated yet"
