@@ -63,12 +63,13 @@ def with_unknown(ids: Ids, generator: np.random.Generator) -> tuple[Ids, int]:
     A text in which no symbol is rare would leave `<unk>` untrained, and what it does to the state
     and how likely it is would be left to chance. It takes the place of tokens at random.
     """
-    unknown = np.flatnonzero(ids == UNKNOWN_ID)
-    missing = int(np.ceil(len(ids) * UNKNOWN_SHARE)) - len(unknown)
+    known = int(np.count_nonzero(ids != UNKNOWN_ID))
+    missing = int(np.ceil(len(ids) * UNKNOWN_SHARE)) - (len(ids) - known)
     if missing <= 0:
         return ids, 0
     # Some of the known tokens are drawn by their number among these; before each there may be unknown ones.
-    numbers = generator.choice(len(ids) - len(unknown), missing, replace=False)
+    numbers = generator.choice(known, missing, replace=False)
+    unknown = np.flatnonzero(ids == UNKNOWN_ID)
     known_before = unknown - np.arange(len(unknown))
     ids = ids.copy()
     ids[numbers + np.searchsorted(known_before, numbers, side="right")] = UNKNOWN_ID

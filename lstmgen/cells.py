@@ -96,7 +96,7 @@ def gru(z: Array, state: LayerState) -> LayerState:
 
     r = gates[:H]  # reset gate, sigmoid(W_r [x, h] + b_r): how much of the past candidates may see
     u = gates[H:]  # update gate, sigmoid(W_u [x, h] + b_u): forget and input gate in one
-    h_tilde = np.tanh(x_n + r * h_n)  # candidates, tanh(W x + r W h + b)
+    h_tilde = np.tanh(x_n + r * h_n)  # candidates, tanh(W x + b + r (W h + b'))
     h = u * h + (1 - u) * h_tilde  # new state, which is the output as well
     return (h,)
 

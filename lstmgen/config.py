@@ -266,7 +266,7 @@ class CacheConfig(JsonConfig):
 DEFAULT_MODEL_FOLDER = "lstmgen-model"
 MODEL_VARIABLE = "LSTMGEN_MODEL"  # of the environment; names another
 DEFAULT_MINUTES = 5.0
-MOST_HELD_OUT = 1_000_000  # characters to validate on, where no share is given: they tell enough
+MOST_HELD_OUT = 1_000_000  # characters to validate on, where no share is given
 DEFAULT_LENGTH = 500
 DEFAULT_ENCODING = "utf-8"
 FINE_TUNING_RATE = 0.01  # of weights that know something already, which they should not forget

@@ -43,8 +43,8 @@ def require_no_lone_run(model: Path) -> None:
         alone = not model.exists() and model.with_name(RUN_FILE).exists()
     if alone and model.name == MODEL_FILE:
         raise CheckpointError(
-            f"{model}: there is no model yet, but a run that was left before its first report; go on with it "
-            "by `lstmgen train --resume`"
+            f"{model}: there is no model yet, as the run in this folder has not written one: wait for its "
+            "first report, or if it was stopped, go on with it by `lstmgen train CORPUS --resume`"
         )
 
 

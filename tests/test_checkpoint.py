@@ -317,7 +317,7 @@ def test_missing_model_is_refused_with_how_to_get_one(tmp_path: Path) -> None:
 
 def test_a_run_that_has_no_model_yet_is_to_be_gone_on_with(tmp_path: Path) -> None:
     (tmp_path / folders.RUN_FILE).touch()
-    with pytest.raises(CheckpointError, match=r"no model yet, but a run .* train --resume"):
+    with pytest.raises(CheckpointError, match=r"no model yet.* train CORPUS --resume"):
         checkpoint.load_model(tmp_path)
     with pytest.raises(CheckpointError, match="no model here"):
         checkpoint.load_model(tmp_path / "other.safetensors")

@@ -226,7 +226,8 @@ def test_no_torch_for_help_usage_errors_samples_and_small_scores(model: Path, co
     [
         "(0.04, or 0.056 with 64 planned streams; with --init-from 0.01)",
         "(5.0)",
-        "(tie for words, or from 1,000 symbols on, unless their sizes are given and differ)",
+        "(tie for words, or from 1,000 symbols on, unless --embedding-size and --hidden-size are given "
+        "and differ)",
         "(lstm)",
         "(by the text, epochs and size)",
         "lstmgen-model",

@@ -103,7 +103,8 @@ def evaluate(
         ),
     ] = None,
     device: Annotated[
-        str, engines.device_option("an accelerator for long texts, where there is one")
+        str,
+        engines.device_option("an accelerator for long texts and --dynamic, where there is one"),
     ] = "auto",
 ) -> None:
     """Score text: how well does a trained model predict it?

@@ -85,13 +85,17 @@ def data(
                 raise OptionError(f"the model of --init-from is by {kind}; leave out --{name}")
         config = replace(config, level=theirs.level, words=theirs.words)
     if held_out is None and "valid_fraction" not in given:
-        most = MOST_HELD_OUT / max(1, len(text.text))
-        config = replace(config, valid_fraction=min(config.valid_fraction, most))
+        config = replace(config, valid_fraction=usual_valid_fraction(len(text.text)))
     seed = given.get("seed", TrainConfig.seed)
     data = dataset.prepare(text, config, seed=seed, held_out=held_out)
     window = given.get("window", TrainConfig.window)
     dataset.require_enough(data, text.name, window)
     return data
+
+
+def usual_valid_fraction(characters: int) -> float:
+    """The share of a text that is held out where none is given."""
+    return min(CorpusConfig.valid_fraction, MOST_HELD_OUT / max(1, characters))
 
 
 def resumed_data(
@@ -228,14 +232,17 @@ def _steps(job: "Job", given: Options) -> int:
 
 def _require_time_to_validate(measured: planning.Speed, seconds: float, left: float) -> None:
     """A run needs one validation at its end; says where that leaves little time for the rest."""
-    once = f"to validate once takes about {measured.validation:.0f} of {seconds:.0f} seconds"
+    once = f"to validate once takes about {measured.validation:.1f} seconds"
     if measured.validation >= left:
         raise OptionError(
-            f"--minutes {seconds / 60:g} leaves no time to train, as {once}; give more, or a smaller "
-            "--valid-fraction or --valid-file"
+            f"--minutes {seconds / 60:g} leaves no time to train: {once}, and after the start {left:.1f} are "
+            "left; give more, or a smaller --valid-fraction or --valid-file"
         )
     if measured.validation > planning.MOST_SHARE * left:
-        console.note(f"{once}; a smaller --valid-fraction or --valid-file leaves more for training")
+        console.note(
+            f"{once}, of {left:.1f} that are left; a smaller --valid-fraction or --valid-file leaves more "
+            "for training"
+        )
 
 
 def minutes(given: Options) -> float:

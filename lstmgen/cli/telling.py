@@ -5,7 +5,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
-from lstmgen.cli.plan import Options, minutes
+from lstmgen.cli.plan import Options, minutes, usual_valid_fraction
 from lstmgen.config import DEFAULT_ENCODING, DEFAULT_MODEL_FOLDER, MODEL_VARIABLE, CorpusConfig
 
 if TYPE_CHECKING:
@@ -77,6 +77,9 @@ def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
 def _flags(job: "Job", given: Options) -> str:
     """The options that give this plan again, whatever the time and the machine."""
     usual = CorpusConfig().to_json()
+    if job.data.facts["valid_sha256"] is None:  # else none is held out
+        characters = job.data.train_characters + job.data.valid_characters
+        usual["valid_fraction"] = usual_valid_fraction(characters)
     settings = {n: job.data.facts[n] for n, value in usual.items() if job.data.facts[n] != value}
     every = job.model.to_json() | job.training.to_json()
     settings |= {name: every[name] for name in REPEATING}

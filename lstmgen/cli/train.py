@@ -70,14 +70,14 @@ def train(
     min_count: Annotated[
         int | None,
         _text(
-            help="Symbols that the text has fewer times become <unk>.",
+            help="Symbols seen less often in the part to train on become <unk>.",
             show_default=str(CorpusConfig.min_count),
         ),
     ] = None,
     max_vocab: Annotated[
         int | None,
         _text(
-            help="Keep only so many symbols, the most frequent, <unk> among them.",
+            help="Size of the vocabulary, <unk> included: the most frequent symbols are kept.",
             show_default="all",
         ),
     ] = None,
@@ -133,8 +133,8 @@ def train(
         _network(
             "--tie/--no-tie",
             help="Share one matrix between embedding and output layer.",
-            show_default=f"tie for words, or from {MANY_SYMBOLS:,} symbols on, unless their sizes are given "
-            "and differ",
+            show_default=f"tie for words, or from {MANY_SYMBOLS:,} symbols on, unless --embedding-size "
+            "and --hidden-size are given and differ",
         ),
     ] = None,
     skip: Annotated[
@@ -160,7 +160,7 @@ def train(
     learning_rate: Annotated[
         float | None,
         _learning(
-            help="Learning rate at its peak: that of Muon, for the recurrent matrices.",
+            help="Learning rate at its peak: that of Muon, for the matrices of the recurrent layers.",
             show_default=f"{TrainConfig.learning_rate}, or {WIDE_RATE} with {MANY_STREAMS} planned streams; "
             f"with --init-from {FINE_TUNING_RATE}",
         ),
@@ -168,8 +168,8 @@ def train(
     adamw_share: Annotated[
         float | None,
         _learning(
-            help="Learning rate of embedding, biases and output layer, as a share of that; rows that take "
-            "lazy steps have three times as much.",
+            help="Learning rate of embedding, biases and output layer, as a share of --learning-rate; rows "
+            "that take lazy steps have three times as much.",
             show_default=str(TrainConfig.adamw_share),
         ),
     ] = None,
@@ -192,8 +192,8 @@ def train(
         int | None,
         _learning(
             help="Train against so many symbols, drawn anew each step, instead of all; 0 takes all.",
-            show_default=f"{SOFTMAX_SAMPLE:,} where there are {LARGE_VOCABULARY:,} or more, half of that for "
-            "half as many words",
+            show_default=f"{SOFTMAX_SAMPLE:,} where there are {LARGE_VOCABULARY:,} or more; by word "
+            f"{SOFTMAX_SAMPLE // 2:,} from {LARGE_VOCABULARY // 2:,} on; else 0",
         ),
     ] = None,
     seed: Annotated[
