@@ -15,6 +15,7 @@ help:  ## show these lines
 setup: $(READY)  ## make the virtual environment in .venv
 
 $(READY): pyproject.toml constraints.txt
+	@echo "installing into .venv, which takes minutes where torch has to be downloaded"
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
