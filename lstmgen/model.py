@@ -111,8 +111,7 @@ class Network(nn.Module):
         matrices Glorot-uniform, biases zero but for the forget gate's, which is 1 so that a cell
         remembers until it learns to forget (Jozefowicz et al., 2015). The output layer starts at
         zero, except where it is tied to the embedding, and its biases at the logarithms of the symbols'
-        frequencies, if their `counts` (V,) are given: so the first guess is what is known without
-        reading, and nothing has to be learned of it.
+        frequencies, if their `counts` (V,) are given: so the first guess is how frequent each is.
 
         With a `memory`, in tokens, the units of the last layer begin by keeping what they hold for
         times spread from two tokens up to about that (Tallec & Ollivier, 2018, arXiv:1804.11188), while those

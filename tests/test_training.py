@@ -26,7 +26,7 @@ from lstmgen import (
 )
 from lstmgen import job as job_module
 from lstmgen.cells import Cells
-from lstmgen.cli import plan
+from lstmgen.cli import plan, resuming
 from lstmgen.config import (
     LARGE_VOCABULARY,
     MOST_RETREATS,
@@ -1142,7 +1142,7 @@ def test_a_run_with_more_streams_than_tokens_is_refused(tmp_path: Path) -> None:
     saved = checkpoint.load_run(tmp_path)
     forged = replace(saved, training=replace(saved.training, batch_size=10**6))
     with pytest.raises(OptionError, match="the run has 1,000,000 streams"):
-        plan.require_same({}, forged, job.data)
+        resuming.require_same({}, forged, job.data)
 
 
 def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:

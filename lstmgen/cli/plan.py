@@ -98,54 +98,6 @@ def usual_valid_fraction(characters: int) -> float:
     return min(CorpusConfig.valid_fraction, MOST_HELD_OUT / max(1, characters))
 
 
-def resumed_data(
-    saved: "SavedRun", given: Options, text: "Text", held_out: "Text | None"
-) -> "Dataset":
-    """The corpus of a run again; refused if it is another text or is to be cut another way."""
-    from lstmgen import dataset
-
-    facts = saved.model.results.get("corpus", {})
-    config = CorpusConfig.from_json(
-        {name: facts.get(name) for name in CorpusConfig.__dataclass_fields__}
-    )
-    data = dataset.prepare(
-        text, config, seed=saved.training.seed, held_out=held_out, known=saved.model.vocabulary
-    )
-    texts = (
-        ("sha256", f"the corpus is not the text that the run began with ({facts.get('name')})"),
-        ("valid_sha256", "--valid-file is not what the run began with"),
-    )
-    for digest, what in texts:
-        if data.facts[digest] != facts.get(digest):
-            raise OptionError(f"{what}; give that one, or begin anew with --overwrite")
-    return data
-
-
-def require_same(given: Options, saved: "SavedRun", data: "Dataset") -> None:
-    """A run that is resumed is the same run: only its end, and where it runs, may change."""
-    from lstmgen.batching import fitting_batch
-
-    if saved.training.batch_size > len(data.train_ids):
-        raise OptionError(
-            f"the run has {saved.training.batch_size:,} streams, and the corpus {len(data.train_ids):,} "
-            "tokens; begin anew with --overwrite"
-        )
-    run = {**data.facts, **saved.model.config.to_json(), **saved.training.to_json()}
-    size = given.get("batch_size")
-    if size is not None:  # shrunk as it may have been at the start, before its window was evened
-        fitted = {fitting_batch(len(data.train_ids), size, window)
-                  for window in (saved.training.window, TrainConfig.window)}  # fmt: skip
-        size = saved.training.batch_size if saved.training.batch_size in fitted else size
-    for name, value in {**given, "batch_size": size}.items():
-        free = value is None or value == "auto"
-        if name in run and not free and value != run[name]:
-            began = console.option(name, True) if run[name] is True else run[name]
-            raise OptionError(
-                f"{console.option(name, given[name])} is not what the run began with ({began}); "
-                "leave it out, or begin anew with --overwrite"
-            )
-
-
 def network(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelConfig:
     options = _part(given, ModelConfig)
     if other:
@@ -298,18 +250,21 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
         )
         config = replace(config, report_every=report_every)
     if not saved:
-        epochs = steps / job.streams().num_windows
-        if "dropout" not in given:
-            size, level = job.model.hidden_size, job.vocabulary.level
-            dropout = planning.dropout(epochs, size, len(job.data.train_ids), level)
-            config = replace(config, dropout=dropout)
-        if "weight_drop" not in given:
-            config = replace(config, weight_drop=planning.weight_drop(epochs))
-        if "weight_decay" not in given:
-            config = replace(config, weight_decay=planning.weight_decay(epochs))
+        config = _regularized(config, job, given, steps / job.streams().num_windows)
     return replace(
         job,
         training=replace(config, num_steps=steps),
         deadline=deadline,
         measured=measured,
     )
+
+
+def _regularized(config: TrainConfig, job: "Job", given: Options, epochs: float) -> TrainConfig:
+    """The numbers with what keeps a text from being learned by heart, unless they were given."""
+    size, text_tokens = job.model.hidden_size, len(job.data.train_ids)
+    usual: dict[str, Any] = {
+        "dropout": planning.dropout(epochs, size, text_tokens, job.vocabulary.level),
+        "weight_drop": planning.weight_drop(epochs),
+        "weight_decay": planning.weight_decay(epochs),
+    }
+    return replace(config, **{name: usual[name] for name in usual.keys() - given.keys()})

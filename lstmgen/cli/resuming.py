@@ -1,0 +1,59 @@
+"""Holds the options of `lstmgen train --resume` against the run that it goes on with."""
+
+from typing import TYPE_CHECKING
+
+from lstmgen.cli import console
+from lstmgen.cli.plan import Options
+from lstmgen.config import CorpusConfig, TrainConfig
+from lstmgen.errors import OptionError
+
+if TYPE_CHECKING:
+    from lstmgen.checkpoint import SavedRun
+    from lstmgen.corpus import Text
+    from lstmgen.dataset import Dataset
+
+
+def data(saved: "SavedRun", given: Options, text: "Text", held_out: "Text | None") -> "Dataset":
+    """The corpus of a run again; refused if it is another text or is to be cut another way."""
+    from lstmgen import dataset
+
+    facts = saved.model.results.get("corpus", {})
+    config = CorpusConfig.from_json(
+        {name: facts.get(name) for name in CorpusConfig.__dataclass_fields__}
+    )
+    data = dataset.prepare(
+        text, config, seed=saved.training.seed, held_out=held_out, known=saved.model.vocabulary
+    )
+    texts = (
+        ("sha256", f"the corpus is not the text that the run began with ({facts.get('name')})"),
+        ("valid_sha256", "--valid-file is not what the run began with"),
+    )
+    for digest, what in texts:
+        if data.facts[digest] != facts.get(digest):
+            raise OptionError(f"{what}; give that one, or begin anew with --overwrite")
+    return data
+
+
+def require_same(given: Options, saved: "SavedRun", data: "Dataset") -> None:
+    """A run that is resumed is the same run: only its end, and where it runs, may change."""
+    from lstmgen.batching import fitting_batch
+
+    if saved.training.batch_size > len(data.train_ids):
+        raise OptionError(
+            f"the run has {saved.training.batch_size:,} streams, and the corpus {len(data.train_ids):,} "
+            "tokens; begin anew with --overwrite"
+        )
+    run = {**data.facts, **saved.model.config.to_json(), **saved.training.to_json()}
+    size = given.get("batch_size")
+    if size is not None:  # shrunk as it may have been at the start, before its window was evened
+        fitted = {fitting_batch(len(data.train_ids), size, window)
+                  for window in (saved.training.window, TrainConfig.window)}  # fmt: skip
+        size = saved.training.batch_size if saved.training.batch_size in fitted else size
+    for name, value in {**given, "batch_size": size}.items():
+        free = value is None or value == "auto"
+        if name in run and not free and value != run[name]:
+            began = console.option(name, True) if run[name] is True else run[name]
+            raise OptionError(
+                f"{console.option(name, given[name])} is not what the run began with ({began}); "
+                "leave it out, or begin anew with --overwrite"
+            )

@@ -1,0 +1,73 @@
+"""A run from its options to its last word: read, plan, train, and tell of it."""
+
+import sys
+from pathlib import Path
+
+from lstmgen.cli import console, plan, resuming, telling, watching
+
+
+def run(given: plan.Options, folder: Path, began: float) -> None:
+    """Train by options that make sense, in a folder that is held; `began` is when the command did."""
+    from lstmgen import checkpoint, folders
+    from lstmgen import corpus as corpora
+
+    quiet, encoding = given["quiet"], given["encoding"]
+    saved = checkpoint.load_run(folder) if given["resume"] else None
+    other = checkpoint.load_model(given["init_from"]) if "init_from" in given else None
+    text = corpora.read_all(given["corpus"], encoding)
+    held_out = corpora.read(given["valid_file"], encoding) if "valid_file" in given else None
+    for line in text.notes + (held_out.notes if held_out else ()):
+        console.note(line)
+    if not saved and corpora.is_sorted(text.text):
+        console.note(
+            f"the lines of {text.name} are in order, and the model will learn that; where each is to stand "
+            "for itself, mix them first (shuf)"
+        )
+    data = resuming.data(saved, given, text, held_out) if saved else plan.data(
+        given, text, held_out, other
+    )  # fmt: skip
+    if saved:
+        resuming.require_same(given, saved, data)
+    del text, held_out  # which may be large, and a run be long
+    if not quiet:
+        console.say(telling.of_data(data))
+        if other:
+            console.say(telling.of_start(other, data))
+
+    # torch takes longer to import than all the above, and a mistake there should not wait for it.
+    import torch
+
+    from lstmgen import device as devices
+    from lstmgen import keeping, training
+    from lstmgen.job import Job
+
+    torch.set_num_threads(given.get("threads", torch.get_num_threads()))
+    devices.keep_memory()
+    where = devices.choose(given["device"])
+    network = saved.model.config if saved else plan.network(given, data, other)
+    config = saved.training if saved else plan.training(given, data, where, other)
+    every = given.get("sample_every")
+    job = Job(folder, data, network, config, where, sample_seconds=every)
+    if not saved and not other:
+        job = plan.sized(job, given, began)
+    job = plan.timed(job, given, saved, began)
+    initial = None
+    if other:
+        initial = keeping.mapped_weights(other, job.model, data, job.training.seed)
+    if not quiet:
+        console.say(telling.of_job(job, given, saved))
+    per_token = data.train_characters / len(data.train_ids)
+    before = folders.file_id(folder / folders.MODEL_FILE)
+    last, caught = watching.follow(training.train(job, saved, initial), quiet, per_token)
+    if caught:
+        console.say(f"stopped at step {last.step:,} of {last.num_steps:,} and saved; to go on:")
+        console.say(f"  {telling.to_resume(given)}")
+        if last.best is None and before and before == folders.file_id(folder / folders.MODEL_FILE):
+            console.note(
+                f"the model in {given['model']} is the one of before still, as this run's has not been "
+                "validated yet"
+            )
+        sys.exit(128 + caught)
+    watching.draw_curves(folder, telling.title(job), quiet)
+    if not quiet:
+        console.say(watching.describe_end(last, given["model"], telling.model_flags(given)))
