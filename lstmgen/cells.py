@@ -130,7 +130,7 @@ def blocks(
 
 def stacked(of_x: Array, of_h: Array, bias: Array) -> Layer:
     """A layer of its three `blocks`, those of x and h side by side."""
-    return Layer(Matrix(np.concatenate((of_x, of_h), axis=1)), bias[:, None])
+    return Layer(Matrix(of_x, of_h), bias[:, None])
 
 
 def folded(embedding: Array, of_x: Array, of_h: Array, bias: Array) -> FoldedLayer:

@@ -1,6 +1,7 @@
 """A weight matrix times columns, as fast as NumPy's BLAS can be brought to do it."""
 
 import os
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ Array = NDArray[np.floating[Any]]
 
 # Numbers in a matrix: see `Matrix`. With fewer than the first, one core is as quick as two.
 PAIRED, SHARED = 100_000, 460_800
+APART = 6_000_000  # from so many on, a copy takes more memory than 3 to 5 % of the time are worth
 THREADS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")  # the first has its way
 
 
@@ -29,26 +31,35 @@ def num_threads() -> int:
 class Matrix:
     """Weights (Z, K), to be multiplied by columns (K, B): `matrix @ x` is (Z, B).
 
+    They are given as one array or as several side by side, each (Z, its share of K). Several are copied
+    into one, but where they are large; one is kept and not copied, and must not change afterwards.
+
     OpenBLAS (0.3.31) lets several cores share the product of a matrix and a single column only if the
     matrix has at least `SHARED` numbers. A smaller one is read by one core while the others wait, and
     two such matrices already fill that core's cache. Complex numbers are shared from some thousands on.
     So, for a single column, two neighbouring rows are taken as the real and the imaginary part of one:
-    the column is real, so the two products stay apart, in the two parts of the result.
-
-    The array is kept and not copied, and must not change afterwards; its numbers must be finite.
+    the column is real, so the two products stay apart, in the two parts of the result. The numbers must
+    be finite.
     """
 
-    def __init__(self, weight: Array) -> None:
-        self.weight = weight
+    def __init__(self, *parts: Array) -> None:
+        size = sum(part.size for part in parts)
+        if len(parts) > 1 and size < APART:
+            parts = (np.concatenate(parts, axis=1),)
+        self.parts = parts
+        ends = accumulate(part.shape[1] for part in parts)
+        self._rows = [slice(n - part.shape[1], n) for n, part in zip(ends, parts, strict=True)]
         self._pairs: NDArray[Any] | None = None
-        if PAIRED <= weight.size < SHARED and len(weight) % 2 == 0 and num_threads() > 1:
-            self._pairs = weight[0::2] + 1j * weight[1::2]  # (Z / 2, K)
+        if PAIRED <= size < SHARED and len(parts[0]) % 2 == 0 and num_threads() > 1:
+            self._pairs = parts[0][0::2] + 1j * parts[0][1::2]  # (Z / 2, K)
 
     def __matmul__(self, x: Array) -> Array:
         product: Array
-        if self._pairs is None or x.shape[1] != 1:
-            product = self.weight @ x
-        else:
+        if self._pairs is not None and x.shape[1] == 1:
             pairs = self._pairs @ x.astype(self._pairs.dtype)
-            product = pairs.view(self.weight.dtype).reshape(-1, 1)
+            product = pairs.view(self.parts[0].dtype).reshape(-1, 1)
+            return product
+        product = self.parts[0] @ x[self._rows[0]]
+        for part, rows in zip(self.parts[1:], self._rows[1:], strict=True):
+            product += part @ x[rows]
         return product

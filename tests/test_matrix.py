@@ -62,6 +62,26 @@ def test_a_product_is_an_array_of_its_own(num_columns: int) -> None:
     np.testing.assert_array_equal(matrix @ x, kept)
 
 
+@pytest.mark.parametrize("num_columns", [1, 3])
+@pytest.mark.parametrize("apart", [0, 10**9])
+def test_parts_side_by_side_are_one_matrix(
+    apart: int, num_columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matrix_module, "APART", apart)
+    left, right, x = some(4, 3), some(4, 2) + 1, some(5, num_columns)
+    product = Matrix(left, right) @ x
+    np.testing.assert_allclose(product, np.concatenate((left, right), axis=1) @ x, atol=1e-5)
+
+
+@pytest.mark.parametrize(("num_rows", "copied"), [(2_990, True), (3_010, False)])
+def test_parts_that_are_large_are_not_copied(num_rows: int, copied: bool) -> None:
+    parts = np.ones((num_rows, 1000), np.float32), np.ones((num_rows, 1000), np.float32)
+    matrix = Matrix(*parts)
+    for part in parts:
+        part[:] = 0
+    assert bool((matrix @ np.ones((2000, 1), np.float32)).any()) == copied
+
+
 @pytest.mark.parametrize(
     ("variables", "threads"),
     [

@@ -146,7 +146,7 @@ def loops(size: int, vocab_size: int = 65) -> None:
     network.initialize(0)
     weights = network.weights()
     cells, engine, decoding = Cells(config, weights), TorchEngine(network), DecodingConfig()
-    read = [layer.weight.weight for layer in cells.layers] + [cells.output]
+    read = [part for layer in cells.layers for part in layer.weight.parts] + [cells.output]
     whole = np.random.default_rng(0).random((sum(w.size for w in read) // size, size), np.float32)
     vector = np.ones(size, np.float32)
 
