@@ -64,6 +64,7 @@ class Loss:
         """Inputs and targets (B, T), and a state -> nats, summed, the number of targets, next state."""
         where = self.network.output.bias.device
         inputs, targets = (torch.from_numpy(part).to(where) for part in window)
+        count = int(np.count_nonzero(window[1] != IGNORED))
         if self.sampler is None:
             logits, state = self.network(inputs, state)
             total = nats(logits, targets).sum()
@@ -71,11 +72,13 @@ class Loss:
             sparse = self.lazy and where.type == "cpu"  # other devices may know no sparse tensors
             tops, state = self.network.read(inputs, state, sparse)
             drawn, output = self.sampler.draw((self.seed, step)), self.network.output
-            kept = targets != IGNORED
-            total = sampled_nats(
-                tops[kept], output.weight, output.bias, targets[kept], drawn, sparse
-            )
-        return total, int(np.count_nonzero(window[1] != IGNORED)), state
+            # In the order in which they were read, so that nothing is moved.
+            tops, targets = tops.transpose(0, 1).flatten(0, 1), targets.t().flatten()
+            if count < len(targets):
+                kept = targets != IGNORED
+                tops, targets = tops[kept], targets[kept]
+            total = sampled_nats(tops, output.weight, output.bias, targets, drawn, sparse)
+        return total, count, state
 
 
 def take_step(

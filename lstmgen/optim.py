@@ -176,7 +176,10 @@ def _rows_met(gradient: Tensor) -> tuple[Tensor, Tensor]:
 def _clip(gradients: list[Tensor], norm: float) -> None:
     """Shorten them all by one factor, in place, if together they are longer than this."""
     total = torch.nn.utils.get_total_norm(gradients)
-    torch._foreach_mul_(gradients, torch.clamp(norm / (total + 1e-6), max=1.0))
+    factor = torch.clamp(norm / (total + 1e-6), max=1.0)
+    # Where to ask costs nothing, they are left alone if the factor is 1, as it nearly always is.
+    if factor.device.type != "cpu" or factor < 1:
+        torch._foreach_mul_(gradients, factor)
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+aten = torch.ops.aten  # tanh_backward(d, n) is d (1 - n n), sigmoid_backward(d, g) is d g (1 - g)
+
 
 class Gru(nn.GRU):
     """`nn.GRU` of one layer: the same weights, the same numbers, gradients sooner on the CPU."""
@@ -71,18 +73,18 @@ class _Recurrence(torch.autograd.Function):
         T, B, H = new.shape  # noqa: N806
         (r, u, of_h), before = torch.split(z, H, -1), states[:-1]
         # These four without d, which is not known yet: `by_new`, and the three of the product in `of_z`.
-        by_new = (1 - u) * (1 - new * new)
+        by_new = aten.tanh_backward(1 - u, new)
         of_z = z.new_empty(T, B, 3, H)
         by_r, by_u, by_h = of_z.unbind(2)
         torch.mul(by_new, r, out=by_h)
-        torch.mul(by_h * of_h, 1 - r, out=by_r)
-        torch.mul((before - new) * u, 1 - u, out=by_u)
+        aten.sigmoid_backward(by_new * of_h, r, grad_input=by_r)
+        aten.sigmoid_backward(before - new, u, grad_input=by_u)
         # From the last step to the first, d comes to be known, and they are gradients.
         rows = of_z.view(T, B, 3 * H)
         of_states = torch.cat((torch.zeros_like(states[:1]), of_outputs))
-        steps = (of_states, u, of_z, rows, of_states[1:])
-        for of_h_t, u_t, of_z_t, row, of_state in reversed(list(_by_step(*steps))):
-            of_z_t.mul_(of_state.unsqueeze(1))
+        steps = (of_states, u, of_z, rows, of_states[1:], of_states[1:].unsqueeze(2))
+        for of_h_t, u_t, of_z_t, row, of_state, for_all in reversed(list(_by_step(*steps))):
+            of_z_t.mul_(for_all)
             of_h_t.addcmul_(of_state, u_t).addmm_(row, weight)
         of_x = rows.to(ctx.precision, copy=True)
         inputs = before.flatten(0, 1).to(ctx.precision)  # (T B, H)

@@ -160,6 +160,25 @@ def test_a_sample_of_the_symbols_teaches_nearly_what_all_of_them_do(
     assert losses[1] < 2 * losses[0]
 
 
+def test_with_every_symbol_drawn_the_loss_of_a_window_is_that_of_all(tmp_path: Path) -> None:
+    """Also in the last windows of a text, which its streams do not fill."""
+    job = make_job(tmp_path, softmax_sample=0)
+    network, streams = Network(job.model), job.streams()
+    network.initialize(0)
+    torch.nn.init.normal_(network.output.weight)
+    state = network.initial_state(job.training.batch_size)
+    every = replace(job, training=replace(job.training, softmax_sample=1000))
+    targets = set()
+    for index in range(streams.num_windows):
+        window = streams.window(index)
+        wanted, count, _ = Loss(network, job)(window, state, 0)
+        found, same_count, _ = Loss(network, every)(window, state, 0)
+        torch.testing.assert_close(found, wanted)
+        assert same_count == count
+        targets.add(count)
+    assert len(targets) > 1  # some windows are full, some are not
+
+
 @pytest.mark.parametrize("tie", [False, True])
 def test_sparse_gradients_make_the_same_steps_as_others(
     tmp_path: Path, tie: bool, monkeypatch: pytest.MonkeyPatch
