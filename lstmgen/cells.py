@@ -5,7 +5,8 @@ in which the notes tell them. It is also the engine that samples on the CPU, and
 truth that the torch model is tested against.
 
 Shapes: B streams, T steps, V vocabulary, E embedding, H hidden; X is the width of a layer's input:
-E for the first layer, H above it; Z that of what a cell squashes: 4H for LSTM and GRU, H for the plain RNN.
+E for the first layer, H above it; Z the number of sums that a cell's equations begin with: 4H for LSTM and
+GRU, H for the plain RNN.
 Weights have `torch.nn`'s names and layout. As in the notes, what is multiplied by a weight is a column, and
 streams are columns side by side: h (H, B). It is quicker than rows, too.
 """
@@ -30,7 +31,7 @@ class Layer(NamedTuple):
     bias: Array  # (Z, 1)
 
     def __call__(self, x: Array, h: Array) -> Array:
-        """x (X, B) and h (H, B) -> z (Z, B), what the gates squash."""
+        """x (X, B) and h (H, B) -> z (Z, B), the sums that a cell's equations begin with."""
         z = self.weight @ np.concatenate((x, h))
         z += self.bias
         return z
@@ -86,7 +87,7 @@ def gru(z: Array, state: LayerState) -> LayerState:
 
     z (4H, B) is W [x, h] + b, state (h,) -> the next (h,). Two details differ from the notes: the
     reset gate acts on the recurrent product instead of on h before it, so that one product serves all
-    (it has four blocks for three gates' weights, as the candidates need W x and W h apart); and the
+    (it has four blocks for three gates' weights, as the candidates need W_x x and W_h h apart); and the
     update gate weighs the old state where the notes' z weighs the new one: u is their 1 - z.
     """
     (h,) = state
@@ -96,7 +97,7 @@ def gru(z: Array, state: LayerState) -> LayerState:
 
     r = gates[:H]  # reset gate, sigmoid(W_r [x, h] + b_r): how much of the past candidates may see
     u = gates[H:]  # update gate, sigmoid(W_u [x, h] + b_u): forget and input gate in one
-    h_tilde = np.tanh(x_n + r * h_n)  # candidates, tanh(W x + b + r (W h + b'))
+    h_tilde = np.tanh(x_n + r * h_n)  # candidates, tanh(W_x x + b_x + r (W_h h + b_h))
     h = u * h + (1 - u) * h_tilde  # new state, which is the output as well
     return (h,)
 

@@ -56,6 +56,11 @@ def _whole(path: str, encoding: str) -> Text:
     with _blaming(name), _opened(path) as file:
         raw = file.read()
     text = _decoded(name, raw, encoding)
+    if 4 * text[:SOME].count("\0") > len(text[:SOME]):
+        raise CorpusError(
+            f"{name}: more than every fourth character is a zero, as where UTF-16 is read as {encoding}; "
+            "give --encoding utf-16-le or utf-16-be, or a file that is text"
+        )
     if text.startswith("\ufeff"):
         text = text[1:]
         notes.append(f"{name}: dropped the byte order mark")

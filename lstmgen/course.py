@@ -8,6 +8,7 @@ from pathlib import Path
 from lstmgen import optim
 from lstmgen.config import MOST_RETREATS, Position, TrainConfig
 from lstmgen.errors import TrainingError
+from lstmgen.folders import MODEL_FILE
 from lstmgen.keeping import Run, Snapshot
 from lstmgen.scoring import Score
 
@@ -71,11 +72,11 @@ class Course:
         """
         self.retreats += 1
         if self.retreats > MOST_RETREATS:
-            kept = (
-                f"the best model so far is in {folder}"
-                if self.best
-                else "no model had been saved yet"
-            )
+            kept = "no model had been saved yet"
+            if self.best:
+                kept = f"the best model so far is in {folder}"
+            elif (folder / MODEL_FILE).exists():
+                kept = f"the model in {folder} is the one of before still"
             raise TrainingError(
                 f"{why} and going back {MOST_RETREATS} times did not help; {kept}; "
                 "train again with a lower --learning-rate"

@@ -85,9 +85,12 @@ def take_step(
     run: Run, loss: Loss, config: TrainConfig, streams: Streams, rate: float
 ) -> tuple[Tensor, int]:
     """One window forward and backward and one update: its nats and its number of targets."""
-    # What dropout leaves out follows from the step, so that a resumed run leaves out the same.
+    # All chance in a step follows from the seed and the step, so that a resumed run repeats it.
     torch.manual_seed((config.seed * 1_000_003 + run.step) % 2**63)
-    window = streams.window(run.step % streams.num_windows)
+    index = run.step % streams.num_windows
+    if index == 0:  # the text begins, again
+        run.state = run.network.initial_state(streams.batch_size)
+    window = streams.window(index)
     run.state = some_afresh(run.state, window[0], streams.start_id)
     with run.network.weights_dropped(config.weight_drop):
         with device.autocast(run.network.output.bias.device, config.precision):
@@ -115,7 +118,7 @@ def some_afresh(state: TorchState, inputs: NDArray[np.int64], start_id: int) -> 
 
 
 def present_loss(run: Run, loss: Loss, config: TrainConfig, streams: Streams) -> float:
-    """What the next window costs before anything is learned from it, in nats a token."""
+    """What the next window costs before it is learned from, with the state as it is, in nats a token."""
     window = streams.window(run.step % streams.num_windows)
     run.network.eval()
     with torch.no_grad(), device.autocast(run.network.output.bias.device, config.precision):

@@ -58,14 +58,15 @@ class Network(nn.Module):
         If `sparse`, the embedding's gradient has rows for these ids only.
         """
         x = functional.embedding(ids.t(), self.embedding.weight, sparse=sparse)
-        x, top, following = self._drop(x), None, []  # (T, B, E)
+        x = self._drop(x)  # (T, B, E)
+        outputs, following = [], []
         for layer, layer_state in zip(self.layers, state, strict=True):
             with device.recurrent(x.device):
                 x, end = layer(x, _to_torch(layer_state))  # (T, B, H)
             x = self._drop(x)
-            top = x if top is None or not self.config.skip else top + x
+            outputs.append(x)
             following.append(_from_torch(end))
-        assert top is not None
+        top = sum(outputs[1:], outputs[0]) if self.config.skip else x
         return top.transpose(0, 1), tuple(following)
 
     def _drop(self, x: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
-"""What moves the weights: Muon for recurrent matrices, lazy steps for many symbols, AdamW for the rest.
+"""What moves the weights: Muon for the layers' matrices, lazy steps for many symbols, AdamW for the rest.
 
-The gradient of a recurrent matrix has a few large singular values and many small ones, so a step along
-it moves the network in few directions. Muon steps equally far in all of them: of the momentum
+The gradient of a recurrent layer's matrix has a few large singular values and many small ones, so a step
+along it moves the network in few directions. Muon steps equally far in all of them: of the momentum
 U S V' it keeps U V' (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon). Each row of that, which
 belongs to one gate of one unit, is then divided by how far it has gone of late, so that no unit is left
 behind (NorMuon: Li et al., 2025, arXiv:2510.05491), except in a layer whose biases are held: there some
 gates are to stay nearly shut, and would be carried off by steps as long as the others'.
-Embedding, output layer and biases, whose rows are symbols rather than directions, stay with AdamW
+Embedding and output layer, whose rows are symbols rather than directions, and biases stay with AdamW
 (Loshchilov & Hutter, 2017, arXiv:1711.05101).
 
 Where symbols are so many that a step meets only some of them, their rows take lazy steps: a row moves in
@@ -81,9 +81,9 @@ class Optimizer:
         If the norm of all of them together is above `clip_norm`, they are shortened to it first.
         """
         met = {name: _rows_met(w.grad) for name, w in self.symbols.items() if w.grad is not None}
+        whole = (*self.matrices.values(), *self.others.values())
         gradients = [rows for _, rows in met.values()]
-        for weight in (*self.matrices.values(), *self.others.values()):
-            gradients += [] if weight.grad is None else [weight.grad]
+        gradients += [weight.grad for weight in whole if weight.grad is not None]
         _clip(gradients, self.config.clip_norm)
         rate = learning_rate * self.config.adamw_share
         for group in self.adamw.param_groups:
@@ -93,11 +93,10 @@ class Optimizer:
             for name, weight in self.matrices.items():
                 if weight.grad is not None:
                     self._muon(name, weight, weight.grad, learning_rate)
-                weight.grad = None
             for name, (ids, rows) in met.items():
                 self._move_rows(name, ids, rows, rate)
-                self.symbols[name].grad = None
-        self.adamw.zero_grad(set_to_none=True)
+        for weight in (*whole, *self.symbols.values()):
+            weight.grad = None
 
     def _move_rows(self, name: str, ids: Tensor, gradient: Tensor, rate: float) -> None:
         """One step of the rows that were met: their ids (N,), each once, and gradients (N, C)."""
@@ -106,9 +105,9 @@ class Optimizer:
         square = gradient.square().mean(1)
         counts[ids] += square > 0
         # The mean of all so far at first, which then forgets.
-        new = torch.clamp(1 / counts[ids], min=1 - SYMBOL_MEMORY, max=1) * (square > 0)
-        squares[ids] = square = torch.lerp(squares[ids], square, new)
-        gradient /= square.sqrt()[:, None] + TINY
+        share = torch.clamp(1 / counts[ids], min=1 - SYMBOL_MEMORY, max=1) * (square > 0)
+        squares[ids] = mean = torch.lerp(squares[ids], square, share)
+        gradient /= mean.sqrt()[:, None] + TINY
         rows.mul_(1 - rate * self.config.weight_decay)
         rows.index_add_(0, ids, gradient, alpha=-SYMBOL_RATE * rate)
 
@@ -119,6 +118,7 @@ class Optimizer:
         dtype = torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32
         direction = orthogonalized(ahead.to(dtype))
         rows, columns = weight.shape
+        # A row of a tall U V' is (columns / rows) ** 0.5 long in the mean: to be made 1.
         rate = learning_rate * max(1, rows / columns) ** 0.5
         weight.mul_(1 - learning_rate * self.config.weight_decay)
         if name in self.row_squares:
@@ -140,7 +140,10 @@ class Optimizer:
         return momentum | squares | symbols | averages
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what `tensors` gave. `KeyError` where something is missing."""
+        """Go on from what `tensors` gave; what older runs did not keep stays as it is.
+
+        `KeyError` where a momentum or an average of AdamW is missing, `RuntimeError` where a size differs.
+        """
         for name, value in self.momentum.items():
             value.copy_(tensors[f"{name}.momentum"].reshape(value.shape))
         later = (
@@ -150,7 +153,7 @@ class Optimizer:
         )
         for kind, values in later:
             for name, value in values.items():
-                found = tensors.get(f"{name}.{kind}", value)  # a run has not always had them
+                found = tensors.get(f"{name}.{kind}", value)
                 value.copy_(found.reshape(value.shape))
         for name, weight in self.others.items():
             for kind, value in self.adamw.state[weight].items():

@@ -27,6 +27,8 @@ LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
 # learning rate, if they bring so many times the tokens a second.
 SOME_TOKENS, SOME_EPOCHS = 250_000, 40
 MANY_STREAMS, WIDE_RATE, MORE_TOKENS = 64, 0.056, 1.25
+# What is read so many times in fewer streams, by character, is learned at this rate.
+MANY_EPOCHS, OFTEN_RATE = 10, 0.08
 SIZE_STEP, MAX_SIZE = 64, 1024
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 
@@ -87,6 +89,12 @@ def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level)
 def tie(level: Level, vocab_size: int) -> bool:
     """Whether input and output should share a matrix: where symbols are many, each is seldom seen."""
     return level == "word" or vocab_size >= MANY_SYMBOLS
+
+
+def learning_rate(num_epochs: float, level: Level) -> float:
+    """A higher one for what is read many times: dropout and weight decay hold it back then."""
+    often = level == "char" and num_epochs >= MANY_EPOCHS
+    return OFTEN_RATE if often else TrainConfig.learning_rate
 
 
 def weight_drop(num_epochs: float) -> float:

@@ -83,9 +83,9 @@ class _Recurrence(torch.autograd.Function):
         rows = of_z.view(T, B, 3 * H)
         of_states = torch.cat((torch.zeros_like(states[:1]), of_outputs))
         steps = (of_states, u, of_z, rows, of_states[1:], of_states[1:].unsqueeze(2))
-        for of_h_t, u_t, of_z_t, row, of_state, for_all in reversed(list(_by_step(*steps))):
-            of_z_t.mul_(for_all)
-            of_h_t.addcmul_(of_state, u_t).addmm_(row, weight)
+        for of_before, u_t, of_z_t, row, d, d_for_each in reversed(list(_by_step(*steps))):
+            of_z_t.mul_(d_for_each)
+            of_before.addcmul_(d, u_t).addmm_(row, weight)
         of_x = rows.to(ctx.precision, copy=True)
         inputs = before.flatten(0, 1).to(ctx.precision)  # (T B, H)
         of_weight = of_x.flatten(0, 1).t() @ inputs

@@ -2,8 +2,9 @@
 
 With tens of thousands of symbols nearly all work of a step is to give each of them a logit, only to sum
 them up. A sample does: symbol i is drawn with probability p_i, and where it is drawn its term counts
-1 / p_i times, so the sum is right on average (Horvitz & Thompson, 1952; for language models Bengio &
-Senecal, 2003). The most frequent symbols have p = 1. This is for training alone: a score takes all.
+1 / p_i times, so the sum is right on average, and its logarithm a little low (Horvitz & Thompson, 1952; for
+language models Bengio & Senecal, 2003). The most frequent symbols have p = 1. This is for training alone: a
+score takes all.
 Shapes: N targets, H hidden, V vocabulary, K symbols drawn.
 """
 
@@ -28,7 +29,7 @@ class Drawn(NamedTuple):
 class Sampler:
     """Draws about `size` symbols a step, each the more probably the more often the text has it.
 
-    The probabilities are proportional to the square roots of the counts, and at most 1.
+    The probabilities are proportional to the square roots of the counts plus one, and at most 1.
     """
 
     def __init__(self, counts: NDArray[np.int64], size: int) -> None:
@@ -108,18 +109,18 @@ class _SampledNats(Function):
             z = (x @ rows_of_weight.T).float().add_(offsets)  # (rows, K)
             again = torch.nonzero(twice[rows])[:, 0]
             z[again, places[rows][again]] = -torch.inf
-            top = torch.maximum(z.amax(-1), z_own)
-            z.sub_(top[:, None]).exp_()
-            own_part = (z_own - top).exp()
+            largest = torch.maximum(z.amax(-1), z_own)
+            z.sub_(largest[:, None]).exp_()
+            own_part = (z_own - largest).exp()
             everything = z.sum(-1) + own_part
-            total += (everything.log() + top - z_own).sum()
+            total += (everything.log() + largest - z_own).sum()
             # The gradient of the logits is their probabilities, z / everything. Each row of a product
             # is divided instead of z, which has many more numbers.
             share = 1 / everything
             own_gradient[rows] = own_part * share - 1
-            weights = z.to(x.dtype)
-            tops_gradient[rows] = (weights @ rows_of_weight) * share[:, None]
-            drawn_gradient += weights.T @ (x * share[:, None]).to(x.dtype)
+            parts = z.to(x.dtype)
+            tops_gradient[rows] = (parts @ rows_of_weight) * share[:, None]
+            drawn_gradient += parts.T @ (x * share[:, None]).to(x.dtype)
             with torch.autocast(z.device.type, enabled=False):  # a sum, so in float32
                 bias_gradient += share @ z
         tops_gradient += (own_gradient[:, None] * own_rows).to(tops.dtype)

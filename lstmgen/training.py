@@ -59,15 +59,15 @@ def train(
     Begins with fresh weights, with those of `initial`, or where `saved` stopped. A loss that blows
     up sends the run back to where it last was well, to go on with a lower learning rate;
     `TrainingError` when that has not helped often enough. `CheckpointError` if the folder has no
-    room, or at the end what could not be written before still cannot.
+    room, if `saved` lacks something, or if at the end what could not be written before still cannot.
     """
+    started = saved_at = yielded_at = sampled_at = time.perf_counter()
     run, course, before = _begin(job, saved, initial)
     network, loss, streams = run.network, Loss(run.network, job), job.streams()
     keeper, facts = Keeper(job.folder, new=saved is None), {"corpus": job.data.facts}
     keeper.require_room(
         SavedModel(job.model, job.vocabulary, course.well.weights, facts), course.well.tensors
     )
-    started = saved_at = yielded_at = sampled_at = time.perf_counter()
     meter, pace = _Meter(job.device), Pace(job.measured)
 
     def seconds() -> float:
@@ -102,8 +102,6 @@ def train(
 
     try:
         while run.step < course.config.num_steps:
-            if run.step % streams.num_windows == 0:
-                run.state = network.initial_state(course.config.batch_size)
             rate = course.learning_rate(run.step)
             meter.add(*take_step(run, loss, course.config, streams, rate))
             pace.steps += 1

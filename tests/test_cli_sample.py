@@ -254,6 +254,9 @@ def test_a_prime_is_read_in_its_encoding(model: Path, tmp_path: Path, here: Any)
     done = run("sample", "-m", model, "--each-line", "-l", "1", "--seed", "1", "--encoding", "latin-1",
                stdin=b"Zo\xeb\n")  # fmt: skip
     assert done.out.startswith("Zoë")
+    unread = here("sample", "-m", model, "--prime", "Ann", "--encoding", "latin-1").error
+    assert "--encoding latin-1" in unread
+    assert "--prime-file" in unread
 
 
 def test_a_text_that_ends_in_a_line_end_is_given_no_second_one(model: Path, here: Any) -> None:

@@ -100,6 +100,17 @@ def test_byte_that_does_not_decode_is_named_with_file_offset_and_fix(tmp_path: P
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+def test_utf16_without_a_mark_is_not_taken_for_text_with_zeros(
+    tmp_path: Path, encoding: str
+) -> None:
+    path = put(tmp_path, "I grew up in France.\n".encode(encoding))
+    with pytest.raises(CorpusError, match="UTF-16 is read as utf-8; give --encoding utf-16-le"):
+        read(path)
+    assert read(path, encoding).text == "I grew up in France.\n"
+    assert read(put(tmp_path, b"a few \0\0 are text\n")).text == "a few \0\0 are text\n"
+
+
 def test_offset_in_packed_text_is_that_of_the_unpacked(tmp_path: Path) -> None:
     path = put(tmp_path, gzip.compress(b"x" * 5000 + b"\xff"))
     with pytest.raises(CorpusError, match="0xff at byte 5,000"):

@@ -179,6 +179,29 @@ def test_with_every_symbol_drawn_the_loss_of_a_window_is_that_of_all(tmp_path: P
     assert len(targets) > 1  # some windows are full, some are not
 
 
+@pytest.mark.parametrize(
+    ("epochs", "window", "begins"), [(0, 0, True), (2, 0, True), (0, 1, False)]
+)
+def test_a_text_begins_with_nothing_remembered_each_time(
+    tmp_path: Path, epochs: int, window: int, begins: bool
+) -> None:
+    job = make_job(tmp_path)
+    streams = job.streams()
+    nats = []
+    for held in (0.0, 1.0):
+        network = Network(job.model)
+        network.initialize(0)
+        torch.manual_seed(0)
+        torch.nn.init.normal_(network.output.weight)
+        zeros = network.initial_state(job.training.batch_size)
+        state = tuple(tuple(part + held for part in layer) for layer in zeros)
+        run = Run(network, optim.Optimizer(network, job.training), state)
+        run.step = epochs * streams.num_windows + window
+        total, _ = take_step(run, Loss(network, job), job.training, streams, 0.02)
+        nats.append(float(total))
+    assert (nats[0] == nats[1]) == begins
+
+
 @pytest.mark.parametrize("tie", [False, True])
 def test_sparse_gradients_make_the_same_steps_as_others(
     tmp_path: Path, tie: bool, monkeypatch: pytest.MonkeyPatch
@@ -369,6 +392,9 @@ def test_a_run_that_was_never_well_says_that_there_is_no_model(
     ):
         list(train(make_job(tmp_path)))
     assert not (tmp_path / folders.MODEL_FILE).exists()
+    (tmp_path / folders.MODEL_FILE).touch()  # of a run before, as with --overwrite
+    with pytest.raises(TrainingError, match=r"the model in .* is the one of before still; train"):
+        list(train(make_job(tmp_path)))
 
 
 def test_a_loss_that_blows_up_once_is_recovered_from(
@@ -567,6 +593,25 @@ def test_what_is_given_stays_and_the_rest_is_planned(tmp_path: Path) -> None:
         planned = plan.timed(job, {"steps": 2000, name: value}, None, 0.0).training
         assert planned.num_steps == 2000
         assert {n for n, one in mine.items() if getattr(planned, n) == one} == {name}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "given", "rate"),
+    [
+        (9, {}, TrainConfig.learning_rate),
+        (10, {}, planning.OFTEN_RATE),
+        (10, {"learning_rate": TrainConfig.learning_rate}, TrainConfig.learning_rate),
+        (10, {"learning_rate": 0.03}, 0.03),
+    ],
+)
+def test_what_is_read_many_times_is_learned_at_a_higher_rate(
+    tmp_path: Path, epochs: int, given: dict[str, Any], rate: float
+) -> None:
+    job = make_job(tmp_path)
+    usual = given.get("learning_rate", TrainConfig.learning_rate)
+    job = replace(job, training=replace(job.training, learning_rate=usual))
+    steps = epochs * job.streams().num_windows
+    assert plan.timed(job, given | {"steps": steps}, None, 0.0).training.learning_rate == rate
 
 
 def test_the_size_follows_from_the_time_that_is_left_and_the_pace(

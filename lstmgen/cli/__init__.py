@@ -17,7 +17,9 @@ from lstmgen.cli.sample import sample
 from lstmgen.cli.train import train
 from lstmgen.errors import LstmgenError
 
-NO_MEMORY = ("out of memory", "allocate memory", "not enough memory")  # as torch puts it
+# As torch puts it.
+NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED")
+NO_DEVICE = ("no kernel image", "are busy or unavailable", "no CUDA-capable device")
 
 
 class _Helping:
@@ -97,10 +99,16 @@ def main() -> None:
         app(standalone_mode=True)
     except LstmgenError as error:
         _refuse(str(error))
-    except (MemoryError, RuntimeError) as error:  # torch tells of memory by RuntimeError
-        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in NO_MEMORY):
-            raise
-        _refuse(
-            "the memory does not suffice; to train, lower --hidden-size, --batch-size, --window or "
-            "--max-vocab, and otherwise ask for less at once"
-        )
+    except (
+        MemoryError,
+        RuntimeError,
+    ) as error:  # torch tells of memory and devices by RuntimeError
+        told = str(error)
+        if isinstance(error, MemoryError) or any(sign in told for sign in NO_MEMORY):
+            _refuse(
+                "the memory does not suffice; to train, lower --hidden-size, --batch-size, --window or "
+                "--max-vocab, and otherwise ask for less at once; where it is a GPU's, --device cpu has more"
+            )
+        if any(sign in told for sign in NO_DEVICE):
+            _refuse(f"the GPU cannot be used ({told.splitlines()[0]}); give --device cpu")
+        raise

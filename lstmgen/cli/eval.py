@@ -22,7 +22,8 @@ def evaluate(
     by: Annotated[
         By,
         typer.Option(
-            help="One score a text, or one for each line or token, tab-separated, score first."
+            help="One score a text, or one for each line (bits a character first) or token (nats first), "
+            "tab-separated."
         ),
     ] = "corpus",
     context: Annotated[

@@ -250,7 +250,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
         )
         config = replace(config, report_every=report_every)
     if not saved:
-        config = _regularized(config, job, given, steps / job.streams().num_windows)
+        config = _suited(config, job, given, steps / job.streams().num_windows)
     return replace(
         job,
         training=replace(config, num_steps=steps),
@@ -259,11 +259,18 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
     )
 
 
-def _regularized(config: TrainConfig, job: "Job", given: Options, epochs: float) -> TrainConfig:
-    """The numbers with what keeps a text from being learned by heart, unless they were given."""
+def _suited(config: TrainConfig, job: "Job", given: Options, epochs: float) -> TrainConfig:
+    """The numbers as they suit how often the text will be read, unless they were given.
+
+    That is what keeps it from being learned by heart, and the learning rate where nothing else has set it.
+    """
     size, text_tokens = job.model.hidden_size, len(job.data.train_ids)
+    level, rate = job.vocabulary.level, config.learning_rate
+    if rate == TrainConfig.learning_rate:
+        rate = planning.learning_rate(epochs, level)
     usual: dict[str, Any] = {
-        "dropout": planning.dropout(epochs, size, text_tokens, job.vocabulary.level),
+        "learning_rate": rate,
+        "dropout": planning.dropout(epochs, size, text_tokens, level),
         "weight_drop": planning.weight_drop(epochs),
         "weight_decay": planning.weight_decay(epochs),
     }

@@ -50,10 +50,10 @@ def run(given: plan.Options, folder: Path, began: float) -> None:
     job = Job(folder, data, network, config, where, sample_seconds=every)
     if not saved and not other:
         job = plan.sized(job, given, began)
-    job = plan.timed(job, given, saved, began)
     initial = None
     if other:
         initial = keeping.mapped_weights(other, job.model, data, job.training.seed)
+    job = plan.timed(job, given, saved, began)
     if not quiet:
         console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)

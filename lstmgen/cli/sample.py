@@ -135,6 +135,11 @@ def sample(
             )
     if sum((prime is not None, prime_file is not None, each_line)) > 1:
         raise OptionError("give only one of --prime, --prime-file and --each-line")
+    if encoding != DEFAULT_ENCODING and prime_file is None and not each_line:
+        raise OptionError(
+            f"--encoding {encoding} is for what is read; give --prime-file or --each-line too, or "
+            "leave it out"
+        )
     only_prime = "" if each_line else _one_prime(prime, prime_file, encoding)
     saved = engines.load(model)
     if seed is None and beams is None:

@@ -26,7 +26,7 @@ from lstmgen.config import (
     Words,
 )
 from lstmgen.errors import OptionError
-from lstmgen.planning import MANY_STREAMS, MANY_SYMBOLS, WIDE_RATE
+from lstmgen.planning import MANY_EPOCHS, MANY_STREAMS, MANY_SYMBOLS, OFTEN_RATE, WIDE_RATE
 
 _text, _network, _run, _learning, _machine = (
     partial(typer.Option, rich_help_panel=panel)
@@ -160,8 +160,8 @@ def train(
         float | None,
         _learning(
             help="Learning rate at its peak: that of Muon, for the matrices of the recurrent layers.",
-            show_default=f"{TrainConfig.learning_rate}, or {WIDE_RATE} with {MANY_STREAMS} planned streams; "
-            f"with --init-from {FINE_TUNING_RATE}",
+            show_default=f"{TrainConfig.learning_rate}; {WIDE_RATE} with {MANY_STREAMS} planned streams; "
+            f"else by character for {MANY_EPOCHS} epochs {OFTEN_RATE}; with --init-from {FINE_TUNING_RATE}",
         ),
     ] = None,
     adamw_share: Annotated[
@@ -219,7 +219,7 @@ def train(
         _network(metavar="MODEL", help="Begin with this model's weights, on the new text."),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but notes and errors.")
+        bool, typer.Option("--quiet", "-q", help="Say nothing but notes, errors and how to go on.")
     ] = False,
 ) -> None:
     """Train a model on text and keep it in a folder.

@@ -31,11 +31,10 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
         signal.signal(number, previous[number])  # a second one is not held up
 
     stopping = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
-    previous = {
-        int(number): signal.signal(number, catch)
-        for number in stopping
-        if number and signal.getsignal(number) is not signal.SIG_IGN  # as nohup has it
-    }
+    previous = {int(number): signal.getsignal(number) for number in stopping if number}
+    for number, handler in previous.items():
+        if handler is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, catch)
     bar = tqdm(
         file=console.talk,
         disable=quiet or not console.talk.isatty(),
@@ -64,10 +63,12 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
             if record.score and bar.disable and not quiet:
                 console.say(f"step {record.step:,} of {record.num_steps:,}: {told}")
     finally:
-        records.close()  # which saves, where there is something left to do
-        bar.close()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        try:
+            records.close()  # which saves, where there is something left to do
+        finally:
+            bar.close()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
     assert last is not None  # a job has at least one step left, and the last step is always told
     return last, caught if last.step < last.num_steps else 0
 
