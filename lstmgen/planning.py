@@ -8,7 +8,14 @@ from dataclasses import replace
 from math import ceil, exp, log2, prod
 from typing import NamedTuple
 
-from lstmgen.config import LARGE_VOCABULARY, SOFTMAX_SAMPLE, Level, ModelConfig, TrainConfig
+from lstmgen.config import (
+    LARGE_VOCABULARY,
+    SOFTMAX_SAMPLE,
+    CellName,
+    Level,
+    ModelConfig,
+    TrainConfig,
+)
 
 REPORT_SHARE = 0.04  # of the time given may go into validation
 MAX_REPORTS = 20
@@ -27,7 +34,7 @@ LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
 # learning rate, if they bring so many times the tokens a second.
 SOME_TOKENS, SOME_EPOCHS = 250_000, 40
 MANY_STREAMS, WIDE_RATE, MORE_TOKENS = 64, 0.056, 1.25
-# What is read so many times in fewer streams, by character, is learned at this rate.
+# What an LSTM reads so many times in fewer streams, by character, is learned at this rate.
 MANY_EPOCHS, OFTEN_RATE = 10, 0.08
 SIZE_STEP, MAX_SIZE = 64, 1024
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
@@ -91,9 +98,12 @@ def tie(level: Level, vocab_size: int) -> bool:
     return level == "word" or vocab_size >= MANY_SYMBOLS
 
 
-def learning_rate(num_epochs: float, level: Level) -> float:
-    """A higher one for what is read many times: dropout and weight decay hold it back then."""
-    often = level == "char" and num_epochs >= MANY_EPOCHS
+def learning_rate(num_epochs: float, level: Level, cell: CellName) -> float:
+    """A higher one for what is read many times: dropout and weight decay hold it back then.
+
+    A GRU gains nothing by it, and a plain RNN, which has no gates to hold on to, loses.
+    """
+    often = cell == "lstm" and level == "char" and num_epochs >= MANY_EPOCHS
     return OFTEN_RATE if often else TrainConfig.learning_rate
 
 

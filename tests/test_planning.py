@@ -149,9 +149,10 @@ def test_a_text_that_is_hardly_repeated_needs_no_dropout() -> None:
     less, more = (planning.dropout(epochs, 256, 1_000_000, "char") for epochs in (4, 8))
     assert less == 0 < more
     assert planning.weight_decay(0.5) == planning.weight_decay(1) == 0.01
-    rates = [planning.learning_rate(n, "char") for n in (1, 9.9, 10, 100)]
+    rates = [planning.learning_rate(n, "char", "lstm") for n in (1, 9.9, 10, 100)]
     assert rates == [0.04, 0.04, 0.08, 0.08]
-    assert planning.learning_rate(100, "word") == 0.04
+    assert planning.learning_rate(100, "word", "lstm") == 0.04
+    assert planning.learning_rate(100, "char", "rnn") == 0.04
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6))

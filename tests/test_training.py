@@ -596,18 +596,19 @@ def test_what_is_given_stays_and_the_rest_is_planned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "given", "rate"),
+    ("epochs", "cell", "given", "rate"),
     [
-        (9, {}, TrainConfig.learning_rate),
-        (10, {}, planning.OFTEN_RATE),
-        (10, {"learning_rate": TrainConfig.learning_rate}, TrainConfig.learning_rate),
-        (10, {"learning_rate": 0.03}, 0.03),
+        (9, "lstm", {}, TrainConfig.learning_rate),
+        (10, "lstm", {}, planning.OFTEN_RATE),
+        (10, "gru", {}, TrainConfig.learning_rate),
+        (10, "lstm", {"learning_rate": TrainConfig.learning_rate}, TrainConfig.learning_rate),
+        (10, "lstm", {"learning_rate": 0.03}, 0.03),
     ],
 )
 def test_what_is_read_many_times_is_learned_at_a_higher_rate(
-    tmp_path: Path, epochs: int, given: dict[str, Any], rate: float
+    tmp_path: Path, epochs: int, cell: CellName, given: dict[str, Any], rate: float
 ) -> None:
-    job = make_job(tmp_path)
+    job = make_job(tmp_path, cell=cell)
     usual = given.get("learning_rate", TrainConfig.learning_rate)
     job = replace(job, training=replace(job.training, learning_rate=usual))
     steps = epochs * job.streams().num_windows

@@ -99,11 +99,8 @@ def main() -> None:
         app(standalone_mode=True)
     except LstmgenError as error:
         _refuse(str(error))
-    except (
-        MemoryError,
-        RuntimeError,
-    ) as error:  # torch tells of memory and devices by RuntimeError
-        told = str(error)
+    except (MemoryError, RuntimeError) as error:
+        told = str(error)  # torch tells of memory and devices by RuntimeError
         if isinstance(error, MemoryError) or any(sign in told for sign in NO_MEMORY):
             _refuse(
                 "the memory does not suffice; to train, lower --hidden-size, --batch-size, --window or "

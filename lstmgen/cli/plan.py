@@ -262,12 +262,12 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
 def _suited(config: TrainConfig, job: "Job", given: Options, epochs: float) -> TrainConfig:
     """The numbers as they suit how often the text will be read, unless they were given.
 
-    That is what keeps it from being learned by heart, and the learning rate where nothing else has set it.
+    That is what keeps it from being learned by heart, and the learning rate where it is still the usual one.
     """
     size, text_tokens = job.model.hidden_size, len(job.data.train_ids)
     level, rate = job.vocabulary.level, config.learning_rate
     if rate == TrainConfig.learning_rate:
-        rate = planning.learning_rate(epochs, level)
+        rate = planning.learning_rate(epochs, level, job.model.cell)
     usual: dict[str, Any] = {
         "learning_rate": rate,
         "dropout": planning.dropout(epochs, size, text_tokens, level),

@@ -161,7 +161,8 @@ def train(
         _learning(
             help="Learning rate at its peak: that of Muon, for the matrices of the recurrent layers.",
             show_default=f"{TrainConfig.learning_rate}; {WIDE_RATE} with {MANY_STREAMS} planned streams; "
-            f"else by character for {MANY_EPOCHS} epochs {OFTEN_RATE}; with --init-from {FINE_TUNING_RATE}",
+            f"else LSTM by character for {MANY_EPOCHS} epochs {OFTEN_RATE}; "
+            f"with --init-from {FINE_TUNING_RATE}",
         ),
     ] = None,
     adamw_share: Annotated[
