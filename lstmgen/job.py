@@ -4,8 +4,11 @@ Shapes: B streams, T steps.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,27 +61,27 @@ class Loss:
             self.sampler = Sampler(job.data.counts, job.training.softmax_sample)
         self.lazy = optim.lazy(job.training, len(job.vocabulary))
 
+    @property
+    def repeats(self) -> bool:
+        """Whether each step asks for the same as the last, only of other numbers."""
+        return self.sampler is None
+
     def __call__(
-        self, window: Window, state: TorchState, step: int
-    ) -> tuple[Tensor, int, TorchState]:
-        """Inputs and targets (B, T), and a state -> nats, summed, the number of targets, next state."""
-        where = self.network.output.bias.device
-        inputs, targets = (torch.from_numpy(part).to(where) for part in window)
-        count = int(np.count_nonzero(window[1] != IGNORED))
+        self, inputs: Tensor, targets: Tensor, state: TorchState, step: int
+    ) -> tuple[Tensor, TorchState]:
+        """Inputs and targets (B, T), and a state -> nats, summed, and the next state."""
         if self.sampler is None:
             logits, state = self.network(inputs, state)
-            total = nats(logits, targets).sum()
-        else:
-            sparse = self.lazy and where.type == "cpu"  # other devices may know no sparse tensors
-            tops, state = self.network.read(inputs, state, sparse)
-            drawn, output = self.sampler.draw((self.seed, step)), self.network.output
-            # In the order in which they were read, so that nothing is moved.
-            tops, targets = tops.transpose(0, 1).flatten(0, 1), targets.t().flatten()
-            if count < len(targets):
-                kept = targets != IGNORED
-                tops, targets = tops[kept], targets[kept]
-            total = sampled_nats(tops, output.weight, output.bias, targets, drawn, sparse)
-        return total, count, state
+            return nats(logits, targets).sum(), state
+        sparse = self.lazy and inputs.is_cpu  # other devices may know no sparse tensors
+        tops, state = self.network.read(inputs, state, sparse)
+        drawn, output = self.sampler.draw((self.seed, step)), self.network.output
+        # In the order in which they were read, so that nothing is moved.
+        tops, targets = tops.transpose(0, 1).flatten(0, 1), targets.t().flatten()
+        kept = targets != IGNORED
+        if not kept.all():
+            tops, targets = tops[kept], targets[kept]
+        return sampled_nats(tops, output.weight, output.bias, targets, drawn, sparse), state
 
 
 def take_step(
@@ -91,17 +94,48 @@ def take_step(
     if index == 0:  # the text begins, again
         run.state = run.network.initial_state(streams.batch_size)
     window = streams.window(index)
-    run.state = some_afresh(run.state, window[0], streams.start_id)
-    with run.network.weights_dropped(config.weight_drop):
-        with device.autocast(run.network.output.bias.device, config.precision):
-            total, count, state = loss(window, run.state, run.step)
+    inputs, targets, count = on_device(window, run.network)
+    state = some_afresh(run.state, window[0], streams.start_id)
+    learning: Callable[..., Any] = partial(learn, run, loss, config)
+    if inputs.is_cuda and loss.repeats:
+        learning = partial(run.recording, learning)
+    total, run.state = learning(inputs, targets, count, state, rate)
+    run.step += 1
+    return total, count
+
+
+def learn(
+    run: Run,
+    loss: Loss,
+    config: TrainConfig,
+    inputs: Tensor,
+    targets: Tensor,
+    count: int | Tensor,
+    state: TorchState,
+    rate: float | Tensor,
+) -> tuple[Tensor, TorchState]:
+    """One update: inputs and targets (B, T) and a state -> nats, summed, and the next state.
+
+    `count` of the targets are to be learned.
+    """
+    with (
+        device.tf32(config.precision == "bfloat16"),
+        run.network.weights_dropped(config.weight_drop),
+    ):
+        with device.autocast(inputs.device, config.precision):
+            total, state = loss(inputs, targets, state, run.step)
         (total / count).backward()  # type: ignore[no-untyped-call]
     run.optimizer.step(rate)
     # Here back-propagation through time is truncated: what is remembered goes on into the next window,
     # but its gradient will not come back into this one.
-    run.state = tuple(tuple(part.detach() for part in layer) for layer in state)
-    run.step += 1
-    return total.detach(), count
+    return total.detach(), tuple(tuple(part.detach() for part in layer) for layer in state)
+
+
+def on_device(window: Window, network: Network) -> tuple[Tensor, Tensor, int]:
+    """Inputs and targets (B, T) where the network is, and how many of the targets are to be learned."""
+    where = network.output.bias.device
+    inputs, targets = (torch.from_numpy(part).to(where) for part in window)
+    return inputs, targets, int(np.count_nonzero(window[1] != IGNORED))
 
 
 def some_afresh(state: TorchState, inputs: NDArray[np.int64], start_id: int) -> TorchState:
@@ -119,10 +153,10 @@ def some_afresh(state: TorchState, inputs: NDArray[np.int64], start_id: int) -> 
 
 def present_loss(run: Run, loss: Loss, config: TrainConfig, streams: Streams) -> float:
     """What the next window costs before it is learned from, with the state as it is, in nats a token."""
-    window = streams.window(run.step % streams.num_windows)
+    inputs, targets, count = on_device(streams.window(run.step % streams.num_windows), run.network)
     run.network.eval()
-    with torch.no_grad(), device.autocast(run.network.output.bias.device, config.precision):
-        total, count, _ = loss(window, run.state, run.step)
+    with torch.no_grad(), device.autocast(inputs.device, config.precision):
+        total, _ = loss(inputs, targets, run.state, run.step)
     run.network.train()
     return float(total) / count
 
@@ -138,7 +172,7 @@ def validate(network: Network, job: Job) -> Score:
 def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
     """How long a step and a validation take here: steps on a network that is then thrown away.
 
-    Five steps at least, but where they are slow none begins after `most` seconds.
+    Five steps at least, but where they are slow none begins after `most` seconds; and 50 do.
     """
     network = Network(job.model, job.training.dropout)
     network.initialize(0)
@@ -148,7 +182,7 @@ def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
     loss, streams = Loss(network, job), job.streams()
     rate = optim.schedule(0, job.training)
     times: list[float] = []
-    while sum(times) < (seconds if len(times) >= 5 else most):
+    while sum(times) < (seconds if len(times) >= 5 else most) and len(times) < 50:
         began = time.perf_counter()
         run.step = 0
         total, _ = take_step(run, loss, job.training, streams, rate)

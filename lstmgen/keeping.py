@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from lstmgen.errors import CheckpointError, OptionError
 from lstmgen.folders import MODEL_FILE, RUN_FILE
 from lstmgen.model import Network, TorchState
 from lstmgen.optim import Optimizer
+from lstmgen.recording import Recording
 
 STATE, OPTIMIZER = "state.", "optimizer."
 
@@ -43,6 +44,7 @@ class Run:
     optimizer: Optimizer
     state: TorchState
     step: int = 0
+    recording: Recording = field(default_factory=Recording)  # of a step, on CUDA
 
     def snapshot(self) -> Snapshot:
         tensors = {OPTIMIZER + name: value for name, value in self.optimizer.tensors().items()}

@@ -41,6 +41,8 @@ POLYNOMIALS = (
     (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
 )
 
+Rate = float | Tensor  # a learning rate: a step that is recorded takes it as a tensor
+
 
 class Optimizer:
     """All rules over one network; their state goes to a checkpoint and comes back as named tensors."""
@@ -64,9 +66,10 @@ class Optimizer:
         }
         self.symbol_squares = {name: w.new_zeros(len(w)) for name, w in self.symbols.items()}
         self.symbol_counts = {name: w.new_zeros(len(w)) for name, w in self.symbols.items()}
+        on_cuda = network.output.bias.is_cuda  # where a step may be recorded
         self.adamw = torch.optim.AdamW(
             [{"params": list(self.others.values())}],  # a group may be empty
-            betas=BETAS, weight_decay=config.weight_decay, fused=True,
+            betas=BETAS, weight_decay=config.weight_decay, fused=True, capturable=on_cuda,
         )  # fmt: skip
         for weight in self.others.values():
             self.adamw.state[weight] = {
@@ -75,7 +78,7 @@ class Optimizer:
                 "exp_avg_sq": torch.zeros_like(weight),
             }
 
-    def step(self, learning_rate: float) -> None:
+    def step(self, learning_rate: Rate) -> None:
         """Move every weight by its gradient, and forget the gradients.
 
         If the norm of all of them together is above `clip_norm`, they are shortened to it first.
@@ -98,7 +101,7 @@ class Optimizer:
         for weight in (*whole, *self.symbols.values()):
             weight.grad = None
 
-    def _move_rows(self, name: str, ids: Tensor, gradient: Tensor, rate: float) -> None:
+    def _move_rows(self, name: str, ids: Tensor, gradient: Tensor, rate: Rate) -> None:
         """One step of the rows that were met: their ids (N,), each once, and gradients (N, C)."""
         rows = self.symbols[name].view(-1, gradient.shape[1])
         squares, counts = self.symbol_squares[name], self.symbol_counts[name]
@@ -109,9 +112,10 @@ class Optimizer:
         squares[ids] = mean = torch.lerp(squares[ids], square, share)
         gradient /= mean.sqrt()[:, None] + TINY
         rows.mul_(1 - rate * self.config.weight_decay)
-        rows.index_add_(0, ids, gradient, alpha=-SYMBOL_RATE * rate)
+        gradient *= -SYMBOL_RATE * rate
+        rows.index_add_(0, ids, gradient)
 
-    def _muon(self, name: str, weight: Tensor, gradient: Tensor, learning_rate: float) -> None:
+    def _muon(self, name: str, weight: Tensor, gradient: Tensor, learning_rate: Rate) -> None:
         momentum = self.momentum[name]
         momentum.lerp_(gradient, 1 - MOMENTUM)
         ahead = gradient.lerp_(momentum, MOMENTUM)  # Nesterov: where the momentum is going
@@ -121,10 +125,10 @@ class Optimizer:
         # A row of a tall U V' is (columns / rows) ** 0.5 long in the mean: to be made 1.
         rate = learning_rate * max(1, rows / columns) ** 0.5
         weight.mul_(1 - learning_rate * self.config.weight_decay)
+        far = torch.ones_like(weight[:, :1])  # that each row is to go
         if name in self.row_squares:
-            weight.addcmul_(direction, _evening(direction, self.row_squares[name]), value=-rate)
-        else:
-            weight.add_(direction, alpha=-rate)
+            far = _evening(direction, self.row_squares[name])
+        weight.addcmul_(direction, far * -rate)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the next step depends on beside weights and learning rate, by weight and kind."""

@@ -34,6 +34,9 @@ LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
 # learning rate, if they bring so many times the tokens a second.
 SOME_TOKENS, SOME_EPOCHS = 250_000, 40
 MANY_STREAMS, WIDE_RATE, MORE_TOKENS = 64, 0.056, 1.25
+# Logits of a window, which CUDA holds about four times, in 4 GB. It makes them all in less time than the
+# work of a sample takes to be asked for, and by word as well takes hardly longer for twice the streams.
+MOST_LOGITS = 2**28
 # What an LSTM reads so many times in fewer streams, by character, is learned at this rate.
 MANY_EPOCHS, OFTEN_RATE = 10, 0.08
 SIZE_STEP, MAX_SIZE = 64, 1024
@@ -72,10 +75,11 @@ def hidden_size(tokens: float, text_tokens: int, level: Level, wide: bool = Fals
     return min(MAX_SIZE, SIZE_STEP * max(1, round(best / SIZE_STEP)))
 
 
-def may_widen(tokens: float, text_tokens: int, level: Level) -> bool:
+def may_widen(tokens: float, text_tokens: int, level: Level, cuda: bool = False) -> bool:
     """Whether `MANY_STREAMS` may serve a run on `tokens` better, if they are read much faster here."""
     few_epochs = SOME_EPOCHS * min(1.0, text_tokens / LONG_TEXT) ** 2
-    return level == "char" and text_tokens >= SOME_TOKENS and tokens < few_epochs * text_tokens
+    some = text_tokens >= SOME_TOKENS and tokens < few_epochs * text_tokens
+    return some and (cuda or level == "char")
 
 
 def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level) -> float:
@@ -117,8 +121,13 @@ def weight_decay(num_epochs: float) -> float:
     return round(min(0.1, max(0.01, 0.01 + 0.06 * (num_epochs - 1))), 3)
 
 
-def softmax_sample(vocab_size: int, level: Level) -> int:
-    """How many symbols are drawn a step to stand for a vocabulary; 0 takes all of them."""
+def softmax_sample(vocab_size: int, level: Level, cuda_tokens: int = 0) -> int:
+    """How many symbols are drawn a step to stand for a vocabulary; 0 takes all of them.
+
+    `cuda_tokens` are those of a step that is on CUDA, 0 where it is not.
+    """
+    if 0 < cuda_tokens * vocab_size <= MOST_LOGITS:
+        return 0
     if vocab_size >= LARGE_VOCABULARY:
         return SOFTMAX_SAMPLE
     return SOFTMAX_SAMPLE // 2 if level == "word" and vocab_size >= LARGE_VOCABULARY // 2 else 0

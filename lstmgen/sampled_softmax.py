@@ -150,5 +150,9 @@ class _SampledNats(Function):
 def _by_symbol(symbols: Tensor, rows: Tensor, shape: torch.Size, sparse: bool) -> Tensor:
     """The gradient of what has a row for each symbol: those of some (N,) are given, (N, ...)."""
     if sparse:
-        return torch.sparse_coo_tensor(symbols[None], rows, shape, check_invariants=False)
+        unchecked: Any = torch.sparse.check_sparse_tensor_invariants  # said so, or torch may warn
+        with unchecked(False):
+            return torch.sparse_coo_tensor(symbols[None], rows, shape)
+    if rows.is_cuda:  # whose index_add_ adds in any order, so that no two runs have the same bits
+        return rows.new_zeros(shape).index_put_((symbols,), rows, accumulate=True)
     return rows.new_zeros(shape).index_add_(0, symbols, rows)

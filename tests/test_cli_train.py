@@ -21,7 +21,8 @@ from lstmgen.scoring import Score
 
 
 def test_train_says_its_plan_and_what_to_do_next(corpus: Path, tmp_path: Path, here: Any) -> None:
-    done = here("train", corpus, "-m", tmp_path / "m", "--steps", "2", *SMALL)
+    options = ("--steps", "2", "--device", "cpu", *SMALL)
+    done = here("train", corpus, "-m", tmp_path / "m", *options)
     assert done.code == 0
     assert done.out == ""
     for said in (f"{len(TEXT):,} characters", "vocabulary", "parameters", "2 steps", "cpu",
@@ -296,7 +297,7 @@ def test_memory_is_for_fresh_gates(corpus: Path, here: Any, other: tuple[str, st
 
 
 def test_resume_on_another_device_is_said(corpus: Path, tmp_path: Path, here: Any) -> None:
-    options = (corpus, "-m", tmp_path / "m")
+    options = (corpus, "-m", tmp_path / "m", "--device", "cpu")
     assert here("train", *options, *SMALL, "--steps", "2").code == 0
     saved = checkpoint.load_run(tmp_path / "m")
     assert saved.progress["device"] == "cpu"
@@ -491,8 +492,9 @@ def test_threads_and_precision_are_as_asked(corpus: Path, tmp_path: Path, here: 
     before = torch.get_num_threads()
     ends = []
     for name, threads in (("float32", 2), ("bfloat16", 1)):
-        options = ("--precision", name, "--threads", str(threads), "--steps", "2", *SMALL)
-        done = here("train", corpus, "-m", tmp_path / name, *options)
+        options = ("--precision", name, "--threads", str(threads), "--steps", "2")
+        where = ("-m", tmp_path / name, "--device", "cpu")
+        done = here("train", corpus, *where, *options, *SMALL)
         assert f"cpu, {threads} thread" in done.err
         assert torch.get_num_threads() == threads
         saved = checkpoint.load_run(tmp_path / name)

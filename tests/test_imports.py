@@ -35,6 +35,7 @@ ORDER = (
     "curves",
     "device",
     "recurrence",
+    "recording",
     "model",
     "sampled_softmax",
     "dynamic",

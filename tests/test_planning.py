@@ -69,6 +69,7 @@ def test_the_network_has_the_size_that_was_chosen_from_the_log(
 def test_the_streams_are_as_many_as_measured_best(epochs: float, text: int, wide: bool) -> None:
     assert planning.may_widen(epochs * text, text, "char") == wide
     assert not planning.may_widen(epochs * text, text, "word")
+    assert planning.may_widen(epochs * text, text, "word", cuda=True) == wide
 
 
 @given(
@@ -176,6 +177,13 @@ def test_all_symbols_are_taken_where_a_sample_would_save_little() -> None:
     assert planning.softmax_sample(LARGE_VOCABULARY - 1, "word") == SOFTMAX_SAMPLE // 2
     assert planning.softmax_sample(LARGE_VOCABULARY, "word") == SOFTMAX_SAMPLE
     assert planning.softmax_sample(LARGE_VOCABULARY, "char") == SOFTMAX_SAMPLE
+
+
+def test_all_symbols_are_taken_on_cuda_where_their_logits_fit() -> None:
+    most = planning.MOST_LOGITS // 4096
+    assert most >= 33_278  # of WikiText-2
+    assert planning.softmax_sample(most, "word", cuda_tokens=4096) == 0
+    assert planning.softmax_sample(most + 1, "word", cuda_tokens=4096) == SOFTMAX_SAMPLE
 
 
 def test_reports_are_fewer_where_there_is_much_to_validate_on() -> None:

@@ -30,6 +30,7 @@ from lstmgen.cli import plan, resuming
 from lstmgen.config import (
     LARGE_VOCABULARY,
     MOST_RETREATS,
+    SOFTMAX_SAMPLE,
     CellName,
     CorpusConfig,
     ModelConfig,
@@ -170,11 +171,10 @@ def test_with_every_symbol_drawn_the_loss_of_a_window_is_that_of_all(tmp_path: P
     every = replace(job, training=replace(job.training, softmax_sample=1000))
     targets = set()
     for index in range(streams.num_windows):
-        window = streams.window(index)
-        wanted, count, _ = Loss(network, job)(window, state, 0)
-        found, same_count, _ = Loss(network, every)(window, state, 0)
-        torch.testing.assert_close(found, wanted)
-        assert same_count == count
+        inputs, wanted, count = job_module.on_device(streams.window(index), network)
+        exact, _ = Loss(network, job)(inputs, wanted, state, 0)
+        found, _ = Loss(network, every)(inputs, wanted, state, 0)
+        torch.testing.assert_close(found, exact)
         targets.add(count)
     assert len(targets) > 1  # some windows are full, some are not
 
@@ -219,7 +219,8 @@ def test_sparse_gradients_make_the_same_steps_as_others(
         loss, streams = Loss(network, job), job.streams()
         assert loss.lazy
         loss.lazy = sparse
-        loss(streams.window(0), run.state, 0)[0].backward()  # type: ignore[no-untyped-call]
+        inputs, targets, _ = job_module.on_device(streams.window(0), network)
+        loss(inputs, targets, run.state, 0)[0].backward()  # type: ignore[no-untyped-call]
         for parameter in optimizer.symbols.values():
             assert parameter.grad is not None
             assert parameter.grad.is_sparse == sparse
@@ -692,6 +693,27 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
         monkeypatch.setattr(planning, limit, value)
         assert plan.sized(job, asked, time.perf_counter()).training.batch_size == 4
         monkeypatch.setattr(planning, limit, length)
+
+
+@pytest.mark.parametrize(
+    ("where", "streams", "sample"), [("cpu", 32, SOFTMAX_SAMPLE), ("cuda", 64, 0)]
+)
+def test_by_word_cuda_takes_more_streams_and_all_symbols(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, streams: int, sample: int
+) -> None:
+    """Nothing runs there: the plan is asked as if it did, with steps that take as long whatever they do."""
+    story = "".join(f"{i * j} sheep " for i in range(99) for j in range(99))
+    data = dataset.prepare(Text("story", story), CorpusConfig(level="word", min_count=1), seed=1)
+    monkeypatch.setattr(planning, "LARGE_VOCABULARY", len(data.vocabulary))
+    monkeypatch.setattr(planning, "SOME_TOKENS", len(data.train_ids))
+    monkeypatch.setattr(planning, "LONG_TEXT", len(data.train_ids))
+    monkeypatch.setattr(job_module, "measure", lambda job: Speed(0.5, 1.0))
+    there = torch.device(where)
+    numbers = plan.training({}, data, there, None)
+    assert numbers.softmax_sample == sample
+    job = Job(tmp_path, data, ModelConfig(vocab_size=len(data.vocabulary)), numbers, there)
+    planned = plan.sized(job, {"minutes": 0.1}, time.perf_counter()).training
+    assert (planned.batch_size, planned.learning_rate) == (streams, TrainConfig.learning_rate)
 
 
 def test_a_validation_is_measured_by_one_of_its_windows(

@@ -127,7 +127,9 @@ def training(
 
     options = _part(given, TrainConfig)
     size, level = len(data.vocabulary), data.vocabulary.level
-    options.setdefault("softmax_sample", planning.softmax_sample(size, level))
+    streams = given.get("batch_size", planning.MANY_STREAMS)
+    tokens = streams * given.get("window", TrainConfig.window) if where.type == "cuda" else 0
+    options.setdefault("softmax_sample", planning.softmax_sample(size, level, tokens))
     if other:
         options.setdefault("learning_rate", FINE_TUNING_RATE)
     options["precision"] = devices.choose_precision(given.get("precision", "auto"), where)
@@ -151,7 +153,8 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
     tokens: float = _steps(job, given) * job.training.batch_size * job.training.window
     text_tokens, level = len(job.data.train_ids), job.vocabulary.level
-    may_widen = planning.may_widen(0, text_tokens, level)
+    cuda = job.device.type == "cuda"
+    may_widen = planning.may_widen(0, text_tokens, level, cuda)
     free = may_widen and not (tokens or {"batch_size", "window"} & set(given))
     if size_given and not free:
         return job
@@ -159,8 +162,9 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     if not tokens:
         left = minutes(given) * 60 - (time.perf_counter() - began)
         tokens = planning.tokens_in(measure(job), left, job.training)
-        if free and planning.may_widen(tokens, text_tokens, level):
-            rate = given.get("learning_rate", planning.WIDE_RATE)
+        if free and planning.may_widen(tokens, text_tokens, level, cuda):
+            usual = planning.WIDE_RATE if level == "char" else TrainConfig.learning_rate
+            rate = given.get("learning_rate", usual)
             config = replace(job.training, batch_size=planning.MANY_STREAMS, learning_rate=rate)
             widened = replace(job, training=config)
             more = planning.tokens_in(measure(widened), left, config)

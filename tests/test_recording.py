@@ -1,0 +1,159 @@
+"""A recorded step is, replayed, the step that it was; without CUDA, how it is called is looked at."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lstmgen import checkpoint, dataset, recording, training
+from lstmgen.config import CellName, CorpusConfig, ModelConfig, TrainConfig
+from lstmgen.corpus import Text
+from lstmgen.job import Job
+from lstmgen.recording import FIRST, Recording
+from lstmgen.training import train
+
+ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+STORY = "".join(f"{i} sheep and {i * 7 % 10} goats went up the hill.\n" for i in range(200))
+STEPS = 4 * FIRST
+
+
+class Graph:
+    """What CUDA keeps of a function, in Python: to be replayed is to be called."""
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], Any]] = []
+
+    def replay(self) -> None:
+        for call in self.calls:
+            call()
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
+    """The graphs that are recorded by a CUDA that is not there."""
+    graphs: list[Graph] = []
+
+    @contextmanager
+    def graph(one: Graph, stream: object) -> Iterator[None]:
+        graphs.append(one)
+        yield
+
+    stream = SimpleNamespace(wait_stream=lambda other: None, device=torch.device("cpu"))
+    fake = SimpleNamespace(
+        Stream=lambda where: stream,
+        stream=lambda one: nullcontext(),
+        current_stream=lambda where: stream,
+        CUDAGraph=Graph,
+        graph=graph,
+    )
+    monkeypatch.setattr(torch, "cuda", fake)
+    return graphs
+
+
+def test_a_function_is_called_plainly_at_first_then_recorded_once_and_replayed(
+    recorded: list[Graph],
+) -> None:
+    asked = []
+
+    def add(x: Tensor, pair: tuple[Tensor, Tensor | float]) -> tuple[Tensor, tuple[Tensor]]:
+        out = torch.zeros_like(x)
+
+        def work() -> None:
+            out.copy_(x + pair[0] * pair[1])
+
+        asked.append((x, *pair))
+        work()
+        if recorded:
+            recorded[0].calls.append(work)
+        return out, (x,)
+
+    recording, results = Recording(), []
+    for k in range(FIRST + 3):
+        x, y = torch.full((2,), float(k)), torch.ones(2)
+        results.append(recording(add, x, (y, 10.0 * k)))
+        assert len(recorded) == (k >= FIRST)
+        assert asked[-1][0] is not x  # a copy, which is the same each time
+        assert asked[-1][0] is asked[0][0]
+        assert isinstance(asked[-1][2], Tensor)
+    assert len(asked) == FIRST + 1
+    for k, (total, _) in enumerate(results):  # none was written over by a later call
+        assert total.tolist() == [11.0 * k] * 2
+    assert [float(x[0]) for _, (x,) in results[FIRST:]] == [FIRST, FIRST + 1, FIRST + 2]
+
+
+def cuda_job(folder: Path, cell: CellName = "lstm", memory: int = 0, sample: int = 0) -> Job:
+    data = dataset.prepare(Text("story", STORY), CorpusConfig(), seed=1)
+    model = ModelConfig(
+        vocab_size=len(data.vocabulary), cell=cell, hidden_size=32, embedding_size=16
+    )
+    numbers = TrainConfig(
+        num_steps=STEPS,
+        report_every=STEPS,
+        batch_size=4,
+        window=16,
+        dropout=0.2,
+        weight_drop=0.2,
+        memory=memory,
+        softmax_sample=sample,
+        precision="bfloat16",
+    )
+    folder.mkdir(exist_ok=True)
+    return Job(folder, data, model, numbers, torch.device("cuda", 0))
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    return dict(checkpoint.load_run(folder).model.weights)
+
+
+@ON_CUDA
+@pytest.mark.parametrize(
+    ("cell", "memory"), [("lstm", 0), ("lstm", 50), ("gru", 0), ("gru", 50), ("rnn", 0)]
+)
+def test_a_run_whose_steps_are_replayed_ends_in_the_bits_of_one_without(
+    tmp_path: Path, cell: CellName, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = []
+    for first in (FIRST, 10 * STEPS):
+        monkeypatch.setattr(recording, "FIRST", first)
+        job = cuda_job(tmp_path / str(first), cell, memory)
+        list(train(job))
+        ends.append(weights(job.folder))
+    assert all(np.array_equal(weight, ends[1][name]) for name, weight in ends[0].items())
+
+
+@ON_CUDA
+@pytest.mark.parametrize("sample", [0, 9])
+@pytest.mark.parametrize("stop", [1, FIRST + 1, 2 * FIRST])
+def test_on_cuda_too_a_stopped_and_resumed_run_ends_in_the_same_bits(
+    tmp_path: Path, sample: int, stop: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    through, parts = (cuda_job(tmp_path / name, sample=sample) for name in ("through", "parts"))
+    list(train(through))
+    records = train(parts)
+    while next(records).step < stop:
+        pass
+    records.close()
+    list(train(parts, checkpoint.load_run(parts.folder)))
+    expected = weights(through.folder)
+    assert all(np.array_equal(weight, expected[n]) for n, weight in weights(parts.folder).items())
+
+
+@ON_CUDA
+def test_replayed_steps_take_their_learning_rate_and_their_seed(tmp_path: Path) -> None:
+    ends: list[Any] = []
+    changes: list[dict[str, Any]] = [{}, {"learning_rate": 0.001}, {"seed": 1}, {"dropout": 0.3}]
+    for change in changes:
+        job = cuda_job(tmp_path / str(len(ends)))
+        job = replace(job, training=replace(job.training, **change))
+        list(train(job))
+        ends.append(weights(job.folder)["output.bias"])
+    for end in ends[1:]:
+        assert not np.allclose(end, ends[0], rtol=0, atol=1e-6)
