@@ -63,17 +63,21 @@ def recurrent(device: torch.device) -> AbstractContextManager[object]:
     """A context for recurrent layers: whatever `autocast` says, those of cuDNN stay with float32.
 
     Under any autocast torch hands cuDNN float16, in which the small gradients of a mean over thousands
-    of tokens are lost. In `tf32` they run on the matrix units all the same.
+    of tokens are lost. Where `tf32` allows it they run on the matrix units all the same.
     """
     return torch.autocast("cuda", enabled=False) if device.type == "cuda" else nullcontext()
 
 
 @contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Within the block, cuDNN's recurrent layers may, or may not, take float32 without its last 13 bits.
+def tf32(device: torch.device, allowed: bool) -> Iterator[None]:
+    """Within the block, cuDNN's recurrent layers may take float32 without its last 13 bits, or may not.
 
-    So they run on the matrix units of a GPU, and a score would be off by some 0.0003 bits a character.
+    Without those bits they run on the matrix units of a GPU. A score would be off by some 0.0003 bits a
+    character.
     """
+    if device.type != "cuda":
+        yield
+        return
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = allowed
     try:
@@ -96,6 +100,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         result: Tensor = product(x.to_mkldnn(), weight.to_mkldnn(), bias.to_mkldnn()).to_dense()
         return result
     return functional.linear(x, weight, bias)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a GPU of CUDA has free; 0 of other devices, which nobody asks."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
 def describe(device: torch.device) -> str:

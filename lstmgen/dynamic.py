@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import torch
 
+from lstmgen import device
 from lstmgen.batching import IGNORED, Streams
 from lstmgen.config import DynamicConfig
 from lstmgen.model import Network
@@ -29,20 +30,22 @@ def window_nats(
     """
     network.train()  # the mode in which cuDNN gives gradients
     network.dropout = 0.0
-    device = network.output.bias.device
+    where = network.output.bias.device
     weights = list(network.parameters())
     before = [weight.detach().clone() for weight in weights]
     squares = [torch.zeros_like(weight) for weight in weights]
     streams, state = Streams(ids, start_id, 1, config.window), network.initial_state(1)
     for index in range(streams.num_windows):
-        inputs, targets = (torch.from_numpy(part).to(device) for part in streams.window(index))
-        logits, state = network(inputs, state)
+        inputs, targets = (torch.from_numpy(part).to(where) for part in streams.window(index))
+        with device.tf32(where, False):
+            logits, state = network(inputs, state)
         total = nats(logits, targets).sum()
         yield float(total.detach())
         if index == streams.num_windows - 1:
             return
         count = int((targets != IGNORED).sum())
-        gradients = torch.autograd.grad(total / count, weights)
+        with device.tf32(where, False):
+            gradients = torch.autograd.grad(total / count, weights)
         state = tuple(tuple(part.detach() for part in layer) for layer in state)
         correction = 1 - DECAY_OF_SQUARES ** (index + 1)  # as sums begin at zero
         with torch.no_grad():

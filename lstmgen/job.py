@@ -22,6 +22,7 @@ from lstmgen.dataset import Dataset
 from lstmgen.keeping import Run
 from lstmgen.model import Network, TorchEngine, TorchState
 from lstmgen.planning import Speed
+from lstmgen.recording import PLAIN_CALLS
 from lstmgen.sampled_softmax import Sampler, sampled_nats
 from lstmgen.scoring import Score, nats, score_ids, streams_to_score, window_nats
 from lstmgen.vocabulary import Vocabulary
@@ -62,7 +63,7 @@ class Loss:
         self.lazy = optim.lazy(job.training, len(job.vocabulary))
 
     @property
-    def repeats(self) -> bool:
+    def can_be_recorded(self) -> bool:
         """Whether each step asks for the same as the last, only of other numbers."""
         return self.sampler is None
 
@@ -97,7 +98,7 @@ def take_step(
     inputs, targets, count = on_device(window, run.network)
     state = some_afresh(run.state, window[0], streams.start_id)
     learning: Callable[..., Any] = partial(learn, run, loss, config)
-    if inputs.is_cuda and loss.repeats:
+    if inputs.is_cuda and loss.can_be_recorded:
         learning = partial(run.recording, learning)
     total, run.state = learning(inputs, targets, count, state, rate)
     run.step += 1
@@ -119,7 +120,7 @@ def learn(
     `count` of the targets are to be learned.
     """
     with (
-        device.tf32(config.precision == "bfloat16"),
+        device.tf32(inputs.device, config.precision == "bfloat16"),
         run.network.weights_dropped(config.weight_drop),
     ):
         with device.autocast(inputs.device, config.precision):
@@ -145,17 +146,16 @@ def some_afresh(state: TorchState, inputs: NDArray[np.int64], start_id: int) -> 
     that is carried on from window to window would hardly ever have met that.
     """
     begins = torch.from_numpy(inputs[:, 0] == start_id)
-    emptied = (begins & (torch.rand(len(begins)) < AFRESH))[:, None]
-    return tuple(
-        tuple(torch.where(emptied.to(part.device), 0.0, part) for part in layer) for layer in state
-    )
+    emptied = (begins & (torch.rand(len(begins)) < AFRESH))[:, None].to(state[0][0].device)
+    return tuple(tuple(torch.where(emptied, 0.0, part) for part in layer) for layer in state)
 
 
 def present_loss(run: Run, loss: Loss, config: TrainConfig, streams: Streams) -> float:
     """What the next window costs before it is learned from, with the state as it is, in nats a token."""
     inputs, targets, count = on_device(streams.window(run.step % streams.num_windows), run.network)
     run.network.eval()
-    with torch.no_grad(), device.autocast(inputs.device, config.precision):
+    in_short = device.tf32(inputs.device, config.precision == "bfloat16")
+    with torch.no_grad(), in_short, device.autocast(inputs.device, config.precision):
         total, _ = loss(inputs, targets, run.state, run.step)
     run.network.train()
     return float(total) / count
@@ -172,7 +172,8 @@ def validate(network: Network, job: Job) -> Score:
 def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
     """How long a step and a validation take here: steps on a network that is then thrown away.
 
-    Five steps at least, but where they are slow none begins after `most` seconds; and 50 do.
+    Five steps at least, but where they are slow none begins after `most` seconds; 50 at most. The first
+    ones on CUDA, which load what they use and are then recorded, do not count.
     """
     network = Network(job.model, job.training.dropout)
     network.initialize(0)
@@ -182,6 +183,8 @@ def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
     loss, streams = Loss(network, job), job.streams()
     rate = optim.schedule(0, job.training)
     times: list[float] = []
+    for _ in range(PLAIN_CALLS + 1 if job.device.type == "cuda" else 0):
+        take_step(run, loss, job.training, streams, rate)[0].item()
     while sum(times) < (seconds if len(times) >= 5 else most) and len(times) < 50:
         began = time.perf_counter()
         run.step = 0

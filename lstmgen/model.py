@@ -189,7 +189,7 @@ class TorchEngine:
 
     def read(self, ids: NDArray[Any], state: TorchState) -> tuple[Tensor, TorchState]:
         where = self.network.output.bias.device
-        with torch.inference_mode(), self._evaluating(), device.tf32(False):
+        with torch.inference_mode(), self._evaluating(), device.tf32(where, False):
             return self.network.read(torch.from_numpy(ids.astype(np.int64)).to(where), state)
 
     def picked(self, state: TorchState, streams: slice | Sequence[int]) -> TorchState:

@@ -41,7 +41,9 @@ POLYNOMIALS = (
     (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
 )
 
-Rate = float | Tensor  # a learning rate: a step that is recorded takes it as a tensor
+Rate = (
+    float | Tensor
+)  # a learning rate; a step that is recorded, which no lazy one is, has a tensor
 
 
 class Optimizer:
@@ -97,11 +99,11 @@ class Optimizer:
                 if weight.grad is not None:
                     self._muon(name, weight, weight.grad, learning_rate)
             for name, (ids, rows) in met.items():
-                self._move_rows(name, ids, rows, rate)
+                self._move_rows(name, ids, rows, float(rate))
         for weight in (*whole, *self.symbols.values()):
             weight.grad = None
 
-    def _move_rows(self, name: str, ids: Tensor, gradient: Tensor, rate: Rate) -> None:
+    def _move_rows(self, name: str, ids: Tensor, gradient: Tensor, rate: float) -> None:
         """One step of the rows that were met: their ids (N,), each once, and gradients (N, C)."""
         rows = self.symbols[name].view(-1, gradient.shape[1])
         squares, counts = self.symbol_squares[name], self.symbol_counts[name]
@@ -112,8 +114,7 @@ class Optimizer:
         squares[ids] = mean = torch.lerp(squares[ids], square, share)
         gradient /= mean.sqrt()[:, None] + TINY
         rows.mul_(1 - rate * self.config.weight_decay)
-        gradient *= -SYMBOL_RATE * rate
-        rows.index_add_(0, ids, gradient)
+        rows.index_add_(0, ids, gradient, alpha=-SYMBOL_RATE * rate)
 
     def _muon(self, name: str, weight: Tensor, gradient: Tensor, learning_rate: Rate) -> None:
         momentum = self.momentum[name]
@@ -125,9 +126,10 @@ class Optimizer:
         # A row of a tall U V' is (columns / rows) ** 0.5 long in the mean: to be made 1.
         rate = learning_rate * max(1, rows / columns) ** 0.5
         weight.mul_(1 - learning_rate * self.config.weight_decay)
-        far = torch.ones_like(weight[:, :1])  # that each row is to go
         if name in self.row_squares:
             far = _evening(direction, self.row_squares[name])
+        else:
+            far = weight.new_ones(rows, 1)
         weight.addcmul_(direction, far * -rate)
 
     def tensors(self) -> dict[str, Tensor]:

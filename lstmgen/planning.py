@@ -30,13 +30,14 @@ FEW_EPOCHS = 3  # with fewer, a text is hardly repeated
 # Tokens: a text that is shorter is learned by heart if nothing is done against it.
 LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
 # A text of so many tokens that is read so few times (by 32 streams, with two layers of 256; far fewer where
-# it is short) wants many tokens rather than many steps. So many streams are side by side then, at this
-# learning rate, if they bring so many times the tokens a second.
+# it is short) wants many tokens rather than many steps. So many streams are side by side then, by character
+# at this learning rate, if they bring so many times the tokens a second. By word on CUDA too, where a
+# step with twice the streams takes hardly longer.
 SOME_TOKENS, SOME_EPOCHS = 250_000, 40
 MANY_STREAMS, WIDE_RATE, MORE_TOKENS = 64, 0.056, 1.25
-# Logits of a window, which CUDA holds about four times, in 4 GB. It makes them all in less time than the
-# work of a sample takes to be asked for, and by word as well takes hardly longer for twice the streams.
-MOST_LOGITS = 2**28
+# CUDA takes all symbols, as steps against a sample cannot be recorded, where so many logits a step, of which
+# it holds about four copies in float32, fit into half of the memory that is free.
+MOST_LOGITS, BYTES_A_LOGIT = 2**28, 16
 # What an LSTM reads so many times in fewer streams, by character, is learned at this rate.
 MANY_EPOCHS, OFTEN_RATE = 10, 0.08
 SIZE_STEP, MAX_SIZE = 64, 1024
@@ -121,12 +122,14 @@ def weight_decay(num_epochs: float) -> float:
     return round(min(0.1, max(0.01, 0.01 + 0.06 * (num_epochs - 1))), 3)
 
 
-def softmax_sample(vocab_size: int, level: Level, cuda_tokens: int = 0) -> int:
-    """How many symbols are drawn a step to stand for a vocabulary; 0 takes all of them.
+def symbols_that_fit(cuda_memory: int, tokens: int) -> int:
+    """For how many symbols a GPU with so many bytes free should make all logits of a step; 0 without one."""
+    return int(min(MOST_LOGITS, cuda_memory / 2 / BYTES_A_LOGIT) / tokens)
 
-    `cuda_tokens` are those of a step that is on CUDA, 0 where it is not.
-    """
-    if 0 < cuda_tokens * vocab_size <= MOST_LOGITS:
+
+def softmax_sample(vocab_size: int, level: Level, fitting: int = 0) -> int:
+    """How many symbols are drawn a step to stand for a vocabulary; 0 takes all, as where so many fit."""
+    if vocab_size <= fitting:
         return 0
     if vocab_size >= LARGE_VOCABULARY:
         return SOFTMAX_SAMPLE

@@ -12,16 +12,17 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as tree
 
-FIRST = 3  # so many calls are plain: in them libraries get ready for what they are asked for
+PLAIN_CALLS = 3  # before the recording; in them libraries get ready for what they are asked for
 
 
 class Recording:
     """Calls a function: as it is the first times, then by its recording.
 
-    It has to be the same function each time, of values of the same shapes, in tuples: numbers, and tensors on
-    one CUDA device. It is given copies that stay where they are, of numbers too, as tensors; and
-    what it asks for may follow from shapes alone. Random numbers are other ones each time, drawn by
-    the seed and the generator that a plain call would use.
+    It must do the same each time, to values of the same shapes, in tuples: numbers, and tensors on one CUDA
+    device. It is given copies that stay where they are, of numbers too, as tensors. All else that it
+    looks at is as it was when it was recorded, for good; only what tensors hold is as it is now.
+    Random numbers are other ones each time, drawn by the seed and the generator that a plain call
+    would use.
     """
 
     def __init__(self) -> None:
@@ -39,19 +40,25 @@ class Recording:
         for copy, value in zip(self._inputs, given, strict=True):
             copy.copy_(value) if isinstance(value, Tensor) else copy.fill_(value)
         inputs = tree.tree_unflatten(self._inputs, form)
-        if self._calls <= FIRST:
-            here = torch.cuda.current_stream(self._stream.device)
-            self._stream.wait_stream(here)
-            with torch.cuda.stream(self._stream):
-                result = function(*inputs)
-            here.wait_stream(self._stream)
-            return result
-        if self._graph is None:
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, stream=self._stream):
-                self._outputs = function(*inputs)
-        self._graph.replay()
-        return tree.tree_map(torch.clone, self._outputs)
+        with torch.cuda.device(self._stream.device):
+            if self._calls <= PLAIN_CALLS:
+                return tree.tree_map(torch.clone, self._plainly(function, inputs))
+            if self._graph is None:
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, stream=self._stream):
+                    self._outputs = function(*inputs)
+                self._graph = graph
+            self._graph.replay()
+            return tree.tree_map(torch.clone, self._outputs)
+
+    def _plainly(self, function: Callable[..., Any], inputs: Any) -> Any:
+        """As it is, on the stream that it will be recorded on."""
+        here = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(here)
+        with torch.cuda.stream(self._stream):
+            result = function(*inputs)
+        here.wait_stream(self._stream)
+        return result
 
     def _prepare(self, given: list[Any]) -> None:
         where = next(value.device for value in given if isinstance(value, Tensor))

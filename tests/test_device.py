@@ -1,5 +1,6 @@
 """A name becomes a torch device and precision, or a clear refusal."""
 
+import contextlib
 import platform
 import resource
 import subprocess
@@ -158,3 +159,26 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     pages = 10 * (64 << 20) // resource.getpagesize()  # of ten tensors
     assert (int(done.stdout) < pages / 10) is few
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_tf32_is_as_asked_on_cuda_and_afterwards_as_before(allowed: bool) -> None:
+    flag = torch.backends.cudnn
+    before = flag.allow_tf32
+    with device.tf32(CPU, not before):
+        assert flag.allow_tf32 == before
+    for outside in (True, False):
+        flag.allow_tf32 = outside
+        with device.tf32(torch.device("cuda"), allowed):
+            assert flag.allow_tf32 == allowed
+        with (
+            contextlib.suppress(ZeroDivisionError),
+            device.tf32(torch.device("cuda"), allowed),
+        ):
+            assert 1 / 0
+        assert flag.allow_tf32 == outside
+    flag.allow_tf32 = before
+
+
+def test_no_memory_of_a_gpu_is_counted_where_there_is_none() -> None:
+    assert device.free_memory(CPU) == 0

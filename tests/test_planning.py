@@ -180,10 +180,16 @@ def test_all_symbols_are_taken_where_a_sample_would_save_little() -> None:
 
 
 def test_all_symbols_are_taken_on_cuda_where_their_logits_fit() -> None:
-    most = planning.MOST_LOGITS // 4096
-    assert most >= 33_278  # of WikiText-2
-    assert planning.softmax_sample(most, "word", cuda_tokens=4096) == 0
-    assert planning.softmax_sample(most + 1, "word", cuda_tokens=4096) == SOFTMAX_SAMPLE
+    large, small, tokens = 80 * 2**30, 4 * 2**30, 64 * 64
+    assert planning.symbols_that_fit(0, tokens) == 0
+    assert 33_278 < planning.symbols_that_fit(large, tokens) < 100_000  # WikiText-2 has so many
+    assert planning.symbols_that_fit(large, tokens // 2) == 2 * planning.symbols_that_fit(
+        large, tokens
+    )
+    fitting = planning.symbols_that_fit(small, tokens)
+    assert 4 * 4 * tokens * fitting == pytest.approx(small / 2, rel=1e-3)
+    assert planning.softmax_sample(fitting, "word", fitting) == 0
+    assert planning.softmax_sample(fitting + 1, "word", fitting) == SOFTMAX_SAMPLE
 
 
 def test_reports_are_fewer_where_there_is_much_to_validate_on() -> None:

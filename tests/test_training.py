@@ -18,6 +18,7 @@ from lstmgen import (
     container,
     course,
     dataset,
+    device,
     folders,
     keeping,
     optim,
@@ -708,12 +709,44 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
     monkeypatch.setattr(planning, "SOME_TOKENS", len(data.train_ids))
     monkeypatch.setattr(planning, "LONG_TEXT", len(data.train_ids))
     monkeypatch.setattr(job_module, "measure", lambda job: Speed(0.5, 1.0))
+    memory = 8 * 2**30 if where == "cuda" else 0
+    monkeypatch.setattr(device, "free_memory", lambda there: memory)
     there = torch.device(where)
     numbers = plan.training({}, data, there, None)
     assert numbers.softmax_sample == sample
     job = Job(tmp_path, data, ModelConfig(vocab_size=len(data.vocabulary)), numbers, there)
     planned = plan.sized(job, {"minutes": 0.1}, time.perf_counter()).training
     assert (planned.batch_size, planned.learning_rate) == (streams, TrainConfig.learning_rate)
+
+
+def test_streams_that_do_not_fit_on_the_gpu_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(job: Job) -> Speed:
+        if job.training.batch_size == planning.MANY_STREAMS:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return Speed(0.5, 1.0)
+
+    job = make_job(tmp_path)
+    monkeypatch.setattr(job_module, "measure", measure)
+    monkeypatch.setattr(planning, "SOME_TOKENS", len(job.data.train_ids))
+    monkeypatch.setattr(planning, "LONG_TEXT", len(job.data.train_ids))
+    assert plan.sized(job, {"minutes": 0.1}, time.perf_counter()).training.batch_size == 4
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(0.0, 5), (1e9, 50)])
+def test_a_step_is_measured_five_times_or_for_so_many_seconds_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, calls: int
+) -> None:
+    asked = []
+
+    def counted(*about: Any) -> Any:
+        asked.append(about)
+        return torch.zeros(()), 1
+
+    monkeypatch.setattr(job_module, "take_step", counted)
+    job_module.measure(make_job(tmp_path), seconds=seconds, most=1e9)
+    assert len(asked) == calls
 
 
 def test_a_validation_is_measured_by_one_of_its_windows(

@@ -127,9 +127,11 @@ def training(
 
     options = _part(given, TrainConfig)
     size, level = len(data.vocabulary), data.vocabulary.level
-    streams = given.get("batch_size", planning.MANY_STREAMS)
-    tokens = streams * given.get("window", TrainConfig.window) if where.type == "cuda" else 0
-    options.setdefault("softmax_sample", planning.softmax_sample(size, level, tokens))
+    tokens = given.get("batch_size", planning.MANY_STREAMS) * given.get(
+        "window", TrainConfig.window
+    )
+    fitting = planning.symbols_that_fit(devices.free_memory(where), tokens)
+    options.setdefault("softmax_sample", planning.softmax_sample(size, level, fitting))
     if other:
         options.setdefault("learning_rate", FINE_TUNING_RATE)
     options["precision"] = devices.choose_precision(given.get("precision", "auto"), where)
@@ -148,6 +150,8 @@ def training(
 
 def sized(job: "Job", given: Options, began: float) -> "Job":
     """The job with the layers, and the streams, that its time can feed, unless they were given."""
+    import torch
+
     from lstmgen.job import measure
 
     size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
@@ -167,7 +171,10 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
             rate = given.get("learning_rate", usual)
             config = replace(job.training, batch_size=planning.MANY_STREAMS, learning_rate=rate)
             widened = replace(job, training=config)
-            more = planning.tokens_in(measure(widened), left, config)
+            try:
+                more = planning.tokens_in(measure(widened), left, config)
+            except torch.OutOfMemoryError:  # of a GPU
+                more = 0.0
             wide = more > planning.MORE_TOKENS * tokens
             job, tokens = (widened, more) if wide else (job, tokens)
     if size_given:

@@ -148,8 +148,8 @@ def train(
         int | None,
         _learning(
             help="Streams read side by side.",
-            show_default=f"{TrainConfig.batch_size}, or {MANY_STREAMS} where a timed run by character has a "
-            "long text and they are much quicker",
+            show_default=f"{TrainConfig.batch_size}, or {MANY_STREAMS} where a timed run by character (on "
+            "CUDA, by word too) has a long text and they are much quicker",
         ),
     ] = None,
     window: Annotated[
@@ -160,8 +160,8 @@ def train(
         float | None,
         _learning(
             help="Learning rate at its peak: that of Muon, for the matrices of the recurrent layers.",
-            show_default=f"{TrainConfig.learning_rate}; {WIDE_RATE} with {MANY_STREAMS} planned streams; "
-            f"else LSTM by character for {MANY_EPOCHS} epochs {OFTEN_RATE}; "
+            show_default=f"{TrainConfig.learning_rate}; by character {WIDE_RATE} with {MANY_STREAMS} "
+            f"planned streams; else LSTM by character for {MANY_EPOCHS} epochs {OFTEN_RATE}; "
             f"with --init-from {FINE_TUNING_RATE}",
         ),
     ] = None,
@@ -193,7 +193,7 @@ def train(
         _learning(
             help="Train against so many symbols, drawn anew each step, instead of all; 0 takes all.",
             show_default=f"{SOFTMAX_SAMPLE:,} where there are {LARGE_VOCABULARY:,} or more; by word "
-            f"{SOFTMAX_SAMPLE // 2:,} from {LARGE_VOCABULARY // 2:,} on; else 0",
+            f"{SOFTMAX_SAMPLE // 2:,} from {LARGE_VOCABULARY // 2:,} on; else 0, and on CUDA 0 where all fit",
         ),
     ] = None,
     seed: Annotated[
