@@ -298,16 +298,30 @@ def initialized(config: ModelConfig, seed: int = 0) -> Weights:
 
 
 @each_cell
-def test_fresh_biases_are_zero_but_for_the_forget_gates_which_sum_to_one(cell: CellName) -> None:
-    config = ModelConfig(vocab_size=9, cell=cell, num_layers=3, hidden_size=6, embedding_size=5)
+def test_fresh_biases_are_zero_but_for_the_gates_of_the_lstm(cell: CellName) -> None:
+    config = ModelConfig(vocab_size=9, cell=cell, num_layers=3, hidden_size=8, embedding_size=5)
     weights = initialized(config)
     for k in range(3):
         bias = weights[f"layers.{k}.bias_ih"] + weights[f"layers.{k}.bias_hh"]
         expected = np.zeros_like(bias)
-        if cell == "lstm":
-            expected[6:12] = 1
-        np.testing.assert_array_equal(bias, expected)
+        if cell == "lstm":  # one unit of eight keeps for a while, the others forget sooner
+            expected[8:16] = 1
+            expected[[0, 8]] = [-np.log(4), np.log(4)]
+        np.testing.assert_allclose(bias, expected, rtol=1e-6)
     assert not weights["output.bias"].any()
+
+
+def test_an_eighth_of_the_units_of_an_lstm_begins_by_keeping_for_four_to_128_tokens() -> None:
+    """A gate of bias b lets 1 / (1 + e^-b) stay of what is held, so that e^b tokens later a third is left."""
+    weights = initialized(ModelConfig(vocab_size=9, num_layers=2, hidden_size=80))
+    for k in range(2):
+        entry, kept = weights[f"layers.{k}.bias_ih"].reshape(4, 80)[:2]
+        np.testing.assert_allclose(entry[:10], -kept[:10])
+        times = np.exp(kept[:10])
+        np.testing.assert_allclose(times[[0, -1]], [4, 128], rtol=1e-5)
+        np.testing.assert_allclose(times[1:] / times[:-1], 32 ** (1 / 9), rtol=1e-5)
+        assert not entry[10:].any()
+        assert (kept[10:] == 1).all()
 
 
 @each_cell
