@@ -5,7 +5,7 @@ Shapes: B streams, T steps, V vocabulary, E embedding, H hidden.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import log10
+from math import log
 from typing import Any
 
 import numpy as np
@@ -240,9 +240,9 @@ def _spread_gates(bias: Tensor) -> None:
     """Let some units of an LSTM keep long, and so be written to seldom: biases (4H,), changed in place."""
     hidden = len(bias) // 4
     number = int(KEEPING * hidden)
-    times = torch.logspace(log10(SHORTEST), log10(LONGEST), number)  # tokens
-    bias[hidden : hidden + number] = times.log()
-    bias[:number] = -times.log()
+    kept = torch.linspace(log(SHORTEST), log(LONGEST), number)  # for e to this, in tokens
+    bias[hidden : hidden + number] = kept
+    bias[:number] = -kept
 
 
 def _attribute(name: str) -> str:

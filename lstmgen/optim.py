@@ -41,9 +41,8 @@ POLYNOMIALS = (
     (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
 )
 
-Rate = (
-    float | Tensor
-)  # a learning rate; a step that is recorded, which no lazy one is, has a tensor
+# A learning rate: a tensor in a step that is recorded, which none with lazy rows is.
+Rate = float | Tensor
 
 
 class Optimizer:

@@ -127,9 +127,8 @@ def training(
 
     options = _part(given, TrainConfig)
     size, level = len(data.vocabulary), data.vocabulary.level
-    tokens = given.get("batch_size", planning.MANY_STREAMS) * given.get(
-        "window", TrainConfig.window
-    )
+    streams = given.get("batch_size", planning.MANY_STREAMS)
+    tokens = streams * given.get("window", TrainConfig.window)
     fitting = planning.symbols_that_fit(devices.free_memory(where), tokens)
     options.setdefault("softmax_sample", planning.softmax_sample(size, level, fitting))
     if other:
