@@ -16,7 +16,8 @@ from as many tokens (tests/benchmarks/LOG.md). Weight decay is for all rows: wha
 forgotten in between.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -93,10 +94,13 @@ class Optimizer:
         for group in self.adamw.param_groups:
             group["lr"] = rate
         self.adamw.step()
+        alike: defaultdict[torch.Size, dict[str, Tensor]] = defaultdict(dict)
+        for name, weight in self.matrices.items():
+            if weight.grad is not None:
+                alike[weight.shape][name] = weight.grad
         with torch.no_grad():
-            for name, weight in self.matrices.items():
-                if weight.grad is not None:
-                    self._muon(name, weight, weight.grad, learning_rate)
+            for moving in alike.values():
+                self._muon(moving, learning_rate)
             for name, (ids, rows) in met.items():
                 self._move_rows(name, ids, rows, float(rate))
         for weight in (*whole, *self.symbols.values()):
@@ -115,21 +119,27 @@ class Optimizer:
         rows.mul_(1 - rate * self.config.weight_decay)
         rows.index_add_(0, ids, gradient, alpha=-SYMBOL_RATE * rate)
 
-    def _muon(self, name: str, weight: Tensor, gradient: Tensor, learning_rate: Rate) -> None:
-        momentum = self.momentum[name]
-        momentum.lerp_(gradient, 1 - MOMENTUM)
-        ahead = gradient.lerp_(momentum, MOMENTUM)  # Nesterov: where the momentum is going
+    def _muon(self, gradients: Mapping[str, Tensor], learning_rate: Rate) -> None:
+        """One step of some matrices of one shape, given by name; the gradients are used up."""
         dtype = torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32
-        direction = orthogonalized(ahead.to(dtype))
-        rows, columns = weight.shape
-        # A row of a tall U V' is (columns / rows) ** 0.5 long in the mean: to be made 1.
-        rate = learning_rate * max(1, rows / columns) ** 0.5
-        weight.mul_(1 - learning_rate * self.config.weight_decay)
-        if name in self.row_squares:
-            far = _evening(direction, self.row_squares[name])
-        else:
-            far = weight.new_ones(rows, 1)
-        weight.addcmul_(direction, far * -rate)
+        ahead = []
+        for name, gradient in gradients.items():
+            momentum = self.momentum[name]
+            momentum.lerp_(gradient, 1 - MOMENTUM)
+            gradient.lerp_(momentum, MOMENTUM)  # Nesterov: where the momentum is going
+            ahead.append(gradient.to(dtype))
+        for name, direction in zip(gradients, orthogonalized(ahead), strict=True):
+            weight = self.matrices[name]
+            direction = direction.to(weight.dtype)
+            rows, columns = weight.shape
+            # A row of a tall U V' is (columns / rows) ** 0.5 long in the mean: to be made 1.
+            rate = learning_rate * max(1, rows / columns) ** 0.5
+            if name in self.row_squares:
+                far = _evening(direction, self.row_squares[name])
+            else:
+                far = weight.new_ones(rows, 1)
+            weight.mul_(1 - learning_rate * self.config.weight_decay)
+            weight.addcmul_(direction, far * -rate)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the next step depends on beside weights and learning rate, by weight and kind."""
@@ -190,27 +200,30 @@ def _clip(gradients: list[Tensor], norm: float) -> None:
         torch._foreach_mul_(gradients, factor)
 
 
-def orthogonalized(matrix: Tensor) -> Tensor:
-    """Nearly U V' of a matrix U S V', by matrix products alone: (R, C) -> (R, C).
+def orthogonalized(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Nearly U V' of each matrix U S V', by matrix products alone: (R, C) each, as the results.
 
     For a tall X with singular values of at most 1, and for each (a, b, c) in turn, that is
 
         X <- a X + b X G + c X G G    where G = X' X.
 
     The right side is X times a I + b G + c G G. So X itself is read twice only, for the first G and at
-    the end, and the rest is done among square matrices of its shorter side.
+    the end, and the rest is done among square matrices of its shorter side, those of all at once.
     """
-    x = matrix.T if matrix.shape[0] < matrix.shape[1] else matrix
-    gram = x.T @ x
-    scale = gram.diagonal().float().sum() * 1.02 + 1e-14  # no singular value is above 1 by this
-    gram = (gram / scale).to(x.dtype)
+    flat = matrices[0].shape[0] < matrices[0].shape[1]
+    tall = [matrix.T if flat else matrix for matrix in matrices]
+    gram = torch.stack([x.T @ x for x in tall])
+    scale = gram.diagonal(dim1=1, dim2=2).float().sum(1)[:, None, None]
+    scale = scale * 1.02 + 1e-14  # no singular value is above 1 by this
+    gram = (gram / scale).to(gram.dtype)
     total = factor = _factor(gram, *POLYNOMIALS[0])
     for coefficients in POLYNOMIALS[1:]:
         gram = factor @ gram @ factor  # that of X times the factors so far
         factor = _factor(gram, *coefficients)
         total = total @ factor
-    x = x @ (total / scale.sqrt()).to(x.dtype)
-    return x.T if matrix.shape[0] < matrix.shape[1] else x
+    total = (total / scale.sqrt()).to(gram.dtype)
+    tall = [x @ factor for x, factor in zip(tall, total, strict=True)]
+    return [x.T if flat else x for x in tall]
 
 
 def _evening(direction: Tensor, row_squares: Tensor) -> Tensor:
@@ -219,7 +232,7 @@ def _evening(direction: Tensor, row_squares: Tensor) -> Tensor:
     The matrix (R, C) as a whole goes as far as it did. `row_squares` are the mean squares in the
     rows (R, 1) of the steps of late, and are brought up to date.
     """
-    lengths = torch.linalg.vector_norm(direction, dim=1, keepdim=True, dtype=torch.float32)
+    lengths = torch.linalg.vector_norm(direction, dim=1, keepdim=True)
     row_squares.lerp_(lengths.square() / direction.shape[1], 1 - ROW_MEMORY)
     longer: Tensor = 1 / (row_squares.sqrt() + TINY)
     longer *= lengths.norm() / ((longer * lengths).norm() + TINY)
@@ -227,9 +240,9 @@ def _evening(direction: Tensor, row_squares: Tensor) -> Tensor:
 
 
 def _factor(gram: Tensor, a: float, b: float, c: float) -> Tensor:
-    """a I + b G + c G G."""
-    factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-    factor.diagonal().add_(a)
+    """a I + b G + c G G of each G: (N, C, C) -> (N, C, C)."""
+    factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    factor.diagonal(dim1=1, dim2=2).add_(a)
     return factor
 
 

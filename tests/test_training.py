@@ -1245,8 +1245,11 @@ def test_orthogonalizing_is_the_polynomials_one_after_the_other() -> None:
     x = matrix / (1.02 * matrix.square().sum() + 1e-14).sqrt()
     for a, b, c in optim.POLYNOMIALS:
         x = a * x + b * x @ x.T @ x + c * x @ x.T @ x @ x.T @ x
-    assert torch.allclose(optim.orthogonalized(matrix), x, atol=1e-5)
-    assert torch.allclose(optim.orthogonalized(matrix.T), x.T, atol=1e-5)
+    other = 3 * matrix.flip(0) + 1
+    both = optim.orthogonalized([matrix, other])
+    assert torch.allclose(both[0], x, atol=1e-5)
+    assert torch.allclose(both[1], optim.orthogonalized([other])[0])
+    assert torch.allclose(optim.orthogonalized([matrix.T])[0], x.T, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (24, 6), (6, 24), (64, 16)])
@@ -1254,7 +1257,7 @@ def test_muon_evens_out_the_singular_values(shape: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(1)
     u, s, v = torch.linalg.svd(torch.randn(shape, generator=generator), full_matrices=False)
     matrix = u @ torch.diag(torch.logspace(0, -2, len(s))) @ v
-    result = optim.orthogonalized(matrix)
+    (result,) = optim.orthogonalized([matrix])
     values = torch.linalg.svdvals(result)
     assert values.max() < 2
     assert values.max() / values.min() < 12  # it was 100
@@ -1346,10 +1349,10 @@ def test_muon_moves_all_units_of_a_matrix_equally_far_in_the_end() -> None:
         optimizer.step(0.01)
     moved = (weight.detach() - before).norm(dim=1)
     assert moved.max() / moved.min() < 1.2
-    direction = optim.orthogonalized(gradient).norm(dim=1)
+    direction = optim.orthogonalized([gradient])[0].norm(dim=1)
     assert direction.max() / direction.min() > 2  # it is not so of itself
     # As a whole the matrix goes as far as it did without.
-    expected = 200 * 0.01 * 2 * float(optim.orthogonalized(gradient).norm())
+    expected = 200 * 0.01 * 2 * float(optim.orthogonalized([gradient])[0].norm())
     assert float(moved.norm()) == pytest.approx(expected, rel=0.1)
 
 
