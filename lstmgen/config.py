@@ -136,7 +136,7 @@ class TrainConfig(JsonConfig):
     clip_norm: float = 1.0
     dropout: float = 0.0
     weight_drop: float = field(default=0.0, metadata=LATER)  # share of the recurrent weights
-    memory: int = field(default=0, metadata=LATER)  # tokens that fresh gates keep; 0: some three
+    memory: int = field(default=0, metadata=LATER)  # tokens that held gates keep; 0: none are held
     softmax_sample: int = 0  # symbols drawn a step to stand for the vocabulary; 0 takes all
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -176,18 +176,18 @@ class Position(JsonConfig):
     device: str = field(default="", metadata=LATER)  # what it ran on
 
     def __post_init__(self) -> None:
-        _require("the step of the run", self.step, 0)
+        _require("the step of the run", self.step, 0, MAX_COUNT)
         _require("the time that the run has taken", self.seconds, 0, MAX_SECONDS)
         if self.deadline is not None:
             _require("the time that the run was given", self.deadline, 0, MAX_SECONDS)
         _require("the number of retreats", self.retreats, 0, MOST_RETREATS)
         if self.most_nats_per_token is not None:
-            _require("the most that a token may cost", self.most_nats_per_token, 0)
+            _require("the most that a token may cost", self.most_nats_per_token, 0, MAX_NATS)
         if self.best_nats is not None:
-            _require("the best loss", self.best_nats, 0)
-            _require("the tokens of the best loss", self.best_tokens, 1)
-            _require("the characters of the best loss", self.best_characters, 1)
-            _require("the unknown tokens of the best loss", self.best_unknown_tokens, 0)
+            _require("the best loss", self.best_nats, 0, MAX_NATS)
+            _require("the tokens of the best loss", self.best_tokens, 1, MAX_COUNT)
+            _require("the characters of the best loss", self.best_characters, 1, MAX_COUNT)
+            _require("the unknown tokens of the best loss", self.best_unknown_tokens, 0, MAX_COUNT)
             _require("the step of the best loss", self.best_step, 0, self.step)
 
 
@@ -273,4 +273,4 @@ FINE_TUNING_RATE = 0.01  # of weights that know something already, which they sh
 LARGE_VOCABULARY = 8192  # symbols: of so many a step meets only some
 SOFTMAX_SAMPLE = 2048  # of them
 MOST_RETREATS = 4  # of a run that goes astray; they take the learning rate to a thousandth
-MAX_SECONDS = 1e12
+MAX_SECONDS, MAX_COUNT, MAX_NATS = 1e12, 10**15, 1e300  # beyond what any run comes to

@@ -267,7 +267,10 @@ def _attempt(path: Path, content: bytes) -> None:
 def _sync(folder: Path) -> None:
     """Make a rename durable, where the system and the file system let a folder be synced."""
     if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except PermissionError:  # it may be written and not read
+            return
         try:
             os.fsync(handle)
         except OSError as error:

@@ -56,11 +56,7 @@ def _whole(path: str, encoding: str) -> Text:
     with _blaming(name), _opened(path) as file:
         raw = file.read()
     text = _decoded(name, raw, encoding)
-    if 4 * text[:SOME].count("\0") > len(text[:SOME]):
-        raise CorpusError(
-            f"{name}: more than every fourth character is a zero, as where UTF-16 is read as {encoding}; "
-            "give --encoding utf-16-le or utf-16-be, or a file that is text"
-        )
+    _require_few_zeros(name, text, encoding)
     if text.startswith("\ufeff"):
         text = text[1:]
         notes.append(f"{name}: dropped the byte order mark")
@@ -117,6 +113,7 @@ def lines(path: str, encoding: str = DEFAULT_ENCODING) -> Iterator[str]:
         for number, raw in enumerate(file, 1):
             text = _decoded(f"line {number:,} of {name}", raw, encoding)
             if number == 1:
+                _require_few_zeros(name, text, encoding)
                 text = text.removeprefix("\ufeff")
             yield from _LINE.findall(_with_line_feeds(text))
 
@@ -125,6 +122,16 @@ def size(path: str) -> int:
     """How many bytes a file has; 0 where nobody can tell, as of standard input or a pipe."""
     with _blaming(called(path)):
         return Path(path).stat().st_size if path != STDIN else 0
+
+
+def _require_few_zeros(name: str, text: str, encoding: str) -> None:
+    """Refuse what begins with many zeros, as no text does."""
+    begin = text[:SOME]
+    if 4 * begin.count("\0") > len(begin):
+        raise CorpusError(
+            f"{name}: more than every fourth character is a zero, as where UTF-16 is read as {encoding}; "
+            "give --encoding utf-16-le or utf-16-be, or a file that is text"
+        )
 
 
 def _with_line_feeds(text: str) -> str:

@@ -65,15 +65,18 @@ class Course:
             which, nats = "validation loss", score.nats_per_token
         return f"the {which} blew up at step {step:,} ({nats:.3g} nats a token)"
 
-    def go_back(self, run: Run, why: str, folder: Path) -> str:
+    def go_back(self, run: Run, why: str, folder: Path, unwritten: str) -> str:
         """Put the run where it last was well and lower the rate; what is told of it.
 
-        `TrainingError` when that has not helped often enough.
+        `unwritten` says what, if anything, kept the last model from its folder. `TrainingError` when
+        going back has not helped often enough.
         """
         self.retreats += 1
         if self.retreats > MOST_RETREATS:
             kept = "no model had been saved yet"
-            if self.best:
+            if unwritten:
+                kept = f"not all that was to be kept could be written ({unwritten})"
+            elif self.best and (folder / MODEL_FILE).exists():
                 kept = f"the best model so far is in {folder}"
             elif (folder / MODEL_FILE).exists():
                 kept = f"the model in {folder} is the one of before still"
@@ -84,7 +87,7 @@ class Course:
         run.go_to(self.well)
         return (
             f"{why}; back to step {run.step:,}, to go on with 1/{self._divisor:.0f} of the planned "
-            "learning rate"
+            "learning rate" + (f"; {unwritten}" if unwritten else "")
         )
 
     def latest(self, run: Run, losses: Sequence[float]) -> Snapshot:

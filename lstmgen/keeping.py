@@ -159,11 +159,11 @@ class Keeper:
                 self._run = None
 
     def try_to_write(self) -> str:
-        """Write all that waits, or say why that must be tried again."""
+        """Write all that waits, or say what keeps it from being written."""
         try:
             self.write()
         except CheckpointError as error:
-            return f"{error}; training goes on, and it is tried again"
+            return str(error)
         return ""
 
 

@@ -124,8 +124,8 @@ def train(
             asked = [late, present] if reporting else [late]
             why = course.astray(run.step, asked, score) if logging else ""
             if why:
-                keeper.try_to_write()  # what still waits, in case it gives up
-                note = course.go_back(run, why, job.folder)
+                unwritten = keeper.try_to_write()  # what still waits, in case it gives up
+                note = course.go_back(run, why, job.folder, unwritten)
                 meter = _Meter(job.device)
                 yield replace(record, step=run.step, note=note)
                 continue
@@ -149,7 +149,9 @@ def train(
                 keep(course.well if marking else course.latest(run, losses()))
                 saved_at = time.perf_counter()
             if logging or saving:
-                record = replace(record, note=keeper.try_to_write())
+                if unwritten := keeper.try_to_write():
+                    unwritten += "; training goes on, and it is tried again"
+                record = replace(record, note=unwritten)
             if logging:
                 meter = _Meter(job.device)
             yield record

@@ -496,6 +496,21 @@ def test_a_folder_that_its_file_system_does_not_sync_is_none_the_worse(
     assert_same_arrays(checkpoint.load_model(tmp_path / "m").weights, model.weights)
 
 
+def test_a_folder_that_may_be_written_and_not_read_takes_a_model(
+    tmp_path: Path, model: SavedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_open = os.open
+
+    def choosy(path: Any, flags: int, *rest: Any) -> int:
+        if path == tmp_path and not flags & (os.O_WRONLY | os.O_RDWR):
+            raise PermissionError(errno.EACCES, "no")
+        return really_open(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", choosy)
+    checkpoint.save_model(tmp_path / "m", model)
+    assert_same_arrays(checkpoint.load_model(tmp_path / "m").weights, model.weights)
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e38, -2e9])
 def test_weights_beyond_all_measure_are_refused(
     tmp_path: Path, model: SavedModel, number: float

@@ -45,6 +45,18 @@ def test_eval_of_several_texts_has_a_row_each_and_a_total(
     assert "unknown" in table.err
 
 
+def test_a_row_is_one_line_in_a_pipe_however_long_the_name(
+    model: Path, corpus: Path, here: Any
+) -> None:
+    folder = corpus.parent.joinpath(*["long" * 50] * 6)
+    folder.mkdir(parents=True)
+    path = folder / "corpus.txt"
+    path.write_text(TEXT)
+    heading, row = here("eval", "-m", model, path).out.splitlines()
+    assert row.startswith(f"{path} ")
+    assert len(row.split()) == len(heading.split())
+
+
 def test_eval_by_line_scores_each_line_as_a_text_of_its_own(
     model: Path, tmp_path: Path, here: Any
 ) -> None:

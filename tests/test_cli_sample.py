@@ -34,6 +34,15 @@ def test_the_seed_that_was_chosen_is_said_and_repeats_the_text(model: Path, here
     assert here("sample", "-m", model, "-l", "50", "--seed", seed[1]).out == first.out
 
 
+def test_a_device_that_there_is_not_is_refused_before_a_seed_is_told(
+    model: Path, here: Any
+) -> None:
+    done = here("sample", "-m", model, "--device", "gpu")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == done.error + "\n"
+    assert "gpu" in done.err
+
+
 def test_one_text_of_many_comes_again_with_its_own_seed(model: Path, here: Any) -> None:
     many = here("sample", "-m", model, "-n", "70", "--seed", "10", "-l", "30", "--json").out
     texts = [json.loads(line) for line in many.splitlines()]

@@ -15,7 +15,7 @@ import pytest
 import torch
 from commands import SMALL, TEXT, run
 
-from lstmgen import checkpoint, folders, planning, training
+from lstmgen import checkpoint, folders, job, planning, training
 from lstmgen.cli.telling import to_resume
 from lstmgen.scoring import Score
 
@@ -170,7 +170,7 @@ def test_a_run_of_minutes_keeps_its_time_and_says_it(
     monkeypatch.setattr(time, "process_time", lambda: 0.0)
     monkeypatch.setattr("lstmgen.cli.plan.DEFAULT_MINUTES", 0.06)
     done = here("train", corpus, "-m", tmp_path / "b", *SMALL)
-    assert "--minutes 0.06 (as nothing else is asked): about" in done.err
+    assert "--minutes 0.06 (the default): about" in done.err
 
 
 def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
@@ -342,6 +342,29 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     assert "the one of before" not in said
 
 
+def test_a_run_that_is_stopped_as_its_loss_blows_up_tells_which_step_is_saved(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = job.take_step
+
+    def ruinous_at_9(run: Any, *about: Any) -> Any:
+        done = original(run, *about)
+        if run.step == 9:
+            with torch.no_grad():
+                run.network.output.bias[1] = 1e4
+            signal.raise_signal(signal.SIGINT)
+        return done
+
+    monkeypatch.setattr(training, "take_step", ruinous_at_9)
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    done = here("train", corpus, "-m", tmp_path / "m", "--steps", "20", *SMALL)
+    assert done.code == 130
+    step = checkpoint.load_run(tmp_path / "m").progress["step"]
+    assert step < 9
+    assert f"stopped at step {step} of 20 and saved" in done.err
+    assert "the loss had blown up by step 9" in done.err
+
+
 def test_a_signal_that_is_to_be_ignored_is_ignored(corpus: Path, tmp_path: Path) -> None:
     """As `nohup` starts a command, and the shell one in the background."""
     command = ["train", corpus, "-m", tmp_path / "m", "--steps", "400", *SMALL]
@@ -370,9 +393,7 @@ def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path,
     done = here("train", corpus.with_name("more.txt"), "-m", tmp_path / "more", "--steps", "1",
                 *SMALL[4:], "--init-from", model)  # fmt: skip
     theirs = len(checkpoint.load_model(model).vocabulary)
-    told = (
-        f"begins with {theirs - 2} symbols of --init-from; 3 are new, and 2 of its are not in the"
-    )
+    told = f"begins with {theirs - 2} symbols of --init-from; 3 are new, and 2 of its own are not in the"
     assert told in done.err
     for options in ((), ("--init-from", model)):
         folder = tmp_path / f"m{len(losses)}"
@@ -439,7 +460,8 @@ def test_a_model_that_is_not_the_last_is_said_to_be_so(
         monkeypatch.setattr(planning, "reports_for", lambda *_, **__: 50)
         done = here("train", corpus, "-m", folder, *options)
         best = 100 if said else 200
-        assert (f"it is the model of step {best} of 200: validation has risen" in done.err) == said
+        told = f"it is the model of step {best} of 200: the validation loss has risen since"
+        assert (told in done.err) == said
         assert checkpoint.load_run(folder).progress["best_step"] == best
 
 

@@ -107,6 +107,8 @@ def test_utf16_without_a_mark_is_not_taken_for_text_with_zeros(
     path = put(tmp_path, "I grew up in France.\n".encode(encoding))
     with pytest.raises(CorpusError, match="UTF-16 is read as utf-8; give --encoding utf-16-le"):
         read(path)
+    with pytest.raises(CorpusError, match="UTF-16 is read as utf-8; give --encoding utf-16-le"):
+        list(lines(str(path)))
     assert read(path, encoding).text == "I grew up in France.\n"
     assert read(put(tmp_path, b"a few \0\0 are text\n")).text == "a few \0\0 are text\n"
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -38,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("readme")
     text = "I grew up in France and I speak fluent French.\n\n" * 150
     names = ["corpus.txt", "other.txt", "a.txt", "b.txt", "part1.txt", "part2.txt.gz", "primes.txt",
-             "wiki.txt", "line.txt", "names.txt", "valid.txt"]  # fmt: skip
+             "wiki.txt", "line.txt", "names.txt", "mixed.txt", "valid.txt"]  # fmt: skip
     question = '{"context": "I grew up in", "choices": [" France", " Peru"], "answer": 0}\n'
     (path / "questions.jsonl").write_text(question)
     for name in names:
@@ -46,7 +45,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "data").symlink_to(ROOT / "data")
     for command in TRAINING:  # one after the other, as a reader types them
         run(command, path)
-    shutil.copytree(path / "lstmgen-model", path / "names")
     return path
 
 

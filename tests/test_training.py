@@ -379,6 +379,21 @@ def test_a_loss_that_stays_not_finite_ends_the_run_and_leaves_the_files(
     assert {path: path.read_bytes() for path in sorted(tmp_path.iterdir())} == before
 
 
+@pytest.mark.parametrize("name", [folders.MODEL_FILE, folders.LOG_FILE])
+def test_giving_up_where_the_disk_refused_too_tells_of_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    (tmp_path / name).mkdir()
+    records = train(make_job(tmp_path))
+    while not next(records).score:
+        pass
+    poison(monkeypatch, steps=1000)
+    assert all(name in next(records).note for _ in range(4))
+    with pytest.raises(TrainingError, match=rf"could be written \(.*{name}.*\); train again"):
+        next(records)
+
+
 def test_a_run_that_was_never_well_says_that_there_is_no_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -814,6 +829,22 @@ def test_stopping_a_run_whose_last_step_was_ruinous_saves_what_was_well(
     saved = checkpoint.load_run(tmp_path)
     assert saved.progress["step"] == 5
     assert abs(saved.model.weights["output.bias"]).max() < 100
+
+
+@pytest.mark.parametrize(
+    "name", ["step", "best_nats", "best_tokens", "best_characters", "best_unknown_tokens"]
+)
+def test_a_number_beyond_all_floats_in_a_run_is_refused(tmp_path: Path, name: str) -> None:
+    records = train(make_job(tmp_path))
+    next(records)
+    records.close()
+    path = tmp_path / folders.RUN_FILE
+    tensors, description = container.read(path)
+    best = {"best_nats": 9.0, "best_tokens": 9, "best_characters": 9, "best_unknown_tokens": 0}
+    description["progress"] |= best | {name: 10**400}
+    container.write(path, tensors, description)
+    with pytest.raises(CheckpointError, match=r"it must be from [01] to 1"):
+        next(train(make_job(tmp_path), checkpoint.load_run(tmp_path)))
 
 
 def test_a_report_right_after_a_ruinous_step_goes_back(

@@ -15,8 +15,8 @@ from lstmgen.config import CorpusConfig, Level, Words
 from lstmgen.errors import OptionError
 from lstmgen.vocabulary import UNKNOWN, UNKNOWN_ID, Vocabulary, build
 
-TEXTS = os.environ.get("LSTMGEN_TEXTS", Path(__file__).resolve().parents[2] / "shared" / "data")
-WIKITEXT = Path(TEXTS) / "wikitext-2"
+DATA = Path(__file__).resolve().parents[1] / "data"
+WIKITEXT = Path(os.environ.get("LSTMGEN_TEXTS", DATA)) / "wikitext-2"
 KINDS: list[tuple[Level, Words]] = [("char", "prose"), ("word", "prose"), ("word", "space")]
 
 # Any text at all, and texts in which blanks, line ends and apostrophes meet at every turn.

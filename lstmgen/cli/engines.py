@@ -36,7 +36,7 @@ def load(model: str | None) -> "SavedModel":
     path = trained.find(model)
     if path == trained.DEMO:
         console.note(
-            f"there is no {DEFAULT_MODEL_FOLDER} here, so this is the built-in model, trained on short "
-            "lives; make your own with `lstmgen train corpus.txt`"
+            f"there is no {DEFAULT_MODEL_FOLDER} here, so this is the built-in model, trained on "
+            "invented life stories; make your own with `lstmgen train corpus.txt`"
         )
     return checkpoint.load_model(path)

@@ -37,7 +37,8 @@ def evaluate(
         bool,
         typer.Option(
             "--choices",
-            help="TEXT is JSON Lines of context, choices, answer, group: which choice is likeliest?",
+            help='TEXT is JSON Lines like {"context": "I grew up in", "choices": [" France", " Peru"], '
+            '"answer": 0}, answers counted from 0: which choice is likeliest?',
         ),
     ] = False,
     dynamic: Annotated[

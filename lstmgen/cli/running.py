@@ -60,8 +60,13 @@ def run(given: plan.Options, folder: Path, began: float) -> None:
     before = folders.file_id(folder / folders.MODEL_FILE)
     last, caught = watching.follow(training.train(job, saved, initial), quiet, per_token)
     if caught:
-        console.say(f"stopped at step {last.step:,} of {last.num_steps:,} and saved; to go on:")
+        step = keeping.position(checkpoint.load_run(folder), folder).step
+        console.say(f"stopped at step {step:,} of {last.num_steps:,} and saved; to go on:")
         console.say(f"  {telling.to_resume(given)}")
+        if step < last.step:
+            console.note(
+                f"the loss had blown up by step {last.step:,}, so what is saved is from where it was well"
+            )
         if last.best is None and before and before == folders.file_id(folder / folders.MODEL_FILE):
             console.note(
                 f"the model in {given['model']} is the one of before still, as this run's has not been "

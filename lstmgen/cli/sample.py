@@ -31,17 +31,19 @@ def sample(
     encoding: Annotated[str, typer.Option(help="Encoding of what is read.")] = DEFAULT_ENCODING,
     each_line: Annotated[
         bool,
-        typer.Option("--each-line", help="Each line of standard input is a prime; in order."),
+        typer.Option(
+            "--each-line", help="Each line of standard input is a prime; answers keep the order."
+        ),
     ] = False,
     echo: Annotated[
         bool, typer.Option("--echo/--no-echo", help="Print the prime before what follows it.")
     ] = True,
     num_samples: Annotated[
         int,
-        typer.Option("--num-samples", "-n", min=1, help="Texts for each prime, one after another."),
+        typer.Option("--num-samples", "-n", min=1, help="Texts for each prime."),
     ] = 1,
     length: Annotated[
-        int, typer.Option("--length", "-l", min=0, help="Tokens to sample for each text.")
+        int, typer.Option("--length", "-l", min=0, help="Tokens for each text, at most.")
     ] = DEFAULT_LENGTH,
     stop: Annotated[
         list[str] | None,
@@ -142,6 +144,8 @@ def sample(
         )
     only_prime = "" if each_line else _one_prime(prime, prime_file, encoding)
     saved = engines.load(model)
+    # One text at a time is what NumPy is best at, so "auto" does not look for an accelerator.
+    engine = trained.choose_engine(saved, device, 0)
     if seed is None and beams is None:
         seed = secrets.randbelow(2**31)
         console.say(f"seed {seed}")
@@ -149,8 +153,6 @@ def sample(
     if each_line:
         texts = Ahead(line.removesuffix("\n") for line in corpus.lines("-", encoding))
     primes = Primes(texts, num_samples if beams is None else 1, seed or 0, saved.vocabulary)
-    # One text at a time is what NumPy is best at, so "auto" does not look for an accelerator.
-    engine = trained.choose_engine(saved, device, 0)
     how: Any = {"length": length, "stops": stops}
     drawn: Any = how | {"decoding": decoding}
     if num_samples == 1 and not each_line and not as_json and beams is None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 BAR, SHORT_BAR = 30, 8  # characters of the longest bar of a curve, at most and at least
 NAME = 24  # characters of a name that other columns make room for
 SHORT_NAME = 12  # that it is folded to where there is none
+LONG_NAME = 10_000  # that it is not folded to where there is no terminal
 GAP = 2  # characters between columns
 
 Columns = list[tuple[str, list[str]]]  # each its title and its cells
@@ -150,7 +151,8 @@ def _print(columns: Columns) -> None:
             table.add_column(title, overflow="fold")
     for row in zip(*(cells for _, cells in columns), strict=True):
         table.add_row(*row)
-    width = max(_room(), _needed(columns, SHORT_NAME))
+    name = SHORT_NAME if console.shows_output() else LONG_NAME
+    width = max(_room(), _needed(columns, name))
     # With a height too, as otherwise it is 80 wide on a terminal that calls itself dumb.
     drawn = StringIO()
     Console(

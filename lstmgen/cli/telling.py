@@ -46,7 +46,7 @@ def of_start(other: "SavedModel", data: "Dataset") -> str:
     theirs, ours = set(other.vocabulary.tokens), set(data.vocabulary.tokens)
     return (
         f"begins with {len(theirs & ours):,} symbols of --init-from; {len(ours - theirs):,} are new, and "
-        f"{len(theirs - ours):,} of its are not in the text and left out"
+        f"{len(theirs - ours):,} of its own are not in the text and are left out"
     )
 
 
@@ -59,7 +59,7 @@ def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
     epochs = config.num_steps / job.streams().num_windows
     about = ""
     if job.deadline is not None:
-        chosen = "" if "minutes" in given else " (as nothing else is asked)"
+        chosen = "" if "minutes" in given else " (the default)"
         asked = saved is None or "minutes" in given
         about = f"--minutes {minutes(given):g}{chosen}: about " if asked else "about "
     start = f", from step {saved.progress['step']:,}" if saved else ""

@@ -69,7 +69,7 @@ def train(
     min_count: Annotated[
         int | None,
         _text(
-            help="Symbols seen less often in the part to train on become <unk>.",
+            help="Symbols seen fewer times than this in the part to train on become <unk>.",
             show_default=str(CorpusConfig.min_count),
         ),
     ] = None,
@@ -161,7 +161,7 @@ def train(
         _learning(
             help="Learning rate at its peak: that of Muon, for the matrices of the recurrent layers.",
             show_default=f"{TrainConfig.learning_rate}; by character {WIDE_RATE} with {MANY_STREAMS} "
-            f"planned streams; else LSTM by character for {MANY_EPOCHS} epochs {OFTEN_RATE}; "
+            f"planned streams; else for an LSTM by character from {MANY_EPOCHS} epochs on {OFTEN_RATE}; "
             f"with --init-from {FINE_TUNING_RATE}",
         ),
     ] = None,
@@ -177,7 +177,8 @@ def train(
         int | None,
         _network(
             metavar="TOKENS",
-            help="Let the last layer of an LSTM or GRU begin able to remember for up to so many tokens.",
+            help="Let the last layer of an LSTM or GRU begin able to remember for up to so many tokens, "
+            "and hold the biases of its gates there.",
             show_default="off",
         ),
     ] = None,
@@ -213,11 +214,18 @@ def train(
     ] = None,
     sample_every: Annotated[
         float | None,
-        typer.Option(min=0.0, metavar="SECONDS", help="Show now and then what the model writes."),
+        typer.Option(
+            min=0.0,
+            metavar="SECONDS",
+            help="Show what the model writes, about every so many seconds.",
+        ),
     ] = None,
     init_from: Annotated[
         str | None,
-        _network(metavar="MODEL", help="Begin with this model's weights, on the new text."),
+        _network(
+            metavar="MODEL",
+            help="Begin with this model's weights on the new text; level, cell and sizes are its own.",
+        ),
     ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Say nothing but notes, errors and how to go on.")

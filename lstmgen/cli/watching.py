@@ -122,8 +122,8 @@ def describe_end(last: "Progress", model: str, flags: list[str]) -> str:
     assert last.score is not None
     if last.best_step and last.score.nats > RISEN * last.best.nats:
         risen = (
-            f"note        it is the model of step {last.best_step:,} of {last.num_steps:,}: validation has "
-            "risen since; more --dropout, or more text, may help\n"
+            f"note        it is the model of step {last.best_step:,} of {last.num_steps:,}: the validation "
+            "loss has risen since; more --dropout, or more text, may help\n"
         )
     return (
         f"done        {name}: best validation {last.best.nats_per_token:.4f} nats a token "

@@ -18,7 +18,7 @@ from typing import Literal
 
 HERE = Path(__file__).resolve()
 DATA = HERE.parents[2] / "data"
-TEXTS = Path(os.environ.get("LSTMGEN_TEXTS", HERE.parents[3] / "shared" / "data"))
+TEXTS = Path(os.environ.get("LSTMGEN_TEXTS", DATA))
 SHAKESPEARE = TEXTS / "tinyshakespeare.txt"
 LSTMGEN = [sys.executable, "-m", "lstmgen"]
 
