@@ -1434,3 +1434,24 @@ def test_a_network_learns_how_texts_begin(tmp_path: Path) -> None:
     shares = torch.softmax(torch.from_numpy(logits[0, 0]), -1)
     for letter in "abcd":
         assert 0.1 < float(shares[vocabulary.ids[letter]]) < 0.5
+
+
+def test_matrices_of_one_shape_move_each_along_its_own_gradient() -> None:
+    config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0, clip_norm=1e9)
+    network = Network(ModelConfig(vocab_size=5, hidden_size=16, embedding_size=16, num_layers=2))
+    network.initialize(0)
+    optimizer = optim.Optimizer(network, config)
+    generator = torch.Generator().manual_seed(6)
+    gradients = {
+        name: torch.randn(weight.shape, generator=generator)
+        for name, weight in optimizer.matrices.items()
+    }
+    assert len({gradient.shape for gradient in gradients.values()}) == 1
+    before = {name: weight.detach().clone() for name, weight in optimizer.matrices.items()}
+    for name, weight in optimizer.matrices.items():
+        weight.grad = gradients[name].clone()
+    optimizer.step(0.01)
+    for name, weight in optimizer.matrices.items():
+        moved = (before[name] - weight.detach()).flatten()
+        (alone,) = optim.orthogonalized([gradients[name]])
+        assert torch.cosine_similarity(moved, alone.flatten(), dim=0) > 0.9, name
