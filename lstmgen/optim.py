@@ -222,8 +222,8 @@ def orthogonalized(matrices: Sequence[Tensor]) -> list[Tensor]:
         factor = _factor(gram, *coefficients)
         total = total @ factor
     total = (total / scale.sqrt()).to(gram.dtype)
-    tall = [x @ factor for x, factor in zip(tall, total, strict=True)]
-    return [x.T if flat else x for x in tall]
+    near = [x @ of_x for x, of_x in zip(tall, total, strict=True)]
+    return [x.T if flat else x for x in near]
 
 
 def _evening(direction: Tensor, row_squares: Tensor) -> Tensor:

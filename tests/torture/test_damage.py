@@ -24,26 +24,8 @@ KEPT = sorted((Path(__file__).parent / "damaged").iterdir())
 CONFIG = ModelConfig(vocab_size=4, num_layers=2, hidden_size=3, embedding_size=2)
 VOCABULARY = Vocabulary("char", "prose", ("<unk>", "\n", "é", "中"))
 ODD: list[Any] = [
-    *(
-        None,
-        True,
-        False,
-        0,
-        -1,
-        1,
-        2,
-        3,
-        4,
-        2**31,
-        2**53,
-        2**63,
-        2**64,
-        10**30,
-        10**400,
-        0.5,
-        1e308,
-        1e999,
-    ),
+    *(None, True, False, 0, -1, 1, 2, 3, 4, 2**31, 2**53, 2**63, 2**64, 10**30, 10**400),
+    *(0.5, 1e308, 1e999),
     *("", "F32", "F16", "F64", "BF16", "I64", "BOOL", "lstm", "gru", "word", "é", "\0", "\ud800"),
     *([], [0], [0, 0], [2**62, 2**62], [-1], {}, {"a": 1}, "a" * 5000, [[[[]]]], "NaN", -0.0),
     *("\x1b[31m", "<unk>", "\n", "../../etc/passwd", "embedding.weight"),
