@@ -8,10 +8,9 @@ every token of the text is a target exactly once.
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmgen.vocabulary import UNKNOWN_ID, Ids
+from lstmgen.vocabulary import Ids
 
 IGNORED = -1  # a target that is not scored: padding, or text read only to warm up a stream
-UNKNOWN_SHARE = 1e-4
 MANY_WINDOWS = 8
 
 Window = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -55,25 +54,6 @@ class Streams:
         inputs[places == 0] = self.start_id
         targets[~inside | (places < self._first_targets[:, None])] = IGNORED
         return inputs, targets
-
-
-def with_unknown(ids: Ids, generator: np.random.Generator) -> tuple[Ids, int]:
-    """The ids with `<unk>` at one place in 10,000 at least, and how many were put there.
-
-    A text in which no symbol is rare would leave `<unk>` untrained, and what it does to the state
-    and how likely it is would be left to chance. It takes the place of tokens at random.
-    """
-    known = int(np.count_nonzero(ids != UNKNOWN_ID))
-    missing = int(np.ceil(len(ids) * UNKNOWN_SHARE)) - (len(ids) - known)
-    if missing <= 0:
-        return ids, 0
-    # Some of the known tokens are drawn by their number among these; before each there may be unknown ones.
-    numbers = generator.choice(known, missing, replace=False)
-    unknown = np.flatnonzero(ids == UNKNOWN_ID)
-    known_before = unknown - np.arange(len(unknown))
-    ids = ids.copy()
-    ids[numbers + np.searchsorted(known_before, numbers, side="right")] = UNKNOWN_ID
-    return ids, missing
 
 
 def even_window(num_tokens: int, batch_size: int, window: int) -> int:

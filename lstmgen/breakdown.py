@@ -17,6 +17,7 @@ from lstmgen.scoring import (
     Score,
     as_array,
     nats,
+    of_text,
     read_windows,
     rows_at_once,
     score_ids,
@@ -32,7 +33,7 @@ ROWS = 128  # read side by side
 
 
 def score_tokens(
-    engine: Engine, ids: Ids, start_id: int, *, vocab_size: int
+    engine: Engine, ids: Ids, start_id: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """What `score_ids` adds up: the nats of each token, (N,), and its rank by probability, (N,).
 
@@ -45,7 +46,7 @@ def score_tokens(
     for tops, targets, places in read_windows(engine, streams_to_score(ids, start_id)):
         scored = np.flatnonzero(targets != IGNORED)
         tops, targets, places = tops[scored], targets[scored], places[scored]
-        for part in slices(len(scored), rows_at_once(vocab_size)):
+        for part in slices(len(scored), rows_at_once(engine.vocab_size)):
             logits = as_array(engine.logits(tops[part]))
             costs[places[part]] = nats(logits, targets[part])
             ranks[places[part]] = _ranks(logits, targets[part])
@@ -60,7 +61,7 @@ def _ranks(logits: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[np.int64
 
 
 def score_rows(
-    engine: Engine, rows: Sequence[Ids], start_id: int, *, vocab_size: int, first: Sequence[int]
+    engine: Engine, rows: Sequence[Ids], start_id: int, *, first: Sequence[int]
 ) -> NDArray[np.float64]:
     """The nats of short texts, each read from a fresh start, (B,); row b is scored from token `first[b]` on.
 
@@ -81,17 +82,15 @@ def score_rows(
         for start in range(0, longest, WINDOW):
             part = slice(start, start + WINDOW)
             tops, state = engine.read(inputs[:, part], state)
-            totals[group] += _row_sums(engine, tops, targets[:, part], vocab_size)
+            totals[group] += _row_sums(engine, tops, targets[:, part])
     return totals
 
 
-def _row_sums(
-    engine: Engine, tops: Any, targets: NDArray[np.int64], vocab_size: int
-) -> NDArray[np.float64]:
+def _row_sums(engine: Engine, tops: Any, targets: NDArray[np.int64]) -> NDArray[np.float64]:
     """The nats of a window's targets (B, T), summed by row, (B,)."""
     costs: NDArray[np.float64] = np.zeros(targets.shape)
     b, t = np.nonzero(targets != IGNORED)
-    costs[b, t] = token_nats(engine, tops[b, t], targets[b, t], vocab_size)
+    costs[b, t] = token_nats(engine, tops[b, t], targets[b, t])
     sums: NDArray[np.float64] = costs.sum(axis=-1)
     return sums
 
@@ -122,13 +121,13 @@ def score_lines(
 
 def _score_pool(engine: Engine, vocabulary: Vocabulary, texts: list[str]) -> list[Score]:
     encoded = [vocabulary.encode(text) for text in texts]
-    start_id, vocab_size = vocabulary.start_id, len(vocabulary)
+    start_id = vocabulary.start_id
     short = [ids if len(ids) <= LONG_LINE else ids[:0] for ids in encoded]
-    totals = score_rows(engine, short, start_id, vocab_size=vocab_size, first=[0] * len(short))
+    totals = score_rows(engine, short, start_id, first=[0] * len(short))
     for row, ids in enumerate(encoded):
         if len(ids) > LONG_LINE:
-            totals[row] = score_ids(engine, ids, start_id, vocab_size=vocab_size)
+            totals[row] = score_ids(engine, ids, start_id)
     return [
-        Score(float(total), len(ids), len(text), vocabulary.count_unknown(ids))
+        of_text(float(total), vocabulary, ids, text)
         for total, ids, text in zip(totals, encoded, texts, strict=True)
     ]

@@ -16,9 +16,7 @@ from lstmgen.scoring import Engine, as_array, read_windows, token_nats
 from lstmgen.vocabulary import Ids
 
 
-def window_nats(
-    engine: Engine, ids: Ids, start_id: int, vocab_size: int, config: CacheConfig
-) -> Iterator[float]:
+def window_nats(engine: Engine, ids: Ids, start_id: int, config: CacheConfig) -> Iterator[float]:
     """The nats of one window of a text after the other; the text is read in one piece.
 
     p(w) = (1 - share) p_model(w) + share p_cache(w), where p_cache(w) is the part that the places i
@@ -26,7 +24,7 @@ def window_nats(
     """
     keys, values = np.empty((0, 0), np.float32), np.empty(0, np.int64)  # (N, H) and (N,), N <= size
     for tops, targets, _ in read_windows(engine, Streams(ids, start_id, 1, config.window)):
-        costs = token_nats(engine, tops, targets, vocab_size)
+        costs = token_nats(engine, tops, targets)
         kept = targets != IGNORED
         here, costs, targets = as_array(tops)[kept], costs[kept], targets[kept]
         keys = np.concatenate((keys, here)) if len(keys) else here

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmgen.config import CellName, ModelConfig
+from lstmgen.config import STATE_PARTS, CellName, ModelConfig
 from lstmgen.matrix import Array, Matrix
 
 LayerState = tuple[Array, ...]  # (h, C) for the LSTM, (h,) for the others; each (H, B)
@@ -149,11 +149,6 @@ STEPS = {"lstm": lstm, "gru": gru, "rnn": rnn}
 MAX_TABLE = 1024  # symbols: more, and looking up reads no less than the product does
 
 
-def state_parts(cell: CellName) -> int:
-    """How many arrays a layer's state is made of."""
-    return 2 if cell == "lstm" else 1
-
-
 class Cells:
     """A whole network on NumPy: embedding, layers one above the other, output layer.
 
@@ -166,6 +161,7 @@ class Cells:
         self, config: ModelConfig, weights: Mapping[str, Array], dtype: type = np.float32
     ) -> None:
         self.config = config
+        self.vocab_size = config.vocab_size
         self.dtype = dtype
         w: dict[str, Array] = {name: np.asarray(array, dtype) for name, array in weights.items()}
         self.embedding = w["embedding.weight"]  # (V, E)
@@ -183,7 +179,7 @@ class Cells:
     def initial_state(self, batch_size: int) -> State:
         """Zeros: nothing has been read yet."""
         zeros: Array = np.zeros((self.config.hidden_size, batch_size), self.dtype)
-        return ((zeros,) * state_parts(self.config.cell),) * self.config.num_layers
+        return ((zeros,) * STATE_PARTS[self.config.cell],) * self.config.num_layers
 
     def read(self, ids: NDArray[Any], state: State) -> tuple[Array, State]:
         """ids (B, T) and a state -> what the output layer reads (B, T, H), and the state after."""

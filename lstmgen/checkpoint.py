@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen import container, folders
-from lstmgen.config import ModelConfig, TrainConfig
+from lstmgen.config import ModelConfig, Position, TrainConfig
 from lstmgen.container import Entry, damaged
 from lstmgen.errors import CheckpointError, OptionError
 from lstmgen.folders import MODEL_FILE, RUN_FILE
@@ -31,18 +31,30 @@ class SavedModel:
     weights: Weights
     results: Mapping[str, Any] = field(default_factory=dict)
 
+    def weights_for(self, vocabulary: Vocabulary, fresh: Weights) -> dict[str, NDArray[Any]]:
+        """The weights for another vocabulary: symbols keep their rows, new ones have those of `fresh`."""
+        theirs = self.vocabulary.ids
+        known = [(i, theirs[token]) for token, i in vocabulary.ids.items() if token in theirs]
+        ours_at, theirs_at = np.array(known).T
+        weights = {name: np.array(array) for name, array in self.weights.items()}
+        for name in ("embedding.weight", "output.weight", "output.bias"):  # a row a symbol
+            if name in weights:
+                weights[name] = np.array(fresh[name])
+                weights[name][ours_at] = self.weights[name][theirs_at]
+        return weights
+
 
 @dataclass(frozen=True)
 class SavedRun:
     """What `--resume` needs: a model as it last was, and all that training carries beside it.
 
-    `tensors` holds the optimizer's and the carried state's arrays, `progress` the counters.
+    `tensors` holds the optimizer's and the carried state's arrays.
     """
 
     model: SavedModel
     training: TrainConfig
     tensors: Weights
-    progress: Mapping[str, Any]
+    position: Position
 
 
 def require_room(folder: Path, model: SavedModel, carried_bytes: int) -> None:
@@ -94,7 +106,7 @@ def save_run(path: Path, run: SavedRun) -> None:
     weights = {f"model.{name}": array for name, array in run.model.weights.items()}
     description = _describe(run.model) | {
         "training": run.training.to_json(),
-        "progress": dict(run.progress),
+        "progress": run.position.to_json(),
     }
     container.write(path, weights | dict(run.tensors), description)
 
@@ -110,10 +122,11 @@ def load_run(folder: Path) -> SavedRun:
         if not isinstance(progress, dict):
             raise OptionError("it holds no run")
         training = TrainConfig.from_json(file.description.get("training"))
+        position = Position.from_json(progress)
         arrays = file.arrays()
         weights = {name: arrays.pop(prefix + name) for name in entries}
         _check_sizes(weights)
-    return SavedRun(replace(model, weights=weights), training, tensors=arrays, progress=progress)
+    return SavedRun(replace(model, weights=weights), training, tensors=arrays, position=position)
 
 
 def _describe(model: SavedModel) -> dict[str, Any]:

@@ -176,9 +176,7 @@ def answer(
             first += [begin] * len(whole)
             read = [encoded[0][:begin], *(ids[begin:] for ids in encoded)]
             unknown.append(sum(map(vocabulary.count_unknown, read)))
-        nats = score_rows(
-            engine, rows, vocabulary.start_id, vocab_size=len(vocabulary), first=first
-        )
+        nats = score_rows(engine, rows, vocabulary.start_id, first=first)
         tokens = [len(ids) - begin for ids, begin in zip(rows, first, strict=True)]
         place = 0
         for question, missed in zip(block, unknown, strict=True):

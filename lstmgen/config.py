@@ -20,6 +20,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 LATER = MappingProxyType({"later": True})  # marks what files of format 1 did not always have
 
 NUM_GATES: dict[CellName, int] = {"lstm": 4, "gru": 3, "rnn": 1}
+STATE_PARTS: dict[CellName, int] = {"lstm": 2, "gru": 1, "rnn": 1}  # (h, C) or (h,)
 
 
 class JsonConfig:
@@ -152,11 +153,11 @@ class TrainConfig(JsonConfig):
         _require("--memory", self.memory, 0, 1_000_000)
         _require("--dropout", self.dropout, 0, 0.95)
         _require("--weight-drop", self.weight_drop, 0, 0.95)
-        _require("--softmax-sample", self.softmax_sample, 0)
+        _require("--softmax-sample", self.softmax_sample, 0, 10_000_000)
         _require("--seed", self.seed, 0, 2**63 - 1)
         _require("the warm-up's share", self.warmup_fraction, 0, 1)
         _require("--weight-decay", self.weight_decay, 0, 1_000_000)
-        _require("the norm that gradients are clipped to", self.clip_norm, 1e-12)
+        _require("the norm that gradients are clipped to", self.clip_norm, 1e-12, 1e12)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -180,7 +180,7 @@ def opened(path: Path) -> Iterator[Container]:
             raise CheckpointError(f"{path}: not a file; give a model folder or .safetensors file")
         file = path.open("rb")
     except FileNotFoundError:
-        raise missing(path) from None
+        raise _missing(path) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"{path}: cannot be read: {reason}") from None
@@ -280,7 +280,7 @@ def _sync(folder: Path) -> None:
             os.close(handle)
 
 
-def missing(path: Path) -> CheckpointError:
+def _missing(path: Path) -> CheckpointError:
     return CheckpointError(
         f"{path}: there is no model here; check the path, or train one with `lstmgen train`"
     )

@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import hashlib
+import os
 import re
 import sys
 import zlib
@@ -21,6 +22,7 @@ GZIP = b"\x1f\x8b"
 SOME = 1 << 20  # characters, or bytes, that tell what a text is like
 FEW_LINES = 100  # that tell whether a list is sorted
 RISING = 0.9  # share of lines, where chance would give half
+ENOUGH = 100  # characters, before which nothing is said of how many zeros are among them
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
@@ -109,13 +111,19 @@ def lines(path: str, encoding: str = DEFAULT_ENCODING) -> Iterator[str]:
     if not _marks_lines(encoding):  # as in UTF-16, where a byte says nothing by itself
         yield from _LINE.findall(_whole(path, encoding).text)
         return
+    begin = ""
     with _blaming(name), _opened(path) as file:
         for number, raw in enumerate(file, 1):
             text = _decoded(f"line {number:,} of {name}", raw, encoding)
+            if len(begin) < ENOUGH:
+                begin += text
+                if len(begin) >= ENOUGH:
+                    _require_few_zeros(name, begin, encoding)
             if number == 1:
-                _require_few_zeros(name, text, encoding)
                 text = text.removeprefix("\ufeff")
             yield from _LINE.findall(_with_line_feeds(text))
+        if len(begin) < ENOUGH:
+            _require_few_zeros(name, begin, encoding)
 
 
 def size(path: str) -> int:
@@ -158,6 +166,10 @@ def _opened(path: str) -> Iterator[BufferedIOBase]:
         raise CorpusError("standard input is closed; leave out <&-")
     # Standard input by its number: Python would wait for `sys.stdin` itself when it leaves.
     source = sys.stdin.fileno() if path == STDIN else path
+    if path == STDIN and hasattr(
+        os, "set_blocking"
+    ):  # else what is yet to come would be taken for the end
+        os.set_blocking(sys.stdin.fileno(), True)
     with open(source, "rb", closefd=path != STDIN) as file:
         if file.peek(2)[:2] == GZIP:
             with gzip.GzipFile(fileobj=file) as unzipped:

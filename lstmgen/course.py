@@ -17,6 +17,13 @@ MARKS = 20  # in a whole run, at each of which it notes where to go back to
 BLOW_UP = 1.0  # nats a token above those of a guess, or of the start if they were more
 
 
+def best_of(at: Position) -> Score | None:
+    """The best score that `Course.position` put into a saved run, if there was one."""
+    if at.best_nats is None:
+        return None
+    return Score(at.best_nats, at.best_tokens, at.best_characters, at.best_unknown_tokens)
+
+
 def most_from(start: float, vocab_size: int) -> float:
     """The nats a token above which a run that began with `start` has gone astray."""
     return max(log(vocab_size), start) + BLOW_UP

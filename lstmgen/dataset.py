@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen import corpus, vocabulary
-from lstmgen.batching import with_unknown
 from lstmgen.config import CorpusConfig
 from lstmgen.corpus import Text
 from lstmgen.errors import CorpusError
-from lstmgen.vocabulary import Ids, Vocabulary
+from lstmgen.vocabulary import UNKNOWN_ID, Ids, Vocabulary
 
+UNKNOWN_SHARE = 1e-4  # of the tokens to train on are `<unk>` at least
 COUNTED = 10_000_000  # tokens at once, each of which takes eight bytes meanwhile
 
 
@@ -70,18 +70,36 @@ def prepare(
     )
 
 
-def require_enough(data: Dataset, name: str, window: int) -> None:
+def with_unknown(ids: Ids, generator: np.random.Generator) -> tuple[Ids, int]:
+    """The ids with `<unk>` at one place in 10,000 at least, and how many were put there.
+
+    A text in which no symbol is rare would leave `<unk>` untrained, and what it does to the state
+    and how likely it is would be left to chance. It takes the place of tokens at random.
+    """
+    known = int(np.count_nonzero(ids != UNKNOWN_ID))
+    missing = int(np.ceil(len(ids) * UNKNOWN_SHARE)) - (len(ids) - known)
+    if missing <= 0:
+        return ids, 0
+    # Some of the known tokens are drawn by their number among these; before each there may be unknown ones.
+    numbers = generator.choice(known, missing, replace=False)
+    unknown = np.flatnonzero(ids == UNKNOWN_ID)
+    known_before = unknown - np.arange(len(unknown))
+    ids = ids.copy()
+    ids[numbers + np.searchsorted(known_before, numbers, side="right")] = UNKNOWN_ID
+    return ids, missing
+
+
+def require_enough(data: Dataset, window: int) -> None:
     """`CorpusError` without a window to train on, a token to validate on, and a known symbol."""
-    if len(data.train_ids) >= window and len(data.valid_ids) >= 1:
-        if len(data.vocabulary) > 1:
-            return
+    name, train, valid = data.facts["name"], len(data.train_ids), len(data.valid_ids)
+    if train < window or valid < 1:
+        way = "a smaller --window" if window > 1 else "a smaller --valid-fraction"
+        raise CorpusError(
+            f"{name}: it has {train:,} tokens to train on and {valid:,} to validate on; it takes {window:,}, "
+            f"a whole --window, and 1: give more text, or {way}"
+        )
+    if len(data.vocabulary) < 2:
         raise CorpusError(
             f"{name}: no symbol is seen --min-count {data.facts['min_count']} times in the part to "
             "train on; give more text or a lower --min-count"
         )
-    train, valid = len(data.train_ids), len(data.valid_ids)
-    way = "a smaller --window" if window > 1 else "a smaller --valid-fraction"
-    raise CorpusError(
-        f"{name}: it has {train:,} tokens to train on and {valid:,} to validate on; it takes {window:,}, "
-        f"a whole --window, and 1: give more text, or {way}"
-    )

@@ -17,7 +17,8 @@ MODEL_FILE = "model.safetensors"
 RUN_FILE = "last.safetensors"
 LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.svg"
-LOCK_FILE = ".lock"
+LOCK_FILE = ".lstmgen.lock"
+OWN = (MODEL_FILE, RUN_FILE, LOG_FILE, CURVES_FILE)  # which a new run takes the place of
 CANNOT_LOCK = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # file systems
 
 
@@ -59,8 +60,9 @@ def _no_run(folder: Path) -> CheckpointError:
 def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
     """Hold a folder for one run; it is created if need be, and left as it was if nothing is written.
 
-    Refuses a folder that another run holds, and one that holds a model, unless the run resumes or
-    may overwrite it. The system ends the hold when the process dies, however that happens.
+    Refuses a folder that another run holds, and one with files that this one would take the place of,
+    unless it resumes or may overwrite them. The system ends the hold when the process dies, however
+    that happens.
     """
     with _blaming_system(folder):
         if folder.exists() and not folder.is_dir():
@@ -72,10 +74,10 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
         raise _no_run(folder)
     try:
         with _locked(folder):
-            files = (folder / MODEL_FILE, folder / RUN_FILE)
-            if not (resume or overwrite) and any(file.exists() for file in files):
+            there = [name for name in OWN if (folder / name).exists()]
+            if there and not (resume or overwrite):
                 raise CheckpointError(
-                    f"{folder}: there is a model in it; give --resume to go on with it, "
+                    f"{folder}: there is {there[0]} in it; give --resume to go on with a run, "
                     "--overwrite to replace it, or another folder with --model"
                 )
             yield

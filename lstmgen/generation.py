@@ -51,7 +51,10 @@ class Generated:
 class Writing:
     """A text as it comes into being: holds back what may turn out to be part of a stop string."""
 
-    def __init__(self, prime: Prime, length: int, stops: Sequence[str]) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, prime: Prime, length: int, stops: Sequence[str]
+    ) -> None:
+        self.vocabulary = vocabulary
         self.prime = prime
         self.length = length
         self.stops = stops
@@ -61,12 +64,9 @@ class Writing:
         self.pieces: list[str] = []  # of the text, where all of it is wanted at the end
         self._held = ""
 
-    def piece(self, vocabulary: Vocabulary, i: int) -> str:
-        """What token i, as the next one, adds."""
-        return vocabulary.piece(i, self.prime.text, self.tokens)
-
-    def add(self, piece: str, nats: float = 0.0) -> str:
-        """Take in the next token; returns the text that is certain now, perhaps none."""
+    def add(self, i: int, nats: float = 0.0) -> str:
+        """Take in the next token, by its id; returns the text that is certain now, perhaps none."""
+        piece = self.vocabulary.piece(i, self.prime.text, self.tokens)
         self.tokens += 1
         self.nats += nats
         if self.stops:
@@ -115,10 +115,10 @@ def stream(
     stops: Sequence[str] = (),
 ) -> Iterator[str]:
     """The text that follows one prime, piece by piece as soon as each is certain."""
-    writing = Writing(prime, length, stops)
+    writing = Writing(vocabulary, prime, length, stops)
     batch = Batch(engine, [prime_ids(vocabulary, prime.text)], decoding, [prime.seed])
     while writing.stop is None:
-        if piece := writing.add(writing.piece(vocabulary, batch.advance()[0])):
+        if piece := writing.add(batch.advance()[0]):
             yield piece
 
 
@@ -153,7 +153,7 @@ def generate(
             if prime is None:
                 more = False
             else:
-                texts.append(Writing(prime, length, stops))
+                texts.append(Writing(vocabulary, prime, length, stops))
                 new += [texts[-1]] if length else []
         if new:
             starts = [prime_ids(vocabulary, writing.prime.text) for writing in new]
@@ -167,7 +167,7 @@ def generate(
             for writing, i, cost in zip(
                 going, batch.advance().tolist(), batch.nats().tolist(), strict=True
             ):
-                writing.pieces.append(writing.add(writing.piece(vocabulary, i), cost))
+                writing.pieces.append(writing.add(i, cost))
             rows = [row for row, writing in enumerate(going) if writing.stop is None]
             if not rows:
                 batch = None

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,9 @@ import torch
 
 from lstmgen import checkpoint, folders
 from lstmgen.checkpoint import SavedModel, SavedRun, Weights
-from lstmgen.config import ModelConfig, Position
+from lstmgen.config import Position, TrainConfig
 from lstmgen.container import damaged
-from lstmgen.dataset import Dataset
-from lstmgen.errors import CheckpointError, OptionError
+from lstmgen.errors import CheckpointError
 from lstmgen.folders import MODEL_FILE, RUN_FILE
 from lstmgen.model import Network, TorchState
 from lstmgen.optim import Optimizer
@@ -74,33 +73,25 @@ class Run:
         )
         self.step = snapshot.step
 
-    def resume(self, saved: SavedRun, folder: Path) -> Position:
+    def resume(self, saved: SavedRun, folder: Path) -> None:
         """Stand where a saved run stopped; `CheckpointError` if the file does not say all of it."""
-        at = position(saved, folder)
         try:
-            self.go_to(Snapshot(at.step, saved.model.weights, saved.tensors))
+            self.go_to(Snapshot(saved.position.step, saved.model.weights, saved.tensors))
         except (KeyError, RuntimeError) as error:
             what = f"not all that a run needs ({error!s:.60})"
             raise damaged(folder / RUN_FILE, what) from None
-        return at
-
-
-def position(saved: SavedRun, folder: Path) -> Position:
-    """How far a saved run has come; `CheckpointError` where the file does not say it properly."""
-    try:
-        return Position.from_json(dict(saved.progress))
-    except OptionError as error:
-        raise damaged(folder / RUN_FILE, str(error)) from None
 
 
 class Keeper:
     """Writes a run's files; what cannot be written is kept, and tried again with what comes next.
 
-    A new run takes the place of one that was there before as soon as it is itself to be kept.
+    A new run takes the place of one that was there before as soon as it is itself to be kept. `model` is
+    what all that is kept has in common: network, vocabulary and, as results, what is known of the corpus.
     """
 
-    def __init__(self, folder: Path, new: bool) -> None:
+    def __init__(self, folder: Path, new: bool, model: SavedModel) -> None:
         self._folder, self._new, self._holder = folder, new, folders.holder(folder)
+        self._common = model
         self._model: SavedModel | None = None
         self._run: SavedRun | None = None
         self._lines: list[Mapping[str, Any]] = []
@@ -119,19 +110,21 @@ class Keeper:
         except CheckpointError:
             return False
 
-    def require_room(self, model: SavedModel, tensors: Weights) -> None:
+    def require_room(self, at: Snapshot) -> None:
         """Make sure that the folder can hold files of such a run."""
-        carried = sum(array.nbytes for array in tensors.values())
-        checkpoint.require_room(self._folder, model, carried)
+        carried = sum(array.nbytes for array in at.tensors.values())
+        checkpoint.require_room(self._folder, replace(self._common, weights=at.weights), carried)
 
     def log(self, line: Mapping[str, Any]) -> None:
         self._lines.append(line)
 
-    def model(self, model: SavedModel) -> None:
-        self._model = model
+    def model(self, weights: Weights, results: Mapping[str, Any]) -> None:
+        results = {**results, **self._common.results}
+        self._model = replace(self._common, weights=weights, results=results)
 
-    def run(self, run: SavedRun) -> None:
-        self._run = run
+    def run(self, at: Snapshot, config: TrainConfig, position: Position) -> None:
+        model = replace(self._common, weights=at.weights)
+        self._run = SavedRun(model, config, at.tensors, position)
 
     def write(self) -> None:
         """Write all that waits; `CheckpointError` if something still has to."""
@@ -165,24 +158,3 @@ class Keeper:
         except CheckpointError as error:
             return str(error)
         return ""
-
-
-def mapped_weights(
-    other: SavedModel, model: ModelConfig, data: Dataset, seed: int
-) -> dict[str, Any]:
-    """Another model's weights for a text: symbols keep their rows, new ones get fresh ones.
-
-    Shapes differ in the size of the vocabulary only.
-    """
-    network = Network(model)
-    network.initialize(seed, counts=data.counts)
-    weights = network.weights()
-    known = [(i, other.vocabulary.ids[t]) for t, i in data.vocabulary.ids.items()
-             if t in other.vocabulary.ids]  # fmt: skip
-    ours_at, theirs_at = np.array(known).T
-    for name, array in other.weights.items():
-        if name.startswith("layers."):
-            weights[name] = np.array(array)
-        else:  # embedding and output have a row a symbol
-            weights[name][ours_at] = array[theirs_at]
-    return weights

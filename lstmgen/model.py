@@ -15,10 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lstmgen import device
-from lstmgen.cells import state_parts
-from lstmgen.config import ModelConfig
+from lstmgen.config import NUM_GATES, STATE_PARTS, CellName, ModelConfig
 from lstmgen.recurrence import Gru
-from lstmgen.scoring import ALL
 
 TorchState = tuple[tuple[Tensor, ...], ...]  # a layer: (h, C) or (h,), each (B, H), float32
 
@@ -104,7 +102,7 @@ class Network(nn.Module):
     def initial_state(self, batch_size: int) -> TorchState:
         """Zeros: nothing has been read yet."""
         zeros = torch.zeros(batch_size, self.config.hidden_size, device=self.output.bias.device)
-        return ((zeros,) * state_parts(self.config.cell),) * self.config.num_layers
+        return ((zeros,) * STATE_PARTS[self.config.cell],) * self.config.num_layers
 
     def initialize(
         self, seed: int, memory: int = 0, counts: NDArray[np.int64] | None = None
@@ -145,28 +143,19 @@ class Network(nn.Module):
                     weight.copy_(torch.from_numpy(np.log((counts + 1) / (counts + 1).sum())))
                 else:  # biases, and the output layer
                     weight.zero_()
-                keeps = memory if name.startswith(last) else 0
-                if name.endswith("bias_ih"):
-                    self._set_gates(weight, keeps, generator)
-                    if self.config.cell == "lstm" and not memory:
-                        _spread_gates(weight)
+                held = memory > 0 and self.config.cell != "rnn" and name.startswith(last)
                 if ".bias_" in name:
-                    weight.requires_grad_(not keeps)
-
-    def _set_gates(self, bias: Tensor, memory: int, generator: torch.Generator) -> None:
-        """Let fresh gates keep: the LSTM's forget gate and the GRU's update gate, which come second."""
-        if self.config.cell == "rnn":
-            return
-        hidden = self.config.hidden_size
-        kept = bias[hidden : 2 * hidden]
-        if memory:
-            times = 1 + torch.rand(hidden, generator=generator) * (memory - 1)  # tokens
-            kept.copy_(times.log())
-            if self.config.cell == "lstm":
-                bias[:hidden] = -kept  # what is kept longer is written to more seldom
-                bias[3 * hidden :] = OPEN
-        elif self.config.cell == "lstm":
-            kept.fill_(1.0)
+                    weight.requires_grad_(not held)
+                if name.endswith("bias_ih") and held:
+                    times = 1 + torch.rand(hidden, generator=generator) * (memory - 1)  # tokens
+                    _keep(weight, times.log(), self.config.cell)
+                    if self.config.cell == "lstm":
+                        weight[3 * hidden :] = OPEN
+                elif name.endswith("bias_ih") and self.config.cell == "lstm":
+                    weight[hidden : 2 * hidden] = 1.0
+                    if not memory:
+                        times = torch.linspace(log(SHORTEST), log(LONGEST), int(KEEPING * hidden))
+                        _keep(weight, times, "lstm")
 
     def named_weights(self) -> dict[str, nn.Parameter]:
         """The parameters under the names that they have in a model file, in its order."""
@@ -190,6 +179,7 @@ class TorchEngine:
 
     def __init__(self, network: Network) -> None:
         self.network = network
+        self.vocab_size = network.config.vocab_size
 
     def initial_state(self, batch_size: int) -> TorchState:
         return self.network.initial_state(batch_size)
@@ -208,7 +198,7 @@ class TorchEngine:
             for layers in zip(*states, strict=True)
         )
 
-    def logits(self, tops: Tensor, symbols: slice = ALL) -> Tensor:
+    def logits(self, tops: Tensor, symbols: slice = slice(None)) -> Tensor:
         layer = self.network.output
         with torch.inference_mode():
             return device.linear(tops, layer.weight[symbols], layer.bias[symbols])
@@ -236,13 +226,15 @@ def load_network(
     return network.to(where)
 
 
-def _spread_gates(bias: Tensor) -> None:
-    """Let some units of an LSTM keep long, and so be written to seldom: biases (4H,), changed in place."""
-    hidden = len(bias) // 4
-    number = int(KEEPING * hidden)
-    kept = torch.linspace(log(SHORTEST), log(LONGEST), number)  # for e to this, in tokens
-    bias[hidden : hidden + number] = kept
-    bias[:number] = -kept
+def _keep(bias: Tensor, log_times: Tensor, cell: CellName) -> None:
+    """Let the first N units keep what they hold for so long: the logarithms of tokens, (N,).
+
+    The bias, (4H,) or (3H,), is changed in place.
+    """
+    hidden, count = len(bias) // NUM_GATES[cell], len(log_times)
+    bias[hidden : hidden + count] = log_times  # the LSTM's forget gate, the GRU's update gate
+    if cell == "lstm":
+        bias[:count] = -log_times  # its input gate: what is kept longer is written to more seldom
 
 
 def _attribute(name: str) -> str:

@@ -23,30 +23,25 @@ _UNDER_1 = 1 - 2**-53
 _IN_CACHE = 1 << 16  # logits that are worked on together
 
 
-def distribution(logits: Logits, decoding: DecodingConfig, seen: NDArray[np.bool_]) -> Logits:
-    """The probabilities that tokens are drawn with: logits (B, V) -> (B, V), rows adding up to 1.
+def relative_probabilities(
+    logits: Logits, decoding: DecodingConfig, seen: NDArray[np.bool_]
+) -> Logits:
+    """What tokens are drawn in proportion to: logits (B, V) -> (B, V), the likeliest of a row has 1.
 
     In order: the repetition penalty on tokens `seen` (B, V) before (Keskar et al., 2019,
     arXiv:1909.05858), temperature, top-k, top-p (Holtzman et al., 2019, arXiv:1904.09751), min-p
     (Nguyen et al., 2024, arXiv:2407.01082). Of equally likely tokens the one with the lower id counts
     as the likelier, so that top-k keeps k. `<unk>` is never drawn. Temperature 0 leaves one token.
     """
-    weights = _weights(logits, decoding, seen)
-    total: Logits = weights.sum(axis=-1, keepdims=True)
-    return weights / total
-
-
-def _weights(logits: Logits, decoding: DecodingConfig, seen: NDArray[np.bool_]) -> Logits:
-    """What `distribution` gives, but for a factor in each row: the likeliest token has 1."""
     x = logits.copy()
     x[:, UNKNOWN_ID] = -np.inf
     if decoding.repetition_penalty is not None:
         penalty = decoding.repetition_penalty
         x = np.where(seen, np.where(x > 0, x / penalty, x * penalty), x)
     if decoding.temperature == 0:
-        weights = np.zeros_like(x)
-        weights[np.arange(len(x)), x.argmax(axis=-1)] = 1
-        return weights
+        only = np.zeros_like(x)
+        only[np.arange(len(x)), x.argmax(axis=-1)] = 1
+        return only
     x -= x.max(axis=-1, keepdims=True)
     x /= max(decoding.temperature, LEAST_TEMPERATURE)
     weights = np.exp(x, out=x)
@@ -177,7 +172,7 @@ class Batch:
         return [slice(row, row + size) for row in range(0, num_texts, size)]
 
     def _choice(self, rows: slice) -> IdRow:
-        weights = _weights(self._logits[rows], self.decoding, self._seen[rows])
+        weights = relative_probabilities(self._logits[rows], self.decoding, self._seen[rows])
         if self.decoding.temperature == 0:
             likeliest: IdRow = weights.argmax(axis=-1)
             return likeliest

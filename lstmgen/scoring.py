@@ -23,18 +23,19 @@ WINDOW = 64  # tokens of each stream read in one call
 MAX_LOGITS = 1 << 22  # floats held at once: 16 MB stay in the processor's cache
 MIN_ROWS = 64  # held at once whatever their length: fewer, and reading the weights takes longer
 MANY_ROWS = 2048  # at once where symbols come in parts: as much as a product can gain by rows
-ALL = slice(None)
 
 
 class Engine(Protocol):
     """A network that can be scored and sampled from, on NumPy or on torch."""
+
+    vocab_size: int
 
     def initial_state(self, batch_size: int) -> Any: ...
 
     def read(self, ids: NDArray[Any], state: Any) -> tuple[Any, Any]:
         """ids (B, T) and a state -> what the output layer reads (B, T, H), and the next state."""
 
-    def logits(self, tops: Any, symbols: slice = ALL) -> Any:
+    def logits(self, tops: Any, symbols: slice = slice(None)) -> Any:
         """The output layer: (..., H) -> (..., V), or those of some of the symbols.
 
         They are the caller's own, who may write over them.
@@ -100,8 +101,8 @@ def nats(logits: Any, targets: Any) -> Any:
     """
     if isinstance(logits, np.ndarray):
         targets = np.asarray(targets)
-        top = logits.max(axis=-1, keepdims=True)
-        total = np.log(np.exp(logits - top).sum(axis=-1)) + top[..., 0]
+        largest = logits.max(axis=-1, keepdims=True)
+        total = np.log(np.exp(logits - largest).sum(axis=-1)) + largest[..., 0]
         chosen = np.take_along_axis(logits, np.maximum(targets, 0)[..., None], axis=-1)[..., 0]
         return np.where(targets == IGNORED, 0, total - chosen)
     from torch.nn import functional
@@ -117,29 +118,9 @@ def as_array(values: Any) -> NDArray[Any]:
     return values if isinstance(values, np.ndarray) else np.asarray(values.float().cpu())
 
 
-def score_ids(
-    engine: Engine,
-    ids: Ids,
-    start_id: int,
-    *,
-    vocab_size: int,
-    batch_size: int | None = None,
-    window: int = WINDOW,
-    warm_up: int = WARM_UP,
-) -> float:
-    """The nats of a text, summed over every token in float64; the first is scored too.
-
-    The work is cut so that it goes fast: the text becomes `batch_size` streams, and each stream first
-    reads the `warm_up` tokens that stand before its part without counting them, so that its state
-    is very nearly what it would be had the text been read in one piece. With 512 tokens that changes
-    a score by less than 0.001 bits per character. Fewer streams are used where the text is short:
-    each is at least four times as long as its warm-up, and a text under that is read in one piece.
-    `window` bounds memory only; it changes nothing.
-    """
-    if not len(ids):
-        return 0.0
-    streams = streams_to_score(ids, start_id, batch_size, window, warm_up)
-    return sum(window_nats(engine, streams, vocab_size))
+def score_ids(engine: Engine, ids: Ids, start_id: int) -> float:
+    """The nats of a text, summed over every token in float64; the first is scored too."""
+    return sum(window_nats(engine, streams_to_score(ids, start_id))) if len(ids) else 0.0
 
 
 def streams_to_score(
@@ -149,16 +130,23 @@ def streams_to_score(
     window: int = WINDOW,
     warm_up: int = WARM_UP,
 ) -> Streams:
-    """The text as streams that are warmed up; see `score_ids` for how many."""
+    """A text cut so that it is scored fast: into `batch_size` streams, read side by side.
+
+    Each stream first reads the `warm_up` tokens that stand before its part without counting them, so
+    that its state is very nearly what it would be had the text been read in one piece. With 512 tokens
+    that changes a score by less than 0.001 bits per character. Fewer streams are used where the text is
+    short: each is at least four times as long as its warm-up, and a text under that is read in one
+    piece. `window` bounds memory only; it changes nothing.
+    """
     if batch_size is None:
         batch_size = min(MAX_STREAMS, max(1, len(ids) // (4 * warm_up or 1)))
     return Streams(ids, start_id, min(batch_size, len(ids)), window, warm_up)
 
 
-def window_nats(engine: Engine, streams: Streams, vocab_size: int) -> Iterator[float]:
+def window_nats(engine: Engine, streams: Streams) -> Iterator[float]:
     """The nats of one window after the other."""
     for tops, targets, _ in read_windows(engine, streams):
-        yield float(token_nats(engine, tops, targets, vocab_size).sum())
+        yield float(token_nats(engine, tops, targets).sum())
 
 
 def read_windows(
@@ -176,18 +164,16 @@ def read_windows(
         yield tops, targets.reshape(-1), streams.places(index).reshape(-1)
 
 
-def token_nats(
-    engine: Engine, tops: Any, targets: NDArray[np.int64], vocab_size: int
-) -> NDArray[np.float64]:
+def token_nats(engine: Engine, tops: Any, targets: NDArray[np.int64]) -> NDArray[np.float64]:
     """The nats of N targets, (N,), after what the output layer reads, (N, H); 0 where `IGNORED`.
 
     Logits are made for some rows, and if the vocabulary is large for some symbols, at a time.
     """
     xp, mode = _library(tops)
     costs: NDArray[np.float64] = np.empty(len(targets))
-    for rows in slices(len(targets), max(MANY_ROWS, MAX_LOGITS // vocab_size)):
+    for rows in slices(len(targets), max(MANY_ROWS, MAX_LOGITS // engine.vocab_size)):
         here, wanted = tops[rows], targets[rows]
-        parts = slices(vocab_size, max(1, MAX_LOGITS // len(wanted)))
+        parts = slices(engine.vocab_size, max(1, MAX_LOGITS // len(wanted)))
         with mode():
             if xp is not np:
                 wanted = xp.from_numpy(wanted).to(here.device)
@@ -218,10 +204,10 @@ def _nats_by_parts(xp: Any, engine: Engine, tops: Any, targets: Any, parts: Sequ
         z = engine.logits(tops, part)
         place = xp.clip(targets - part.start, 0, z.shape[1] - 1)
         own = xp.where(targets == part.start + place, z[xp.arange(len(z)), place], own)
-        top = xp.amax(z, -1)
-        z -= top[:, None]
-        top += xp.log(xp.exp(z, out=z).sum(-1))
-        total = top if total is None else xp.logaddexp(total, top)
+        largest = xp.amax(z, -1)
+        z -= largest[:, None]
+        here = largest + xp.log(xp.exp(z, out=z).sum(-1))
+        total = here if total is None else xp.logaddexp(total, here)
     return xp.where(targets == IGNORED, 0, total - own)
 
 
@@ -235,8 +221,12 @@ def rows_at_once(vocab_size: int) -> int:
     return max(MIN_ROWS, MAX_LOGITS // vocab_size)
 
 
-def score_text(engine: Engine, vocabulary: Vocabulary, text: str, **how: int) -> Score:
+def score_text(engine: Engine, vocabulary: Vocabulary, text: str) -> Score:
     """The score of a text by itself, read as if a line end stood before it."""
     ids = vocabulary.encode(text)
-    total = score_ids(engine, ids, vocabulary.start_id, vocab_size=len(vocabulary), **how)
-    return Score(total, len(ids), len(text), vocabulary.count_unknown(ids))
+    return of_text(score_ids(engine, ids, vocabulary.start_id), vocabulary, ids, text)
+
+
+def of_text(nats: float, vocabulary: Vocabulary, ids: Ids, text: str) -> Score:
+    """The score of a text, given its nats and what they are of."""
+    return Score(nats, len(ids), len(text), vocabulary.count_unknown(ids))

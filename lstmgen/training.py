@@ -1,7 +1,7 @@
 """Training from the first step to the last: streams of ids -> `Progress` records, and checkpoints as it goes.
 
-One step is `job.take_step`, which is to be read first: a window forward and backward, and one update. Here
-is what happens between steps: looking at the clock, reporting, saving, going back.
+One step is `step.take_step`, which is to be read first: a window forward and backward, and one update.
+Here is what happens between steps: looking at the clock, reporting, saving, going back.
 
 Where a run stands is its step number: the place in the data, the learning rate and the random numbers
 of dropout all follow from it. So a run is resumed from weights, optimizer, carried state and step,
@@ -18,15 +18,16 @@ from torch import Tensor
 
 from lstmgen import optim
 from lstmgen.cells import Cells
-from lstmgen.checkpoint import SavedModel, SavedRun, Weights
+from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import DecodingConfig, Position
-from lstmgen.course import Course, most_from
+from lstmgen.course import Course, best_of, most_from
 from lstmgen.generation import Prime, stream
-from lstmgen.job import Job, Loss, present_loss, take_step, validate
+from lstmgen.job import Job
 from lstmgen.keeping import Keeper, Run, Snapshot
-from lstmgen.model import Network
+from lstmgen.model import Network, TorchEngine
 from lstmgen.planning import Pace
-from lstmgen.scoring import Score
+from lstmgen.scoring import Score, score_ids
+from lstmgen.step import Loss, present_loss, take_step
 
 SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
 SAMPLE_LENGTH = 80  # tokens
@@ -52,40 +53,38 @@ class Progress:
 
 
 def train(
-    job: Job, saved: SavedRun | None = None, initial: Weights | None = None
+    job: Job, saved: SavedRun | None = None, initial: SavedModel | None = None
 ) -> Generator[Progress, None, None]:
     """Train until the last step, yielding records; closing the generator saves the run first.
 
-    Begins with fresh weights, with those of `initial`, or where `saved` stopped. A loss that blows
-    up sends the run back to where it last was well, to go on with a lower learning rate;
-    `TrainingError` when that has not helped often enough. `CheckpointError` if the folder has no
-    room, if `saved` lacks something, or if at the end what could not be written before still cannot.
+    Begins with fresh weights, with those of `initial` for the symbols that it knows, or where `saved`
+    stopped. A loss that blows up sends the run back to where it last was well, to go on with a lower
+    learning rate; `TrainingError` when that has not helped often enough. `CheckpointError` if the
+    folder has no room, if `saved` lacks something, or if at the end what could not be written before
+    still cannot.
     """
     started = saved_at = yielded_at = sampled_at = time.perf_counter()
     run, course, before = _begin(job, saved, initial)
     network, loss, streams = run.network, Loss(run.network, job), job.streams()
-    keeper, facts = Keeper(job.folder, new=saved is None), {"corpus": job.data.facts}
-    keeper.require_room(
-        SavedModel(job.model, job.vocabulary, course.well.weights, facts), course.well.tensors
-    )
+    facts = {"corpus": job.data.facts}
+    keeper = Keeper(job.folder, saved is None, SavedModel(job.model, job.vocabulary, {}, facts))
+    keeper.require_room(course.well)
     meter, pace = _Meter(job.device), Pace(job.measured)
 
     def seconds() -> float:
         return before + time.perf_counter() - started
 
     def keep(snapshot: Snapshot) -> None:
-        model = SavedModel(job.model, job.vocabulary, snapshot.weights, facts)
         position = course.position(snapshot.step, seconds())
         position = replace(position, deadline=job.deadline, device=job.device.type)
-        keeper.run(SavedRun(model, course.config, snapshot.tensors, position.to_json()))
+        keeper.run(snapshot, course.config, position)
 
     def keep_best(record: Progress) -> None:
-        results = log_record(record) | facts
-        keeper.model(SavedModel(job.model, job.vocabulary, network.weights(), results))
+        keeper.model(network.weights(), log_record(record))
 
     def losses() -> list[float]:
         """Of late, and now: those of late are from before the last step, which may have been a bad one."""
-        return [meter.nats_per_token(), present_loss(run, loss, course.config, streams)]
+        return [meter.nats_per_token(), present_loss(run, loss, streams)]
 
     def progress() -> Progress:
         return Progress(
@@ -103,7 +102,7 @@ def train(
     try:
         while run.step < course.config.num_steps:
             rate = course.learning_rate(run.step)
-            meter.add(*take_step(run, loss, course.config, streams, rate))
+            meter.add(*take_step(run, loss, streams, rate))
             pace.steps += 1
             now = time.perf_counter()
             logging, reporting = course.due(run.step)
@@ -169,26 +168,32 @@ def train(
         raise
 
 
-def _begin(job: Job, saved: SavedRun | None, initial: Weights | None) -> tuple[Run, Course, float]:
+def _begin(
+    job: Job, saved: SavedRun | None, initial: SavedModel | None
+) -> tuple[Run, Course, float]:
     """A run that stands where it is to go on, how it went before, and the seconds that took."""
-    config, at = job.training, Position(step=0, seconds=0.0)
+    config, at = job.training, saved.position if saved else Position(step=0, seconds=0.0)
     network = Network(job.model, config.dropout)
     network.initialize(config.seed, config.memory, job.data.counts)
     if initial is not None:
-        network.load_weights(initial)
+        network.load_weights(initial.weights_for(job.vocabulary, network.weights()))
     network.to(job.device)
     run = Run(network, optim.Optimizer(network, config), network.initial_state(config.batch_size))
-    best: Score | None = None
     if saved is not None:
-        at = run.resume(saved, job.folder)
-        if at.best_nats is not None:
-            best = Score(at.best_nats, at.best_tokens, at.best_characters, at.best_unknown_tokens)
+        run.resume(saved, job.folder)
     most = at.most_nats_per_token
     if most is None:  # the start costs much where --init-from knew other texts
-        start = present_loss(run, Loss(network, job), config, job.streams())
+        start = present_loss(run, Loss(network, job), job.streams())
         most = most_from(start, job.model.vocab_size)
-    course = Course(config, run.snapshot(), most, best, at.best_step, at.retreats)
+    course = Course(config, run.snapshot(), most, best_of(at), at.best_step, at.retreats)
     return run, course, at.seconds
+
+
+def validate(network: Network, job: Job) -> Score:
+    """The score of the validation part, in float32: what `eval` says of the same text."""
+    total = score_ids(TorchEngine(network), job.data.valid_ids, job.vocabulary.start_id)
+    unknown = job.vocabulary.count_unknown(job.data.valid_ids)
+    return Score(total, len(job.data.valid_ids), job.data.valid_characters, unknown)
 
 
 class _Meter:

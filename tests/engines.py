@@ -7,6 +7,8 @@ from typing import Any
 class Stateless:
     """It remembers nothing, and what it reads becomes its logits at once."""
 
+    vocab_size: int
+
     def initial_state(self, batch_size: int) -> Any:
         return ()
 

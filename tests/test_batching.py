@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lstmgen import batching
-from lstmgen.batching import IGNORED, Streams, even_window, fitting_batch, with_unknown
-from lstmgen.vocabulary import UNKNOWN_ID, Ids
+from lstmgen.batching import IGNORED, Streams, even_window, fitting_batch
+from lstmgen.vocabulary import Ids
 
 START = 0
 
@@ -108,62 +107,6 @@ def test_streams_that_cannot_be_are_a_bug_of_the_caller(
         Streams(numbered(num_tokens), START, batch_size, window, warm_up)
 
 
-@given(st.integers(1, 30_000), st.integers(0, 5), st.integers(0, 9))
-def test_unk_is_put_in_one_place_in_10_000_and_nothing_else_changes(
-    num_tokens: int, already: int, seed: int
-) -> None:
-    ids = np.ones(num_tokens, np.uint8)
-    ids[:already] = UNKNOWN_ID
-    before = int((ids == UNKNOWN_ID).sum())
-    original = ids.copy()
-    changed, placed = with_unknown(ids, np.random.default_rng(seed))
-    after = int((changed == UNKNOWN_ID).sum())
-    assert after == max(before, -(-num_tokens // 10_000))
-    assert placed == after - before
-    assert int((changed != original).sum()) == placed
-    np.testing.assert_array_equal(ids, original)
-
-
-@pytest.mark.parametrize(("num_tokens", "placed"), [(1, 1), (10_000, 1), (10_001, 2), (50_000, 5)])
-def test_text_without_unk_gets_exactly_its_share(num_tokens: int, placed: int) -> None:
-    changed, told = with_unknown(np.full(num_tokens, 7, np.uint8), np.random.default_rng(0))
-    assert told == placed
-    assert int((changed == UNKNOWN_ID).sum()) == placed
-
-
-def test_text_that_has_its_share_of_unk_is_left_alone() -> None:
-    ids = np.array([5, UNKNOWN_ID, 6] * 100, np.uint8)
-    changed, placed = with_unknown(ids, np.random.default_rng(0))
-    assert placed == 0
-    np.testing.assert_array_equal(changed, ids)
-
-
-@given(st.lists(st.integers(0, 2), min_size=4, max_size=60), st.integers(0, 99))
-def test_unk_takes_the_place_of_known_tokens_drawn_among_all_of_them(
-    tokens: list[int], seed: int
-) -> None:
-    ids = np.array(tokens, np.uint8)
-    known = np.flatnonzero(ids != UNKNOWN_ID)
-    missing = -(-len(ids) // 2) - (len(ids) - len(known))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batching, "UNKNOWN_SHARE", 0.5)
-        changed, placed = with_unknown(ids, np.random.default_rng(seed))
-    assert placed == max(0, missing)
-    if missing > 0:
-        ids[np.random.default_rng(seed).choice(known, missing, replace=False)] = UNKNOWN_ID
-    np.testing.assert_array_equal(changed, ids)
-
-
-def test_places_of_unk_depend_on_the_seed_alone() -> None:
-    ids = np.full(100_000, 7, np.uint8)
-
-    def places(seed: int) -> list[int]:
-        return np.flatnonzero(with_unknown(ids, np.random.default_rng(seed))[0] == 0).tolist()
-
-    assert places(1) == places(1)
-    assert places(1) != places(2)
-
-
 @given(st.integers(0, 5000), st.integers(1, 64), st.integers(1, 200))
 def test_fitting_batch_is_the_largest_in_which_the_longest_stream_fills_a_window(
     num_tokens: int, batch_size: int, window: int
@@ -205,12 +148,3 @@ def test_what_was_made_to_fit_is_left_as_it_is(
 def test_windows_of_long_streams_are_what_was_asked() -> None:
     assert even_window(1_003_854, 32, 64) == 64
     assert even_window(1000, 15, 64) == 67  # not 64 and 3
-
-
-def test_unk_never_takes_the_place_of_unk() -> None:
-    ids = np.ones(30_001, np.uint8)
-    ids[:2] = UNKNOWN_ID
-    for seed in range(200):
-        changed, placed = with_unknown(ids, np.random.default_rng(seed))
-        assert placed == 2
-        assert np.count_nonzero(changed == UNKNOWN_ID) == 4

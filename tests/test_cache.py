@@ -25,7 +25,7 @@ def some_ids(length: int) -> NDArray[np.uint8]:
 
 
 def costs(engine: Cells, ids: NDArray[np.uint8], config: CacheConfig) -> list[float]:
-    return list(window_nats(engine, ids, 1, 12, config))
+    return list(window_nats(engine, ids, 1, config))
 
 
 def spelled_out(engine: Cells, ids: NDArray[np.uint8], config: CacheConfig) -> float:
@@ -62,7 +62,7 @@ def test_windows_change_nothing(engine: Cells) -> None:
 
 def test_without_a_share_it_is_the_static_score(engine: Cells) -> None:
     ids = some_ids(100)
-    expected = score_ids(engine, ids, 1, vocab_size=12)
+    expected = score_ids(engine, ids, 1)
     assert sum(costs(engine, ids, CacheConfig(size=50, share=0))) == pytest.approx(
         expected, rel=1e-6
     )

@@ -21,7 +21,7 @@ from safetensors.numpy import load, save
 
 from lstmgen import checkpoint, container, folders
 from lstmgen.checkpoint import SavedModel, SavedRun
-from lstmgen.config import ModelConfig, TrainConfig
+from lstmgen.config import ModelConfig, Position, TrainConfig
 from lstmgen.errors import CheckpointError
 from lstmgen.vocabulary import UNKNOWN, Vocabulary
 
@@ -43,8 +43,8 @@ def run(model: SavedModel) -> SavedRun:
         "optimizer.step": np.array([7], np.int64),
         "optimizer.mean": np.array([[np.nan, -0.0], [np.inf, 1e-45]], np.float32),
     }
-    progress = {"step": 7, "seconds": 1 / 3, "best_nats_per_token": None}
-    return SavedRun(model, TRAINING, tensors, progress)
+    position = Position(step=7, seconds=1 / 3, best_nats=2.5, best_tokens=3, best_characters=4)
+    return SavedRun(model, TRAINING, tensors, position)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_run_comes_back_bit_for_bit(tmp_path: Path, run: SavedRun) -> None:
     assert loaded.model.config == run.model.config
     assert loaded.model.vocabulary == run.model.vocabulary
     assert loaded.training == run.training
-    assert loaded.progress == run.progress
+    assert loaded.position == run.position
     assert_same_arrays(loaded.model.weights, run.model.weights)
     assert_same_arrays(loaded.tensors, run.tensors)
 
@@ -295,6 +295,7 @@ def test_weights_that_do_not_fit_the_description_are_refused(
         ({"progress": [], "training": TRAINING.to_json()}, "it holds no run"),
         ({"progress": {}}, "TrainConfig"),
         ({"progress": {}, "training": TRAINING.to_json() | {"window": 0}}, "--window is 0"),
+        ({"progress": {"step": 1}, "training": TRAINING.to_json()}, "Position has missing"),
         (
             {"progress": {}, "training": TRAINING.to_json(), "results": {"corpus": 5}},
             "results are not JSON objects",

@@ -47,6 +47,7 @@ from lstmgen.cli import app, main
         (("train", "CORPUS", "--steps", "5", "--epochs", "1"), "only one of"),
         (("train", "CORPUS", "--minutes", "0"), "--minutes is 0"),
         (("train", "CORPUS", "--steps", "0"), "--steps is 0"),
+        (("train", "CORPUS", "--init-from", ""), "--init-from is empty"),
         (("train", "CORPUS", "--dropout", "1"), "--dropout is 1"),
         (("train", "CORPUS", "--weight-drop", "-0.1"), "--weight-drop is -0.1"),
         (("train", "CORPUS", "--learning-rate", "-1"), "--learning-rate is -1"),
@@ -125,6 +126,15 @@ def test_output_that_cannot_be_written_is_told_in_one_line(
     command = f"LSTMGEN_MODEL={model} {sys.executable} -m lstmgen {what} {ending}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
     assert said in Ran(done.returncode, done.stdout, done.stderr).error
+
+
+@pytest.mark.parametrize("ending", ["2>&-", "2>&1 | true", FULL.values[0].replace(">", "2>")])  # type: ignore[union-attr]
+def test_wrong_usage_is_told_by_its_code_where_nobody_listens(ending: str) -> None:
+    for what in ("sample -n 0", "eval", "sample --seed 9223372036854775808", "--nonsense",
+                 "train x --sample-every nan"):  # fmt: skip
+        command = f"{sys.executable} -m lstmgen {what} {ending}; echo ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+        assert (done.stdout, done.stderr) == (b"2\n", b"")
 
 
 @pytest.mark.parametrize("what", ["--help", "eval -h"])

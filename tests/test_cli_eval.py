@@ -303,7 +303,7 @@ def test_eval_compares_models_on_the_same_text(
     assert records[2]["blocks"] == TEXT.count("\n")
     done = here("eval", corpus, *both)
     assert f"{bits[1] - bits[0]:+.4f}" in done.out
-    assert "by more than chance" in done.err
+    assert f"{worse} differs from {model} by more than chance" in done.err
     unseen = tmp_path / "unseen.txt"
     unseen.write_text(f"xylophone quartz\n{TEXT}")
     done = here("eval", unseen, *both)
@@ -315,11 +315,11 @@ def test_eval_compares_models_on_the_same_text(
     short = tmp_path / "short.txt"
     short.write_text("Ann went to Rome.\nBen")
     done = here("eval", short, *both)
-    assert f"1 blocks: {worse} cannot be told from {model} by so short a text" in done.err
+    assert f"1 blocks: the text is too short to tell {worse} from {model}" in done.err
     assert done.out.splitlines()[2].split()[-4] == "-"
     same = here("eval", corpus, "-m", model, "-m", model)
     assert "+0.0000" in same.out
-    assert "no more than chance" in same.err
+    assert f"the difference of {model} from {model} may be chance" in same.err
     assert "several models" in here("eval", corpus, *both, "--by", "line").error
 
 
@@ -426,6 +426,13 @@ def test_the_work_of_lines_is_told_by_the_size_of_files_and_not_of_a_pipe(
         monkeypatch.setattr(sys, "stdin", file)
         piped = here(*options, "-").out
     assert seen == [2 * len(TEXT), 0]
+    # The same lines stand side by side each time, however far ahead is read: of a file all is at hand.
+    exact = here(*options, corpus, "--json").out
+    monkeypatch.setattr("lstmgen.cli.ahead.Ahead.ready", lambda self: False)
+    assert here(*options, corpus, "--json").out == exact
+    with corpus.open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert here(*options, "-", "--json").out.replace("standard input", str(corpus)) != exact
     assert by_numpy == piped * 2
     monkeypatch.setattr(trained, "TORCH_PAYS", 1.0)  # torch, and the same to what is printed
     by_torch = here(*options, corpus).out.splitlines()

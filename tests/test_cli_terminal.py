@@ -204,7 +204,7 @@ def test_a_closed_terminal_saves_the_run(corpus: Path, tmp_path: Path) -> None:
     os.close(main_end)
     process.send_signal(signal.SIGHUP)
     assert process.wait(timeout=60) == 128 + signal.SIGHUP
-    assert checkpoint.load_run(folder).progress["step"] > 0
+    assert checkpoint.load_run(folder).position.step > 0
 
 
 def test_control_characters_are_shown_to_a_terminal() -> None:

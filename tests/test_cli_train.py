@@ -15,7 +15,8 @@ import pytest
 import torch
 from commands import SMALL, TEXT, run
 
-from lstmgen import checkpoint, folders, job, planning, training
+from lstmgen import checkpoint, folders, planning, training
+from lstmgen import step as step_module
 from lstmgen.cli.telling import to_resume
 from lstmgen.scoring import Score
 
@@ -161,7 +162,7 @@ def test_a_run_of_minutes_keeps_its_time_and_says_it(
     done = here("train", corpus, "-m", tmp_path / "a", "--minutes", "0.08", *SMALL)
     assert done.code == 0, done.err
     assert "--minutes 0.08: about" in done.err
-    assert 1 < checkpoint.load_run(tmp_path / "a").progress["seconds"] < 6  # 4.8 asked for
+    assert 1 < checkpoint.load_run(tmp_path / "a").position.seconds < 6  # 4.8 asked for
     short = ("train", corpus, "-m", tmp_path / "c", "--minutes", "0.001", *SMALL)
     assert "is over before" in here(*short).error
     monkeypatch.setattr(time, "process_time", lambda: 40.0)
@@ -179,7 +180,7 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
     monkeypatch.setattr(time, "process_time", lambda: 0.0)
     told = []
     for seconds in (0.1, 1.5, 50.0):
-        monkeypatch.setattr("lstmgen.job.measure", lambda job, s=seconds: planning.Speed(0.01, s))
+        monkeypatch.setattr("lstmgen.step.measure", lambda job, s=seconds: planning.Speed(0.01, s))
         told.append(
             here("train", corpus, "-m", tmp_path / f"{seconds}", "--minutes", "0.1", *SMALL)
         )
@@ -266,7 +267,7 @@ def test_resume_refuses_another_corpus_or_network(corpus: Path, tmp_path: Path, 
     moved.write_text(TEXT)
     done = here("train", moved, *resume, *SMALL)
     assert done.code == 0
-    assert checkpoint.load_run(folder).progress["step"] == 4
+    assert checkpoint.load_run(folder).position.step == 4
 
 
 def test_a_folder_that_is_being_trained_in_is_refused_and_can_be_read(
@@ -300,8 +301,8 @@ def test_resume_on_another_device_is_said(corpus: Path, tmp_path: Path, here: An
     options = (corpus, "-m", tmp_path / "m", "--device", "cpu")
     assert here("train", *options, *SMALL, "--steps", "2").code == 0
     saved = checkpoint.load_run(tmp_path / "m")
-    assert saved.progress["device"] == "cpu"
-    moved = replace(saved, progress={**saved.progress, "device": "cuda"})
+    assert saved.position.device == "cpu"
+    moved = replace(saved, position=replace(saved.position, device="cuda"))
     checkpoint.save_run(tmp_path / "m" / folders.RUN_FILE, moved)
     said = here("train", *options, "--resume", "--steps", "4")
     assert said.code == 0
@@ -333,11 +334,11 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     command = ["train", str(corpus), "-m", str(folder), "--steps", "100000"]
     said = stopped([*command, *SMALL], number, code)
     assert f"lstmgen train {corpus} --resume --model {folder}" in said
-    step = checkpoint.load_run(folder).progress["step"]
+    step = checkpoint.load_run(folder).position.step
     assert f"stopped at step {step:,} of 100,000 and saved" in said
     assert run("sample", "-m", folder, "-l", "5").code == 0
     said = stopped([*command, "--resume"], number, code)
-    later = checkpoint.load_run(folder).progress["step"]
+    later = checkpoint.load_run(folder).position.step
     assert checkpoint.load_model(folder).results["step"] == later > step
     assert "the one of before" not in said
 
@@ -345,7 +346,7 @@ def test_a_signal_saves_and_tells_how_to_go_on(
 def test_a_run_that_is_stopped_as_its_loss_blows_up_tells_which_step_is_saved(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = job.take_step
+    original = step_module.take_step
 
     def ruinous_at_9(run: Any, *about: Any) -> Any:
         done = original(run, *about)
@@ -359,7 +360,7 @@ def test_a_run_that_is_stopped_as_its_loss_blows_up_tells_which_step_is_saved(
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     done = here("train", corpus, "-m", tmp_path / "m", "--steps", "20", *SMALL)
     assert done.code == 130
-    step = checkpoint.load_run(tmp_path / "m").progress["step"]
+    step = checkpoint.load_run(tmp_path / "m").position.step
     assert step < 9
     assert f"stopped at step {step} of 20 and saved" in done.err
     assert "the loss had blown up by step 9" in done.err
@@ -383,7 +384,7 @@ def test_a_signal_that_is_to_be_ignored_is_ignored(corpus: Path, tmp_path: Path)
     process.stderr.close()
     assert process.wait() == 0, said
     assert "stopped" not in said
-    assert checkpoint.load_run(tmp_path / "m").progress["step"] == 400
+    assert checkpoint.load_run(tmp_path / "m").position.step == 400
 
 
 def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path, tmp_path: Path,
@@ -437,7 +438,15 @@ def test_nobody_listening_to_the_talk_does_not_stop_a_run(corpus: Path, tmp_path
         line = f"{command} -m {folder} {ending}; echo ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", line], check=True, capture_output=True)
         assert done.stdout == b"0\n"
-        assert checkpoint.load_run(folder).progress["step"] == 20
+        assert checkpoint.load_run(folder).position.step == 20
+
+
+def test_validating_on_the_text_itself_is_told(corpus: Path, tmp_path: Path, here: Any) -> None:
+    options = ("train", corpus, "-m", tmp_path / "m", "--steps", "1", *SMALL, "--valid-file")
+    assert "is the text that is trained on" in here(*options, corpus).err
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT[5:])
+    assert "is the text that is trained on" not in here(*options, other, "--overwrite").err
 
 
 def test_a_list_in_order_is_told_to_be_one(tmp_path: Path, here: Any) -> None:
@@ -462,7 +471,7 @@ def test_a_model_that_is_not_the_last_is_said_to_be_so(
         best = 100 if said else 200
         told = f"it is the model of step {best} of 200: the validation loss has risen since"
         assert (told in done.err) == said
-        assert checkpoint.load_run(folder).progress["best_step"] == best
+        assert checkpoint.load_run(folder).position.best_step == best
 
 
 def test_a_step_that_ruins_the_weights_is_not_where_a_run_goes_back_to(
@@ -472,7 +481,7 @@ def test_a_step_that_ruins_the_weights_is_not_where_a_run_goes_back_to(
     done = here("train", corpus, "-m", tmp_path / "m", *options)
     assert "blew up" in done.err
     assert done.code == 0, done.err
-    assert checkpoint.load_run(tmp_path / "m").progress["step"] == 10
+    assert checkpoint.load_run(tmp_path / "m").position.step == 10
 
 
 def test_the_batch_that_a_run_began_with_is_taken_when_it_goes_on(
@@ -534,10 +543,12 @@ def test_init_from_keeps_the_level_of_the_other_model(
     model: Path, corpus: Path, tmp_path: Path, here: Any
 ) -> None:
     options = ("train", corpus, "-m", tmp_path / "m", "--init-from", model, "--steps", "1")
-    for other in (("--level", "word"), ("--words", "space")):
+    for other in (("--level", "word"), ("--words", "space"), ("--words", "prose")):
         error = here(*options, *other).error
         assert f"the model of --init-from is by char; leave out {other[0]}" in error
     assert here(*options, "--level", "char").code == 0
+    resumed = ("train", corpus, "-m", tmp_path / "m", "--resume", "--steps", "2")
+    assert "the run is by char; leave out --words" in here(*resumed, "--words", "prose").error
     words = tmp_path / "words"
     small = ("--steps", "1", "--hidden-size", "8", "--batch-size", "4", "--window", "16")
     assert here("train", corpus, "-m", words, "--level", "word", *small).code == 0

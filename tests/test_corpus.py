@@ -2,6 +2,8 @@
 
 import codecs
 import gzip
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +113,27 @@ def test_utf16_without_a_mark_is_not_taken_for_text_with_zeros(
         list(lines(str(path)))
     assert read(path, encoding).text == "I grew up in France.\n"
     assert read(put(tmp_path, b"a few \0\0 are text\n")).text == "a few \0\0 are text\n"
+
+
+def test_zeros_are_counted_alike_in_whole_texts_and_by_line(tmp_path: Path) -> None:
+    story = b"I grew up in France, by the sea.\n" * 9
+    few = put(tmp_path, b"a\0\n" + story)  # a third of the first line, and next to none of the text
+    assert "".join(lines(few)) == read(few).text
+    begins_empty = put(tmp_path, "\n".encode("utf-16-le") + story.decode().encode("utf-16-le"))
+    for reading in (read, lambda path: list(lines(path))):
+        with pytest.raises(CorpusError, match="UTF-16 is read as utf-8"):
+            reading(begins_empty)
+
+
+def test_standard_input_that_does_not_wait_is_made_to(tmp_path: Path) -> None:
+    """As other programs may leave it, which share a terminal or a pipe."""
+    code = "import os, sys; os.set_blocking(0, False); from lstmgen import corpus; "
+    code += "print(len(corpus.read('-').text))"
+    command = (
+        f"(sleep 0.5; printf one; sleep 0.5; printf two) | {sys.executable} -c {shlex.quote(code)}"
+    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, check=True)
+    assert done.stdout == b"6\n"
 
 
 def test_offset_in_packed_text_is_that_of_the_unpacked(tmp_path: Path) -> None:
@@ -224,7 +247,7 @@ def test_lines_come_with_their_ends(tmp_path: Path, raw: bytes, expected: list[s
     assert lines_of(tmp_path, raw) == expected
 
 
-@given(st.text(max_size=40))
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40))
 def test_the_lines_joined_are_the_text(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.mktemp("lines")
     raw = text.encode()

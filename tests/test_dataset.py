@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lstmgen import dataset
+from lstmgen.batching import fitting_batch
 from lstmgen.config import CorpusConfig
 from lstmgen.corpus import Text
-from lstmgen.dataset import Dataset, prepare, require_enough
+from lstmgen.dataset import Dataset, prepare, require_enough, with_unknown
 from lstmgen.errors import CorpusError
 from lstmgen.vocabulary import UNKNOWN_ID, Vocabulary
 
@@ -29,7 +31,7 @@ def of_length(num_characters: int, fraction: float, held_out: int = 0) -> Datase
 def enough(num_characters: int, fraction: float, window: int, held_out: int = 0) -> bool:
     data = of_length(num_characters, fraction, held_out)
     try:
-        require_enough(data, "tale.txt", window)
+        require_enough(data, window)
     except CorpusError:
         return False
     return True
@@ -96,10 +98,10 @@ def test_facts_know_the_corpus_by_what_it_says_and_how_it_is_cut() -> None:
 def test_text_is_enough_where_it_fills_a_window_and_leaves_a_token_to_validate_on(
     size: int, window: int, fraction: float
 ) -> None:
+    """So that streams can be made of it, and there is something to divide by."""
     data = of_length(size, fraction)
-    assert enough(size, fraction, window) == (
-        data.train_characters >= window and data.valid_characters >= 1
-    )
+    possible = fitting_batch(len(data.train_ids), 32, window) > 0 and len(data.valid_ids) > 0
+    assert enough(size, fraction, window) == possible
 
 
 def test_refusal_names_file_size_and_window() -> None:
@@ -107,9 +109,74 @@ def test_refusal_names_file_size_and_window() -> None:
         CorpusError,
         match=r"it has 36 tokens to train on and 4 to validate on; it takes 64, .* a smaller --window",
     ):
-        require_enough(of_length(40, 0.1), "tale.txt", 64)
+        require_enough(of_length(40, 0.1), 64)
 
 
 def test_where_no_window_is_small_enough_refusal_names_what_helps() -> None:
     with pytest.raises(CorpusError, match=r"give more text, or a smaller --valid-fraction"):
-        require_enough(of_length(2, 0.9), "tale.txt", 1)
+        require_enough(of_length(2, 0.9), 1)
+
+
+@given(st.integers(1, 30_000), st.integers(0, 5), st.integers(0, 9))
+def test_unk_is_put_in_one_place_in_10_000_and_nothing_else_changes(
+    num_tokens: int, already: int, seed: int
+) -> None:
+    ids = np.ones(num_tokens, np.uint8)
+    ids[:already] = UNKNOWN_ID
+    before = int((ids == UNKNOWN_ID).sum())
+    original = ids.copy()
+    changed, placed = with_unknown(ids, np.random.default_rng(seed))
+    after = int((changed == UNKNOWN_ID).sum())
+    assert after == max(before, -(-num_tokens // 10_000))
+    assert placed == after - before
+    assert int((changed != original).sum()) == placed
+    np.testing.assert_array_equal(ids, original)
+
+
+@pytest.mark.parametrize(("num_tokens", "placed"), [(1, 1), (10_000, 1), (10_001, 2), (50_000, 5)])
+def test_text_without_unk_gets_exactly_its_share(num_tokens: int, placed: int) -> None:
+    changed, told = with_unknown(np.full(num_tokens, 7, np.uint8), np.random.default_rng(0))
+    assert told == placed
+    assert int((changed == UNKNOWN_ID).sum()) == placed
+
+
+def test_text_that_has_its_share_of_unk_is_left_alone() -> None:
+    ids = np.array([5, UNKNOWN_ID, 6] * 100, np.uint8)
+    changed, placed = with_unknown(ids, np.random.default_rng(0))
+    assert placed == 0
+    np.testing.assert_array_equal(changed, ids)
+
+
+@given(st.lists(st.integers(0, 2), min_size=4, max_size=60), st.integers(0, 99))
+def test_unk_takes_the_place_of_known_tokens_drawn_among_all_of_them(
+    tokens: list[int], seed: int
+) -> None:
+    ids = np.array(tokens, np.uint8)
+    known = np.flatnonzero(ids != UNKNOWN_ID)
+    missing = -(-len(ids) // 2) - (len(ids) - len(known))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "UNKNOWN_SHARE", 0.5)
+        changed, placed = with_unknown(ids, np.random.default_rng(seed))
+    assert placed == max(0, missing)
+    if missing > 0:
+        ids[np.random.default_rng(seed).choice(known, missing, replace=False)] = UNKNOWN_ID
+    np.testing.assert_array_equal(changed, ids)
+
+
+def test_places_of_unk_depend_on_the_seed_alone() -> None:
+    ids = np.full(100_000, 7, np.uint8)
+
+    def places(seed: int) -> list[int]:
+        return np.flatnonzero(with_unknown(ids, np.random.default_rng(seed))[0] == 0).tolist()
+
+    assert places(1) == places(1)
+    assert places(1) != places(2)
+
+
+def test_unk_never_takes_the_place_of_unk() -> None:
+    ids = np.ones(30_001, np.uint8)
+    ids[:2] = UNKNOWN_ID
+    for seed in range(200):
+        changed, placed = with_unknown(ids, np.random.default_rng(seed))
+        assert placed == 2
+        assert np.count_nonzero(changed == UNKNOWN_ID) == 4

@@ -33,16 +33,22 @@ def test_new_folder_is_made_with_those_above_it_and_left_only_if_used(tmp_path: 
 
 
 def test_folder_with_other_things_in_it_is_taken_and_they_stay(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
+    for name in ("notes.txt", ".lock"):
+        (tmp_path / name).write_text("mine")
     with claimed(tmp_path, overwrite=True):
         pass
-    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".lock", "notes.txt"]
 
 
-@pytest.mark.parametrize("name", [folders.MODEL_FILE, folders.RUN_FILE])
-def test_folder_that_holds_a_model_is_refused_with_both_ways_out(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", folders.OWN)
+def test_folder_that_holds_a_file_to_be_written_is_refused_with_both_ways_out(
+    tmp_path: Path, name: str
+) -> None:
     (tmp_path / name).write_bytes(b"old")
-    with pytest.raises(CheckpointError, match=r"--resume.*--overwrite.*--model"), claimed(tmp_path):
+    with (
+        pytest.raises(CheckpointError, match=rf"{name} in it.*--resume.*--overwrite.*--model"),
+        claimed(tmp_path),
+    ):
         raise AssertionError("it was given")
     assert (tmp_path / name).read_bytes() == b"old"
 

@@ -42,6 +42,7 @@ ORDER = (
     "optim",
     "keeping",
     "job",
+    "step",
     "course",
     "training",
     "trained",

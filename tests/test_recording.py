@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lstmgen import checkpoint, dataset, recording, training
-from lstmgen import job as job_module
+from lstmgen import step as step_module
 from lstmgen.config import CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.job import Job
@@ -121,13 +121,13 @@ def test_a_run_whose_steps_are_replayed_ends_in_the_bits_of_one_without(
     tmp_path: Path, cell: CellName, memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though in each step the learning rate is another, and the seed of all chance."""
-    ends, asked, original = [], [0], job_module.learn
+    ends, asked, original = [], [0], step_module.learn
 
     def counted(*about: Any) -> Any:
         asked[0] += 1
         return original(*about)
 
-    monkeypatch.setattr(job_module, "learn", counted)
+    monkeypatch.setattr(step_module, "learn", counted)
     for first, calls in ((PLAIN_CALLS, PLAIN_CALLS + 1), (10 * STEPS, STEPS)):
         monkeypatch.setattr(recording, "PLAIN_CALLS", first)
         job, asked[0] = cuda_job(tmp_path / str(first), cell, memory), 0

@@ -17,7 +17,7 @@ from lstmgen import sampling
 from lstmgen.cells import Cells
 from lstmgen.config import DecodingConfig, ModelConfig
 from lstmgen.model import TorchEngine, load_network
-from lstmgen.sampling import Batch, distribution, draw
+from lstmgen.sampling import Batch, draw, relative_probabilities
 from lstmgen.scoring import Engine, nats
 from lstmgen.vocabulary import UNKNOWN_ID
 
@@ -72,6 +72,15 @@ def by_definition(
 def shares(weights: dict[int, float]) -> dict[int, float]:
     total = sum(weights.values())
     return {token: weight / total for token, weight in weights.items()}
+
+
+def distribution(
+    logits: NDArray[Any], decoding: DecodingConfig, seen: NDArray[np.bool_]
+) -> NDArray[Any]:
+    """The probabilities that tokens are drawn with, (B, V)."""
+    weights = relative_probabilities(logits, decoding, seen)
+    result: NDArray[Any] = weights / weights.sum(axis=-1, keepdims=True)
+    return result
 
 
 def row(logits: list[float], decoding: DecodingConfig, seen: set[int]) -> NDArray[np.float64]:

@@ -17,8 +17,16 @@ from lstmgen.batching import IGNORED
 from lstmgen.cells import Cells
 from lstmgen.config import CellName, ModelConfig
 from lstmgen.model import TorchEngine, load_network
-from lstmgen.scoring import Engine, Score, nats, score_ids, score_text
-from lstmgen.vocabulary import Vocabulary
+from lstmgen.scoring import (
+    Engine,
+    Score,
+    nats,
+    score_ids,
+    score_text,
+    streams_to_score,
+    window_nats,
+)
+from lstmgen.vocabulary import Ids, Vocabulary
 
 Weights = dict[str, NDArray[np.float32]]
 RandomWeights = Callable[..., Weights]
@@ -47,6 +55,7 @@ class Recaller(Stateless):
     """An engine whose logits depend on exactly the last `SPAN` ids, and differ for each such past."""
 
     SPAN = 20
+    vocab_size = SIZE
 
     def initial_state(self, batch_size: int) -> Any:
         return ((np.full((batch_size, self.SPAN), -1),),)
@@ -59,6 +68,11 @@ class Recaller(Stateless):
             mixed = (past * np.arange(1, self.SPAN + 1) ** 2).sum(axis=1)
             logits[:, t] = np.sin(mixed[:, None] * np.arange(1, SIZE + 1))
         return logits, ((past,),)
+
+
+def cut_score(engine: Engine, ids: Ids, **how: Any) -> float:
+    """What `score_ids` gives, with the text cut in another way."""
+    return sum(window_nats(engine, streams_to_score(ids, 1, **how)))
 
 
 @pytest.mark.parametrize("start", ["", "a", "the quick brown fox\njumps\n"])
@@ -119,7 +133,7 @@ def test_nats_do_not_depend_on_how_rows_and_symbols_are_parted(
     for engine, given in ((cells, tops), (torch_engine, torch.from_numpy(tops))):
         made: Any = MagicMock(wraps=engine.logits)
         monkeypatch.setattr(engine, "logits", made)
-        costs = scoring.token_nats(engine, given, targets, SIZE)
+        costs = scoring.token_nats(engine, given, targets)
         np.testing.assert_allclose(costs, whole, rtol=1e-5, atol=1e-4)
         assert costs[3] == 0
         for (rows, *symbols), _ in made.call_args_list:
@@ -155,7 +169,7 @@ def test_score_is_the_sum_by_hand_on_either_engine(
         TorchEngine(load_network(config, weights, CPU)),
     ]
     for engine in engines:
-        got = score_ids(engine, ids, start_id, vocab_size=SIZE)
+        got = score_ids(engine, ids, start_id)
         assert got == pytest.approx(expected, rel=1e-5)
 
 
@@ -172,8 +186,8 @@ def test_first_token_is_scored_after_a_line_end(
 @pytest.mark.parametrize("window", [1, 2, 7, 64, 999, 1000, 5000])
 def test_score_does_not_depend_on_the_window(window: int, random_weights: RandomWeights) -> None:
     engine, ids = Cells(small(), random_weights(small())), some_ids(1000)
-    whole = score_ids(engine, ids, 1, vocab_size=SIZE, batch_size=1, window=1000)
-    got = score_ids(engine, ids, 1, vocab_size=SIZE, batch_size=1, window=window)
+    whole = cut_score(engine, ids, batch_size=1, window=1000)
+    got = cut_score(engine, ids, batch_size=1, window=window)
     assert got == pytest.approx(whole, rel=1e-6)
 
 
@@ -182,8 +196,8 @@ def test_score_hardly_depends_on_the_batch(
     batch_size: int | None, random_weights: RandomWeights
 ) -> None:
     engine, ids = Cells(small(), random_weights(small())), some_ids(6000)
-    whole = score_ids(engine, ids, 1, vocab_size=SIZE, batch_size=1)
-    cut = score_ids(engine, ids, 1, vocab_size=SIZE, batch_size=batch_size)
+    whole = cut_score(engine, ids, batch_size=1)
+    cut = cut_score(engine, ids, batch_size=batch_size)
     assert abs(cut - whole) / log(2) / len(ids) < 0.001
 
 
@@ -191,12 +205,10 @@ def test_score_hardly_depends_on_the_batch(
 @pytest.mark.parametrize("batch_size", [2, 5, 40])
 def test_warm_up_gives_each_stream_the_past_it_needs(batch_size: int, window: int) -> None:
     ids, engine = some_ids(200), Recaller()
-    whole = score_ids(engine, ids, 1, vocab_size=SIZE, batch_size=1)
+    whole = cut_score(engine, ids, batch_size=1)
 
     def cut(warm_up: int) -> float:
-        return score_ids(
-            engine, ids, 1, vocab_size=SIZE, batch_size=batch_size, window=window, warm_up=warm_up
-        )
+        return cut_score(engine, ids, batch_size=batch_size, window=window, warm_up=warm_up)
 
     assert cut(Recaller.SPAN) == pytest.approx(whole, rel=1e-12)
     assert cut(0) != pytest.approx(whole, rel=1e-6)  # so that the line above can fail
@@ -207,32 +219,32 @@ def test_what_stands_512_tokens_before_a_part_is_still_known(
 ) -> None:
     monkeypatch.setattr(Recaller, "SPAN", 513)  # with the one that is read last
     ids, engine = some_ids(4100), Recaller()
-    whole = score_ids(engine, ids, 1, vocab_size=SIZE, batch_size=1)
-    assert score_ids(engine, ids, 1, vocab_size=SIZE) == pytest.approx(whole, rel=1e-12)
+    whole = cut_score(engine, ids, batch_size=1)
+    assert score_ids(engine, ids, 1) == pytest.approx(whole, rel=1e-12)
     monkeypatch.setattr(Recaller, "SPAN", 514)
-    whole = score_ids(engine, ids, 1, vocab_size=SIZE, batch_size=1)
-    assert score_ids(engine, ids, 1, vocab_size=SIZE) != pytest.approx(whole, rel=1e-12)
+    whole = cut_score(engine, ids, batch_size=1)
+    assert score_ids(engine, ids, 1) != pytest.approx(whole, rel=1e-12)
 
 
 def test_text_shorter_than_eight_warm_ups_is_read_in_one_piece() -> None:
     ids, engine = some_ids(79), Recaller()
-    whole = score_ids(engine, ids, 1, vocab_size=SIZE, batch_size=1)
+    whole = cut_score(engine, ids, batch_size=1)
     too_little = Recaller.SPAN // 2  # so that any cut would show
-    assert score_ids(engine, ids, 1, vocab_size=SIZE, warm_up=too_little) == whole
+    assert cut_score(engine, ids, warm_up=too_little) == whole
 
 
 def test_engines_agree_on_a_text_that_is_cut_into_streams(random_weights: RandomWeights) -> None:
     weights, ids = random_weights(small()), some_ids(5000)
     numpy_engine = Cells(small(), weights)
     torch_engine = TorchEngine(load_network(small(), weights, CPU))
-    by_numpy = score_ids(numpy_engine, ids, 1, vocab_size=SIZE)
-    assert score_ids(torch_engine, ids, 1, vocab_size=SIZE) == pytest.approx(by_numpy, rel=1e-5)
+    by_numpy = score_ids(numpy_engine, ids, 1)
+    assert score_ids(torch_engine, ids, 1) == pytest.approx(by_numpy, rel=1e-5)
 
 
 def test_more_streams_than_tokens_are_not_made(random_weights: RandomWeights) -> None:
     engine, ids = Cells(small(), random_weights(small())), some_ids(3)
-    few = score_ids(engine, ids, 1, vocab_size=SIZE, batch_size=64)
-    assert few == pytest.approx(score_ids(engine, ids, 1, vocab_size=SIZE, batch_size=1), rel=1e-6)
+    few = cut_score(engine, ids, batch_size=64)
+    assert few == pytest.approx(cut_score(engine, ids, batch_size=1), rel=1e-6)
 
 
 def test_text_of_no_tokens_costs_nothing(letters: Vocabulary) -> None:

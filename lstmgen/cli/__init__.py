@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from inspect import cleandoc
 from io import StringIO
 from typing import Annotated, Any
@@ -96,7 +96,8 @@ def main() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as the shell has it for `command &`
             signal.signal(number, _leave)
     try:
-        app(standalone_mode=True)
+        with redirect_stderr(console.Talk(sys.stderr)):  # a usage error is told by typer itself
+            app(standalone_mode=True)
     except LstmgenError as error:
         _refuse(str(error))
     except (MemoryError, RuntimeError) as error:

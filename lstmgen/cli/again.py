@@ -36,7 +36,7 @@ def nats(
     if isinstance(settings, CacheConfig):
         from lstmgen import cache
 
-        parts = cache.window_nats(engine, ids, start_id, len(saved.vocabulary), settings)
+        parts = cache.window_nats(engine, ids, start_id, settings)
     else:
         from lstmgen import device as devices
         from lstmgen import dynamic

@@ -6,6 +6,8 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
+from errno import EBADF
+from typing import TextIO
 
 from lstmgen.errors import OutputError
 
@@ -45,35 +47,42 @@ def _forget_stdout() -> None:
 
 
 class Talk:
-    """Standard error as a file that is never worth failing for, closed or not."""
+    """A standard error, closed or not, that is never worth failing for."""
+
+    def __init__(self, file: TextIO | None) -> None:
+        self._file = file
 
     def write(self, text: str) -> int:
         with suppress(OSError, AttributeError):
-            sys.stderr.write(text)
+            self._file.write(text)  # type: ignore[union-attr]
         return len(text)
 
     def flush(self) -> None:
         with suppress(OSError, AttributeError):
-            sys.stderr.flush()
+            self._file.flush()  # type: ignore[union-attr]
 
     @property
     def encoding(self) -> str:
-        return getattr(sys.stderr, "encoding", None) or "ascii"
+        return getattr(self._file, "encoding", None) or "ascii"
 
     def isatty(self) -> bool:
-        return sys.stderr is not None and sys.stderr.isatty()
+        return self._file is not None and self._file.isatty()
 
     def fileno(self) -> int:
-        return sys.stderr.fileno()
+        if self._file is None:
+            raise OSError(EBADF, "standard error is closed")
+        return self._file.fileno()
 
 
-talk = Talk()
+def talk() -> Talk:
+    """Where all goes that is not the product."""
+    return sys.stderr if isinstance(sys.stderr, Talk) else Talk(sys.stderr)
 
 
 def say(text: str) -> None:
     """Write a line to standard error."""
-    talk.write(text + "\n")
-    talk.flush()
+    talk().write(text + "\n")
+    talk().flush()
 
 
 def note(text: str) -> None:
@@ -89,13 +98,13 @@ def note_unknown(unknown: int, tokens: int) -> None:
 
 def watched(parts: Iterator[float], num_parts: int, what: str = "scored") -> Iterator[float]:
     """The parts of a long work, with a bar where a person waits for them."""
-    if num_parts < LONG_WORK or not talk.isatty():
+    if num_parts < LONG_WORK or not talk().isatty():
         return parts
     from tqdm import tqdm
 
     return iter(
         tqdm(
-            parts, total=num_parts, file=talk, leave=False, delay=1.0, dynamic_ncols=True,
+            parts, total=num_parts, file=talk(), leave=False, delay=1.0, dynamic_ncols=True,
             bar_format=what + " {percentage:3.0f}% {bar} {remaining} left",
         )
     )  # fmt: skip

@@ -36,6 +36,8 @@ def require_sense(given: Options) -> None:
 
     if not given["model"]:
         raise OptionError("--model is empty; name the folder to write")
+    if given.get("init_from") == "":
+        raise OptionError("--init-from is empty; name the model to begin with")
     if sum(name in given for name in ("minutes", "epochs", "steps")) > 1:
         raise OptionError("give only one of --minutes, --epochs and --steps")
     for name in ("minutes", "epochs"):
@@ -83,13 +85,15 @@ def data(
             if given.get(name, value) != value:
                 kind = value if theirs.level == "word" else "char"
                 raise OptionError(f"the model of --init-from is by {kind}; leave out --{name}")
+        if theirs.level == "char" and "words" in given:
+            raise OptionError("the model of --init-from is by char; leave out --words")
         config = replace(config, level=theirs.level, words=theirs.words)
     if held_out is None and "valid_fraction" not in given:
         config = replace(config, valid_fraction=usual_valid_fraction(len(text.text)))
     seed = given.get("seed", TrainConfig.seed)
     data = dataset.prepare(text, config, seed=seed, held_out=held_out)
     window = given.get("window", TrainConfig.window)
-    dataset.require_enough(data, text.name, window)
+    dataset.require_enough(data, window)
     return data
 
 
@@ -151,7 +155,7 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     """The job with the layers, and the streams, that its time can feed, unless they were given."""
     import torch
 
-    from lstmgen.job import measure
+    from lstmgen.step import measure
 
     size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
     tokens: float = _steps(job, given) * job.training.batch_size * job.training.window
@@ -214,11 +218,10 @@ def minutes(given: Options) -> float:
 
 def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) -> "Job":
     """The job with its number of steps, from steps, epochs, or the time that there is."""
-    from lstmgen import keeping
-    from lstmgen.job import measure
+    from lstmgen.step import measure
 
     config, measured = job.training, None
-    at = keeping.position(saved, job.folder) if saved else Position(step=0, seconds=0.0)
+    at = saved.position if saved else Position(step=0, seconds=0.0)
     if at.device not in ("", job.device.type):
         console.note(
             f"the run was on {at.device} and goes on on {job.device.type}: its bits may differ from "

@@ -18,6 +18,10 @@ def run(given: plan.Options, folder: Path, began: float) -> None:
     held_out = corpora.read(given["valid_file"], encoding) if "valid_file" in given else None
     for line in text.notes + (held_out.notes if held_out else ()):
         console.note(line)
+    if held_out and held_out.digest == text.digest:
+        console.note(
+            "--valid-file is the text that is trained on: its loss will not tell how well others are known"
+        )
     if not saved and corpora.is_sorted(text.text):
         console.note(
             f"the lines of {text.name} are in order, and the model will learn that; where each is to stand "
@@ -38,7 +42,7 @@ def run(given: plan.Options, folder: Path, began: float) -> None:
     import torch
 
     from lstmgen import device as devices
-    from lstmgen import keeping, training
+    from lstmgen import training
     from lstmgen.job import Job
 
     torch.set_num_threads(given.get("threads", torch.get_num_threads()))
@@ -50,17 +54,14 @@ def run(given: plan.Options, folder: Path, began: float) -> None:
     job = Job(folder, data, network, config, where, sample_seconds=every)
     if not saved and not other:
         job = plan.sized(job, given, began)
-    initial = None
-    if other:
-        initial = keeping.mapped_weights(other, job.model, data, job.training.seed)
     job = plan.timed(job, given, saved, began)
     if not quiet:
         console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)
     before = folders.file_id(folder / folders.MODEL_FILE)
-    last, caught = watching.follow(training.train(job, saved, initial), quiet, per_token)
+    last, caught = watching.follow(training.train(job, saved, other), quiet, per_token)
     if caught:
-        step = keeping.position(checkpoint.load_run(folder), folder).step
+        step = checkpoint.load_run(folder).position.step
         console.say(f"stopped at step {step:,} of {last.num_steps:,} and saved; to go on:")
         console.say(f"  {telling.to_resume(given)}")
         if step < last.step:

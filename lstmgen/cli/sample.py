@@ -88,7 +88,10 @@ def sample(
     seed: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Seed of the first text, one more for each further.", show_default="random"
+            min=0,
+            max=2**63 - 1,
+            help="Seed of the first text; each further text has the next one.",
+            show_default="random",
         ),
     ] = None,
     as_json: Annotated[

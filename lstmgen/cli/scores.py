@@ -21,7 +21,7 @@ def by_corpus(
 ) -> None:
     """The score of each text, and beside it, never in its place, that of a model with a memory."""
     from lstmgen import trained
-    from lstmgen.scoring import Score, streams_to_score, window_nats
+    from lstmgen.scoring import Score, of_text, streams_to_score, window_nats
 
     vocabulary = saved.vocabulary
     encoded = [vocabulary.encode(text.text) for text in read]
@@ -37,9 +37,9 @@ def by_corpus(
 
     for text, ids in zip(read, encoded, strict=True):
         streams = streams_to_score(ids, vocabulary.start_id)
-        parts = window_nats(engine, streams, len(vocabulary))
+        parts = window_nats(engine, streams)
         nats = sum(console.watched(parts, streams.num_windows))
-        score = Score(nats, len(ids), len(text.text), vocabulary.count_unknown(ids))
+        score = of_text(nats, vocabulary, ids, text.text)
         found(text.name, score)
         if how:
             nats = again.nats(saved, engine, ids, device, how)
@@ -60,7 +60,7 @@ def compare(
 ) -> None:  # fmt: skip
     from lstmgen import comparison, trained
     from lstmgen.breakdown import score_tokens
-    from lstmgen.scoring import Score
+    from lstmgen.scoring import Score, of_text
 
     characters = sum(len(text.text) for text in read)
     engines = [
@@ -72,9 +72,9 @@ def compare(
         for saved, engine, name in zip(models, engines, names, strict=True):
             vocabulary = saved.vocabulary
             ids = vocabulary.encode(text.text)
-            nats, _ = score_tokens(engine, ids, vocabulary.start_id, vocab_size=len(vocabulary))
-            unknown = vocabulary.count_unknown(ids)
-            scores.append((str(name), Score(float(nats.sum()), len(ids), len(text.text), unknown)))
+            nats, _ = score_tokens(engine, ids, vocabulary.start_id)
+            score = of_text(float(nats.sum()), vocabulary, ids, text.text)
+            scores.append((str(name), score))
             blocks.append(comparison.by_block(vocabulary.cut(text.text), nats, ends))
         found = [comparison.difference(blocks[0], block, ends) for block in blocks[1:]]
         for name, score in scores:
@@ -109,7 +109,9 @@ def by_line(
     for path in texts:
         # A last line without an end is given one, so that all are scored alike.
         lines = Ahead(line.removesuffix("\n") + "\n" for line in corpus.lines(path, encoding))
-        scored = score_lines(engine, saved.vocabulary, lines, lines.ready)
+        # Of a file all is at hand, so that the same lines are side by side whenever it is scored.
+        ready = (lambda: True) if corpus.size(path) else lines.ready
+        scored = score_lines(engine, saved.vocabulary, lines, ready)
         for number, (line, score) in enumerate(scored, 1):
             total += score
             text = line.removesuffix("\n")
@@ -137,7 +139,7 @@ def by_token(saved: "SavedModel", read: list["Text"], device: str, as_json: bool
     encoded = [vocabulary.encode(text.text) for text in read]
     engine = trained.choose_engine(saved, device, sum(map(len, encoded)))
     for text, ids in zip(read, encoded, strict=True):
-        nats, ranks = score_tokens(engine, ids, vocabulary.start_id, vocab_size=len(vocabulary))
+        nats, ranks = score_tokens(engine, ids, vocabulary.start_id)
         unknown, total = unknown + vocabulary.count_unknown(ids), total + len(ids)
         tokens = vocabulary.cut(text.text)
         for token, cost, rank in zip(tokens, nats.tolist(), ranks.tolist(), strict=True):

@@ -58,12 +58,12 @@ def comparison(
     ]
     _print(_narrowed(columns, "perplexity", "tokens"))
     for (model, _), one in zip(rows[1:], found, strict=True):
-        verdict = f"differs from {rows[0][0]} by more than chance would"
-        if not one.is_more_than_chance:
-            verdict = verdict.replace("more than", "no more than")
-        if one.is_more_than_chance is None:
-            verdict = f"cannot be told from {rows[0][0]} by so short a text"
-        console.note(f"{name}, {one.blocks:,} blocks: {model} {verdict}")
+        told = {
+            True: "{0} differs from {1} by more than chance",
+            False: "the difference of {0} from {1} may be chance",
+            None: "the text is too short to tell {0} from {1}",
+        }[one.is_more_than_chance]
+        console.note(f"{name}, {one.blocks:,} blocks: " + told.format(model, rows[0][0]))
 
 
 def contexts(name: str, rows: "Sequence[ContextScore]", num_tokens: int) -> None:

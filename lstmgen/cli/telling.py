@@ -13,11 +13,7 @@ if TYPE_CHECKING:
     from lstmgen.dataset import Dataset
     from lstmgen.job import Job
 
-REPEATING = (
-    *("cell", "num_layers", "hidden_size", "embedding_size", "tie", "skip", "num_steps"),
-    *("batch_size", "window", "learning_rate", "adamw_share", "weight_decay"),
-    *("dropout", "weight_drop", "memory", "softmax_sample", "seed", "precision"),
-)
+NOT_OPTIONS = {"vocab_size", "report_every", "warmup_fraction", "clip_norm"}  # of a plan's numbers
 
 # What a run is given beside its numbers, and what goes without saying.
 AS_GIVEN = ("valid_file", "init_from", "encoding", "device", "threads")
@@ -62,7 +58,7 @@ def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
         chosen = "" if "minutes" in given else " (the default)"
         asked = saved is None or "minutes" in given
         about = f"--minutes {minutes(given):g}{chosen}: about " if asked else "about "
-    start = f", from step {saved.progress['step']:,}" if saved else ""
+    start = f", from step {saved.position.step:,}" if saved else ""
     return (
         f"model       {model.cell.upper()} {size}{tied}: {model.num_parameters:,} parameters\n"
         f"device      {devices.describe(job.device)}, {config.precision}\n"
@@ -82,7 +78,7 @@ def _flags(job: "Job", given: Options) -> str:
         usual["valid_fraction"] = usual_valid_fraction(characters)
     settings = {n: job.data.facts[n] for n, value in usual.items() if job.data.facts[n] != value}
     every = job.model.to_json() | job.training.to_json()
-    settings |= {name: every[name] for name in REPEATING}
+    settings |= {name: value for name, value in every.items() if name not in NOT_OPTIONS}
     settings |= _as_given(given)
     return " ".join(
         console.option(name.replace("num_steps", "steps"), value)

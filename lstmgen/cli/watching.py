@@ -36,8 +36,8 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
         if handler is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, catch)
     bar = tqdm(
-        file=console.talk,
-        disable=quiet or not console.talk.isatty(),
+        file=console.talk(),
+        disable=quiet or not console.talk().isatty(),
         bar_format="{percentage:3.0f}% {bar} {remaining} left, {desc}",
         dynamic_ncols=True,
     )
@@ -108,7 +108,7 @@ def draw_curves(folder: Path, title: str, quiet: bool) -> None:
     except CheckpointError as error:  # the model is there, and a picture is no reason to fail
         console.note(f"the curves are not drawn: {error}")
         return
-    if not quiet and console.talk.isatty():
+    if not quiet and console.talk().isatty():
         width = min(80, shutil.get_terminal_size().columns)
         console.say(curves.terminal(records, max(curves.MIN_WIDTH, width)))
 

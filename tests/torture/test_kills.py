@@ -114,7 +114,7 @@ def ended_often(
         assert code == -ending if ending == signal.SIGKILL else code == 128 + ending, told
         ended += 1
         if (folder / folders.RUN_FILE).exists():  # else it had no time to save anything
-            step = checkpoint.load_run(folder).progress["step"]
+            step = checkpoint.load_run(folder).position.step
             assert step >= last, "work was lost that had been saved"
             last, more = step, ("--resume",)
             if step == steps:  # all was saved, and only its end had to be told

@@ -93,7 +93,7 @@ def test_no_call_that_fails_loses_anything(
             assert steps[-1] in (0, 6, 7)
             if steps[-1] == 0:
                 continue
-            assert checkpoint.load_run(job.folder).progress["step"] >= 6
+            assert checkpoint.load_run(job.folder).position.step >= 6
             list(train(job, checkpoint.load_run(job.folder)))
         # Where only litter could not be removed, or nothing was to be, there is no more to say.
         assert error or any(notes) or name == "unlink"
@@ -128,6 +128,6 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(tmp_path: Path) -> None:
         assert process.wait(60) == 0, told
     assert "cannot be written (File too large)" in told or "cannot be used (File too large)" in told
     assert "training goes on, and it is tried again" in told
-    assert checkpoint.load_run(tmp_path / "m").progress["step"] == 2000
+    assert checkpoint.load_run(tmp_path / "m").position.step == 2000
     assert log.read_text().count('"step": 2000,') == 1
     assert time.time() - log.stat().st_mtime < 60
