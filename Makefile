@@ -7,7 +7,7 @@ READY := .venv/.ready
 .DEFAULT_GOAL := help
 TORTURE ?= 1
 
-.PHONY: help setup demo test torture fuzz bench remember corpora demo-model format clean
+.PHONY: help setup demo test torture fuzz bench remember corpora built-in-model format clean
 
 help:  ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -47,7 +47,7 @@ remember: $(READY)  ## train each kind of network and measure how far back it re
 corpora: $(READY)  ## make data/ again
 	$(BIN)/python data/make_lives.py
 
-demo-model: $(READY)  ## train the model again that comes with the package
+built-in-model: $(READY)  ## train the built-in model again and replace it in the package
 	$(BIN)/lstmgen train data/lives.txt --hidden-size 192 --embedding-size 32 --epochs 30 --dropout 0 --weight-decay 0.03 --seed 0 --model build/demo --overwrite
 	$(BIN)/python -c "from lstmgen import checkpoint as c; from lstmgen.trained import DEMO; c.save_half('build/demo', DEMO)"
 

@@ -1,6 +1,5 @@
 """Turns two models' costs of one text into their difference, and how far chance could have made it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -62,11 +61,13 @@ def edges(text: str) -> NDArray[np.int64]:
 
 
 def by_block(
-    tokens: Sequence[str], nats: NDArray[np.float64], ends: NDArray[np.int64]
+    lengths: NDArray[np.int64], nats: NDArray[np.float64], ends: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """The nats of each block; a token belongs to the block in which it ends."""
-    places = np.cumsum([len(token) for token in tokens])
-    blocks = np.searchsorted(ends, places)
+    """The nats of each block: lengths in characters and nats of N tokens, (N,), and M ends -> (M,).
+
+    A token belongs to the block in which it ends.
+    """
+    blocks = np.searchsorted(ends, np.cumsum(lengths))
     return np.bincount(blocks, nats, minlength=len(ends)).astype(np.float64)
 
 

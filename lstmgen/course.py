@@ -86,7 +86,7 @@ class Course:
             elif self.best and (folder / MODEL_FILE).exists():
                 kept = f"the best model so far is in {folder}"
             elif (folder / MODEL_FILE).exists():
-                kept = f"the model in {folder} is the one of before still"
+                kept = f"{folder} still holds the earlier model"
             raise TrainingError(
                 f"{why} and going back {MOST_RETREATS} times did not help; {kept}; "
                 "train again with a lower --learning-rate"

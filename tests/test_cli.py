@@ -197,7 +197,7 @@ def test_output_is_utf_8_whatever_the_locale(tmp_path: Path, here: Any) -> None:
 
 
 @pytest.mark.parametrize("command", ["sample", "eval"])
-def test_the_demo_model_is_there_where_no_other_is(
+def test_the_built_in_model_is_there_where_no_other_is(
     command: str, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -293,11 +293,11 @@ def test_the_set_of_options_is_what_was_promised() -> None:
 @pytest.mark.parametrize(
     ("message", "told"),
     [
-        ("CUDA out of memory. Tried to allocate 2 GiB", "the memory does not suffice"),
-        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling", "the memory does not suffice"),
+        ("CUDA out of memory. Tried to allocate 2 GiB", "not enough memory"),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling", "not enough memory"),
         (
             "DefaultCPUAllocator: can't allocate memory: you tried 9 bytes",
-            "memory does not suffice",
+            "not enough memory",
         ),
         (
             "CUDA error: no kernel image is available for execution on the device\nTry more",

@@ -424,7 +424,7 @@ def test_an_overwritten_model_stays_when_the_new_run_is_stopped_before_its_first
     assert here("train", corpus, "-m", folder, "--steps", "2", *SMALL).code == 0
     command = ["train", str(corpus), "-m", str(folder), "--overwrite", "--steps", "1000000"]
     said = stopped([*command, "--cell", "gru", *SMALL], signal.SIGINT, 130)
-    assert f"the model in {folder} is the one of before still" in said
+    assert f"{folder} still holds the earlier model" in said
     assert checkpoint.load_model(folder).config.cell == "lstm"
     assert checkpoint.load_run(folder).model.config.cell == "gru"
     assert not (folder / folders.CURVES_FILE).exists()  # they were the other run's

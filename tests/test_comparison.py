@@ -31,7 +31,7 @@ def test_blocks_are_lines_where_there_are_many() -> None:
 
 
 def test_each_token_counts_in_the_block_in_which_it_ends() -> None:
-    sums = by_block(["ab", "c", "def", "g"], np.array([1.0, 2.0, 4.0, 8.0]), np.array([3, 5, 7]))
+    sums = by_block(np.array([2, 1, 3, 1]), np.array([1.0, 2.0, 4.0, 8.0]), np.array([3, 5, 7]))
     assert sums.tolist() == [3, 0, 12]
 
 

@@ -89,7 +89,7 @@ def test_a_score_is_what_the_command_says(
 
 
 def test_a_score_is_that_of_a_few_lines_from_the_file_alone() -> None:
-    """The demo model, one step at a time in float64, from its file as README describes it."""
+    """The built-in model, one step at a time in float64, from its file as README describes it."""
     raw = trained.DEMO.read_bytes()
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     description = json.loads(json.loads(header["__metadata__"]["lstmgen"])["description"])
@@ -192,7 +192,7 @@ def test_an_engine_is_made_once(
     assert len(made) == (0 if torch_pays else 1)
 
 
-def test_the_demo_model_is_small_and_writes_english() -> None:
+def test_the_built_in_model_is_small_and_writes_english() -> None:
     assert trained.DEMO.stat().st_size <= 1_000_000
     model = lstmgen.load(trained.DEMO)
     corpus = (DATA / "lives.txt").read_text()

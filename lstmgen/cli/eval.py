@@ -22,8 +22,8 @@ def evaluate(
     by: Annotated[
         By,
         typer.Option(
-            help="One score a text, or one for each line (bits a character first) or token (nats first), "
-            "tab-separated."
+            help="One score a text; or a row a line (bits a character, nats, tokens, unknown tokens, text) "
+            "or a token (nats, rank, token), tab-separated."
         ),
     ] = "corpus",
     context: Annotated[
@@ -57,7 +57,7 @@ def evaluate(
     dynamic_decay: Annotated[
         float | None,
         typer.Option(
-            help="Share by which it goes back to what it was, each window.",
+            help="How soon it forgets: share of the way back to the trained weights, each window.",
             show_default=f"{DYNAMIC.decay:g}",
         ),
     ] = None,
@@ -79,7 +79,8 @@ def evaluate(
     cache_sharpness: Annotated[
         float | None,
         typer.Option(
-            help="How alike a state must be to count.", show_default=f"{CacheConfig.sharpness:g}"
+            help="How much more the likest states count; at 0 all count the same.",
+            show_default=f"{CacheConfig.sharpness:g}",
         ),
     ] = None,
     tune_on: Annotated[

@@ -251,8 +251,8 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
         config = replace(config, report_every=report_every)
     if steps <= done:
         raise OptionError(
-            f"the run in {job.folder} has come to step {done:,}, which is as far as is asked; "
-            "give more --steps, --epochs or --minutes in all to train it further"
+            f"the run in {job.folder} is at step {done:,}, its end; to train it further, give more --steps, "
+            "--epochs or --minutes in all"
         )
     if deadline is None and (saved is None or steps != config.num_steps):
         report_every = planning.reports_for(

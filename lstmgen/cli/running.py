@@ -70,8 +70,7 @@ def run(given: plan.Options, folder: Path, began: float) -> None:
             )
         if last.best is None and before and before == folders.file_id(folder / folders.MODEL_FILE):
             console.note(
-                f"the model in {given['model']} is the one of before still, as this run's has not been "
-                "validated yet"
+                f"{given['model']} still holds the earlier model, as this run's has not been validated yet"
             )
         sys.exit(128 + caught)
     watching.draw_curves(folder, telling.title(job), quiet)

@@ -26,7 +26,7 @@ def sample(
     prime: Annotated[str | None, typer.Option(help="Text to go on from.")] = None,
     prime_file: Annotated[
         str | None,
-        typer.Option(help="File with the text to go on from, less its last line end."),
+        typer.Option(help="File with the text to go on from; its last line end is left out."),
     ] = None,
     encoding: Annotated[str, typer.Option(help="Encoding of what is read.")] = DEFAULT_ENCODING,
     each_line: Annotated[
@@ -54,7 +54,7 @@ def sample(
         typer.Option(
             "--temperature",
             "-t",
-            help="Below 1 safer, above 1 wilder, 0 greedy.",
+            help="Lower is safer, higher wilder; 1 draws as the model has it, 0 takes the likeliest.",
             show_default=str(DecodingConfig.temperature),
         ),
     ] = None,
@@ -104,9 +104,9 @@ def sample(
 
     The prime is read as if it began a line. The options that shape the choice of a token work in
     this order: repetition penalty, temperature, top-k, top-p, min-p. The unknown symbol is never
-    drawn. The same seed gives the same text, alone or beside others; each further text has the next
-    seed. With --beams nothing is drawn: the likeliest text found comes first, with -n also those
-    after it. On the CPU no torch is needed.
+    drawn. The same seed gives the same text, alone or beside others, but where rounding tips a very
+    close draw. With --beams nothing is drawn: the likeliest text found comes first, with -n also those
+    after it. On the CPU torch is not loaded, so it starts at once.
     """
     shaping: dict[str, Any] = {
         "temperature": temperature,
@@ -244,7 +244,7 @@ class Primes:
             named = ", ".join(repr(token) for token in sorted(unknown))
             console.note(f"the prime holds what the model does not know: {named:.300}")
             if len(self._warned) >= MOST_WARNED:
-                console.note("and more of it will not be told")
+                console.note("further unknown symbols are not told")
 
 
 def _one_prime(prime: str | None, prime_file: str | None, encoding: str) -> str:

@@ -75,7 +75,7 @@ def compare(
             nats, _ = score_tokens(engine, ids, vocabulary.start_id)
             score = of_text(float(nats.sum()), vocabulary, ids, text.text)
             scores.append((str(name), score))
-            blocks.append(comparison.by_block(vocabulary.cut(text.text), nats, ends))
+            blocks.append(comparison.by_block(vocabulary.lengths(text.text), nats, ends))
         found = [comparison.difference(blocks[0], block, ends) for block in blocks[1:]]
         for name, score in scores:
             if score.unknown_tokens:

@@ -36,10 +36,12 @@ _text, _network, _run, _learning, _machine = (
 
 def train(
     corpus: Annotated[
-        list[str], typer.Argument(metavar="CORPUS...", help="Text files; - is standard input.")
+        list[str],
+        typer.Argument(metavar="CORPUS...", help="Text files, gzip too; - is standard input."),
     ],
     model: Annotated[
-        str, typer.Option("--model", "-m", envvar=MODEL_VARIABLE, help="Folder to write.")
+        str,
+        typer.Option("--model", "-m", envvar=MODEL_VARIABLE, help="Folder to keep the model in."),
     ] = DEFAULT_MODEL_FOLDER,
     minutes: Annotated[
         float | None,
@@ -51,7 +53,8 @@ def train(
     epochs: Annotated[float | None, _run(help="Passes over the text, instead of a time.")] = None,
     steps: Annotated[int | None, _run(help="Updates of the weights, instead of a time.")] = None,
     resume: Annotated[
-        bool, _run("--resume", help="Go on exactly where the run in the folder stopped.")
+        bool,
+        _run("--resume", help="Go on with the run in the folder from where it was last saved."),
     ] = False,
     overwrite: Annotated[
         bool, _run("--overwrite", help="Replace the model that is in the folder.")
@@ -109,7 +112,7 @@ def train(
     embedding_size: Annotated[
         int | None,
         _network(
-            help="Numbers that stand for a symbol; where tied, units of each layer too.",
+            help="How many numbers stand for a symbol; with --tie also the units of each layer.",
             show_default=f"{ModelConfig.embedding_size}; for words, many symbols, or tied, the hidden size",
         ),
     ] = None,
@@ -159,7 +162,7 @@ def train(
     learning_rate: Annotated[
         float | None,
         _learning(
-            help="Learning rate at its peak: that of Muon, for the matrices of the recurrent layers.",
+            help="Highest learning rate of the run, that of the recurrent layers' matrices (Muon).",
             show_default=f"{TrainConfig.learning_rate}; by character {WIDE_RATE} with {MANY_STREAMS} "
             f"planned streams; else for an LSTM by character from {MANY_EPOCHS} epochs on {OFTEN_RATE}; "
             f"with --init-from {FINE_TUNING_RATE}",
@@ -224,7 +227,7 @@ def train(
         str | None,
         _network(
             metavar="MODEL",
-            help="Begin with this model's weights on the new text; level, cell and sizes are its own.",
+            help="Begin with the weights of this model, whose level, cell and sizes the new one has.",
         ),
     ] = None,
     quiet: Annotated[
