@@ -34,7 +34,8 @@ LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
 # at this learning rate, if they bring so many times the tokens a second. By word on CUDA too, where a
 # step with twice the streams takes hardly longer.
 SOME_TOKENS, SOME_EPOCHS = 250_000, 40
-MANY_STREAMS, WIDE_RATE, MORE_TOKENS = 64, 0.056, 1.25
+MANY_STREAMS, WIDE_RATE, MORE_TOKENS = 64, 0.056, 1.1
+READ_ONCE = 1.6  # times or fewer a text is read, so that steps are missing rather than width
 # CUDA takes all symbols, as steps against a sample cannot be recorded, where so many logits a step, of which
 # it holds about four copies in float32, fit into half of the memory that is free.
 MOST_LOGITS, BYTES_A_LOGIT = 2**28, 16
@@ -68,7 +69,8 @@ def hidden_size(tokens: float, text_tokens: int, level: Level, wide: bool = Fals
     filled = min(1.0, text_tokens / LONG_TEXT) ** 0.2
     best: float = BEST_SIZE[level] * filled * (tokens / BEST_TOKENS) ** 0.1
     if wide:
-        best = min(best, 320 * (tokens / 4.5e6) ** 0.25)
+        base = 320 if tokens > READ_ONCE * text_tokens else 256
+        best = min(best, base * (tokens / 4.5e6) ** 0.25)
     elif level == "char" and tokens < FEW_EPOCHS * text_tokens:
         best = min(best, 256 * (tokens / 4e6) ** 0.25)
     if level == "word":

@@ -113,8 +113,11 @@ def test_a_minute_of_a_long_text_is_for_reading_more_of_it() -> None:
     assert planning.hidden_size(3.8e6, 2_960_000, "char") == 256
     assert planning.hidden_size(4.3e6, 1_003_000, "char") == 384
     assert planning.hidden_size(12e6, 2_960_000, "char") == 384
-    assert planning.hidden_size(4.6e6, 2_960_000, "char", wide=True) == 320
+    assert planning.hidden_size(5.7e6, 2_960_000, "char", wide=True) == 320
     assert planning.hidden_size(4.5e6, 1_003_000, "char", wide=True) == 320
+    assert planning.hidden_size(5.7e6, 4_230_000, "char", wide=True) == 256
+    assert planning.hidden_size(5.7e6, 10_700_000, "char", wide=True) == 256
+    assert planning.hidden_size(14e6, 4_230_000, "char", wide=True) == 384
     assert planning.hidden_size(13e6, 2_960_000, "char", wide=True) == 384
 
 
