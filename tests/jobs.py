@@ -1,0 +1,50 @@
+"""A small run to test with: a story that is learned in a second."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lstmgen import container, dataset, optim
+from lstmgen.config import CellName, CorpusConfig, ModelConfig, TrainConfig
+from lstmgen.corpus import Text
+from lstmgen.job import Job
+
+STORY = "".join(f"{i} sheep and {i * 7 % 10} goats went up the hill.\n" for i in range(200))
+NUM_STEPS = 8
+
+
+def make_job(
+    folder: Path,
+    text: str = STORY,
+    cell: CellName = "lstm",
+    dropout: float = 0.2,
+    steps: int = NUM_STEPS,
+    softmax_sample: int = 0,
+) -> Job:
+    data = dataset.prepare(Text("story", text), CorpusConfig(), seed=1)
+    model = ModelConfig(
+        vocab_size=len(data.vocabulary), cell=cell, hidden_size=12, embedding_size=6
+    )
+    numbers = TrainConfig(
+        num_steps=steps,
+        report_every=4,
+        batch_size=4,
+        window=16,
+        dropout=dropout,
+        weight_drop=dropout,
+        softmax_sample=softmax_sample,
+        learning_rate=0.02,
+    )
+    folder.mkdir(exist_ok=True)
+    return Job(folder, data, model, numbers, torch.device("cpu"))
+
+
+def payload(path: Path) -> bytes:
+    tensors, _ = container.read(path)
+    return b"".join(name.encode() + tensors[name].tobytes() for name in sorted(tensors))
+
+
+def be_lazy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the vocabularies of these tests count as large, of which a step meets only some symbols."""
+    monkeypatch.setattr(optim, "LARGE_VOCABULARY", 2)

@@ -1,0 +1,190 @@
+"""Options, text and time become a plan: what is given stays, and the rest follows."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from jobs import make_job
+
+from lstmgen import checkpoint, dataset, device, planning
+from lstmgen import step as step_module
+from lstmgen.cli import plan, resuming
+from lstmgen.config import SOFTMAX_SAMPLE, CellName, CorpusConfig, ModelConfig, TrainConfig
+from lstmgen.corpus import Text
+from lstmgen.errors import OptionError
+from lstmgen.job import Job
+from lstmgen.planning import Speed
+from lstmgen.training import train
+
+
+def test_a_timed_run_that_goes_on_knows_what_validation_takes(tmp_path: Path) -> None:
+    job = replace(make_job(tmp_path), deadline=60.0)
+    records = train(job)
+    next(records)
+    records.close()
+    saved = checkpoint.load_run(tmp_path)
+    for given in ({}, {"minutes": 2.0}):
+        again = plan.timed(
+            replace(job, training=saved.training), given, saved, time.perf_counter() - 7
+        )
+        assert again.measured is not None
+        assert again.deadline == pytest.approx(120 - 7 - 0.5 if given else 60, abs=4)
+
+
+def test_what_is_given_stays_and_the_rest_is_planned(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    mine: dict[str, Any] = {"dropout": 0.37, "weight_drop": 0.21, "weight_decay": 0.027}
+    job = replace(job, training=replace(job.training, **mine))
+    for name, value in mine.items():
+        planned = plan.timed(job, {"steps": 2000, name: value}, None, 0.0).training
+        assert planned.num_steps == 2000
+        assert {n for n, one in mine.items() if getattr(planned, n) == one} == {name}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "cell", "given", "rate"),
+    [
+        (9, "lstm", {}, TrainConfig.learning_rate),
+        (10, "lstm", {}, planning.OFTEN_RATE),
+        (10, "gru", {}, TrainConfig.learning_rate),
+        (10, "lstm", {"learning_rate": TrainConfig.learning_rate}, TrainConfig.learning_rate),
+        (10, "lstm", {"learning_rate": 0.03}, 0.03),
+    ],
+)
+def test_what_is_read_many_times_is_learned_at_a_higher_rate(
+    tmp_path: Path, epochs: int, cell: CellName, given: dict[str, Any], rate: float
+) -> None:
+    job = make_job(tmp_path, cell=cell)
+    usual = given.get("learning_rate", TrainConfig.learning_rate)
+    job = replace(job, training=replace(job.training, learning_rate=usual))
+    steps = epochs * job.streams().num_windows
+    assert plan.timed(job, given | {"steps": steps}, None, 0.0).training.learning_rate == rate
+
+
+def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tmp_path)  # steps of 4 x 16 tokens
+    for step in (0.0001, 0.01):
+        monkeypatch.setattr(step_module, "measure", lambda job, step=step: Speed(step, 1.0))
+        began = time.perf_counter() - 6  # of the 66 seconds
+        tokens = 60 / step * 64
+        size = planning.hidden_size(tokens, len(job.data.train_ids), "char")
+        assert plan.sized(job, {"minutes": 1.1}, began).model.hidden_size == size
+        sizes = plan.sized(job, {"minutes": 1.1, "hidden_size": 12}, began).model.hidden_size
+        assert sizes == 12
+    assert size < planning.hidden_size(60 / 0.0001 * 64, len(job.data.train_ids), "char")
+
+
+@pytest.mark.parametrize(
+    ("epochs", "gain", "given", "streams"),
+    [
+        (36, 1.15, {}, 64),
+        (36, 1.05, {}, 4),
+        (46, 1.3, {}, 4),
+        (3.5, 1.3, {"learning_rate": 0.03}, 64),
+        (3.5, 1.3, {"batch_size": 4}, 4),
+        (3.5, 1.3, {"hidden_size": 12}, 64),
+        (3.5, 1.3, {"hidden_size": 12, "batch_size": 4}, 4),
+        (3.5, 1.3, {"steps": 40}, 4),
+        (3.5, 1.3, {"window": 16}, 4),
+        (3.5, 1.3, {"hidden_size": 12, "window": 16}, 4),
+    ],
+)
+def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    epochs: float,
+    gain: float,
+    given: dict[str, Any],
+    streams: int,
+) -> None:
+    job = make_job(tmp_path)
+    length, window = len(job.data.train_ids), job.training.window
+
+    measured: list[int] = []
+
+    def measure(one: Job) -> Speed:
+        """In six seconds the text is read `epochs` times, by many streams `gain` times as often."""
+        size = one.training.batch_size
+        measured.append(size)
+        times = epochs * (gain if size == planning.MANY_STREAMS else 1)
+        return Speed(6 * size * window / (times * length), 1.0)
+
+    monkeypatch.setattr(step_module, "measure", measure)
+    sizes, original = list[tuple[float, bool]](), planning.hidden_size
+
+    def hidden_size(tokens: float, text_tokens: int, level: Any, wide: bool = False) -> int:
+        sizes.append((tokens / text_tokens, wide))
+        return original(tokens, text_tokens, level, wide)
+
+    monkeypatch.setattr(planning, "hidden_size", hidden_size)
+    monkeypatch.setattr(planning, "SOME_TOKENS", length)
+    monkeypatch.setattr(planning, "LONG_TEXT", length)
+    asked = given if "steps" in given else given | {"minutes": 0.1}
+    planned = plan.sized(job, asked, time.perf_counter())
+    assert (planned.training.batch_size, planned.training.window) == (streams, window)
+    usual = planning.WIDE_RATE if streams == 64 else job.training.learning_rate
+    assert planned.training.learning_rate == given.get("learning_rate", usual)
+    if sizes and "steps" not in given:  # by the tokens that are read, by so many streams as are
+        ((times, wide),) = sizes
+        assert wide == (streams == 64)
+        assert times == pytest.approx(epochs * (gain if wide else 1), rel=0.05)
+    assert bool(sizes) == ("hidden_size" not in given)
+    if "hidden_size" in given:
+        assert planned.model.hidden_size == 12
+        assert len(measured) == (2 if streams == 64 else 0)  # nothing is measured for nothing
+    for limit, value in (("LONG_TEXT", 5 * length), ("SOME_TOKENS", length + 1)):  # too short
+        monkeypatch.setattr(planning, limit, value)
+        assert plan.sized(job, asked, time.perf_counter()).training.batch_size == 4
+        monkeypatch.setattr(planning, limit, length)
+
+
+@pytest.mark.parametrize(
+    ("where", "streams", "sample"), [("cpu", 32, SOFTMAX_SAMPLE), ("cuda", 64, 0)]
+)
+def test_by_word_cuda_takes_more_streams_and_all_symbols(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, streams: int, sample: int
+) -> None:
+    """Nothing runs there: the plan is asked as if it did, with steps that take as long whatever they do."""
+    story = "".join(f"{i * j} sheep " for i in range(99) for j in range(99))
+    data = dataset.prepare(Text("story", story), CorpusConfig(level="word", min_count=1), seed=1)
+    monkeypatch.setattr(planning, "LARGE_VOCABULARY", len(data.vocabulary))
+    monkeypatch.setattr(planning, "SOME_TOKENS", len(data.train_ids))
+    monkeypatch.setattr(planning, "LONG_TEXT", len(data.train_ids))
+    monkeypatch.setattr(step_module, "measure", lambda job: Speed(0.5, 1.0))
+    memory = 8 * 2**30 if where == "cuda" else 0
+    monkeypatch.setattr(device, "free_memory", lambda there: memory)
+    there = torch.device(where)
+    numbers = plan.training({}, data, there, None)
+    assert numbers.softmax_sample == sample
+    job = Job(tmp_path, data, ModelConfig(vocab_size=len(data.vocabulary)), numbers, there)
+    planned = plan.sized(job, {"minutes": 0.1}, time.perf_counter()).training
+    assert (planned.batch_size, planned.learning_rate) == (streams, TrainConfig.learning_rate)
+
+
+def test_streams_that_do_not_fit_on_the_gpu_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(job: Job) -> Speed:
+        if job.training.batch_size == planning.MANY_STREAMS:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return Speed(0.5, 1.0)
+
+    job = make_job(tmp_path)
+    monkeypatch.setattr(step_module, "measure", measure)
+    monkeypatch.setattr(planning, "SOME_TOKENS", len(job.data.train_ids))
+    monkeypatch.setattr(planning, "LONG_TEXT", len(job.data.train_ids))
+    assert plan.sized(job, {"minutes": 0.1}, time.perf_counter()).training.batch_size == 4
+
+
+def test_a_run_with_more_streams_than_tokens_is_refused(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    list(train(job))
+    saved = checkpoint.load_run(tmp_path)
+    forged = replace(saved, training=replace(saved.training, batch_size=10**6))
+    with pytest.raises(OptionError, match="the run has 1,000,000 streams"):
+        resuming.require_same({}, forged, job.data)

@@ -1,0 +1,321 @@
+"""A run that goes astray is told to be, goes back to where it was well, or gives up."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from jobs import NUM_STEPS, make_job
+
+from lstmgen import checkpoint, course, folders, keeping, optim, training
+from lstmgen import step as step_module
+from lstmgen.checkpoint import SavedModel
+from lstmgen.config import MOST_RETREATS, TrainConfig
+from lstmgen.errors import TrainingError
+from lstmgen.model import Network
+from lstmgen.scoring import Score
+from lstmgen.training import train
+
+
+def test_a_run_of_any_length_has_a_hundred_lines_and_twenty_places_to_go_back_to(
+    tmp_path: Path,
+) -> None:
+    config = TrainConfig(num_steps=5000, report_every=5000)
+    place = keeping.Snapshot(0, {}, {})
+    one = course.Course(config, place, most=9.0)
+    logged = [step for step in range(1, 5001) if one.due(step)[0]]
+    assert logged == list(range(50, 5001, 50))
+    marked = []
+    for step in range(1, 5001):
+        if one.to_be_marked(step):
+            marked.append(step)
+            one.well = replace(place, step=step)
+    assert marked == list(range(250, 5001, 250))
+
+
+def test_a_network_that_has_gone_astray_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(course, "LOG_LINES", 2)  # of 8 steps: it is found out at 4
+    job = replace(make_job(tmp_path), sample_seconds=0.0)
+    original = step_module.take_step
+
+    def wrong_at_2(run: Any, *about: Any) -> Any:
+        total, count = original(run, *about)
+        if run.step == 2 and not told:
+            with torch.no_grad():
+                run.network.output.bias.fill_(float("nan"))
+            total = total * float("nan")
+        return total, count
+
+    told: list[str] = []
+    monkeypatch.setattr(training, "take_step", wrong_at_2)
+    samples: dict[int, tuple[str | None, int]] = {}
+    for record in train(job):
+        told += [record.note] if record.note else []
+        samples[record.step] = samples.get(record.step) or (record.sample, len(told))
+    assert "back to step 0" in told[0]
+    assert samples[1][0]
+    assert samples[2] == samples[3] == (None, 0)
+    assert samples[8][0]
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Let the network answer with what is not a number, for so many steps."""
+    original, left = Network.forward, [steps]
+
+    def poisoned(self: Network, *inputs: object) -> object:
+        logits, state = original(self, *inputs)  # type: ignore[arg-type]
+        left[0] -= 1
+        return (logits * float("nan") if left[0] >= 0 else logits), state
+
+    monkeypatch.setattr(Network, "forward", poisoned)
+
+
+def test_a_loss_that_stays_not_finite_ends_the_run_and_leaves_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    job = make_job(tmp_path)
+    records = train(job)
+    for record in records:
+        if record.score:
+            break
+    before = {path: path.read_bytes() for path in sorted(tmp_path.iterdir())}
+    poison(monkeypatch, steps=1000)
+    told = r"blew up at step 5 \(nan .*going back 4 times did not help; the best model so far is in"
+    notes = [next(records).note for _ in range(4)]
+    with pytest.raises(TrainingError, match=told):
+        next(records)
+    shares = [note.partition("go on with ")[2].partition(" ")[0] for note in notes]
+    assert shares == ["1/2", "1/8", "1/64", "1/1024"]
+    assert {path: path.read_bytes() for path in sorted(tmp_path.iterdir())} == before
+
+
+@pytest.mark.parametrize("name", [folders.MODEL_FILE, folders.LOG_FILE])
+def test_giving_up_where_the_disk_refused_too_tells_of_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    (tmp_path / name).mkdir()
+    records = train(make_job(tmp_path))
+    while not next(records).score:
+        pass
+    poison(monkeypatch, steps=1000)
+    assert all(name in next(records).note for _ in range(4))
+    with pytest.raises(TrainingError, match=rf"could be written \(.*{name}.*\); train again"):
+        next(records)
+
+
+def test_a_run_that_was_never_well_says_that_there_is_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = step_module.take_step
+
+    def wrong(*about: Any) -> Any:
+        total, count = original(*about)
+        return total * float("nan"), count
+
+    monkeypatch.setattr(training, "take_step", wrong)
+    with pytest.raises(
+        TrainingError, match="did not help; no model had been saved yet; train again"
+    ):
+        list(train(make_job(tmp_path)))
+    assert not (tmp_path / folders.MODEL_FILE).exists()
+    (tmp_path / folders.MODEL_FILE).touch()  # of a run before, as with --overwrite
+    with pytest.raises(TrainingError, match=r" still holds the earlier model; train"):
+        list(train(make_job(tmp_path)))
+
+
+def test_a_loss_that_blows_up_once_is_recovered_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    job = make_job(tmp_path)
+    records, seen = train(job), []
+    for record in records:
+        seen.append(record)
+        if record.score:
+            poison(monkeypatch, steps=1)
+            break
+    seen += list(records)
+    assert [record.step for record in seen] == [1, 2, 3, 4, 4, 5, 6, 7, 8]
+    assert [bool(record.note) for record in seen] == [False] * 4 + [True] + [False] * 4
+    assert "at step 5 (nan nats a token); back to step 4, to go on with 1/2 of the" in seen[4].note
+    for record in seen[5:]:
+        assert record.learning_rate == optim.schedule(record.step - 1, job.training) / 2
+    # And as if it had been that rate from there on.
+    saved = checkpoint.load_run(tmp_path)
+    assert saved.position.retreats == 1
+    assert all(np.isfinite(weight).all() for weight in saved.model.weights.values())
+
+
+@pytest.mark.parametrize("yield_seconds", [0.0, 1e9])
+def test_when_a_loss_blows_up_does_not_depend_on_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, yield_seconds: float
+) -> None:
+    """A step gone wrong is noticed with the next line of the log, however often somebody looks."""
+    monkeypatch.setattr(training, "YIELD_SECONDS", yield_seconds)
+    monkeypatch.setattr(course, "LOG_LINES", 4)
+    job = make_job(tmp_path, steps=40)
+    job = replace(job, training=replace(job.training, report_every=40))
+    original, calls = step_module.take_step, [0]
+
+    def once_wrong(*about: Any) -> Any:
+        total, count = original(*about)
+        calls[0] += 1
+        return (total * float("nan") if calls[0] == 23 else total), count
+
+    monkeypatch.setattr(training, "take_step", once_wrong)
+    (note,) = [record.note for record in train(job) if record.note]
+    # Seen at 30; though nothing was reported yet, it need not begin again.
+    assert "blew up at step 30 " in note
+    assert "back to step 20," in note
+
+
+def test_a_run_that_goes_on_blows_up_at_the_same_loss(tmp_path: Path) -> None:
+    """Also where it began with a high one, as --init-from may."""
+    job = make_job(tmp_path)
+    network = Network(job.model)
+    network.initialize(0)
+    weights = network.weights()
+    weights["output.bias"][0] = 20.0
+    records = train(job, initial=SavedModel(job.model, job.vocabulary, weights))
+    next(records)
+    records.close()
+    saved = checkpoint.load_run(tmp_path)
+    most = saved.position.most_nats_per_token
+    assert most is not None
+    assert most > 10
+    list(train(job, saved))
+    assert checkpoint.load_run(tmp_path).position.most_nats_per_token == most
+
+
+def test_a_model_that_begins_far_from_the_text_has_not_blown_up(tmp_path: Path) -> None:
+    job = make_job(tmp_path, steps=60)
+    network = Network(job.model)
+    network.initialize(0)
+    weights = network.weights()
+    weights["output.bias"][0] = 20.0  # it is sure that all is unknown: 20 nats a token, a guess 3
+    records = list(train(job, initial=SavedModel(job.model, job.vocabulary, weights)))
+    assert [record.note for record in records if record.note] == []
+    assert records[-1].step == 60
+
+
+@pytest.mark.parametrize("cost", [50.0, float("nan")])
+def test_a_validation_part_of_another_kind_is_no_blow_up_but_no_number_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cost: float
+) -> None:
+    job = make_job(tmp_path, steps=4)
+    scores = iter([Score(cost, 1, 1, 0), *[Score(1.0, 1, 1, 0)] * 9])
+    monkeypatch.setattr(training, "validate", lambda network, job: next(scores))
+    notes = [record.note for record in train(job) if record.note]
+    if cost == 50.0:
+        assert notes == []
+    else:
+        (note,) = notes
+        assert note.startswith(
+            "the validation loss blew up at step 4 (nan nats a token); back to step 3"
+        )
+
+
+def test_a_learning_rate_a_thousand_times_too_high_is_lowered(tmp_path: Path) -> None:
+    job = make_job(tmp_path, dropout=0.0, steps=400)
+    job = replace(job, training=replace(job.training, learning_rate=20.0, report_every=20))
+    records = list(train(job))
+    assert 1 <= sum(bool(record.note) for record in records) <= MOST_RETREATS
+    assert records[-1].best is not None
+    assert records[-1].best.nats_per_token < 1.5  # 3.1 for a guess
+
+
+def test_stopping_a_run_that_has_just_blown_up_saves_what_was_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    records = train(make_job(tmp_path))
+    for record in records:
+        if record.score:
+            poison(monkeypatch, steps=1000)
+            break
+    assert next(records).note
+    records.close()
+    saved = checkpoint.load_run(tmp_path)
+    assert saved.position.step == 4
+    assert saved.position.retreats == 1
+
+
+def test_stopping_a_run_whose_last_step_was_ruinous_saves_what_was_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses until then say nothing of it, as they are from before the step."""
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    original = step_module.take_step
+
+    def ruinous_at_6(run: Any, *about: Any) -> Any:
+        done = original(run, *about)
+        if run.step == 6:
+            with torch.no_grad():
+                run.network.output.bias[1] = 1e4  # which is a number still
+        return done
+
+    monkeypatch.setattr(training, "take_step", ruinous_at_6)
+    records = train(make_job(tmp_path))
+    while next(records).step < 6:
+        pass
+    records.close()
+    saved = checkpoint.load_run(tmp_path)
+    assert saved.position.step == 5
+    assert abs(saved.model.weights["output.bias"]).max() < 100
+
+
+def test_a_report_right_after_a_ruinous_step_goes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its model would be the best so far, were it only for the validation loss being a number."""
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    original, ruined = step_module.take_step, list[int]()
+
+    def ruinous_at_4(run: Any, *about: Any) -> Any:
+        done = original(run, *about)
+        if run.step == 4 and not ruined:
+            ruined.append(run.step)
+            with torch.no_grad():
+                run.network.output.bias[1] = 1e4
+        return done
+
+    monkeypatch.setattr(training, "take_step", ruinous_at_4)
+    records = list(train(make_job(tmp_path)))
+    (note,) = [record.note for record in records if record.note]
+    assert "blew up at step 4" in note
+    assert "back to step 3" in note
+    best = records[-1].best
+    assert best is not None
+    assert best.nats_per_token < 4
+    assert abs(checkpoint.load_model(tmp_path).weights["output.bias"]).max() < 100
+
+
+def test_an_odd_window_is_no_blow_up_where_the_validation_part_is_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        training, "present_loss", lambda *about: 1.0 if about[0].step == 0 else 99.0
+    )
+    records = list(train(make_job(tmp_path)))
+    assert not [record.note for record in records if record.note]
+    assert checkpoint.load_run(tmp_path).position.step == NUM_STEPS
+
+
+def test_what_a_run_may_cost_does_not_hang_on_what_was_drawn_before(tmp_path: Path) -> None:
+    job = make_job(tmp_path, dropout=0.5)
+    generator = np.random.default_rng(5)
+    weights = {n: generator.standard_normal(s) * 0.5 for n, s in job.model.weight_shapes().items()}
+
+    def most(drawn: int) -> Any:
+        torch.manual_seed(drawn)
+        list(train(job, initial=SavedModel(job.model, job.vocabulary, weights)))
+        return checkpoint.load_run(tmp_path).position.most_nats_per_token
+
+    assert most(1) == most(2)

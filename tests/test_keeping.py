@@ -1,0 +1,208 @@
+"""What is kept of a run, whatever the disk does, and what takes the place of what."""
+
+import errno
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jobs import NUM_STEPS, make_job, payload
+
+from lstmgen import checkpoint, container, course, folders, training
+from lstmgen.errors import CheckpointError
+from lstmgen.training import train
+
+
+def test_a_run_whose_folder_another_one_has_made_anew_leaves_that_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    job = make_job(folder)
+    with folders.claimed(folder, resume=False, overwrite=False):
+        records = train(job)
+        next(records)
+        shutil.rmtree(folder)
+        with folders.claimed(folder, resume=False, overwrite=False):
+            list(train(job))
+            before = {path.name: path.read_bytes() for path in folder.iterdir()}
+            with pytest.raises(
+                CheckpointError, match="another lstmgen has begun to train in a new"
+            ):
+                list(records)
+            assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+        assert not (folder / folders.LOCK_FILE).exists()
+
+
+def test_a_run_is_saved_between_its_reports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    records = train(make_job(tmp_path))
+    for step in (1, 2, 3):
+        assert next(records).step == step
+        assert checkpoint.load_run(tmp_path).position.step == step
+    monkeypatch.setattr(training, "SAVE_SECONDS", 60.0)
+    assert [next(records).step for _ in range(3)] == [4, 5, 6]
+    assert checkpoint.load_run(tmp_path).position.step == 4  # that of the report
+    records.close()
+
+
+@pytest.mark.parametrize("name", [folders.MODEL_FILE, folders.RUN_FILE, folders.LOG_FILE])
+def test_what_cannot_be_written_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    calm, troubled = make_job(tmp_path / "calm"), make_job(tmp_path / "troubled")
+    list(train(calm))
+    (troubled.folder / name).mkdir()
+    records = []
+    for record in train(troubled):
+        records.append(record)
+        if record.score and record.step == 4:
+            assert name in record.note
+            assert "it is tried again" in record.note
+            (troubled.folder / name).rmdir()
+    assert records[-1].note == ""
+    for file in (folders.MODEL_FILE, folders.RUN_FILE):
+        assert payload(calm.folder / file) == payload(troubled.folder / file)
+    logs = [(job.folder / folders.LOG_FILE).read_text() for job in (calm, troubled)]
+    assert logs[0].count("\n") == logs[1].count("\n")
+
+
+def test_what_cannot_be_written_is_said_when_there_is_something_to_write_and_no_oftener(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(course, "LOG_LINES", 4)  # of 8 steps
+    (tmp_path / folders.MODEL_FILE).mkdir()
+    records, noted, steps = train(make_job(tmp_path)), [], 0
+    while steps < NUM_STEPS:
+        record = next(records)
+        steps += 1
+        noted += [record.step] if record.note else []
+    assert noted == [4, 6, 8]  # 2 has a line for the log, which can be written
+    with pytest.raises(CheckpointError, match="Is a directory"):
+        next(records)
+
+
+def test_the_run_that_is_overwritten_stays_until_there_is_something_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    job = make_job(tmp_path)
+    list(train(job))
+    records = train(replace(job, training=replace(job.training, seed=5)))
+    while next(records).step < 3:
+        assert checkpoint.load_run(tmp_path).position.step == NUM_STEPS
+    assert next(records).score
+    assert checkpoint.load_run(tmp_path).position.step == 4
+    records.close()
+
+
+def test_what_cannot_be_written_at_the_end_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = container.put
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name == folders.RUN_FILE:
+            raise CheckpointError(f"{path}: cannot be written")
+        put(path, content)
+
+    monkeypatch.setattr(container, "put", full)
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written"):
+        list(train(make_job(tmp_path)))
+    assert checkpoint.load_model(tmp_path).results["step"] == NUM_STEPS
+
+
+def test_a_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "there")
+    for record in train(job):
+        if record.step == 4:
+            shutil.rmtree(job.folder)
+    assert checkpoint.load_run(job.folder).position.step == NUM_STEPS
+
+
+def test_a_folder_without_room_is_refused_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folders, "_fill", full)
+    with pytest.raises(CheckpointError, match="cannot hold the model"):
+        next(train(make_job(tmp_path)))
+
+
+def test_a_run_stopped_before_its_first_report_leaves_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    records = train(make_job(tmp_path))
+    assert next(records).step == 1
+    records.close()
+    weights = checkpoint.load_model(tmp_path).weights
+    assert all(np.isfinite(weight).all() for weight in weights.values())
+
+
+def test_a_log_that_cannot_be_written_does_not_keep_a_run_from_being_saved(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    records = train(job)
+    next(records)
+    records.close()
+    (tmp_path / folders.LOG_FILE).unlink()
+    (tmp_path / folders.LOG_FILE).mkdir()
+    with pytest.raises(CheckpointError, match=folders.LOG_FILE):
+        list(train(job, checkpoint.load_run(tmp_path)))
+    assert checkpoint.load_run(tmp_path).position.step == NUM_STEPS
+
+
+def test_a_run_that_is_stopped_again_before_its_first_report_leaves_its_model_of_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    job = make_job(tmp_path, steps=2000)
+    job = replace(job, training=replace(job.training, report_every=2000))
+    saved, steps = None, list[int]()
+    for stop in (20, 40):
+        records = train(job, saved)
+        while next(records).step < stop:
+            pass
+        records.close()
+        saved, model = checkpoint.load_run(tmp_path), checkpoint.load_model(tmp_path)
+        steps.append(model.results["step"])
+        assert np.array_equal(
+            model.weights["output.bias"], saved.model.weights["output.bias"]
+        )  # of where it stopped
+    assert 20 <= steps[0] < 40 <= steps[1]
+    # One that has been validated is not given up for one that has not.
+    scored = replace(model, results={**model.results, "nats": 1.0})
+    checkpoint.save_model(tmp_path / folders.MODEL_FILE, scored)
+    records = train(job, saved)
+    while next(records).step < 60:
+        pass
+    records.close()
+    assert checkpoint.load_model(tmp_path).results["step"] == steps[1]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_run_whose_model_was_taken_away_leaves_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    """The run alone is all that resuming needs, though its best score was that model's."""
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    job = make_job(tmp_path, steps=20)
+    records = train(job)
+    while next(records).step < 12:
+        pass
+    records.close()
+    saved = checkpoint.load_run(tmp_path)
+    better = replace(saved, position=replace(saved.position, best_nats=1e-9))
+    (tmp_path / folders.MODEL_FILE).unlink()
+    records = train(job, better)
+    if stopped:
+        assert next(records).score is None
+        records.close()
+    else:
+        last = list(records)[-1]
+        assert last.best == last.score
+    assert np.isfinite(checkpoint.load_model(tmp_path).weights["output.bias"]).all()

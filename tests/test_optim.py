@@ -1,0 +1,268 @@
+"""What moves the weights: each rule against its definition, worked out another way."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from jobs import NUM_STEPS, be_lazy, make_job
+
+from lstmgen import checkpoint, optim
+from lstmgen.config import LARGE_VOCABULARY, ModelConfig, TrainConfig
+from lstmgen.model import Network
+from lstmgen.training import train
+
+
+def test_the_learning_rate_goes_up_and_down_in_lines() -> None:
+    config = TrainConfig(num_steps=100, report_every=1, learning_rate=1.0, warmup_fraction=0.1)
+    rates = [optim.schedule(step, config) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert np.diff(rates[10:]) == pytest.approx(np.full(89, -1 / 90))
+    assert 0 < rates[-1] < 0.012
+
+
+def test_the_share_of_adamw_moves_the_embedding_and_no_matrix(tmp_path: Path) -> None:
+    ends = []
+    for share in (0.0, 0.4):
+        job = make_job(tmp_path / str(share), steps=1)
+        list(train(replace(job, training=replace(job.training, adamw_share=share))))
+        ends.append(checkpoint.load_model(tmp_path / str(share)).weights)
+    fresh = Network(job.model)
+    fresh.initialize(job.training.seed)
+    assert np.array_equal(ends[0]["embedding.weight"], fresh.weights()["embedding.weight"])
+    assert not np.array_equal(ends[0]["embedding.weight"], ends[1]["embedding.weight"])
+    matrix = "layers.0.weight_hh"
+    assert np.array_equal(ends[0][matrix], ends[1][matrix])
+
+
+def test_weight_decay_shrinks_every_weight_by_its_share(tmp_path: Path) -> None:
+    network = Network(make_job(tmp_path).model)
+    network.initialize(0)
+    config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.5, adamw_share=0.4)
+    optimizer = optim.Optimizer(network, config)
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.fill_(2.0)
+            weight.grad = torch.zeros_like(weight)
+    optimizer.step(0.1)
+    for name, weight in network.named_weights().items():
+        rate = 0.1 if name in optimizer.matrices else 0.04
+        assert torch.allclose(weight, torch.full_like(weight, 2 * (1 - rate * 0.5))), name
+
+
+def test_every_parameter_is_in_the_optimizer_once(tmp_path: Path) -> None:
+    network = Network(make_job(tmp_path).model)
+    optimizer = optim.Optimizer(network, TrainConfig(num_steps=1, report_every=1))
+    moved = [*optimizer.matrices.values(), *optimizer.others.values()]
+    assert sorted(map(id, moved)) == sorted(map(id, network.parameters()))
+
+
+SAMPLED = TrainConfig(
+    num_steps=1, report_every=1, weight_decay=0.5, adamw_share=0.4, softmax_sample=2
+)
+
+
+def tied(config: TrainConfig) -> tuple[Network, optim.Optimizer]:
+    """A small fresh network that is tied, and what moves it."""
+    network = Network(ModelConfig(vocab_size=9, hidden_size=6, embedding_size=6, tie=True))
+    network.initialize(0)
+    return network, optim.Optimizer(network, config)
+
+
+def test_steps_are_lazy_where_a_quarter_of_many_symbols_is_drawn_at_most() -> None:
+    many = LARGE_VOCABULARY
+    for sample, vocab_size, expected in (
+        (many // 4, many, True),
+        (many // 4, many - 1, False),
+        (many // 4 + 1, many, False),
+        (0, many, False),
+    ):
+        assert optim.lazy(replace(SAMPLED, softmax_sample=sample), vocab_size) == expected
+
+
+def test_a_run_in_which_adamw_has_nothing_to_move_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_lazy(monkeypatch)
+    job = make_job(tmp_path, softmax_sample=6)
+    model, numbers = replace(job.model, num_layers=1), replace(job.training, memory=9)
+    job = replace(job, model=model, training=numbers)
+    records = train(job)
+    next(records)
+    records.close()
+    assert list(train(job, checkpoint.load_run(tmp_path)))[-1].step == NUM_STEPS
+
+
+@pytest.mark.parametrize("tie", [False, True])
+def test_every_parameter_is_in_the_optimizer_once_where_symbols_are_many(
+    tie: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_lazy(monkeypatch)
+    model = ModelConfig(vocab_size=9, hidden_size=6, embedding_size=6, tie=tie)
+    optimizer = optim.Optimizer(network := Network(model), SAMPLED)
+    moved = [*optimizer.matrices.values(), *optimizer.others.values(), *optimizer.symbols.values()]
+    assert sorted(map(id, moved)) == sorted(map(id, network.parameters()))
+    assert len(optimizer.symbols) == (2 if tie else 3)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_rows_that_are_met_move_by_their_gradient_over_its_size_so_far(
+    sparse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_lazy(monkeypatch)
+    _, optimizer = tied(replace(SAMPLED, clip_norm=1e9))
+    generator = torch.Generator().manual_seed(3)
+    expected = {name: weight.detach().clone() for name, weight in optimizer.symbols.items()}
+    squares: dict[tuple[str, int], list[float]] = {}
+    rate = 0.01 * 0.4
+    for met in ([1, 4, 4], [4], [0, 4, 8]):  # a row twice in one step: its gradients add up
+        for name, weight in optimizer.symbols.items():
+            expected[name] *= 1 - rate * 0.5  # all rows
+            rows = torch.randn(len(met), *weight.shape[1:], generator=generator)
+            gradient = torch.sparse_coo_tensor(
+                torch.tensor([met]), rows, weight.shape, check_invariants=True
+            )
+            weight.grad = gradient if sparse else gradient.to_dense()
+            for row in set(met):
+                g = gradient.to_dense()[row]
+                # Fewer than a hundred so far, so the mean of all of them counts.
+                so_far = squares.setdefault((name, row), [])
+                so_far.append(float(g.square().mean()))
+                size = (sum(so_far) / len(so_far)) ** 0.5
+                expected[name][row] -= optim.SYMBOL_RATE * rate * g / size
+        optimizer.step(0.01)
+    for name, weight in optimizer.symbols.items():
+        torch.testing.assert_close(weight.detach(), expected[name], rtol=1e-5, atol=1e-6)
+        assert weight.grad is None
+
+
+def test_the_size_of_a_rows_gradient_forgets_those_of_long_ago(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    be_lazy(monkeypatch)
+    optimizer = optim.Optimizer(Network(ModelConfig(vocab_size=9)), SAMPLED)
+    bias = optimizer.symbols["output.bias"]
+    for size in [0.1] * 50 + [0.2] * 1000:
+        bias.grad = torch.sparse_coo_tensor(
+            torch.tensor([[7]]), torch.tensor([size]), bias.shape, check_invariants=True
+        )
+        optimizer.step(0.0)
+    assert float(optimizer.symbol_squares["output.bias"][7]) == pytest.approx(0.04, rel=1e-3)
+
+
+@pytest.mark.parametrize("sample", [0, 2])
+def test_gradients_longer_than_the_norm_are_shortened_all_together(
+    sample: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_lazy(monkeypatch)
+    network, optimizer = tied(replace(SAMPLED, softmax_sample=sample, clip_norm=0.5))
+    weights = network.named_weights()
+    generator = torch.Generator().manual_seed(3)
+    for weight in weights.values():
+        weight.grad = torch.randn(weight.shape, generator=generator)
+    total = torch.cat([w.grad.flatten() for w in weights.values() if w.grad is not None]).norm()
+    bias, matrix = weights["output.bias"].grad, weights["layers.0.weight_hh"].grad
+    assert bias is not None
+    assert matrix is not None
+    bias, matrix = bias.clone(), matrix.clone()
+    optimizer.step(0.0)
+    momentum = optimizer.momentum["layers.0.weight_hh"] / (1 - optim.MOMENTUM)
+    torch.testing.assert_close(momentum, matrix * 0.5 / total)
+    seen = (
+        optimizer.symbol_squares["output.bias"]
+        if sample
+        else (optimizer.adamw.state[weights["output.bias"]]["exp_avg_sq"] / (1 - optim.BETAS[1]))
+    )
+    torch.testing.assert_close(seen, (bias * 0.5 / total).square())
+
+
+def test_orthogonalizing_is_the_polynomials_one_after_the_other() -> None:
+    generator = torch.Generator().manual_seed(4)
+    matrix = torch.randn(24, 6, generator=generator, dtype=torch.float64)
+    x = matrix / (1.02 * matrix.square().sum() + 1e-14).sqrt()
+    for a, b, c in optim.POLYNOMIALS:
+        x = a * x + b * x @ x.T @ x + c * x @ x.T @ x @ x.T @ x
+    other = 3 * matrix.flip(0) + 1
+    both = optim.orthogonalized([matrix, other])
+    assert torch.allclose(both[0], x, atol=1e-5)
+    assert torch.allclose(both[1], optim.orthogonalized([other])[0])
+    assert torch.allclose(optim.orthogonalized([matrix.T])[0], x.T, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (24, 6), (6, 24), (64, 16)])
+def test_muon_evens_out_the_singular_values(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    u, s, v = torch.linalg.svd(torch.randn(shape, generator=generator), full_matrices=False)
+    matrix = u @ torch.diag(torch.logspace(0, -2, len(s))) @ v
+    (result,) = optim.orthogonalized([matrix])
+    values = torch.linalg.svdvals(result)
+    assert values.max() < 2
+    assert values.max() / values.min() < 12  # it was 100
+    # The directions are those of the matrix: U' result V is diagonal.
+    inner = u.T @ result @ v.T
+    assert torch.allclose(inner, torch.diag(inner.diagonal()), atol=1e-4)
+
+
+def test_matrices_of_one_shape_move_each_along_its_own_gradient() -> None:
+    config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0, clip_norm=1e9)
+    network = Network(ModelConfig(vocab_size=5, hidden_size=16, embedding_size=16, num_layers=2))
+    network.initialize(0)
+    optimizer = optim.Optimizer(network, config)
+    generator = torch.Generator().manual_seed(6)
+    gradients = {
+        name: torch.randn(weight.shape, generator=generator)
+        for name, weight in optimizer.matrices.items()
+    }
+    assert len({gradient.shape for gradient in gradients.values()}) == 1
+    before = {name: weight.detach().clone() for name, weight in optimizer.matrices.items()}
+    for name, weight in optimizer.matrices.items():
+        weight.grad = gradients[name].clone()
+    optimizer.step(0.01)
+    for name, weight in optimizer.matrices.items():
+        moved = (before[name] - weight.detach()).flatten()
+        (alone,) = optim.orthogonalized([gradients[name]])
+        assert torch.cosine_similarity(moved, alone.flatten(), dim=0) > 0.9, name
+
+
+def test_muon_moves_all_units_of_a_matrix_equally_far_in_the_end() -> None:
+    config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0)
+    model = ModelConfig(vocab_size=5, hidden_size=16, embedding_size=8, num_layers=1)
+    network = Network(model)
+    network.initialize(0)
+    optimizer = optim.Optimizer(network, config)
+    weight = network.named_weights()["layers.0.weight_hh"]
+    generator = torch.Generator().manual_seed(2)
+    u, _, v = torch.linalg.svd(torch.randn(weight.shape, generator=generator), full_matrices=False)
+    gradient = u @ v * torch.logspace(0, -2, len(weight))[:, None]  # ever less for each row
+    before = weight.detach().clone()
+    for _ in range(200):
+        weight.grad = gradient.clone()
+        optimizer.step(0.01)
+    moved = (weight.detach() - before).norm(dim=1)
+    assert moved.max() / moved.min() < 1.2
+    direction = optim.orthogonalized([gradient])[0].norm(dim=1)
+    assert direction.max() / direction.min() > 2  # it is not so of itself
+    # As a whole the matrix goes as far as it did without.
+    expected = 200 * 0.01 * 2 * float(optim.orthogonalized([gradient])[0].norm())
+    assert float(moved.norm()) == pytest.approx(expected, rel=0.1)
+
+
+def test_rows_of_a_layer_whose_gates_are_held_are_not_evened() -> None:
+    config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0)
+    network = Network(ModelConfig(vocab_size=5, hidden_size=16, embedding_size=8, num_layers=2))
+    network.initialize(0, memory=100)
+    optimizer = optim.Optimizer(network, config)
+    weights = network.named_weights()
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    generator = torch.Generator().manual_seed(2)
+    gradient = torch.randn(64, 16, generator=generator)
+    gradient *= torch.logspace(0, -4, 64)[:, None]  # ever less for each row
+    for _ in range(3):
+        for k in (0, 1):
+            weights[f"layers.{k}.weight_hh"].grad = gradient.clone()
+        optimizer.step(0.01)
+    for k, even in ((0, True), (1, False)):
+        name = f"layers.{k}.weight_hh"
+        moved = (weights[name].detach() - before[name]).norm(dim=1)
+        assert bool(moved.min() > 0.2 * moved.max()) == even, moved

@@ -1,0 +1,184 @@
+"""One step of training, and how long it is measured to take."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from jobs import STORY, be_lazy, make_job
+
+from lstmgen import optim
+from lstmgen import step as step_module
+from lstmgen.keeping import Run
+from lstmgen.model import Network
+from lstmgen.step import Loss, take_step
+from lstmgen.training import train
+
+
+def test_with_every_symbol_drawn_the_loss_of_a_window_is_that_of_all(tmp_path: Path) -> None:
+    """Also in the last windows of a text, which its streams do not fill."""
+    job = make_job(tmp_path, softmax_sample=0)
+    network, streams = Network(job.model), job.streams()
+    network.initialize(0)
+    torch.nn.init.normal_(network.output.weight)
+    state = network.initial_state(job.training.batch_size)
+    every = replace(job, training=replace(job.training, softmax_sample=1000))
+    targets = set()
+    for index in range(streams.num_windows):
+        inputs, wanted, count = step_module.on_device(streams.window(index), network)
+        exact, _ = Loss(network, job)(inputs, wanted, state, 0)
+        found, _ = Loss(network, every)(inputs, wanted, state, 0)
+        torch.testing.assert_close(found, exact)
+        targets.add(count)
+    assert len(targets) > 1  # some windows are full, some are not
+
+
+@pytest.mark.parametrize(
+    ("epochs", "window", "begins"), [(0, 0, True), (2, 0, True), (0, 1, False)]
+)
+def test_a_text_begins_with_nothing_remembered_each_time(
+    tmp_path: Path, epochs: int, window: int, begins: bool
+) -> None:
+    job = make_job(tmp_path)
+    streams = job.streams()
+    nats = []
+    for held in (0.0, 1.0):
+        network = Network(job.model)
+        network.initialize(0)
+        torch.manual_seed(0)
+        torch.nn.init.normal_(network.output.weight)
+        zeros = network.initial_state(job.training.batch_size)
+        state = tuple(tuple(part + held for part in layer) for layer in zeros)
+        run = Run(network, optim.Optimizer(network, job.training), state)
+        run.step = epochs * streams.num_windows + window
+        total, _ = take_step(run, Loss(network, job), streams, 0.02)
+        nats.append(float(total))
+    assert (nats[0] == nats[1]) == begins
+
+
+def test_half_of_the_streams_that_begin_a_line_begin_afresh() -> None:
+    torch.manual_seed(3)
+    state = tuple((torch.full((1000, 4), layer + 1.0), torch.ones(1000, 4)) for layer in range(2))
+    state[1][0][::2] = float("nan")  # an overflow, which is to be forgotten too
+    inputs = np.tile(np.array([[9, 5, 5], [5, 9, 9]]), (500, 1))  # every second one begins a line
+    after = step_module.some_afresh(state, inputs, 9)
+    emptied = (after[0][0] == 0).all(dim=1)
+    assert not emptied[1::2].any()
+    assert 200 < int(emptied[::2].sum()) < 300
+    for layer, parts in enumerate(after):
+        for part, before in zip(parts, state[layer], strict=True):
+            assert (part[emptied] == 0).all()
+            assert torch.equal(part[~emptied].nan_to_num(7.0), before[~emptied].nan_to_num(7.0))
+
+
+@pytest.mark.parametrize("tie", [False, True])
+def test_sparse_gradients_make_the_same_steps_as_others(
+    tmp_path: Path, tie: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that the CPU has, against those of devices that may know no sparse tensors."""
+    be_lazy(monkeypatch)
+    ends = []
+    for sparse in (True, False):
+        job = make_job(tmp_path / str(sparse), softmax_sample=6)
+        job = replace(job, model=replace(job.model, embedding_size=12, tie=tie))
+        network = Network(job.model)
+        network.initialize(0)
+        optimizer = optim.Optimizer(network, job.training)
+        run = Run(network, optimizer, network.initial_state(job.training.batch_size))
+        loss, streams = Loss(network, job), job.streams()
+        assert loss.lazy
+        loss.lazy = sparse
+        inputs, targets, _ = step_module.on_device(streams.window(0), network)
+        loss(inputs, targets, run.state, 0)[0].backward()  # type: ignore[no-untyped-call]
+        for parameter in optimizer.symbols.values():
+            assert parameter.grad is not None
+            assert parameter.grad.is_sparse == sparse
+        network.zero_grad()
+        for _ in range(3):
+            take_step(run, loss, streams, 0.02)
+        ends.append(network.weights())
+    for name, weight in ends[0].items():
+        np.testing.assert_allclose(weight, ends[1][name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["dropout", "weight_drop"])
+def test_what_is_left_out_of_a_step_changes_it(tmp_path: Path, name: str) -> None:
+    ends = []
+    for share in (0.0, 0.5):
+        job = make_job(tmp_path / str(share), dropout=0.0)
+        changed: Any = {name: share}
+        job = replace(job, training=replace(job.training, **changed))
+        ends.append([record.train_nats_per_token for record in train(job)][-1])
+    assert ends[0] != ends[1]
+
+
+def test_the_state_is_carried_from_window_to_window(tmp_path: Path) -> None:
+    """With windows of two tokens only the carried state can tell how many x there were."""
+    job = make_job(tmp_path, text="xxxxy" * 1000, dropout=0.0, steps=600)
+    job = replace(job, training=replace(job.training, window=2, batch_size=8, report_every=600))
+    last = list(train(job))[-1]
+    assert last.score is not None
+    # Knowing the last two tokens only, y is a guess between two places in three.
+    assert last.score.nats_per_token < 0.15
+
+
+def test_a_slow_step_is_not_measured_five_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [0]
+
+    def slow(*about: Any) -> Any:
+        steps[0] += 1
+        time.sleep(0.02)
+        return torch.zeros(()), 1
+
+    monkeypatch.setattr(step_module, "take_step", slow)
+    step_module.measure(make_job(tmp_path), seconds=0.0, most=0.05)
+    assert steps[0] == 3
+    step_module.measure(make_job(tmp_path), seconds=0.0)
+    assert steps[0] == 3 + 5
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(0.0, 5), (1e9, 50)])
+def test_a_step_is_measured_five_times_or_for_so_many_seconds_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, calls: int
+) -> None:
+    asked = []
+
+    def counted(*about: Any) -> Any:
+        asked.append(about)
+        return torch.zeros(()), 1
+
+    monkeypatch.setattr(step_module, "take_step", counted)
+    step_module.measure(make_job(tmp_path), seconds=seconds, most=1e9)
+    assert len(asked) == calls
+
+
+def test_a_validation_is_measured_by_one_of_its_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_module, "take_step", lambda *about: (torch.zeros(()), 1))
+
+    def slow(engine: Any, streams: Any) -> Any:
+        yield 0.0
+        time.sleep(0.01)
+        yield 0.0
+
+    monkeypatch.setattr(step_module, "window_nats", slow)
+    job = make_job(tmp_path, STORY * 3)
+    windows = -(-len(job.data.valid_ids) // 64)
+    assert windows > 20
+    measured = step_module.measure(job, seconds=0.0).validation
+    assert windows * 0.01 <= measured < windows * 0.2
+
+    def held_up_once(engine: Any, streams: Any) -> Any:
+        yield 0.0
+        for late in (0.1, 0, 0, 0, 0):
+            time.sleep(late)
+            yield 0.0
+
+    monkeypatch.setattr(step_module, "window_nats", held_up_once)
+    assert step_module.measure(job, seconds=1.0).validation < windows * 0.05
