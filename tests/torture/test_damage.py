@@ -13,11 +13,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lstmgen import checkpoint
 from lstmgen.checkpoint import SavedModel
-from lstmgen.config import ModelConfig
+from lstmgen.config import CorpusConfig, ModelConfig, TrainConfig
+from lstmgen.corpus import Text
+from lstmgen.dataset import prepare
 from lstmgen.errors import CheckpointError
+from lstmgen.folders import RUN_FILE
+from lstmgen.job import Job
+from lstmgen.keeping import Run
+from lstmgen.model import Network
+from lstmgen.optim import Optimizer
+from lstmgen.training import train
 from lstmgen.vocabulary import Vocabulary
 
 KEPT = sorted((Path(__file__).parent / "damaged").iterdir())
@@ -157,6 +166,34 @@ def test_damaged_files_are_refused_or_still_models(
     assert 0 < worked < cases / 2  # a change in a comment does no harm, and little else is one
     assert slowest < 1
     tally("damaged or forged model files", cases)
+
+
+def test_damaged_runs_are_refused_or_can_be_gone_on_with(
+    tmp_path: Path, times: Callable[[int, int], int], tally: Callable[[str, int], None]
+) -> None:
+    data = prepare(Text("story", "é中\n" * 40), CorpusConfig(), seed=0, known=VOCABULARY)
+    training = TrainConfig(num_steps=2, report_every=1, batch_size=4, window=5)
+    list(train(Job(tmp_path, data, CONFIG, training, torch.device("cpu"))))
+    path = tmp_path / RUN_FILE
+    whole, cases, luck, worked = path.read_bytes(), times(300, 20_000), random.Random(0), 0
+    for _ in range(cases):
+        path.write_bytes(damaged(whole, luck))
+        try:
+            saved = checkpoint.load_run(tmp_path)
+            network = Network(saved.model.config)
+            state = network.initial_state(saved.training.batch_size)
+            run = Run(network, Optimizer(network, saved.training), state)
+            run.resume(saved, tmp_path)
+        except CheckpointError as error:
+            told = str(error)
+            assert told.startswith(f"{path}: "), told
+            assert len(told) < 1000, told
+            assert "\n" not in told, told
+        else:
+            worked += 1
+            assert run.step == saved.position.step
+    assert 0 < worked < cases / 2
+    tally("damaged or forged files of a run", cases)
 
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
