@@ -45,6 +45,10 @@ def test_the_flags_that_the_plan_names_repeat_it_to_the_bit(
     corpus = tmp_path / "corpus.txt"
     first = here("train", corpus, "-m", tmp_path / "a", "--level", level, *options)
     (flags,) = re.findall(r"^repeat +(.*)$", first.err, re.MULTILINE)
+    for name in ("cell", "num-layers", "hidden-size", "embedding-size", "steps", "batch-size", "window",
+                 "learning-rate", "adamw-share", "weight-decay", "dropout", "weight-drop", "memory",
+                 "softmax-sample", "seed", "precision"):  # fmt: skip
+        assert f"--{name} " in flags
     again = here("train", corpus, "-m", tmp_path / "b", *flags.split())
     assert again.code == 0, again.err
     assert f"repeat      {flags}\n" in again.err

@@ -184,6 +184,24 @@ def test_a_run_that_is_stopped_again_before_its_first_report_leaves_its_model_of
     assert checkpoint.load_model(tmp_path).results["step"] == steps[1]
 
 
+def test_a_run_that_goes_on_keeps_a_model_that_was_better(tmp_path: Path) -> None:
+    list(train(make_job(tmp_path)))
+    saved, model = checkpoint.load_run(tmp_path), (tmp_path / folders.MODEL_FILE).read_bytes()
+    for best_nats, kept in ((1e-9, True), (1e9, False)):
+        at = replace(saved, position=replace(saved.position, best_nats=best_nats))
+        list(train(make_job(tmp_path, steps=2 * NUM_STEPS), at))
+        assert ((tmp_path / folders.MODEL_FILE).read_bytes() == model) == kept
+
+
+def test_both_files_know_the_corpus(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    list(train(job))
+    results = checkpoint.load_model(tmp_path).results
+    assert results["corpus"] == job.data.facts
+    assert results["nats"] > 0
+    assert checkpoint.load_run(tmp_path).model.results == {"corpus": job.data.facts}
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_run_whose_model_was_taken_away_leaves_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: bool

@@ -10,6 +10,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
@@ -350,6 +351,17 @@ def others() -> None:
                 train(minutes, TEXTS / text, "--hidden-size", str(size), seeds=1)
 
 
+def library() -> None:
+    """The plan on a text that everyone has: the modules of Python's own library, one after the other."""
+    modules = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "library.txt"
+        text.write_bytes(b"".join(module.read_bytes() for module in modules))
+        print(f"library  {len(modules)} modules, {text.stat().st_size:,} bytes", flush=True)
+        for minutes in (1, 3, 10):
+            train(minutes, text, seeds=1)
+
+
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "start": start,
     "encode": encode,
@@ -361,6 +373,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "train10": lambda: train(10, corpus()),
     "words": words,
     "others": others,
+    "library": library,
 }
 
 
