@@ -10,7 +10,7 @@ TORTURE ?= 1
 .PHONY: help setup demo test torture fuzz bench remember corpora built-in-model format clean
 
 help:  ## show these lines
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY)  ## make the virtual environment in .venv
 

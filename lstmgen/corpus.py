@@ -116,7 +116,7 @@ def lines(path: str, encoding: str = DEFAULT_ENCODING) -> Iterator[str]:
         for number, raw in enumerate(file, 1):
             text = _decoded(f"line {number:,} of {name}", raw, encoding)
             if len(begin) < ENOUGH:
-                begin += text
+                begin += text[:SOME]
                 if len(begin) >= ENOUGH:
                     _require_few_zeros(name, begin, encoding)
             if number == 1:
@@ -164,12 +164,11 @@ def _opened(path: str) -> Iterator[BufferedIOBase]:
     """The file as bytes, unzipped if it is gzip."""
     if path == STDIN and sys.stdin is None:
         raise CorpusError("standard input is closed; leave out <&-")
-    # Standard input by its number: Python would wait for `sys.stdin` itself when it leaves.
-    source = sys.stdin.fileno() if path == STDIN else path
-    if path == STDIN and hasattr(
-        os, "set_blocking"
-    ):  # else what is yet to come would be taken for the end
-        os.set_blocking(sys.stdin.fileno(), True)
+    source: int | str = path
+    if path == STDIN:  # by its number, as Python would wait for `sys.stdin` itself when it leaves
+        source = sys.stdin.fileno()
+        if hasattr(os, "set_blocking"):
+            os.set_blocking(source, True)  # else what is yet to come would be taken for the end
     with open(source, "rb", closefd=path != STDIN) as file:
         if file.peek(2)[:2] == GZIP:
             with gzip.GzipFile(fileobj=file) as unzipped:

@@ -35,7 +35,7 @@ LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
 # step with twice the streams takes hardly longer.
 SOME_TOKENS, SOME_EPOCHS = 250_000, 40
 MANY_STREAMS, WIDE_RATE, MORE_TOKENS = 64, 0.056, 1.1
-READ_ONCE = 1.6  # times or fewer a text is read, so that steps are missing rather than width
+READ_ONCE = 1.6  # times: what is read no oftener gains more by tokens than by width
 # CUDA takes all symbols, as steps against a sample cannot be recorded, where so many logits a step, of which
 # it holds about four copies in float32, fit into half of the memory that is free.
 MOST_LOGITS, BYTES_A_LOGIT = 2**28, 16
