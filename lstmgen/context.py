@@ -28,12 +28,10 @@ class ContextScore:
     context: int  # tokens
     places: int
     nats_per_token: float
-    standard_error: float  # of nats_per_token, from choosing places; 0 where all are scored
+    standard_error: float  # of nats_per_token, as some places stand for all; 0 where all are scored
     bits_per_character: float
     gain: float  # nats a token below the context before it
-    gain_error: (
-        float  # standard error of the gain, places compared one by one; inf for a single one
-    )
+    gain_error: float  # its standard error, places compared one by one; inf for a single one
 
     def to_json(self) -> dict[str, Any]:
         known = isfinite(self.gain_error)  # JSON has no infinity
@@ -78,7 +76,7 @@ def scores(
     two contexts in a row that gain less than twice the standard error.
     """
     chosen = places(len(ids), max(contexts))
-    sampled = len(chosen) < len(ids) - max(contexts)
+    left_out = 1 - len(chosen) / (len(ids) - max(contexts))  # the share of all places
     before: NDArray[np.float64] | None = None
     in_vain = 0
     characters_per_token = float(lengths[chosen].mean())
@@ -86,16 +84,17 @@ def scores(
         costs = _costs(engine, ids, chosen, context)
         gains = np.zeros(len(costs)) if before is None else before - costs
         mean, gain = float(costs.mean()), float(gains.mean())
+        gain_error = 0.0 if before is None else _standard_error(gains)
         yield ContextScore(
             context=context,
             places=len(chosen),
             nats_per_token=mean,
-            standard_error=_standard_error(costs) if sampled else 0.0,
+            standard_error=_standard_error(costs) * sqrt(left_out) if left_out else 0.0,
             bits_per_character=mean / LN2 / characters_per_token,
             gain=gain,
-            gain_error=0.0 if before is None else _standard_error(gains),
+            gain_error=gain_error,
         )
-        gained = before is None or gain > 2 * _standard_error(gains)
+        gained = before is None or gain > 2 * gain_error
         in_vain = 0 if gained else in_vain + 1
         if until_no_gain and in_vain == 2:
             return

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstmgen import comparison
-from lstmgen.comparison import MIN_LINES, NUM_BLOCKS, by_block, difference, edges
+from lstmgen.comparison import MIN_LINES, NUM_BLOCKS, by_block, difference, edges, t_95
 from lstmgen.scoring import LN2
 
 
@@ -50,7 +50,7 @@ def test_the_difference_is_that_of_the_scores_and_its_error_is_by_hand(
     assert one.blocks == 4
     assert one.interval is not None
     low, high = one.interval
-    assert high - low == pytest.approx(2 * 1.959964 * one.standard_error)
+    assert high - low == pytest.approx(2 * 3.182446 * one.standard_error, rel=0.01)
     assert (low + high) / 2 == pytest.approx(one.bits_per_character)
     assert difference(second, first, ends).bits_per_character == -one.bits_per_character
 
@@ -63,14 +63,20 @@ def test_a_single_block_tells_nothing() -> None:
     assert json.loads(json.dumps(told, allow_nan=False)) == told
 
 
-def test_chance_alone_is_called_more_than_chance_one_time_in_twenty() -> None:
+@pytest.mark.parametrize("count", [10, 30, 200])
+def test_chance_alone_is_called_more_than_chance_one_time_in_twenty(count: int) -> None:
     generator = np.random.default_rng(0)
-    ends = np.cumsum(generator.integers(20, 80, 200))
+    ends = np.arange(1, count + 1) * 50
     called = 0
-    for _ in range(1000):
-        first, second = generator.normal(100, 20, (2, 200))
+    for _ in range(4000):
+        first, second = generator.normal(100, 20, (2, count))
         called += bool(difference(first, second, ends).is_more_than_chance)
-    assert 25 < called < 80
+    assert 150 < called < 250
+
+
+@pytest.mark.parametrize(("freedom", "t"), [(9, 2.262157), (29, 2.045230), (99, 1.984217)])
+def test_few_blocks_take_a_wider_interval(freedom: int, t: float) -> None:
+    assert t_95(freedom) == pytest.approx(t, abs=1e-3)
 
 
 def test_a_real_difference_is_seen_though_texts_vary_more() -> None:

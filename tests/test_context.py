@@ -88,6 +88,19 @@ def test_a_sample_of_places_is_told_with_its_standard_error(
     assert abs(sample.nats_per_token - whole.nats_per_token) < 4 * sample.standard_error
 
 
+def test_the_standard_error_is_how_much_samples_of_so_many_places_differ(
+    cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = some_ids(700)
+    monkeypatch.setattr(context, "MAX_PLACES", 600)  # of 696, so that any two share most
+    found: list[context.ContextScore] = []
+    for seed in range(40):
+        monkeypatch.setattr(context, "SEED", seed)
+        found += scores(cells, ids, [4], ones(700))
+    spread = np.std([score.nats_per_token for score in found], ddof=1)
+    assert np.mean([score.standard_error for score in found]) == pytest.approx(spread, rel=0.3)
+
+
 def test_places_are_distinct_in_order_and_have_the_context() -> None:
     chosen = places(100_000, 50)
     assert len(chosen) == context.MAX_PLACES
