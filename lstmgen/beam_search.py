@@ -42,7 +42,7 @@ def search(
     The beam holds the `num_beams` likeliest texts, whatever their lengths. Each round lengthens those
     that have not ended by every token but `<unk>` and keeps the likeliest of all; when all have ended,
     it is through. Of those that have ended in the same words the likeliest stays. There are fewer only
-    where there are no more texts, or many are the same. One beam is greedy.
+    where there are no more texts. One beam is greedy.
     """
 
     logits, state = read_primes(engine, [prime_ids(vocabulary, prime)])
@@ -50,14 +50,18 @@ def search(
     going = [text for text in beam if not text.stop]
     while going:
         totals = np.array([[text.nats] for text in going]) + _costs(logits)
-        longer = [
-            _Text(totals[row, i], *_with(text, piece, length, stops), row, i)
-            for row, i in _least(totals, 2 * num_beams)  # as some may be the same text
-            for text in [going[row]]
-            for piece in [vocabulary.piece(i, prime, text.tokens)]
-        ]
-        ended = [text for text in beam if text.stop]
-        beam = _distinct(sorted(ended + longer, key=lambda text: text.nats))[:num_beams]
+        ended, count = [text for text in beam if text.stop], num_beams
+        while True:
+            count *= 2  # as some may be the same text
+            longer = [
+                _Text(totals[row, i], *_with(text, piece, length, stops), row, i)
+                for row, i in _least(totals, count)
+                for text in [going[row]]
+                for piece in [vocabulary.piece(i, prime, text.tokens)]
+            ]
+            beam = _distinct(sorted(ended + longer, key=lambda text: text.nats))[:num_beams]
+            if len(beam) == num_beams or count >= totals.size:
+                break
         going = [text for text in beam if not text.stop]
         if going:
             ids: NDArray[Any] = np.array([[text.last] for text in going])

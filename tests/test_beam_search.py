@@ -142,6 +142,20 @@ def test_texts_that_end_in_the_same_words_come_once() -> None:
     assert [one.text for one in found] == [" a", " c"]
 
 
+def test_however_many_end_in_the_same_words_others_are_found() -> None:
+    """Of ten tokens the eight likeliest end at once in the same words; two beams still find two texts."""
+    words = Vocabulary("word", "space", (" <unk>", *(f" a{i}." for i in range(8)), " b"))
+
+    class Ten(Even):
+        def logits(self, tops: Any, symbols: slice = slice(None)) -> Any:
+            logits = np.zeros((*tops.shape[:-1], 10))
+            logits[..., 9] = -5.0
+            return logits[..., symbols]
+
+    found = search(Ten(), words, "", num_beams=2, length=1, stops=[f"{i}." for i in range(8)])
+    assert [one.text for one in found] == [" a", " b"]
+
+
 def test_texts_that_are_the_same_make_room_for_others() -> None:
     """Of the four tokens two end in the same words; with a beam of three there are three texts."""
     words = Vocabulary("word", "space", (" <unk>", " a.", " a.b", " c", " d"))
