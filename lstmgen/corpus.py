@@ -5,12 +5,13 @@ import gzip
 import hashlib
 import os
 import re
+import stat
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import BufferedIOBase
+from io import BufferedIOBase, TextIOWrapper
 from itertools import pairwise
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def read(path: str, encoding: str = DEFAULT_ENCODING) -> Text:
 
 
 def _whole(path: str, encoding: str) -> Text:
-    """As `read`, but that nothing is also a text."""
+    """Like `read`, but an empty text is one too."""
     name, notes = called(path), []
     with _blaming(name), _opened(path) as file:
         raw = file.read()
@@ -71,8 +72,9 @@ def _whole(path: str, encoding: str) -> Text:
 def read_all(paths: Sequence[str], encoding: str = DEFAULT_ENCODING) -> Text:
     """The files one after the other, as `cat` joins them, as one text."""
     texts = [read(path, encoding) for path in paths]
+    first, last = texts[0].name, texts[-1].name
     return Text(
-        name=paths[0] if len(paths) == 1 else f"{len(paths)} files, {paths[0]} to {paths[-1]}",
+        name=first if len(paths) == 1 else f"{len(paths)} files, {first} to {last}",
         text="".join(text.text for text in texts),
         notes=tuple(note for text in texts for note in text.notes),
     )
@@ -103,33 +105,30 @@ def is_sorted(text: str) -> bool:
 def lines(path: str, encoding: str = DEFAULT_ENCODING) -> Iterator[str]:
     """The lines of a file, or of standard input for `-`, one by one as they come.
 
-    Each has its line end, LF, but the last may have none. Otherwise as `read`, but that nothing is
-    also a text, and that there are no notes. `CorpusError` comes after all lines before the one that
+    Each has its line end, LF, but the last may have none. Otherwise like `read`, but an empty text is
+    one too, and there are no notes. `CorpusError` comes after all lines before the one that
     is wrong.
     """
-    name = called(path)
-    if not _marks_lines(encoding):  # as in UTF-16, where a byte says nothing by itself
-        yield from _LINE.findall(_whole(path, encoding).text)
-        return
-    begin = ""
+    name, begin = called(path), ""
     with _blaming(name), _opened(path) as file:
-        for number, raw in enumerate(file, 1):
-            text = _decoded(f"line {number:,} of {name}", raw, encoding)
+        for number, text in enumerate(_decoded_lines(name, file, encoding), 1):
             if len(begin) < ENOUGH:
                 begin += text[:SOME]
                 if len(begin) >= ENOUGH:
                     _require_few_zeros(name, begin, encoding)
-            if number == 1:
-                text = text.removeprefix("\ufeff")
-            yield from _LINE.findall(_with_line_feeds(text))
+            whole = text.removeprefix("\ufeff") if number == 1 else text
+            yield from _LINE.findall(_with_line_feeds(whole))
         if len(begin) < ENOUGH:
             _require_few_zeros(name, begin, encoding)
 
 
 def size(path: str) -> int:
     """How many bytes a file has; 0 where nobody can tell, as of standard input or a pipe."""
+    if path == STDIN:
+        return 0
     with _blaming(called(path)):
-        return Path(path).stat().st_size if path != STDIN else 0
+        about = Path(path).stat()
+    return about.st_size if stat.S_ISREG(about.st_mode) else 0
 
 
 def _require_few_zeros(name: str, text: str, encoding: str) -> None:
@@ -167,7 +166,7 @@ def _opened(path: str) -> Iterator[BufferedIOBase]:
     source: int | str = path
     if path == STDIN:  # by its number, as Python would wait for `sys.stdin` itself when it leaves
         source = sys.stdin.fileno()
-        if hasattr(os, "set_blocking"):
+        with suppress(AttributeError, OSError):  # where there are no such files, as on Windows
             os.set_blocking(source, True)  # else what is yet to come would be taken for the end
     with open(source, "rb", closefd=path != STDIN) as file:
         if file.peek(2)[:2] == GZIP:
@@ -191,6 +190,28 @@ def _blaming(name: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CorpusError(f"{name}: cannot be read: {reason}") from None
+
+
+def _decoded_lines(name: str, file: BufferedIOBase, encoding: str) -> Iterator[str]:
+    """The lines of a file as they come, or some of them together where CR ends them."""
+    if _marks_lines(encoding):
+        for number, raw in enumerate(file, 1):
+            yield _decoded(f"line {number:,} of {name}", raw, encoding)
+        return
+    # As in UTF-16, where a byte says nothing by itself.
+    _decoded(name, b"", encoding)  # which refuses what is no encoding
+    number, text = 1, TextIOWrapper(file, encoding, newline="")  # type: ignore[type-var]
+    try:
+        for line in text:
+            line.encode()
+            yield line
+            number += 1
+    except UnicodeError:
+        raise CorpusError(
+            f"line {number:,} of {name} is not {encoding}, or the line after it; {_hint(b'', encoding)}"
+        ) from None
+    finally:
+        text.detach()
 
 
 def _decoded(name: str, raw: bytes, encoding: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lstmgen import optim
 from lstmgen.config import MOST_RETREATS, Position, TrainConfig
 from lstmgen.errors import TrainingError
-from lstmgen.folders import MODEL_FILE
+from lstmgen.folders import has_model
 from lstmgen.keeping import Run, Snapshot
 from lstmgen.scoring import Score
 
@@ -83,9 +83,9 @@ class Course:
             kept = "no model had been saved yet"
             if unwritten:
                 kept = f"not all that was to be kept could be written ({unwritten})"
-            elif self.best and (folder / MODEL_FILE).exists():
+            elif self.best and has_model(folder):
                 kept = f"the best model so far is in {folder}"
-            elif (folder / MODEL_FILE).exists():
+            elif has_model(folder):
                 kept = f"{folder} still holds the earlier model"
             raise TrainingError(
                 f"{why} and going back {MOST_RETREATS} times did not help; {kept}; "

@@ -29,6 +29,11 @@ def model_path(model: str | Path) -> Path:
         return path / MODEL_FILE if path.is_dir() else path
 
 
+def has_model(folder: Path) -> bool:
+    """Whether there is a model in a folder; where nobody may look, there is none."""
+    return os.path.exists(folder / MODEL_FILE)  # noqa: PTH110  # which raises nothing
+
+
 def run_path(folder: Path) -> Path:
     """The file of the run that was left in a folder; `CheckpointError` if there is none."""
     path = folder / RUN_FILE
@@ -68,13 +73,13 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
         if folder.exists() and not folder.is_dir():
             raise CheckpointError(f"{folder}: this is a file; --model names a folder to write")
         made = [path for path in (folder, *folder.parents) if not path.exists()]
-        if not resume:
-            folder.mkdir(parents=True, exist_ok=True)
     if resume and made:
         raise _no_run(folder)
     try:
+        with _blaming_system(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
-            there = [name for name in OWN if (folder / name).exists()]
+            there = [name for name in OWN if os.path.lexists(folder / name)]
             if there and not (resume or overwrite):
                 raise CheckpointError(
                     f"{folder}: there is {there[0]} in it; give --resume to go on with a run, "
@@ -83,7 +88,7 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
             yield
     finally:
         for path in made:
-            with suppress(OSError):  # there is something in it, and it stays
+            with suppress(OSError, ValueError):  # there is something in it, and it stays
                 path.rmdir()
 
 

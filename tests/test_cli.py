@@ -1,5 +1,6 @@
 """The command line as a whole: mistakes, help, streams that fail, and what is not imported."""
 
+import json
 import os
 import subprocess
 import sys
@@ -135,6 +136,27 @@ def test_wrong_usage_is_told_by_its_code_where_nobody_listens(ending: str) -> No
         command = f"{sys.executable} -m lstmgen {what} {ending}; echo ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
         assert (done.stdout, done.stderr) == (b"2\n", b"")
+
+
+def test_a_stream_without_a_buffer_loses_nothing_in_silence(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    code = "from lstmgen.cli import console, main; console.emit('é' * 100_000)"
+    for limit, written, fails in (("", 200_000, False), ("ulimit -f 1; ", 1024, True)):
+        command = f'{limit}PYTHONUNBUFFERED=1 {sys.executable} -c "{code}" > {path}'
+        done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
+        assert path.stat().st_size == written
+        assert (b"standard output cannot be written: File too large" in done.stderr) == fails
+
+
+def test_names_of_files_that_are_no_text_can_be_told_apart(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    names = [tmp_path / os.fsdecode(b"a" + byte) for byte in (b"\xff", b"\xfe")]
+    for name in names:
+        name.write_text("Ann")
+    done = here("eval", "-m", model, *names, "--json")
+    told = [json.loads(line)["file"] for line in done.out.splitlines()]
+    assert told[:2] == [str(name) for name in names]
 
 
 @pytest.mark.parametrize("what", ["--help", "eval -h"])

@@ -2,10 +2,12 @@
 
 import codecs
 import gzip
+import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,20 @@ def test_standard_input_that_does_not_wait_is_made_to(tmp_path: Path) -> None:
     assert done.stdout == b"6\n"
 
 
+def test_standard_input_that_cannot_be_told_to_wait_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As on Windows, where a file cannot."""
+
+    def refuse(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(os, "set_blocking", refuse)
+    with Path(put(tmp_path, b"one\n")).open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert read("-").text == "one\n"
+
+
 def test_offset_in_packed_text_is_that_of_the_unpacked(tmp_path: Path) -> None:
     path = put(tmp_path, gzip.compress(b"x" * 5000 + b"\xff"))
     with pytest.raises(CorpusError, match="0xff at byte 5,000"):
@@ -260,6 +276,31 @@ def test_the_lines_joined_are_the_text(tmp_path_factory: pytest.TempPathFactory,
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-8-sig"])
 def test_lines_in_another_encoding(tmp_path: Path, encoding: str) -> None:
     assert lines_of(tmp_path, "é\nzwei\n".encode(encoding), encoding) == ["é\n", "zwei\n"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-8-sig", "utf-32-be"])
+def test_lines_are_there_as_soon_as_they_come(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    encode = codecs.getincrementalencoder(encoding)().encode
+    with ThreadPoolExecutor(1) as pool:
+        found = lines(str(path), encoding)
+        first = pool.submit(next, found)
+        with path.open("wb", buffering=0) as file:
+            file.write(encode("é\nzw"))
+            assert first.result(30) == "é\n"
+            file.write(encode("ei\n"))
+        assert list(found) == ["zwei\n"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-8-sig"])
+def test_a_line_that_is_not_of_a_stateful_encoding_is_refused(
+    tmp_path: Path, encoding: str
+) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_bytes("one\ntwo\n".encode(encoding) + b"\xff")
+    with pytest.raises(CorpusError, match=f"line . of .*lines\\.txt is not {encoding}"):
+        list(lines(str(path), encoding))
 
 
 def test_a_line_that_does_not_decode_is_named_after_those_before_it(tmp_path: Path) -> None:

@@ -69,6 +69,19 @@ def test_what_resuming_needs_goes_only_when_overwritten(tmp_path: Path, overwrit
     assert {entry.name for entry in tmp_path.iterdir()} == left
 
 
+@pytest.mark.parametrize("target", ["nowhere", "a" * 300])
+def test_a_link_that_leads_nowhere_is_not_replaced_unasked(tmp_path: Path, target: str) -> None:
+    link = tmp_path / folders.MODEL_FILE
+    link.symlink_to(target)
+    assert not folders.has_model(tmp_path)
+    with (
+        pytest.raises(CheckpointError, match=f"there is {folders.MODEL_FILE} in it"),
+        claimed(tmp_path),
+    ):
+        raise AssertionError("it was given")
+    assert link.is_symlink()
+
+
 def test_resuming_makes_no_folder(tmp_path: Path) -> None:
     with (
         pytest.raises(CheckpointError, match="there is no run to go on with here"),

@@ -6,7 +6,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
-from errno import EBADF
+from errno import EAGAIN, EBADF, EINVAL, EPIPE
 from typing import TextIO
 
 from lstmgen.errors import OutputError
@@ -29,16 +29,24 @@ def emit(text: str, *, bold: bool = False) -> None:
         if bold and text and takes_colour():
             text = f"\x1b[1m{text}\x1b[0m"
     try:
-        sys.stdout.buffer.write(text.encode("utf-8", "replace"))
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:  # whoever read has enough, as `head` has
-        _forget_stdout()
-        sys.exit(0)
+        _write(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         _forget_stdout()
+        if error.errno == EPIPE or (sys.platform == "win32" and error.errno == EINVAL):
+            sys.exit(0)  # whoever read has enough, as `head` has
         raise OutputError(
             f"standard output cannot be written: {error.strerror}; make room or write elsewhere"
         ) from None
+
+
+def _write(data: bytes) -> None:
+    file = sys.stdout.buffer
+    while data:
+        written = file.write(data)
+        if not written:  # of a stream without a buffer that would have to wait
+            raise OSError(EAGAIN, os.strerror(EAGAIN))
+        data = data[written:]  # as such a stream takes what there is room for
+    file.flush()
 
 
 def _forget_stdout() -> None:
@@ -136,7 +144,7 @@ def break_line() -> None:
     """Let the prompt stand on a line of its own after a command was interrupted."""
     with suppress(OSError):
         if shows_output():
-            # Past the buffer, in the midst of whose write this may be.
+            # Past the buffer, as a write to it may just have been interrupted.
             os.write(sys.stdout.fileno(), b"\n")
             return
     say("")
