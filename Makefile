@@ -34,7 +34,7 @@ torture: $(READY)  ## try for hours to break it; TORTURE=0.1 tries a tenth as of
 	LSTMGEN_TORTURE=$(TORTURE) $(BIN)/pytest tests/torture
 
 fuzz: $(READY)  ## feed damaged model files to the reader for four minutes, led by what they reach
-	$(BIN)/pip install --quiet --disable-pip-version-check atheris==3.0.0
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt atheris==3.0.0
 	mkdir -p build/fuzz
 	$(BIN)/python tests/torture/fuzz.py -max_total_time=240 -max_len=20000 build/fuzz
 

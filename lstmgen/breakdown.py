@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen.batching import IGNORED
+from lstmgen.errors import CorpusError
 from lstmgen.scoring import (
+    MAX_LOGITS,
     WARM_UP,
     WINDOW,
     Engine,
@@ -19,7 +21,6 @@ from lstmgen.scoring import (
     nats,
     of_text,
     read_windows,
-    rows_at_once,
     score_ids,
     slices,
     streams_to_score,
@@ -30,6 +31,7 @@ from lstmgen.vocabulary import Ids, Vocabulary
 LONG_LINE = 4 * WARM_UP  # tokens; a longer one is read as parallel streams
 POOL_LINES, POOL_CHARACTERS = 2048, 1 << 20  # sorted by length together
 ROWS = 128  # read side by side
+MIN_ROWS = 64  # whose logits are made together: fewer, and reading the weights takes longer
 
 
 def score_tokens(
@@ -46,7 +48,7 @@ def score_tokens(
     for tops, targets, places in read_windows(engine, streams_to_score(ids, start_id)):
         scored = np.flatnonzero(targets != IGNORED)
         tops, targets, places = tops[scored], targets[scored], places[scored]
-        for part in slices(len(scored), rows_at_once(engine.vocab_size)):
+        for part in slices(len(scored), max(MIN_ROWS, MAX_LOGITS // engine.vocab_size)):
             logits = as_array(engine.logits(tops[part]))
             costs[places[part]] = nats(logits, targets[part])
             ranks[places[part]] = _ranks(logits, targets[part])
@@ -104,11 +106,16 @@ def score_lines(
     """Each line with its score from a fresh start, in order; a line end counts as its last token.
 
     So many lines as are at hand, some two thousand at most, are sorted by length and scored side by side;
-    `ready` says whether the next is at hand. A long line is scored as a text of its own.
+    `ready` says whether the next is at hand. A long line is scored as a text of its own. `CorpusError`
+    of `lines` comes after the scores of all lines before.
     """
     lines, pool, size = iter(lines), list[str](), 0
     while True:
-        line = next(lines, None) if not pool or ready() else ""
+        try:
+            line = next(lines, None) if not pool or ready() else ""
+        except CorpusError:
+            yield from zip(pool, _score_pool(engine, vocabulary, pool), strict=True)
+            raise
         if line:
             pool.append(line)
             size += len(line)

@@ -3,6 +3,8 @@
 Neural cache (Grave et al., 2017, arXiv:1612.04426): the last tokens of the text are kept, each with
 the output h that stood before it. What followed an output like the present one is likelier to come again.
 Nothing is learned; the model stays as it is.
+
+Shapes: T tokens of a window, N tokens that are kept with these, H hidden.
 """
 
 from collections.abc import Iterator

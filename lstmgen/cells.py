@@ -5,8 +5,8 @@ in which the notes tell them. It is also the engine that samples on the CPU, and
 truth that the torch model is tested against.
 
 Shapes: B streams, T steps, V vocabulary, E embedding, H hidden; X is the width of a layer's input:
-E for the first layer, H above it; Z the number of sums that a cell's equations begin with: 4H for LSTM and
-GRU, H for the plain RNN.
+E for the first layer, H above it; Z the number of a cell's pre-activations, the sums that its equations
+begin with: 4H for LSTM and GRU, H for the plain RNN.
 Weights have `torch.nn`'s names and layout. As in the notes, what is multiplied by a weight is a column, and
 streams are columns side by side: h (H, B). It is quicker than rows, too.
 """
@@ -31,14 +31,14 @@ class Layer(NamedTuple):
     bias: Array  # (Z, 1)
 
     def __call__(self, x: Array, h: Array) -> Array:
-        """x (X, B) and h (H, B) -> z (Z, B), the sums that a cell's equations begin with."""
+        """x (X, B) and h (H, B) -> z (Z, B), the cell's pre-activations."""
         z = self.weight @ np.concatenate((x, h))
         z += self.bias
         return z
 
 
 class FoldedLayer(NamedTuple):
-    """The first layer where symbols are few: W x + b of each is worked out once and looked up."""
+    """The first layer where symbols are few: W x + b is computed once for each and looked up."""
 
     table: Array  # (V, Z or some more)
     weight: Matrix  # (Z, H)
@@ -69,8 +69,8 @@ def lstm(z: Array, state: LayerState) -> LayerState:
     """
     h, C = state  # noqa: N806  # the notes' own symbols
     H = len(h)  # noqa: N806
-    # Between 0, let nothing through, and 1, let everything through. The third block of z is not a gate's;
-    # for a small network and one text all four in one go are quicker than three in two.
+    # A gate is between 0, let nothing through, and 1, let everything through. The third block of z is the
+    # candidates', and its sigmoid is not used; but one call for four blocks is quicker than two for three.
     gates = sigmoid(z)
 
     f = gates[H : 2 * H]  # forget gate, sigmoid(W_f [x, h] + b_f): how much of each old value stays

@@ -126,6 +126,9 @@ def load_run(folder: Path) -> SavedRun:
         arrays = file.arrays()
         weights = {name: arrays.pop(prefix + name) for name in entries}
         _check_sizes(weights)
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise OptionError(f"{name} holds what is not a finite number")
     return SavedRun(replace(model, weights=weights), training, tensors=arrays, position=position)
 
 

@@ -137,7 +137,7 @@ class TrainConfig(JsonConfig):
     clip_norm: float = 1.0
     dropout: float = 0.0
     weight_drop: float = field(default=0.0, metadata=LATER)  # share of the recurrent weights
-    memory: int = field(default=0, metadata=LATER)  # tokens that held gates keep; 0: none are held
+    memory: int = field(default=0, metadata=LATER)  # tokens for which frozen gates keep; 0: none
     softmax_sample: int = 0  # symbols drawn a step to stand for the vocabulary; 0 takes all
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -164,8 +164,8 @@ class TrainConfig(JsonConfig):
 class Position(JsonConfig):
     """How far a run has come. The best score on the validation part is kept by its parts."""
 
-    step: int
-    seconds: float
+    step: int = 0
+    seconds: float = 0.0
     deadline: float | None = None
     best_nats: float | None = None
     best_tokens: int = 0
@@ -173,7 +173,7 @@ class Position(JsonConfig):
     best_unknown_tokens: int = 0
     best_step: int = field(default=0, metadata=LATER)  # 0 where it is not known
     retreats: int = field(default=0, metadata=LATER)  # how often the loss blew up
-    most_nats_per_token: float | None = field(default=None, metadata=LATER)  # above it, it has
+    most_nats_per_token: float | None = field(default=None, metadata=LATER)  # more has blown up
     device: str = field(default="", metadata=LATER)  # what it ran on
 
     def __post_init__(self) -> None:
@@ -271,7 +271,7 @@ MOST_HELD_OUT = 1_000_000  # characters to validate on, where no share is given
 DEFAULT_LENGTH = 500
 DEFAULT_ENCODING = "utf-8"
 FINE_TUNING_RATE = 0.01  # of weights that know something already, which they should not forget
-LARGE_VOCABULARY = 8192  # symbols: of so many a step meets only some
-SOFTMAX_SAMPLE = 2048  # of them
+LARGE_VOCABULARY = 8192  # symbols, of which a step meets only some
+SOFTMAX_SAMPLE = 2048  # symbols drawn a step then
 MOST_RETREATS = 4  # of a run that goes astray; they take the learning rate to a thousandth
 MAX_SECONDS, MAX_COUNT, MAX_NATS = 1e12, 10**15, 1e300  # beyond what any run comes to

@@ -31,7 +31,7 @@ def choose(name: str) -> torch.device:
             raise DeviceError(f"--device {name}: torch finds no CUDA device here; use --device cpu")
         if int(number or 0) >= count:
             raise DeviceError(
-                f"--device {name}: there are {count} here, cuda:0 to cuda:{count - 1}"
+                f"--device {name}: there are {count} here; use one of cuda:0 to cuda:{count - 1}"
             )
         return torch.device("cuda", int(number or 0))
     if kind == "mps" and not torch.backends.mps.is_available():
@@ -103,7 +103,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a GPU of CUDA has free; 0 of other devices, which nobody asks."""
+    """Bytes that a GPU of CUDA has free; 0 for other devices."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 

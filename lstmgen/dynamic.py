@@ -30,7 +30,7 @@ def window_nats(
     """
     network.train()  # the mode in which cuDNN gives gradients
     network.dropout = 0.0
-    where = network.output.bias.device
+    where = network.device
     weights = list(network.parameters())
     before = [weight.detach().clone() for weight in weights]
     squares = [torch.zeros_like(weight) for weight in weights]

@@ -179,4 +179,4 @@ def generate(
 def prime_ids(vocabulary: Vocabulary, prime: str) -> NDArray[Any]:
     """A prime as the network reads it: the start and then its tokens."""
     start = np.array([vocabulary.start_id], vocabulary.dtype)
-    return np.concatenate([start, vocabulary.encode_prime(prime)[0]])
+    return np.concatenate([start, vocabulary.encode_prime(prime)])

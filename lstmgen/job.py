@@ -29,6 +29,10 @@ class Job:
         size, window = self.training.batch_size, self.training.window
         return Streams(self.data.train_ids, self.data.vocabulary.start_id, size, window)
 
+    def epochs(self, steps: int) -> float:
+        """How often the text has been read after so many steps."""
+        return steps / self.streams().num_windows
+
     @property
     def vocabulary(self) -> Vocabulary:
         return self.data.vocabulary

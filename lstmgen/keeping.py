@@ -1,6 +1,5 @@
 """A run in memory <-> what of it is kept: on the disk to resume from, and in memory to go back to."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,7 +31,8 @@ class Snapshot:
 
     @property
     def is_finite(self) -> bool:
-        return all(np.isfinite(array).all() for array in self.weights.values())
+        arrays = (*self.weights.values(), *self.tensors.values())
+        return all(np.isfinite(array).all() for array in arrays)
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Run:
 
     def go_to(self, snapshot: Snapshot) -> None:
         """Stand where the snapshot was taken. `KeyError` or `RuntimeError` if it lacks something."""
-        where = self.network.output.bias.device
+        where = self.network.device
         tensors = {
             name: torch.from_numpy(np.array(array, np.float32)).to(where)
             for name, array in snapshot.tensors.items()
@@ -99,9 +99,7 @@ class Keeper:
     @property
     def lacks_model(self) -> bool:
         """Whether there is no model in the folder, nor one that waits to be written."""
-        return self._model is None and not os.path.exists(  # noqa: PTH110  # which raises nothing
-            self._folder / MODEL_FILE
-        )
+        return self._model is None and not folders.has_model(self._folder)
 
     def has_unscored_model(self) -> bool:
         """Whether the model in the folder was kept without having been validated."""

@@ -78,6 +78,16 @@ class Network(nn.Module):
         return x * (kept / (1 - self.dropout)).to(x.dtype)
 
     @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Within the block, nothing is dropped."""
+        was_training = self.training
+        self.eval()
+        try:
+            yield
+        finally:
+            self.train(was_training)
+
+    @contextmanager
     def weights_dropped(self, share: float) -> Iterator[None]:
         """Within the block, a random share of the recurrent weights is 0 and the rest scaled up.
 
@@ -99,9 +109,14 @@ class Network(nn.Module):
             for matrix, before in zip(matrices, whole, strict=True):
                 matrix.copy_(before)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.output.bias.device
+
     def initial_state(self, batch_size: int) -> TorchState:
         """Zeros: nothing has been read yet."""
-        zeros = torch.zeros(batch_size, self.config.hidden_size, device=self.output.bias.device)
+        zeros = torch.zeros(batch_size, self.config.hidden_size, device=self.device)
         return ((zeros,) * STATE_PARTS[self.config.cell],) * self.config.num_layers
 
     def initialize(
@@ -110,22 +125,13 @@ class Network(nn.Module):
         """Fresh weights, the same for the same seed on every device.
 
         Recurrent matrices are orthogonal gate by gate (Saxe et al., 2013, arXiv:1312.6120), input
-        matrices Glorot-uniform, biases zero but for the LSTM's gates: that of a forget gate is 1 so that
-        a cell remembers until it learns to forget (Jozefowicz et al., 2015), and an eighth of the
-        units keep what they hold for times spread from 4 to 128 tokens. So it finds out early what takes
-        counting, such as where the lines of a text are broken. The output layer starts at
-        zero, except where it is tied to the embedding, and its biases at the logarithms of the symbols'
-        frequencies, if their `counts` (V,) are given: so the first guess is how frequent each is.
-
-        With a `memory`, in tokens, the units of the last layer begin by keeping what they hold for
-        times spread from two tokens up to about that (Tallec & Ollivier, 2018, arXiv:1804.11188), while those
-        below read. The LSTM's output gates begin open then: what is kept is found useful sooner where
-        it shows. And that layer's biases are held: a gate that is nearly open or shut has next to no
-        gradient, but AdamW steps equally far along a small one, and would soon undo what the gates
-        began with.
+        matrices Glorot-uniform, biases zero but for those of gates (see `_initialize_gates`, for `memory`
+        too). The output layer starts at zero, except where it is tied to the embedding, and its biases at
+        the logarithms of the symbols' frequencies, if their `counts` (V,) are given: so the first guess
+        is how frequent each is.
         """
         generator = torch.Generator().manual_seed(seed)
-        hidden, last = self.config.hidden_size, f"layers.{self.config.num_layers - 1}."
+        hidden = self.config.hidden_size
         with torch.no_grad():
             for name, weight in self.named_weights().items():
                 if name.endswith("weight_hh"):
@@ -143,19 +149,38 @@ class Network(nn.Module):
                     weight.copy_(torch.from_numpy(np.log((counts + 1) / (counts + 1).sum())))
                 else:  # biases, and the output layer
                     weight.zero_()
-                held = memory > 0 and self.config.cell != "rnn" and name.startswith(last)
-                if ".bias_" in name:
-                    weight.requires_grad_(not held)
-                if name.endswith("bias_ih") and held:
-                    times = 1 + torch.rand(hidden, generator=generator) * (memory - 1)  # tokens
-                    _keep(weight, times.log(), self.config.cell)
-                    if self.config.cell == "lstm":
-                        weight[3 * hidden :] = OPEN
-                elif name.endswith("bias_ih") and self.config.cell == "lstm":
-                    weight[hidden : 2 * hidden] = 1.0
-                    if not memory:
-                        times = torch.linspace(log(SHORTEST), log(LONGEST), int(KEEPING * hidden))
-                        _keep(weight, times, "lstm")
+            for k in range(self.config.num_layers):
+                self._initialize_gates(k, memory, generator)
+
+    def _initialize_gates(self, k: int, memory: int, generator: torch.Generator) -> None:
+        """The biases with which the gates of layer k begin.
+
+        That of an LSTM's forget gate is 1 so that a cell remembers until it learns to forget (Jozefowicz et
+        al., 2015), and an eighth of the units keep what they hold for times spread from 4 to 128
+        tokens. So it finds out early what takes counting, such as where the lines of a text are broken.
+
+        With a `memory`, in tokens, the units of the last layer begin by keeping what they hold for
+        times spread from two tokens up to about that (Tallec & Ollivier, 2018, arXiv:1804.11188), while those
+        below read. The LSTM's output gates begin open then: what is kept is found useful sooner where
+        it shows. And that layer's biases are frozen: a gate that is nearly open or shut has next to no
+        gradient, but AdamW steps equally far along a small one, and would soon undo what the gates
+        began with.
+        """
+        cell, hidden = self.config.cell, self.config.hidden_size
+        bias, other = (self.get_parameter(f"layers.{k}.bias_{of}_l0") for of in ("ih", "hh"))
+        frozen = memory > 0 and cell != "rnn" and k == self.config.num_layers - 1
+        bias.requires_grad_(not frozen)
+        other.requires_grad_(not frozen)
+        if frozen:
+            times = 1 + torch.rand(hidden, generator=generator) * (memory - 1)  # tokens
+            _keep(bias, times.log(), cell)
+            if cell == "lstm":
+                bias[3 * hidden :] = OPEN
+        elif cell == "lstm":
+            bias[hidden : 2 * hidden] = 1.0
+            if not memory:
+                log_times = torch.linspace(log(SHORTEST), log(LONGEST), int(KEEPING * hidden))
+                _keep(bias, log_times, cell)
 
     def named_weights(self) -> dict[str, nn.Parameter]:
         """The parameters under the names that they have in a model file, in its order."""
@@ -185,8 +210,8 @@ class TorchEngine:
         return self.network.initial_state(batch_size)
 
     def read(self, ids: NDArray[Any], state: TorchState) -> tuple[Tensor, TorchState]:
-        where = self.network.output.bias.device
-        with torch.inference_mode(), self._evaluating(), device.tf32(where, False):
+        where = self.network.device
+        with torch.inference_mode(), self.network.evaluating(), device.tf32(where, False):
             return self.network.read(torch.from_numpy(ids.astype(np.int64)).to(where), state)
 
     def picked(self, state: TorchState, streams: slice | Sequence[int]) -> TorchState:
@@ -206,16 +231,6 @@ class TorchEngine:
     def __call__(self, ids: NDArray[Any], state: TorchState) -> tuple[Tensor, TorchState]:
         tops, state = self.read(ids, state)
         return self.logits(tops), state
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        """Dropout off, as long as this lasts."""
-        was_training = self.network.training
-        self.network.eval()
-        try:
-            yield
-        finally:
-            self.network.train(was_training)
 
 
 def load_network(

@@ -4,7 +4,7 @@ The gradient of a recurrent layer's matrix has a few large singular values and m
 along it moves the network in few directions. Muon steps equally far in all of them: of the momentum
 U S V' it keeps U V' (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon). Each row of that, which
 belongs to one gate of one unit, is then divided by how far it has gone of late, so that no unit is left
-behind (NorMuon: Li et al., 2025, arXiv:2510.05491), except in a layer whose biases are held: there some
+behind (NorMuon: Li et al., 2025, arXiv:2510.05491), except in a layer whose biases are frozen: there some
 gates are to stay nearly shut, and would be carried off by steps as long as the others'.
 Embedding and output layer, whose rows are symbols rather than directions, and biases stay with AdamW
 (Loshchilov & Hutter, 2017, arXiv:1711.05101).
@@ -14,6 +14,8 @@ the steps that meet it and in no others, along its gradient divided by the root 
 gradients in those (RMSProp, one mean a row). AdamW's momentum would push it on long after, and learns less
 from as many tokens (tests/benchmarks/LOG.md). Weight decay is for all rows: what is seldom met is
 forgotten in between.
+
+Shapes: R rows and C columns of a matrix, V vocabulary, N matrices of one shape, or rows that a step meets.
 """
 
 from collections import defaultdict
@@ -42,6 +44,8 @@ POLYNOMIALS = (
     (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
 )
 
+LATER = (".row_squares", ".squares", ".counts")  # older runs did not keep these
+
 # A learning rate: a tensor in a step that is recorded, which none with lazy rows is.
 Rate = float | Tensor
 
@@ -68,7 +72,7 @@ class Optimizer:
         }
         self.symbol_squares = {name: w.new_zeros(len(w)) for name, w in self.symbols.items()}
         self.symbol_counts = {name: w.new_zeros(len(w)) for name, w in self.symbols.items()}
-        on_cuda = network.output.bias.is_cuda  # where a step may be recorded
+        on_cuda = network.device.type == "cuda"  # where a step may be recorded
         self.adamw = torch.optim.AdamW(
             [{"params": list(self.others.values())}],  # a group may be empty
             betas=BETAS, weight_decay=config.weight_decay, fused=True, capturable=on_cuda,
@@ -143,36 +147,28 @@ class Optimizer:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the next step depends on beside weights and learning rate, by weight and kind."""
-        momentum = {f"{name}.momentum": value for name, value in self.momentum.items()}
-        squares = {f"{name}.row_squares": value for name, value in self.row_squares.items()}
+        kinds = {
+            "momentum": self.momentum,
+            "row_squares": self.row_squares,
+            "squares": self.symbol_squares,
+            "counts": self.symbol_counts,
+        }
+        kept = {f"{n}.{kind}": value for kind, of in kinds.items() for n, value in of.items()}
         averages = {
             f"{name}.{kind}": value
             for name, weight in self.others.items()
             for kind, value in self.adamw.state[weight].items()
         }
-        symbols = {f"{name}.squares": value for name, value in self.symbol_squares.items()}
-        symbols |= {f"{name}.counts": value for name, value in self.symbol_counts.items()}
-        return momentum | squares | symbols | averages
+        return kept | averages
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what `tensors` gave; what older runs did not keep stays as it is.
 
         `KeyError` where a momentum or an average of AdamW is missing, `RuntimeError` where a size differs.
         """
-        for name, value in self.momentum.items():
-            value.copy_(tensors[f"{name}.momentum"].reshape(value.shape))
-        later = (
-            ("row_squares", self.row_squares),
-            ("squares", self.symbol_squares),
-            ("counts", self.symbol_counts),
-        )
-        for kind, values in later:
-            for name, value in values.items():
-                found = tensors.get(f"{name}.{kind}", value)
-                value.copy_(found.reshape(value.shape))
-        for name, weight in self.others.items():
-            for kind, value in self.adamw.state[weight].items():
-                value.copy_(tensors[f"{name}.{kind}"].reshape(value.shape))
+        for name, value in self.tensors().items():
+            found = tensors.get(name, value) if name.endswith(LATER) else tensors[name]
+            value.copy_(found.reshape(value.shape))
 
 
 def lazy(config: TrainConfig, vocab_size: int) -> bool:

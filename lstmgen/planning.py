@@ -29,13 +29,15 @@ MANY_WORDS = 15e6  # tokens: with more than these, width pays by word too
 FEW_EPOCHS = 3  # with fewer, a text is hardly repeated
 # Tokens: a text that is shorter is learned by heart if nothing is done against it.
 LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
-# A text of so many tokens that is read so few times (by 32 streams, with two layers of 256; far fewer where
-# it is short) wants many tokens rather than many steps. So many streams are side by side then, by character
-# at this learning rate, if they bring so many times the tokens a second. By word on CUDA too, where a
-# step with twice the streams takes hardly longer.
-SOME_TOKENS, SOME_EPOCHS = 250_000, 40
-MANY_STREAMS, WIDE_RATE, MORE_TOKENS = 64, 0.056, 1.1
-READ_ONCE = 1.6  # times: what is read no oftener gains more by tokens than by width
+# A text that is not read often wants many tokens rather than many steps, and so more streams side by side.
+MANY_STREAMS = 64
+SOME_TOKENS = 250_000  # of a text that may have them, at least
+SOME_EPOCHS = (
+    40  # of a long one, at most, by 32 streams and two layers of 256; of a short one far fewer
+)
+MORE_TOKENS = 1.1  # times: they must read so many more in the same time
+WIDE_RATE = 0.056  # the learning rate by character with them
+READ_ONCE = 1.6  # epochs: what is read no oftener gains more by tokens than by width
 # CUDA takes all symbols, as steps against a sample cannot be recorded, where so many logits a step, of which
 # it holds about four copies in float32, fit into half of the memory that is free.
 MOST_LOGITS, BYTES_A_LOGIT = 2**28, 16
@@ -79,7 +81,10 @@ def hidden_size(tokens: float, text_tokens: int, level: Level, wide: bool = Fals
 
 
 def may_widen(tokens: float, text_tokens: int, level: Level, cuda: bool = False) -> bool:
-    """Whether `MANY_STREAMS` may serve a run on `tokens` better, if they are read much faster here."""
+    """Whether `MANY_STREAMS` may serve a run on `tokens` better, if they are read much faster here.
+
+    By word on CUDA only, where a step with twice the streams takes hardly longer.
+    """
     few_epochs = SOME_EPOCHS * min(1.0, text_tokens / LONG_TEXT) ** 2
     some = text_tokens >= SOME_TOKENS and tokens < few_epochs * text_tokens
     return some and (cuda or level == "char")

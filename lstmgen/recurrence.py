@@ -25,76 +25,77 @@ class Gru(nn.GRU):
         if x.device.type != "cpu" or not torch.is_grad_enabled():
             return super().forward(x, state)
         weight_ih, weight_hh, bias_ih, bias_hh = self.all_weights[0]
-        of_x = functional.linear(x, weight_ih, bias_ih)
+        x_sums = functional.linear(x, weight_ih, bias_ih)
         with torch.autocast("cpu", enabled=False):  # the product of one step gains nothing by it
-            outputs: Tensor = _recurrence(of_x, state[0], weight_hh, bias_hh)
+            outputs: Tensor = _recurrence(x_sums, state[0], weight_hh, bias_hh)
         return outputs, outputs[-1:]
 
 
 class _Recurrence(torch.autograd.Function):
-    """h' = u h + (1 - u) n, as `cells.gru` has it, step after step; and the same backwards."""
+    """h' = u h + (1 - u) h_tilde, as `cells.gru` has it, step after step; and the same backwards."""
 
     @staticmethod
-    def forward(ctx: Any, of_x: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """What the inputs add, (T, B, 3H), the state (B, H), W_hh (3H, H), b_hh (3H,) -> (T, B, H)."""
-        T, (B, H) = len(of_x), h.shape  # noqa: N806
-        ctx.precision, of_x = of_x.dtype, of_x.to(h.dtype)
+    def forward(ctx: Any, x_sums: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """W_x x + b_x, (T, B, 3H), the state (B, H), W_hh (3H, H), b_hh (3H,) -> outputs (T, B, H)."""
+        T, (B, H) = len(x_sums), h.shape  # noqa: N806
+        ctx.precision, x_sums = x_sums.dtype, x_sums.to(h.dtype)
         states = h.new_empty(T + 1, B, H)  # one more than steps: the first is what was given
         states[0] = h
-        z = of_x + bias  # (T, B, 3H): to become the gates r and u, and what r is to let through
+        z = x_sums + bias  # (T, B, 3H): to become the gates r and u, and h_n
         z[..., 2 * H :] = bias[2 * H :]
-        r, u, of_h = torch.split(z, H, -1)
-        new = torch.empty_like(u)
-        turned = weight.t().contiguous()  # once, so that the product of each step need not
-        steps = (states, z, z[..., : 2 * H], r, u, of_h, of_x[..., 2 * H :], new, states[1:])
-        for h, z_t, gates, r_t, u_t, of_h_t, of_x_t, n, following in _by_step(*steps):
-            z_t.addmm_(h, turned)
+        x_n = x_sums[..., 2 * H :]
+        r, u, h_n = torch.split(z, H, -1)
+        h_tilde = torch.empty_like(u)
+        weight_t = weight.t().contiguous()  # once, so that the product of each step need not
+        steps = (states, z, z[..., : 2 * H], r, u, h_n, x_n, h_tilde, states[1:])
+        for h, z_t, gates, r_t, u_t, h_n_t, x_n_t, h_tilde_t, following in _by_step(*steps):
+            z_t.addmm_(h, weight_t)
             gates.sigmoid_()
-            torch.addcmul(of_x_t, r_t, of_h_t, out=n).tanh_()
-            torch.lerp(n, h, u_t, out=following)
-        ctx.save_for_backward(states, z, new, weight)
+            torch.addcmul(x_n_t, r_t, h_n_t, out=h_tilde_t).tanh_()
+            torch.lerp(h_tilde_t, h, u_t, out=following)
+        ctx.save_for_backward(states, z, h_tilde, weight)
         return states[1:]
 
     @staticmethod
-    def backward(ctx: Any, of_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The gradient of the outputs, (T, B, H) -> those of what went in.
 
-        With d the gradient of a step's h', the sums that its gates and candidates are made of have
+        With d the gradient of a step's h', those of what its gates and candidates are made of are
 
-            candidates               d (1 - u) (1 - n n)
-            reset gate               that of the candidates times (what it lets through) r (1 - r)
-            update gate              d (h - n) u (1 - u)
-            what r lets through      that of the candidates times r
+            x_n                    d (1 - u) (1 - h_tilde h_tilde)
+            sums of r              that of x_n times h_n r (1 - r)
+            sums of u              d (h - h_tilde) u (1 - u)
+            h_n                    that of x_n times r
 
         and h has d u and, through the product, the last three times W_hh. The product over all
-        steps is in the precision of what the inputs added, as that one was.
+        steps is in the precision of `x_sums`, as that one was.
         """
-        states, z, new, weight = ctx.saved_tensors
-        T, B, H = new.shape  # noqa: N806
-        (r, u, of_h), before = torch.split(z, H, -1), states[:-1]
-        # These four without d, which is not known yet: `by_new`, and the three of the product in `of_z`.
-        by_new = aten.tanh_backward(1 - u, new)
-        of_z = z.new_empty(T, B, 3, H)
-        by_r, by_u, by_h = of_z.unbind(2)
-        torch.mul(by_new, r, out=by_h)
-        aten.sigmoid_backward(by_new * of_h, r, grad_input=by_r)
-        aten.sigmoid_backward(before - new, u, grad_input=by_u)
+        states, z, h_tilde, weight = ctx.saved_tensors
+        T, B, H = h_tilde.shape  # noqa: N806
+        (r, u, h_n), before = torch.split(z, H, -1), states[:-1]
+        # These four without d, which is not known yet: `grad_x_n`, and the three of the product.
+        grad_x_n = aten.tanh_backward(1 - u, h_tilde)
+        grad_z = z.new_empty(T, B, 3, H)
+        grad_r, grad_u, grad_h_n = grad_z.unbind(2)
+        torch.mul(grad_x_n, r, out=grad_h_n)
+        aten.sigmoid_backward(grad_x_n * h_n, r, grad_input=grad_r)
+        aten.sigmoid_backward(before - h_tilde, u, grad_input=grad_u)
         # From the last step to the first, d comes to be known, and they are gradients.
-        rows = of_z.view(T, B, 3 * H)
-        of_states = torch.cat((torch.zeros_like(states[:1]), of_outputs))
-        steps = (of_states, u, of_z, rows, of_states[1:], of_states[1:].unsqueeze(2))
-        for of_before, u_t, of_z_t, row, d, d_for_each in reversed(list(_by_step(*steps))):
-            of_z_t.mul_(d_for_each)
-            of_before.addcmul_(d, u_t).addmm_(row, weight)
-        of_x = rows.to(ctx.precision, copy=True)
+        rows = grad_z.view(T, B, 3 * H)
+        grad_states = torch.cat((torch.zeros_like(states[:1]), grad_outputs))
+        steps = (grad_states, u, grad_z, rows, grad_states[1:], grad_states[1:].unsqueeze(2))
+        for grad_before, u_t, grad_z_t, row, d, d_for_each in reversed(list(_by_step(*steps))):
+            grad_z_t.mul_(d_for_each)
+            grad_before.addcmul_(d, u_t).addmm_(row, weight)
+        grad_x_sums = rows.to(ctx.precision, copy=True)
         inputs = before.flatten(0, 1).to(ctx.precision)  # (T B, H)
-        of_weight = of_x.flatten(0, 1).t() @ inputs
-        torch.mul(of_states[1:], by_new, out=of_x[..., 2 * H :])
-        return of_x, of_states[0], of_weight.to(weight.dtype), rows.sum((0, 1))
+        grad_weight = grad_x_sums.flatten(0, 1).t() @ inputs
+        torch.mul(grad_states[1:], grad_x_n, out=grad_x_sums[..., 2 * H :])
+        return grad_x_sums, grad_states[0], grad_weight.to(weight.dtype), rows.sum((0, 1))
 
 
 def _by_step(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """One step of each after the other: sooner than to ask for a step of each by its number."""
+    """All tensors (T, ...) step by step, side by side: quicker than to index each at each step."""
     return zip(*(tensor.unbind() for tensor in tensors))  # noqa: B905
 
 

@@ -98,10 +98,10 @@ class _SampledNats(Function):
         twice = ids[places] == targets  # drawn, and a target: to be counted once
 
         total = torch.zeros((), device=tops.device)
-        tops_gradient = torch.empty_like(tops)
-        drawn_gradient = torch.zeros(rows_of_weight.shape, device=tops.device)
-        bias_gradient = torch.zeros(len(ids), device=tops.device)
-        own_gradient = torch.empty_like(own)
+        grad_tops = torch.empty_like(tops)
+        grad_drawn = torch.zeros(rows_of_weight.shape, device=tops.device)
+        grad_drawn_bias = torch.zeros(len(ids), device=tops.device)
+        grad_own = torch.empty_like(own)
         step = max(1, MAX_LOGITS // len(ids))
         for begin in range(0, len(tops), step):
             rows = slice(begin, begin + step)
@@ -117,34 +117,32 @@ class _SampledNats(Function):
             # The gradient of the logits is their probabilities, z / everything. Each row of a product
             # is divided instead of z, which has many more numbers.
             share = 1 / everything
-            own_gradient[rows] = own_part * share - 1
+            grad_own[rows] = own_part * share - 1
             parts = z.to(x.dtype)
-            tops_gradient[rows] = (parts @ rows_of_weight) * share[:, None]
-            drawn_gradient += parts.T @ (x * share[:, None]).to(x.dtype)
+            grad_tops[rows] = (parts @ rows_of_weight) * share[:, None]
+            grad_drawn += parts.T @ (x * share[:, None]).to(x.dtype)
             with torch.autocast(z.device.type, enabled=False):  # a sum, so in float32
-                bias_gradient += share @ z
-        tops_gradient += (own_gradient[:, None] * own_rows).to(tops.dtype)
-        ctx.save_for_backward(
-            tops, targets, ids, tops_gradient, drawn_gradient, bias_gradient, own_gradient
-        )
+                grad_drawn_bias += share @ z
+        grad_tops += (grad_own[:, None] * own_rows).to(tops.dtype)
+        ctx.save_for_backward(tops, targets, ids, grad_tops, grad_drawn, grad_drawn_bias, grad_own)
         ctx.shapes, ctx.sparse = (weight.shape, bias.shape), sparse
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        tops, targets, ids, of_tops, of_drawn, of_drawn_bias, of_own = ctx.saved_tensors
-        of_drawn, of_drawn_bias, of_own = (
-            part * gradient for part in (of_drawn, of_drawn_bias, of_own)
+        tops, targets, ids, grad_tops, grad_drawn, grad_drawn_bias, grad_own = ctx.saved_tensors
+        grad_drawn, grad_drawn_bias, grad_own = (
+            part * gradient for part in (grad_drawn, grad_drawn_bias, grad_own)
         )
-        of_targets = of_own[:, None] * tops.float()
+        grad_targets = grad_own[:, None] * tops.float()
         symbols = torch.cat((ids, targets))
-        of_weight, of_bias = (
+        grad_weight, grad_bias = (
             _by_symbol(symbols, torch.cat(parts), shape, ctx.sparse)
             for parts, shape in zip(
-                ((of_drawn, of_targets), (of_drawn_bias, of_own)), ctx.shapes, strict=True
+                ((grad_drawn, grad_targets), (grad_drawn_bias, grad_own)), ctx.shapes, strict=True
             )
         )
-        return of_tops * gradient.to(of_tops.dtype), of_weight, of_bias, None, None, None
+        return grad_tops * gradient.to(grad_tops.dtype), grad_weight, grad_bias, None, None, None
 
 
 def _by_symbol(symbols: Tensor, rows: Tensor, shape: torch.Size, sparse: bool) -> Tensor:

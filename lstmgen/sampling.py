@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen.config import DecodingConfig
-from lstmgen.scoring import Engine, as_array, nats
+from lstmgen.scoring import Engine, as_array, nats, slices
 from lstmgen.vocabulary import UNKNOWN_ID
 
 Logits = NDArray[Any]
@@ -168,8 +168,7 @@ class Batch:
     def _slices(self) -> list[slice]:
         """The rows, so many at a time that the processor's cache holds their logits."""
         num_texts, vocab_size = self._logits.shape
-        size = max(1, _IN_CACHE // vocab_size)
-        return [slice(row, row + size) for row in range(0, num_texts, size)]
+        return slices(num_texts, max(1, _IN_CACHE // vocab_size))
 
     def _choice(self, rows: slice) -> IdRow:
         weights = relative_probabilities(self._logits[rows], self.decoding, self._seen[rows])

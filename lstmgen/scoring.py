@@ -21,7 +21,6 @@ WARM_UP = 512  # tokens
 MAX_STREAMS = 64
 WINDOW = 64  # tokens of each stream read in one call
 MAX_LOGITS = 1 << 22  # floats held at once: 16 MB stay in the processor's cache
-MIN_ROWS = 64  # held at once whatever their length: fewer, and reading the weights takes longer
 MANY_ROWS = 2048  # at once where symbols come in parts: as much as a product can gain by rows
 
 
@@ -152,9 +151,8 @@ def window_nats(engine: Engine, streams: Streams) -> Iterator[float]:
 def read_windows(
     engine: Engine, streams: Streams
 ) -> Iterator[tuple[Any, NDArray[np.int64], NDArray[np.int64]]]:
-    """For one window after the other, of B T = N tokens, the state carried from each to the next:
-
-    what the output layer reads (N, H), the targets (N,), and where they stand in the text (N,).
+    """For each window, of B T = N tokens: what the output layer reads (N, H), the targets (N,), and where
+    they stand in the text (N,). The state is carried from each window to the next.
     """
     state = engine.initial_state(streams.batch_size)
     for index in range(streams.num_windows):
@@ -214,11 +212,6 @@ def _nats_by_parts(xp: Any, engine: Engine, tops: Any, targets: Any, parts: Sequ
 def slices(number: int, size: int) -> list[slice]:
     """So many things, `size` at a time."""
     return [slice(start, start + size) for start in range(0, number, size)]
-
-
-def rows_at_once(vocab_size: int) -> int:
-    """For how many tokens the processor's cache holds all logits."""
-    return max(MIN_ROWS, MAX_LOGITS // vocab_size)
 
 
 def score_text(engine: Engine, vocabulary: Vocabulary, text: str) -> Score:

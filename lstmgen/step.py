@@ -106,8 +106,7 @@ def learn(
 
 def on_device(window: Window, network: Network) -> tuple[Tensor, Tensor, int]:
     """Inputs and targets (B, T) where the network is, and how many of the targets are to be learned."""
-    where = network.output.bias.device
-    inputs, targets = (torch.from_numpy(part).to(where) for part in window)
+    inputs, targets = (torch.from_numpy(part).to(network.device) for part in window)
     return inputs, targets, int(np.count_nonzero(window[1] != IGNORED))
 
 
@@ -125,12 +124,14 @@ def some_afresh(state: TorchState, inputs: NDArray[np.int64], start_id: int) -> 
 def present_loss(run: Run, loss: Loss, streams: Streams) -> float:
     """What the next window costs before it is learned from, with the state as it is, in nats a token."""
     inputs, targets, count = on_device(streams.window(run.step % streams.num_windows), run.network)
-    run.network.eval()
     precision = loss.config.precision
-    in_short = device.tf32(inputs.device, precision == "bfloat16")
-    with torch.no_grad(), in_short, device.autocast(inputs.device, precision):
+    with (
+        torch.no_grad(),
+        run.network.evaluating(),
+        device.tf32(inputs.device, precision == "bfloat16"),
+        device.autocast(inputs.device, precision),
+    ):
         total, _ = loss(inputs, targets, run.state, run.step)
-    run.network.train()
     return float(total) / count
 
 
@@ -139,8 +140,8 @@ def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
 
     Five steps at least, but where they are slow none begins after `most` seconds; 50 at most. The first
     ones on CUDA, which load what they use and are then recorded, do not count. Of a validation so many
-    windows as fit into a fraction of that, at most 5, after the first; what something else on the
-    machine held up does not count, as the quickest quarter of either tells.
+    windows as fit into a fraction of that, at most 5, after the first. Of either it is the first
+    quartile that counts, so that nothing does that another program held up.
     """
     network = Network(job.model, job.training.dropout)
     network.initialize(0)

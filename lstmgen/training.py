@@ -82,9 +82,9 @@ def train(
     def keep_best(record: Progress) -> None:
         keeper.model(network.weights(), log_record(record))
 
-    def losses() -> list[float]:
-        """Of late, and now: those of late are from before the last step, which may have been a bad one."""
-        return [meter.nats_per_token(), present_loss(run, loss, streams)]
+    def latest() -> Snapshot:
+        """The run as it is now, if it is well. The loss of late may be from before a step that was bad."""
+        return course.latest(run, [meter.nats_per_token(), present_loss(run, loss, streams)])
 
     def progress() -> Progress:
         return Progress(
@@ -114,7 +114,8 @@ def train(
                 logging, reporting = course.due(run.step)
             record = progress()
             marking = reporting or (logging and course.to_be_marked(run.step))
-            late, present = losses() if marking else (record.train_nats_per_token, 0.0)
+            late = record.train_nats_per_token
+            present = present_loss(run, loss, streams) if marking else 0.0
             score = None
             if reporting:
                 score = validate(network, job)
@@ -129,11 +130,11 @@ def train(
                 yield replace(record, step=run.step, note=note)
                 continue
             if score is not None:
-                improved = course.best is None or score.nats < course.best.nats
-                if improved or keeper.lacks_model:
+                if course.best is None or score.nats < course.best.nats or keeper.lacks_model:
                     course.best, course.best_step = score, run.step
-                    keep_best(replace(record, score=score, best=score))
                 record = replace(record, score=score, best=course.best, best_step=course.best_step)
+                if course.best is score:
+                    keep_best(record)
                 pace.validations.append(time.perf_counter() - now)
             if marking and present <= course.most:
                 course.well = run.snapshot()
@@ -145,7 +146,7 @@ def train(
                 sampled_at = now
             saving = reporting or now - saved_at > SAVE_SECONDS
             if saving:
-                keep(course.well if marking else course.latest(run, losses()))
+                keep(course.well if marking else latest())
                 saved_at = time.perf_counter()
             if logging or saving:
                 if unwritten := keeper.try_to_write():
@@ -157,13 +158,16 @@ def train(
             yielded_at = time.perf_counter()
         keeper.write()
     except GeneratorExit:
-        snapshot = course.latest(run, losses())
-        keep(snapshot)
-        # So that there is a model to sample from, and it is this run's as it is now.
+        snapshot = latest()
         unscored = saved is not None and course.best is None and keeper.has_unscored_model()
-        if keeper.lacks_model or unscored:
+        renewed = keeper.lacks_model or unscored
+        if renewed:  # if there was a best model, it has been taken away
+            course.best, course.best_step = None, 0
+        keep(snapshot)
+        if renewed:  # so that there is a model to sample from, and it is this run's as it is now
             run.go_to(snapshot)
-            keep_best(replace(progress(), train_nats_per_token=losses()[-1]))
+            present = present_loss(run, loss, streams)
+            keep_best(replace(progress(), train_nats_per_token=present))
         keeper.write()
         raise
 
@@ -172,7 +176,7 @@ def _begin(
     job: Job, saved: SavedRun | None, initial: SavedModel | None
 ) -> tuple[Run, Course, float]:
     """A run that stands where it is to go on, how it went before, and the seconds that took."""
-    config, at = job.training, saved.position if saved else Position(step=0, seconds=0.0)
+    config, at = job.training, saved.position if saved else Position()
     network = Network(job.model, config.dropout)
     network.initialize(config.seed, config.memory, job.data.counts)
     if initial is not None:

@@ -3,6 +3,8 @@
 At either level the tokens joined give the text back: a word carries the blank before it, and a line
 end is a token (with the blanks before it, so that a trailing blank costs nothing). What the
 vocabulary does not hold becomes `<unk>`, which every vocabulary has as id 0.
+
+Shapes: N tokens.
 """
 
 import re
@@ -64,6 +66,11 @@ class Vocabulary:
     def ids(self) -> dict[str, int]:
         return {token: i for i, token in enumerate(self.tokens)}
 
+    def cannot_write(self, text: str) -> list[str]:
+        """The characters of a text that are in no token, each once, in their order."""
+        written = set("".join(self.tokens[:UNKNOWN_ID] + self.tokens[UNKNOWN_ID + 1 :]))
+        return [character for character in dict.fromkeys(text) if character not in written]
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """The smallest unsigned integer type that holds every id."""
@@ -96,22 +103,25 @@ class Vocabulary:
             return np.ones(len(text), np.int64)
         return np.array([len(token) for token in _cut(text, self.words)], np.int64)
 
-    def encode_prime(self, prime: str) -> tuple[Ids, list[str]]:
-        """The ids of a prime, (N,), and the tokens in it that are not known.
+    def encode_prime(self, prime: str) -> Ids:
+        """The ids of a prime, (N,).
 
         A prime's first word seldom stands as it would in running text, so where it is not known as
         typed, the same word with (or without) the blank before it is taken. By word a last blank is
         left to the next word, which has one of its own.
         """
-        if self._shares_blank(prime):
-            prime = prime[:-1]
+        prime = self._without_shared_blank(prime)
         ids = self.encode(prime)
-        tokens = self.cut(prime)
         if self.level == "word" and len(ids) and ids[0] == UNKNOWN_ID:
-            first = tokens[0]
+            first = self.cut(prime)[0]
             ids[0] = self.ids.get(first[1:] if first.startswith(" ") else " " + first, UNKNOWN_ID)
-        unknown = [token for token, i in zip(tokens, ids, strict=True) if i == UNKNOWN_ID]
-        return ids, list(dict.fromkeys(unknown))
+        return ids
+
+    def unknown_in_prime(self, prime: str) -> list[str]:
+        """The tokens of a prime that are not known, each once, in their order."""
+        tokens = self.cut(self._without_shared_blank(prime))
+        ids = self.encode_prime(prime)
+        return list(dict.fromkeys(t for t, i in zip(tokens, ids, strict=True) if i == UNKNOWN_ID))
 
     def piece(self, i: int, prime: str, num_before: int) -> str:
         """What token i adds to a prime and so many tokens: no second blank where the prime ends in one."""
@@ -120,6 +130,9 @@ class Vocabulary:
 
     def _shares_blank(self, prime: str) -> bool:
         return self.level == "word" and prime.endswith(" ")
+
+    def _without_shared_blank(self, prime: str) -> str:
+        return prime[:-1] if self._shares_blank(prime) else prime
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join([self.tokens[i] for i in ids])

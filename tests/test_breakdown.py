@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lstmgen import breakdown, scoring
+from lstmgen import breakdown
 from lstmgen.breakdown import score_lines, score_rows, score_tokens
 from lstmgen.cells import Cells
 from lstmgen.config import ModelConfig
@@ -57,8 +57,8 @@ def test_each_token_has_its_own_nats_and_rank(
     ids = letters.encode(text)
     logits = spelled_out(CONFIG, weights, [letters.start_id, *ids.tolist()])
     for most in (1 << 22, 29):  # all logits at once, or a few rows
-        monkeypatch.setattr(scoring, "MAX_LOGITS", most)
-        monkeypatch.setattr(scoring, "MIN_ROWS", 1)
+        monkeypatch.setattr(breakdown, "MAX_LOGITS", most)
+        monkeypatch.setattr(breakdown, "MIN_ROWS", 1)
         costs, ranks = score_tokens(cells, ids, letters.start_id)
         for row, target, cost, rank in zip(logits, ids.tolist(), costs, ranks, strict=False):
             assert cost == pytest.approx(log(sum(map(exp, row))) - row[target], abs=1e-5)

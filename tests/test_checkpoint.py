@@ -41,7 +41,7 @@ def run(model: SavedModel) -> SavedRun:
     tensors: dict[str, NDArray[Any]] = {
         "state.0.0": np.arange(6, dtype=np.float32).reshape(2, 3),
         "optimizer.step": np.array([7], np.int64),
-        "optimizer.mean": np.array([[np.nan, -0.0], [np.inf, 1e-45]], np.float32),
+        "optimizer.mean": np.array([[1e38, -0.0], [-1e-38, 1e-45]], np.float32),
     }
     position = Position(step=7, seconds=1 / 3, best_nats=2.5, best_tokens=3, best_characters=4)
     return SavedRun(model, TRAINING, tensors, position)

@@ -74,6 +74,17 @@ def test_eval_by_line_scores_each_line_as_a_text_of_its_own(
         assert [int(row[2]), int(row[3])] == [alone["tokens"], alone["unknown_tokens"]]
 
 
+def test_lines_of_a_file_before_one_that_is_not_utf_8_are_scored(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_bytes(b"Ann\nBen went\nC\xff\nDan\n")
+    done = here("eval", "-m", model, path, "--by", "line")
+    assert done.code == 1
+    assert f"line 3 of {path}" in done.error
+    assert [line.split("\t")[4] for line in done.out.splitlines()] == ["Ann", "Ben went"]
+
+
 def test_eval_by_line_answers_before_the_next_line_comes(model: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "lstmgen", "eval", "-m", str(model), "-", "--by", "line", "--json"],

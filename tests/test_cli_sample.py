@@ -212,6 +212,36 @@ def test_a_prime_comes_from_a_file_or_standard_input(
     assert run(*options, "--prime-file", "-", stdin=b"Cleo went").out == expected
 
 
+def test_a_stop_string_that_the_model_cannot_write_is_told(model: Path, here: Any) -> None:
+    options = ("sample", "-m", model, "--seed", "1", "-l", "5")
+    assert (
+        "--stop 'a€' ends no text, as the model cannot write '€'"
+        in here(*options, "--stop", "a€").err
+    )
+    assert "note" not in here(*options, "--stop", "went. ").err
+
+
+@pytest.mark.parametrize("command", ["sample", "eval"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_command_that_waits(
+    model: Path, command: str, number: int, code: int
+) -> None:
+    how = ["--each-line", "--seed", "1"] if command == "sample" else ["-", "--by", "line"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "lstmgen", command, "-m", str(model), *how],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"Ann\n")
+        assert process.stdout.read(1)  # it has begun
+        time.sleep(0.5)
+        process.send_signal(number)
+        assert process.stderr is not None
+        assert process.stderr.read().strip() == b""
+        assert process.wait(30) == code
+
+
 def test_unknown_symbols_in_a_prime_are_named(model: Path, here: Any) -> None:
     done = here("sample", "-m", model, "--prime", "Zoë", "--seed", "1", "-l", "3")
     assert done.code == 0

@@ -340,11 +340,12 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     assert f"lstmgen train {corpus} --resume --model {folder}" in said
     step = checkpoint.load_run(folder).position.step
     assert f"stopped at step {step:,} of 100,000 and saved" in said
+    assert f"the model in {folder} is as it was then; it has not been validated yet" in said
     assert run("sample", "-m", folder, "-l", "5").code == 0
     said = stopped([*command, "--resume"], number, code)
     later = checkpoint.load_run(folder).position.step
     assert checkpoint.load_model(folder).results["step"] == later > step
-    assert "the one of before" not in said
+    assert "still holds the earlier model" not in said
 
 
 def test_a_run_that_is_stopped_as_its_loss_blows_up_tells_which_step_is_saved(
@@ -451,6 +452,38 @@ def test_validating_on_the_text_itself_is_told(corpus: Path, tmp_path: Path, her
     other = tmp_path / "other.txt"
     other.write_text(TEXT[5:])
     assert "is the text that is trained on" not in here(*options, other, "--overwrite").err
+
+
+def test_unknown_tokens_to_validate_on_are_counted(corpus: Path, tmp_path: Path, here: Any) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("Ann went ßß to € Rome.\n" * 20)
+    done = here(
+        "train", corpus, "--valid-file", other, "-m", tmp_path / "m", "--steps", "1", *SMALL
+    )
+    counted = json.loads(here("eval", "-m", tmp_path / "m", other, "--json").out)
+    assert counted["unknown_tokens"] == 60
+    assert "of --valid-file to validate on, of which 60 are unknown" in done.err
+    assert (
+        "are unknown" not in here("train", corpus, "-m", tmp_path / "n", "--steps", "1", *SMALL).err
+    )
+
+
+def test_standard_input_is_named_so_in_the_plan(corpus: Path, tmp_path: Path) -> None:
+    text, folder = corpus.read_bytes(), tmp_path / "m"
+    done = run("train", "-", "-m", folder, "--steps", "1", *SMALL, stdin=text)
+    assert done.err.startswith(f"corpus      standard input: {len(text.decode()):,} characters")
+    done = run(
+        "train", "-", corpus, "-m", folder, "--overwrite", "--steps", "1", *SMALL, stdin=text
+    )
+    assert done.err.startswith(f"corpus      2 files, standard input to {corpus}: ")
+
+
+def test_a_text_without_line_ends_is_told(tmp_path: Path, here: Any) -> None:
+    path = tmp_path / "one.txt"
+    for text, told in (("Ann went to Rome. " * 60, True), ("Ann went to Rome.\n" * 60, False)):
+        path.write_text(text)
+        done = here("train", path, "-m", tmp_path / "m", "--overwrite", "--steps", "1", *SMALL)
+        assert ("has no line end" in done.err) == told
 
 
 def test_a_list_in_order_is_told_to_be_one(tmp_path: Path, here: Any) -> None:

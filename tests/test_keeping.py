@@ -11,6 +11,7 @@ from jobs import NUM_STEPS, make_job, payload
 
 from lstmgen import checkpoint, container, course, folders, training
 from lstmgen.errors import CheckpointError
+from lstmgen.keeping import Snapshot
 from lstmgen.training import train
 
 
@@ -224,3 +225,28 @@ def test_a_run_whose_model_was_taken_away_leaves_one(
         last = list(records)[-1]
         assert last.best == last.score
     assert np.isfinite(checkpoint.load_model(tmp_path).weights["output.bias"]).all()
+    # The score of the model that is gone is gone too, so that the next report's model is kept.
+    assert (checkpoint.load_run(tmp_path).position.best_nats is None) == stopped
+
+
+@pytest.mark.parametrize("name", ["state.0.1", "optimizer.layers.0.weight_hh.momentum"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_run_that_holds_what_is_not_a_number_is_refused(
+    tmp_path: Path, name: str, value: float
+) -> None:
+    list(train(make_job(tmp_path)))
+    saved = checkpoint.load_run(tmp_path)
+    saved.tensors[name].flat[0] = value
+    checkpoint.save_run(tmp_path / folders.RUN_FILE, saved)
+    with pytest.raises(CheckpointError, match=f"{name} holds what is not a finite number"):
+        checkpoint.load_run(tmp_path)
+
+
+def test_a_snapshot_is_finite_only_if_all_of_it_is(tmp_path: Path) -> None:
+    list(train(make_job(tmp_path)))
+    saved = checkpoint.load_run(tmp_path)
+    for name in saved.tensors:
+        tensors = {n: array.copy() for n, array in saved.tensors.items()}
+        assert Snapshot(1, saved.model.weights, tensors).is_finite
+        tensors[name].flat[-1:] = np.nan
+        assert not Snapshot(1, saved.model.weights, tensors).is_finite

@@ -130,64 +130,79 @@ def training(
     from lstmgen.batching import even_window, fitting_batch
 
     options = _part(given, TrainConfig)
-    size, level = len(data.vocabulary), data.vocabulary.level
+    vocab_size, level = len(data.vocabulary), data.vocabulary.level
     streams = given.get("batch_size", planning.MANY_STREAMS)
     tokens = streams * given.get("window", TrainConfig.window)
     fitting = planning.symbols_that_fit(devices.free_memory(where), tokens)
-    options.setdefault("softmax_sample", planning.softmax_sample(size, level, fitting))
+    options.setdefault("softmax_sample", planning.softmax_sample(vocab_size, level, fitting))
     if other:
         options.setdefault("learning_rate", FINE_TUNING_RATE)
     options["precision"] = devices.choose_precision(given.get("precision", "auto"), where)
     config = TrainConfig(num_steps=1, report_every=1, **options)
-    size = fitting_batch(len(data.train_ids), config.batch_size, config.window)
-    if size < config.batch_size:
+    streams = fitting_batch(len(data.train_ids), config.batch_size, config.window)
+    if streams < config.batch_size:
         console.note(
-            f"{data.facts['name']} is short: {size} streams instead of {config.batch_size} fill a window of "
-            f"{config.window} tokens"
+            f"{data.facts['name']} is short: {streams} streams instead of {config.batch_size} fill a window "
+            f"of {config.window} tokens"
         )
     window = config.window
-    if "window" not in given and size:
-        window = even_window(len(data.train_ids), size, window)
-    return replace(config, batch_size=size, window=window)
+    if "window" not in given and streams:
+        window = even_window(len(data.train_ids), streams, window)
+    return replace(config, batch_size=streams, window=window)
 
 
 def sized(job: "Job", given: Options, began: float) -> "Job":
     """The job with the layers, and the streams, that its time can feed, unless they were given."""
-    import torch
-
     from lstmgen.step import measure
 
     size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
-    tokens: float = _steps(job, given) * job.training.batch_size * job.training.window
-    text_tokens, level = len(job.data.train_ids), job.vocabulary.level
-    cuda = job.device.type == "cuda"
-    may_widen = planning.may_widen(0, text_tokens, level, cuda)
-    free = may_widen and not (tokens or {"batch_size", "window"} & set(given))
-    if size_given and not free:
+    steps = _steps(job, given)
+    may_widen = not (steps or {"batch_size", "window"} & set(given)) and _may_widen(job, 0)
+    if size_given and not may_widen:
         return job
-    wide = False
-    if not tokens:
+    tokens, wide = float(steps * job.training.batch_size * job.training.window), False
+    if not steps:
         left = minutes(given) * 60 - (time.perf_counter() - began)
         tokens = planning.tokens_in(measure(job), left, job.training)
-        if free and planning.may_widen(tokens, text_tokens, level, cuda):
-            usual = planning.WIDE_RATE if level == "char" else TrainConfig.learning_rate
-            rate = given.get("learning_rate", usual)
-            config = replace(job.training, batch_size=planning.MANY_STREAMS, learning_rate=rate)
-            widened = replace(job, training=config)
-            try:
-                more = planning.tokens_in(measure(widened), left, config)
-            except torch.OutOfMemoryError:  # of a GPU
-                more = 0.0
-            wide = more > planning.MORE_TOKENS * tokens
-            job, tokens = (widened, more) if wide else (job, tokens)
+        if may_widen and _may_widen(job, tokens):
+            job, tokens, wide = _widened_if_faster(job, given, tokens, left)
     if size_given:
         return job
-    size = planning.hidden_size(tokens, text_tokens, level, wide)
+    size = planning.hidden_size(tokens, len(job.data.train_ids), job.vocabulary.level, wide)
     tied = "embedding_size" not in given and job.model.embedding_size == job.model.hidden_size
     model = replace(
         job.model, hidden_size=size, embedding_size=size if tied else job.model.embedding_size
     )
     return replace(job, model=model)
+
+
+def _may_widen(job: "Job", tokens: float) -> bool:
+    """Whether more streams may serve a run on so many tokens better, if they are read much faster."""
+    text_tokens, cuda = len(job.data.train_ids), job.device.type == "cuda"
+    return planning.may_widen(tokens, text_tokens, job.vocabulary.level, cuda)
+
+
+def _widened_if_faster(
+    job: "Job", given: Options, tokens: float, left: float
+) -> tuple["Job", float, bool]:
+    """The job with more streams, the tokens that it can read, and whether they are enough more for that.
+
+    `tokens` is how many the job as it is can read in the seconds that are left.
+    """
+    import torch
+
+    from lstmgen.step import measure
+
+    usual = planning.WIDE_RATE if job.vocabulary.level == "char" else TrainConfig.learning_rate
+    rate = given.get("learning_rate", usual)
+    config = replace(job.training, batch_size=planning.MANY_STREAMS, learning_rate=rate)
+    widened = replace(job, training=config)
+    try:
+        more = planning.tokens_in(measure(widened), left, config)
+    except torch.OutOfMemoryError:  # of a GPU
+        more = 0.0
+    wide = more > planning.MORE_TOKENS * tokens
+    return (widened, more, True) if wide else (job, tokens, False)
 
 
 def _steps(job: "Job", given: Options) -> int:
@@ -221,7 +236,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
     from lstmgen.step import measure
 
     config, measured = job.training, None
-    at = saved.position if saved else Position(step=0, seconds=0.0)
+    at = saved.position if saved else Position()
     if at.device not in ("", job.device.type):
         console.note(
             f"the run was on {at.device} and goes on on {job.device.type}: its bits may differ from "
@@ -257,13 +272,13 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
     if deadline is None and (saved is None or steps != config.num_steps):
         report_every = planning.reports_for(
             steps,
-            steps / job.streams().num_windows,
+            job.epochs(steps),
             step_cost=config.batch_size * config.window,
             valid_cost=len(job.data.valid_ids) * planning.score_cost(job.model, config),
         )
         config = replace(config, report_every=report_every)
     if not saved:
-        config = _suited(config, job, given, steps / job.streams().num_windows)
+        config = _suited(config, job, given, job.epochs(steps))
     return replace(
         job,
         training=replace(config, num_steps=steps),

@@ -10,6 +10,7 @@ def run(given: plan.Options, folder: Path, began: float) -> None:
     """Train by options that make sense, in a folder that is held; `began` is when the command did."""
     from lstmgen import checkpoint, folders
     from lstmgen import corpus as corpora
+    from lstmgen.vocabulary import UNKNOWN_ID
 
     quiet, encoding = given["quiet"], given["encoding"]
     saved = checkpoint.load_run(folder) if given["resume"] else None
@@ -32,6 +33,10 @@ def run(given: plan.Options, folder: Path, began: float) -> None:
     )  # fmt: skip
     if saved:
         resuming.require_same(given, saved, data)
+    if not saved and data.vocabulary.start_id == UNKNOWN_ID:
+        console.note(
+            "the text that is trained on has no line end, so a text will be read as if <unk> stood before it"
+        )
     del text, held_out  # which may be large, and a run be long
     if not quiet:
         console.say(telling.of_data(data))
@@ -68,9 +73,12 @@ def run(given: plan.Options, folder: Path, began: float) -> None:
             console.note(
                 f"the loss had blown up by step {last.step:,}, so what is saved is from where it was well"
             )
-        if last.best is None and before and before == folders.file_id(folder / folders.MODEL_FILE):
+        if last.best is None:
+            earlier = before and before == folders.file_id(folder / folders.MODEL_FILE)
             console.note(
                 f"{given['model']} still holds the earlier model, as this run's has not been validated yet"
+                if earlier
+                else f"the model in {given['model']} is as it was then; it has not been validated yet"
             )
         sys.exit(128 + caught)
     watching.draw_curves(folder, telling.title(job), quiet)

@@ -147,6 +147,9 @@ def sample(
         )
     only_prime = "" if each_line else _one_prime(prime, prime_file, encoding)
     saved = engines.load(model)
+    for string in stops:
+        if odd := saved.vocabulary.cannot_write(string):
+            console.note(f"--stop {string!r} ends no text, as the model cannot write {odd[0]!r}")
     # One text at a time is what NumPy is best at, so "auto" does not look for an accelerator.
     engine = trained.choose_engine(saved, device, 0)
     if seed is None and beams is None:
@@ -189,9 +192,7 @@ def sample(
 def _likeliest(texts: "Sequence[Generated]", count: int) -> "Sequence[Generated]":
     """The first of the texts that were found; says where there are not so many."""
     if len(texts) < count:
-        console.note(
-            f"of {count} texts {len(texts)} were found; there are no more, or many are the same"
-        )
+        console.note(f"of {count} texts {len(texts)} were found; there are no more")
     return texts[:count]
 
 
@@ -238,7 +239,7 @@ class Primes:
     def _warn(self, text: str) -> None:
         if len(self._warned) >= MOST_WARNED:
             return
-        unknown = set(self.vocabulary.encode_prime(text)[1]) - self._warned
+        unknown = set(self.vocabulary.unknown_in_prime(text)) - self._warned
         if unknown:
             self._warned |= unknown
             named = ", ".join(repr(token) for token in sorted(unknown))

@@ -30,9 +30,11 @@ def of_data(data: "Dataset") -> str:
     places = [(rare, "rare"), (data.placed_unknown, "drawn at random")]
     replaced = " and ".join(f"{count:,} {which}" for count, which in places if count)
     name = console.visible(facts["name"], keep_newlines=False)
+    unknown = vocabulary.count_unknown(data.valid_ids)
+    odd = f", of which {unknown:,} are unknown" if unknown else ""
     return (
         f"corpus      {name}: {characters:,} characters; {len(data.train_ids):,} {kind} to train "
-        f"on, {len(data.valid_ids):,}{whose} to validate on\n"
+        f"on, {len(data.valid_ids):,}{whose} to validate on{odd}\n"
         f"vocabulary  {len(vocabulary):,} {kind}; <unk> takes the place of {replaced}"
     )
 
@@ -52,7 +54,7 @@ def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
     model, config = job.model, job.training
     size = f"{model.num_layers} x {model.hidden_size}, embedding {model.embedding_size}"
     tied = ", tied" if model.tie else ""
-    epochs = config.num_steps / job.streams().num_windows
+    epochs = job.epochs(config.num_steps)
     about = ""
     if job.deadline is not None:
         chosen = "" if "minutes" in given else " (the default)"
