@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from math import inf, prod
 from numbers import Integral
 from types import MappingProxyType
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
 from lstmgen.errors import OptionError
 
@@ -60,17 +60,71 @@ def _fits(value: object, kind: Any) -> bool:
     return type(value) is kind
 
 
-def _require(name: str, value: float, low: float, high: float = inf, what: str = "") -> None:
-    if not low <= value <= high:
-        span = f"at least {low:,}" if high == inf else f"from {low:,} to {high:,}"
-        raise OptionError(f"{name} is {value}; it must be {what or span}")
+class Range(NamedTuple):
+    """What a number may be, both ends included."""
+
+    low: float
+    high: float = inf
+    words: str = ""  # where an end of it is not to be reached, which the two numbers do not say
+
+    def __str__(self) -> str:
+        if self.words:
+            return self.words
+        return (
+            f"at least {self.low:,}" if self.high == inf else f"from {self.low:,} to {self.high:,}"
+        )
+
+    def require(self, name: str, value: float) -> None:
+        if not self.low <= value <= self.high:
+            raise OptionError(f"{name} is {value}; it must be {self}")
 
 
-def require_whole(name: str, value: int, low: int) -> None:
-    """`OptionError` for what is not a whole number, of Python's or NumPy's, or is below the lowest."""
+# Of the options of the command line, whose help shows them.
+RANGES = {
+    "--minutes": Range(1e-12, 1_000_000, "above 0, at most 1,000,000"),
+    "--epochs": Range(1e-12, 1_000_000, "above 0, at most 1,000,000"),
+    "--steps": Range(1, 10**12),
+    "--min-count": Range(1),
+    "--max-vocab": Range(2),
+    "--valid-fraction": Range(1e-9, 1 - 1e-9, "above 0 and below 1"),
+    "--num-layers": Range(1, 100),
+    "--hidden-size": Range(1, 100_000),
+    "--embedding-size": Range(1, 100_000),
+    "--batch-size": Range(1, 1_000_000),
+    "--window": Range(1, 1_000_000),
+    "--learning-rate": Range(1e-12, 100, "above 0 and at most 100"),
+    "--adamw-share": Range(0, 1000),
+    "--memory": Range(0, 1_000_000),
+    "--dropout": Range(0, 0.95),
+    "--weight-drop": Range(0, 0.95),
+    "--weight-decay": Range(0, 1_000_000),
+    "--softmax-sample": Range(0, 10_000_000),
+    "--seed": Range(0, 2**63 - 1, "a whole number from 0 to 2^63 - 1"),
+    "--temperature": Range(0, 1_000_000),
+    "--length": Range(0),
+    "--beams": Range(1),
+    "--top-k": Range(1),
+    "--top-p": Range(1e-12, 1, "above 0 and at most 1"),
+    "--min-p": Range(0, 1),
+    "--repetition-penalty": Range(0.001, 1000),
+    "--dynamic-rate": Range(0, 1),
+    "--dynamic-decay": Range(0, 1),
+    "--cache": Range(1, 100_000),
+    "--cache-share": Range(0, 1 - 1e-9, "at least 0 and below 1"),
+    "--cache-sharpness": Range(0, 1_000_000),
+}
+
+
+def require(name: str, value: float) -> None:
+    """`OptionError` where the value of an option is not in its range."""
+    RANGES[name].require(name, value)
+
+
+def require_whole(name: str, value: int) -> None:
+    """`OptionError` for what is not a whole number, of Python's or NumPy's, or is out of its range."""
     if not isinstance(value, Integral):
         raise OptionError(f"{name} is {value!r:.40}; it must be a whole number")
-    _require(name, int(value), low)
+    require(name, int(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +140,10 @@ class ModelConfig(JsonConfig):
     skip: bool = True  # the output layer reads the sum of all layers' outputs
 
     def __post_init__(self) -> None:
-        _require("the vocabulary size", self.vocab_size, 2, 10_000_000)
-        _require("--num-layers", self.num_layers, 1, 100)
-        _require("--hidden-size", self.hidden_size, 1, 100_000)
-        _require("--embedding-size", self.embedding_size, 1, 100_000)
+        Range(2, 10_000_000).require("the vocabulary size", self.vocab_size)
+        require("--num-layers", self.num_layers)
+        require("--hidden-size", self.hidden_size)
+        require("--embedding-size", self.embedding_size)
         if self.tie and self.embedding_size != self.hidden_size:
             raise OptionError(
                 f"--tie shares one matrix between input and output, so --embedding-size "
@@ -143,21 +197,20 @@ class TrainConfig(JsonConfig):
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        _require("--steps", self.num_steps, 1, 10**12)
-        _require("the reporting interval", self.report_every, 1, 10**12)
-        _require("--batch-size", self.batch_size, 1, 1_000_000)
-        _require("--window", self.window, 1, 1_000_000)
-        what = "above 0 and at most 100"
-        _require("--learning-rate", self.learning_rate, 1e-12, 100, what)
-        _require("--adamw-share", self.adamw_share, 0, 1000)
-        _require("--memory", self.memory, 0, 1_000_000)
-        _require("--dropout", self.dropout, 0, 0.95)
-        _require("--weight-drop", self.weight_drop, 0, 0.95)
-        _require("--softmax-sample", self.softmax_sample, 0, 10_000_000)
-        _require("--seed", self.seed, 0, 2**63 - 1)
-        _require("the warm-up's share", self.warmup_fraction, 0, 1)
-        _require("--weight-decay", self.weight_decay, 0, 1_000_000)
-        _require("the norm that gradients are clipped to", self.clip_norm, 1e-12, 1e12)
+        require("--steps", self.num_steps)
+        Range(1, 10**12).require("the reporting interval", self.report_every)
+        require("--batch-size", self.batch_size)
+        require("--window", self.window)
+        require("--learning-rate", self.learning_rate)
+        require("--adamw-share", self.adamw_share)
+        require("--memory", self.memory)
+        require("--dropout", self.dropout)
+        require("--weight-drop", self.weight_drop)
+        require("--softmax-sample", self.softmax_sample)
+        require("--seed", self.seed)
+        Range(0, 1).require("the warm-up's share", self.warmup_fraction)
+        require("--weight-decay", self.weight_decay)
+        Range(1e-12, 1e12).require("the norm that gradients are clipped to", self.clip_norm)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,19 +230,21 @@ class Position(JsonConfig):
     device: str = field(default="", metadata=LATER)  # what it ran on
 
     def __post_init__(self) -> None:
-        _require("the step of the run", self.step, 0, MAX_COUNT)
-        _require("the time that the run has taken", self.seconds, 0, MAX_SECONDS)
+        Range(0, MAX_COUNT).require("the step of the run", self.step)
+        Range(0, MAX_SECONDS).require("the time that the run has taken", self.seconds)
         if self.deadline is not None:
-            _require("the time that the run was given", self.deadline, 0, MAX_SECONDS)
-        _require("the number of retreats", self.retreats, 0, MOST_RETREATS)
+            Range(0, MAX_SECONDS).require("the time that the run was given", self.deadline)
+        Range(0, MOST_RETREATS).require("the number of retreats", self.retreats)
         if self.most_nats_per_token is not None:
-            _require("the most that a token may cost", self.most_nats_per_token, 0, MAX_NATS)
+            Range(0, MAX_NATS).require("the most that a token may cost", self.most_nats_per_token)
         if self.best_nats is not None:
-            _require("the best loss", self.best_nats, 0, MAX_NATS)
-            _require("the tokens of the best loss", self.best_tokens, 1, MAX_COUNT)
-            _require("the characters of the best loss", self.best_characters, 1, MAX_COUNT)
-            _require("the unknown tokens of the best loss", self.best_unknown_tokens, 0, MAX_COUNT)
-            _require("the step of the best loss", self.best_step, 0, self.step)
+            Range(0, MAX_NATS).require("the best loss", self.best_nats)
+            Range(1, MAX_COUNT).require("the tokens of the best loss", self.best_tokens)
+            Range(1, MAX_COUNT).require("the characters of the best loss", self.best_characters)
+            Range(0, MAX_COUNT).require(
+                "the unknown tokens of the best loss", self.best_unknown_tokens
+            )
+            Range(0, self.step).require("the step of the best loss", self.best_step)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,11 +258,10 @@ class CorpusConfig(JsonConfig):
     valid_fraction: float = 0.1
 
     def __post_init__(self) -> None:
-        _require("--min-count", self.min_count, 1)
+        require("--min-count", self.min_count)
         if self.max_vocab is not None:
-            _require("--max-vocab", self.max_vocab, 2)
-        what = "above 0 and below 1"
-        _require("--valid-fraction", self.valid_fraction, 1e-9, 1 - 1e-9, what)
+            require("--max-vocab", self.max_vocab)
+        require("--valid-fraction", self.valid_fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,15 +275,15 @@ class DecodingConfig(JsonConfig):
     repetition_penalty: float | None = None
 
     def __post_init__(self) -> None:
-        _require("--temperature", self.temperature, 0, 1_000_000)
+        require("--temperature", self.temperature)
         if self.top_k is not None:
-            require_whole("--top-k", self.top_k, 1)
+            require_whole("--top-k", self.top_k)
         if self.top_p is not None:
-            _require("--top-p", self.top_p, 1e-12, 1, "above 0 and at most 1")
+            require("--top-p", self.top_p)
         if self.min_p is not None:
-            _require("--min-p", self.min_p, 0, 1)
+            require("--min-p", self.min_p)
         if self.repetition_penalty is not None:
-            _require("--repetition-penalty", self.repetition_penalty, 0.001, 1000)
+            require("--repetition-penalty", self.repetition_penalty)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,10 +296,10 @@ class DynamicConfig(JsonConfig):
     window: int = 32  # tokens
 
     def __post_init__(self) -> None:
-        _require("--dynamic-rate", self.rate, 0, 1)
-        _require("--dynamic-decay", self.decay, 0, 1)
-        _require("what is added to the root of squares", self.floor, 1e-12)
-        _require("the window", self.window, 1, 1_000_000)
+        require("--dynamic-rate", self.rate)
+        require("--dynamic-decay", self.decay)
+        Range(1e-12).require("what is added to the root of squares", self.floor)
+        Range(1, 1_000_000).require("the window", self.window)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,10 +312,10 @@ class CacheConfig(JsonConfig):
     window: int = 64  # tokens
 
     def __post_init__(self) -> None:
-        _require("--cache", self.size, 1, 100_000)
-        _require("--cache-share", self.share, 0, 1 - 1e-9, "at least 0 and below 1")
-        _require("--cache-sharpness", self.sharpness, 0, 1_000_000)
-        _require("the window", self.window, 1, 1_000_000)
+        require("--cache", self.size)
+        require("--cache-share", self.share)
+        require("--cache-sharpness", self.sharpness)
+        Range(1, 1_000_000).require("the window", self.window)
 
 
 DEFAULT_MODEL_FOLDER = "lstmgen-model"

@@ -2,16 +2,22 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import typer.main
 from commands import Ran, run
 
+import lstmgen
 from lstmgen.cli import app, main
+from lstmgen.cli.eval import evaluate
+from lstmgen.cli.sample import sample
+from lstmgen.cli.train import train
+from lstmgen.config import RANGES
 
 
 @pytest.mark.parametrize(
@@ -29,6 +35,8 @@ from lstmgen.cli import app, main
         (("sample", "-m", "nowhere", "--prime-file", "no.txt"), "no.txt: there is no such file"),
         (("eval", "nowhere.txt"), "nowhere.txt: there is no such file"),
         (("eval", "."), "this is a folder"),
+        (("eval", "CORPUS", "--device", "gpu"), "--device 'gpu'"),
+        (("eval", "CORPUS", "--by", "line", "--device", "gpu"), "--device 'gpu'"),
         (("eval", "CORPUS", "--encoding", "klingon"), "--encoding 'klingon'"),
         (("eval", "nowhere.txt", "--by", "line"), "nowhere.txt: there is no such file"),
         (("eval", "CORPUS", "--by", "line", "--encoding", "klingon"), "--encoding 'klingon'"),
@@ -284,6 +292,34 @@ def option_names() -> dict[str, set[str]]:
         name: {text for option in command.params for text in (*option.opts, *option.secondary_opts)}
         for name, command in commands.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("command", "function"), [("train", train), ("sample", sample), ("eval", evaluate)]
+)
+def test_help_tells_the_range_of_every_number(
+    command: str, function: Any, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    lines, checked = here(command, "--help").out.splitlines(), 0
+    for parameter, hint in get_type_hints(function, include_extras=True).items():
+        kind, about = get_args(hint) if get_args(hint) else (hint, None)
+        if not {int, float} & {kind, *get_args(kind)}:
+            continue
+        name = "--" + parameter.replace("_", "-")
+        (line,) = [line for line in lines if re.match(rf"[│ ]*{name} ", line)]
+        told = (
+            "x>=" in line or "<=x<=" in line
+            if about.min is not None
+            else f"({RANGES[name]})." in line
+        )
+        assert told, line
+        checked += 1
+    assert checked >= 5
+
+
+def test_version(here: Any) -> None:
+    assert here("--version").out == f"lstmgen {lstmgen.__version__}\n"
 
 
 def test_the_set_of_options_is_what_was_promised() -> None:

@@ -15,6 +15,7 @@ from lstmgen.cli import console
 from lstmgen.cli.eval import evaluate
 from lstmgen.cli.sample import sample
 from lstmgen.cli.train import train
+from lstmgen.config import RANGES
 from lstmgen.errors import LstmgenError
 
 # As torch puts it.
@@ -40,7 +41,16 @@ class _Group(_Helping, TyperGroup):
 
 
 class _Command(_Helping, TyperCommand):
-    pass
+    """A command whose help tells the range of each number that `config` checks."""
+
+    def __init__(self, *args: Any, **how: Any) -> None:
+        super().__init__(*args, **how)
+        for option in self.params:
+            told = next((RANGES[name] for name in option.opts if name in RANGES), None)
+            kind = getattr(option, "type", option)  # where an older typer keeps bounds
+            if told and getattr(kind, "min", None) is None:  # else typer tells it
+                of: Any = option
+                of.help = f"{of.help.removesuffix('.')} ({told})."
 
 
 app = typer.Typer(

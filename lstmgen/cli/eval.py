@@ -22,8 +22,8 @@ def evaluate(
     by: Annotated[
         By,
         typer.Option(
-            help="One score a text; or a row a line (bits a character, nats, tokens, unknown tokens, text) "
-            "or a token (nats, rank, token), tab-separated."
+            help="corpus: one score a text; line: bits a character, nats, tokens, unknown tokens and text of "
+            "each line; token: nats, rank and text of each token; both tab-separated."
         ),
     ] = "corpus",
     context: Annotated[
@@ -72,7 +72,7 @@ def evaluate(
     cache_share: Annotated[
         float | None,
         typer.Option(
-            help="How much of the probability is the cache's, 0 to below 1.",
+            help="How much of the probability is the cache's.",
             show_default=f"{CacheConfig.share:g}",
         ),
     ] = None,
@@ -115,6 +115,8 @@ def evaluate(
     Each file is a text of its own, read as if a line end stood before it; with --by line each line
     is scored as a text of its own, its line end included. Lower is better: bits per character compare
     across models of every kind, perplexity across models with the same tokens.
+
+    Give at most one of --by, --context, --choices, --dynamic and --cache; none with several models.
     """
     if sum((by != "corpus", context is not None, choices, dynamic, cache is not None)) > 1:
         raise OptionError("give only one of --by, --context, --choices, --dynamic and --cache")

@@ -16,6 +16,7 @@ from lstmgen.config import (
     ModelConfig,
     Position,
     TrainConfig,
+    require,
 )
 from lstmgen.errors import OptionError
 
@@ -40,9 +41,8 @@ def require_sense(given: Options) -> None:
         raise OptionError("--init-from is empty; name the model to begin with")
     if sum(name in given for name in ("minutes", "epochs", "steps")) > 1:
         raise OptionError("give only one of --minutes, --epochs and --steps")
-    for name in ("minutes", "epochs"):
-        if not 0 < given.get(name, 1) <= 1e6:
-            raise OptionError(f"--{name} is {given[name]}; it must be above 0, at most 1,000,000")
+    for name in {"minutes", "epochs"} & set(given):
+        require(f"--{name}", given[name])
     if given["resume"] and (given["overwrite"] or "init_from" in given):
         raise OptionError("--resume goes on with a run; leave out --overwrite and --init-from")
     corpus.require_one_stdin([*given["corpus"], given.get("valid_file", "")])

@@ -58,24 +58,20 @@ def sample(
             show_default=str(DecodingConfig.temperature),
         ),
     ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(help="Draw from the K likeliest tokens, 1 or more.")
-    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw from the K likeliest tokens.")] = None,
     top_p: Annotated[
         float | None,
-        typer.Option(
-            help="Draw from the fewest tokens that together have this probability, above 0 to 1."
-        ),
+        typer.Option(help="Draw from the fewest tokens that together have this probability."),
     ] = None,
     min_p: Annotated[
         float | None,
         typer.Option(
-            help="Leave out tokens less probable than this share of the likeliest's probability, 0 to 1."
+            help="Leave out tokens less probable than this share of the likeliest's probability."
         ),
     ] = None,
     repetition_penalty: Annotated[
         float | None,
-        typer.Option(help="Above 1 makes tokens that have occurred already less likely."),
+        typer.Option(help="Above 1 makes tokens that have occurred already less likely; 1 is off."),
     ] = None,
     beams: Annotated[
         int | None,

@@ -54,7 +54,10 @@ def train(
     steps: Annotated[int | None, _run(help="Updates of the weights, instead of a time.")] = None,
     resume: Annotated[
         bool,
-        _run("--resume", help="Go on with the run in the folder from where it was last saved."),
+        _run(
+            "--resume",
+            help="Go on with the run in the folder from where it was last saved; give the same texts again.",
+        ),
     ] = False,
     overwrite: Annotated[
         bool, _run("--overwrite", help="Replace the model that is in the folder.")
@@ -119,14 +122,14 @@ def train(
     dropout: Annotated[
         float | None,
         _learning(
-            help="Share of a layer's outputs left out in each step, 0 to 0.95.",
+            help="Share of the outputs of embedding and layers left out in each step.",
             show_default="by the text, epochs and size",
         ),
     ] = None,
     weight_drop: Annotated[
         float | None,
         _learning(
-            help="Share of the recurrent weights left out in each step, 0 to 0.95.",
+            help="Share of the recurrent weights left out in each step.",
             show_default="by epochs, from some twenty on",
         ),
     ] = None,
@@ -151,8 +154,8 @@ def train(
         int | None,
         _learning(
             help="Streams read side by side.",
-            show_default=f"{TrainConfig.batch_size}, or {MANY_STREAMS} where a timed run by character (on "
-            "CUDA, by word too) has a long text and they are much quicker",
+            show_default=f"{TrainConfig.batch_size}, or {MANY_STREAMS} in a run by --minutes where they are "
+            "quicker and the text is long (by word on CUDA only)",
         ),
     ] = None,
     window: Annotated[
@@ -162,7 +165,8 @@ def train(
     learning_rate: Annotated[
         float | None,
         _learning(
-            help="Highest learning rate of the run, that of the recurrent layers' matrices (Muon).",
+            help="Highest learning rate of the run, of the recurrent layers' matrices (Muon). It rises for "
+            "3 % of the steps, then falls in a line to 0.",
             show_default=f"{TrainConfig.learning_rate}; by character {WIDE_RATE} with {MANY_STREAMS} "
             f"planned streams; else for an LSTM by character from {MANY_EPOCHS} epochs on {OFTEN_RATE}; "
             f"with --init-from {FINE_TUNING_RATE}",
@@ -171,8 +175,7 @@ def train(
     adamw_share: Annotated[
         float | None,
         _learning(
-            help="Learning rate of embedding, biases and output layer, as a share of --learning-rate; rows "
-            "that take lazy steps have three times as much.",
+            help="Learning rate of embedding, biases and output layer (AdamW): a share of --learning-rate.",
             show_default=str(TrainConfig.adamw_share),
         ),
     ] = None,
