@@ -129,20 +129,20 @@ def blocks(
     )
 
 
-def stacked(of_x: Array, of_h: Array, bias: Array) -> Layer:
+def stacked(weight_x: Array, weight_h: Array, bias: Array) -> Layer:
     """A layer of its three `blocks`, those of x and h side by side."""
-    return Layer(Matrix(of_x, of_h), bias[:, None])
+    return Layer(Matrix(weight_x, weight_h), bias[:, None])
 
 
-def folded(embedding: Array, of_x: Array, of_h: Array, bias: Array) -> FoldedLayer:
+def folded(embedding: Array, weight_x: Array, weight_h: Array, bias: Array) -> FoldedLayer:
     """The first layer of its `blocks`, with W x + b done for each symbol: embedding (V, E)."""
-    size = len(of_x)
+    size = len(weight_x)
     # Rows are transposed when they have been looked up. If a row is a power of two long, the numbers of a
     # column lie in a few sets of the processor's cache and drive each other out; so 1,024 become 1,040.
-    table: Array = np.empty((len(embedding), size | 16), of_x.dtype)
-    np.matmul(embedding, of_x.T, out=table[:, :size])
+    table: Array = np.empty((len(embedding), size | 16), weight_x.dtype)
+    np.matmul(embedding, weight_x.T, out=table[:, :size])
     table[:, :size] += bias
-    return FoldedLayer(table, Matrix(of_h))
+    return FoldedLayer(table, Matrix(weight_h))
 
 
 STEPS = {"lstm": lstm, "gru": gru, "rnn": rnn}
@@ -168,13 +168,13 @@ class Cells:
         self.output = self.embedding if config.tie else w["output.weight"]  # (V, H)
         self.output_bias = w["output.bias"]  # (V,)
         self.step = STEPS[config.cell]
-        self.folded = config.vocab_size <= MAX_TABLE
+        self.looks_up = config.vocab_size <= MAX_TABLE
         self.layers = [self._layer(k, w) for k in range(config.num_layers)]
 
     def _layer(self, k: int, w: Mapping[str, Array]) -> Layer | FoldedLayer:
         parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         of_layer = blocks(self.config.cell, *(w[f"layers.{k}.{part}"] for part in parts))
-        return folded(self.embedding, *of_layer) if self.folded and k == 0 else stacked(*of_layer)
+        return folded(self.embedding, *of_layer) if self.looks_up and k == 0 else stacked(*of_layer)
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros: nothing has been read yet."""
@@ -216,7 +216,7 @@ class Cells:
 
     def _advance(self, ids: NDArray[Any], state: State) -> State:
         """One step of every layer: ids (B,), state -> the next state."""
-        x, following = ids if self.folded else self.embedding[ids].T, []
+        x, following = ids if self.looks_up else self.embedding[ids].T, []
         for layer, layer_state in zip(self.layers, state, strict=True):
             following.append(self.step(layer(x, layer_state[0]), layer_state))
             x = following[-1][0]

@@ -9,6 +9,7 @@ from lstmgen import optim
 from lstmgen.config import MOST_RETREATS, Position, TrainConfig
 from lstmgen.errors import TrainingError
 from lstmgen.folders import has_model
+from lstmgen.job import Job
 from lstmgen.keeping import Run, Snapshot
 from lstmgen.scoring import Score
 
@@ -72,6 +73,14 @@ class Course:
             which, nats = "validation loss", score.nats_per_token
         return f"the {which} blew up at step {step:,} ({nats:.3g} nats a token)"
 
+    def mark(self, run: Run) -> str:
+        """Take it that the run is well as it stands; what tells otherwise, if not all of it is finite."""
+        snapshot = run.snapshot()
+        if not snapshot.is_finite:
+            return f"not all numbers of the optimizer were finite at step {run.step:,}"
+        self.well = snapshot
+        return ""
+
     def go_back(self, run: Run, why: str, folder: Path, unwritten: str) -> str:
         """Put the run where it last was well and lower the rate; what is told of it.
 
@@ -104,12 +113,14 @@ class Course:
         snapshot = run.snapshot()
         return snapshot if snapshot.is_finite else self.well
 
-    def position(self, step: int, seconds: float) -> Position:
-        """What of it a saved run holds."""
+    def position(self, step: int, seconds: float, job: Job) -> Position:
+        """What of it a saved run of this job holds, at a step and after so many seconds."""
         best = {f"best_{n}": value for n, value in asdict(self.best).items()} if self.best else {}
         return Position(
             step=step,
             seconds=seconds,
+            deadline=job.deadline,
+            device=job.device.type,
             retreats=self.retreats,
             most_nats_per_token=self.most,
             best_step=self.best_step,

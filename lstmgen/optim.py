@@ -98,12 +98,12 @@ class Optimizer:
         for group in self.adamw.param_groups:
             group["lr"] = rate
         self.adamw.step()
-        alike: defaultdict[torch.Size, dict[str, Tensor]] = defaultdict(dict)
+        by_shape: defaultdict[torch.Size, dict[str, Tensor]] = defaultdict(dict)
         for name, weight in self.matrices.items():
             if weight.grad is not None:
-                alike[weight.shape][name] = weight.grad
+                by_shape[weight.shape][name] = weight.grad
         with torch.no_grad():
-            for moving in alike.values():
+            for moving in by_shape.values():
                 self._muon(moving, learning_rate)
             for name, (ids, rows) in met.items():
                 self._move_rows(name, ids, rows, float(rate))

@@ -75,9 +75,7 @@ def train(
         return before + time.perf_counter() - started
 
     def keep(snapshot: Snapshot) -> None:
-        position = course.position(snapshot.step, seconds())
-        position = replace(position, deadline=job.deadline, device=job.device.type)
-        keeper.run(snapshot, course.config, position)
+        keeper.run(snapshot, course.config, course.position(snapshot.step, seconds(), job))
 
     def keep_best(record: Progress) -> None:
         keeper.model(network.weights(), log_record(record))
@@ -123,6 +121,8 @@ def train(
             # Asked at places that follow from the step alone, so that the clock changes no bit.
             asked = [late, present] if reporting else [late]
             why = course.astray(run.step, asked, score) if logging else ""
+            if not why and marking and present <= course.most:
+                why = course.mark(run)
             if why:
                 unwritten = keeper.try_to_write()  # what still waits, in case it gives up
                 note = course.go_back(run, why, job.folder, unwritten)
@@ -136,8 +136,6 @@ def train(
                 if course.best is score:
                     keep_best(record)
                 pace.validations.append(time.perf_counter() - now)
-            if marking and present <= course.most:
-                course.well = run.snapshot()
             if logging:
                 keeper.log(log_record(record))
             sampling = job.sample_seconds is not None and now - sampled_at >= job.sample_seconds

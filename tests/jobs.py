@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lstmgen import container, dataset, optim
+from lstmgen import checkpoint, container, dataset, optim
+from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.job import Job
+from lstmgen.training import train
 
 STORY = "".join(f"{i} sheep and {i * 7 % 10} goats went up the hill.\n" for i in range(200))
 NUM_STEPS = 8
@@ -38,6 +40,17 @@ def make_job(
     )
     folder.mkdir(exist_ok=True)
     return Job(folder, data, model, numbers, torch.device("cpu"))
+
+
+def stopped_at(
+    step: int, job: Job, saved: SavedRun | None = None, initial: SavedModel | None = None
+) -> SavedRun:
+    """What is left of a run that is stopped, as by Ctrl-C, when it tells of this step or a later one."""
+    records = train(job, saved, initial)
+    while next(records).step < step:
+        pass
+    records.close()
+    return checkpoint.load_run(job.folder)
 
 
 def payload(path: Path) -> bytes:

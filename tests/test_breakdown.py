@@ -1,7 +1,9 @@
 """Scores by token, by line and of ends add up to what `scoring` says of the same text."""
 
+import time
 from collections.abc import Callable, Iterator
 from math import exp, log
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from lstmgen import breakdown
 from lstmgen.breakdown import score_lines, score_rows, score_tokens
 from lstmgen.cells import Cells
+from lstmgen.cli.ahead import MOST, Ahead
 from lstmgen.config import ModelConfig
 from lstmgen.scoring import nats, score_ids, score_text
 from lstmgen.vocabulary import Vocabulary
@@ -104,6 +107,43 @@ def test_each_line_has_the_score_of_a_text_of_its_own(
                                   "perplexity": 0} == alone.to_json() | {
             "nats": 0, "nats_per_token": 0, "bits_per_character": 0, "perplexity": 0
         }  # fmt: skip
+
+
+def test_of_an_endless_input_a_pool_is_held_and_no_more(
+    cells: Cells, letters: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield "abcdefgh\n"
+
+    monkeypatch.setattr(breakdown, "POOL_CHARACTERS", 50)
+    next(score_lines(cells, letters, endless()))
+    assert taken == 6
+    ahead = Ahead(endless())
+    next(ahead)
+    taken = 0
+    time.sleep(0.5)
+    assert taken <= MOST + 2
+    assert ahead.ready()
+
+
+def test_a_long_line_takes_no_room_beside_short_ones(
+    cells: Cells, letters: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths: list[int] = []
+    original = breakdown.score_rows
+
+    def watched(engine: Cells, rows: list[Any], *about: Any, **how: Any) -> Any:
+        widths.extend(len(row) for row in rows)
+        return original(engine, rows, *about, **how)
+
+    monkeypatch.setattr(breakdown, "score_rows", watched)
+    list(score_lines(cells, letters, ["a\n", "b" * 9000 + "\n", "c\n"]))
+    assert sorted(widths) == [0, 2, 2]
 
 
 def test_a_long_line_is_scored_as_the_text_it_is(cells: Cells, letters: Vocabulary) -> None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from math import exp, log
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lstmgen import cache
 from lstmgen.cache import window_nats
 from lstmgen.cells import Cells
 from lstmgen.config import CacheConfig, ModelConfig
@@ -52,6 +54,19 @@ def test_the_score_is_that_of_the_cache_spelled_out(engine: Cells, length: int, 
     assert sum(costs(engine, ids, config)) == pytest.approx(
         spelled_out(engine, ids, config), rel=1e-5
     )
+
+
+def test_what_is_too_old_is_not_kept(engine: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    original = cache.found
+
+    def watched(tops: Any, keys: Any, *about: Any) -> Any:
+        held.append(len(keys))
+        return original(tops, keys, *about)
+
+    monkeypatch.setattr(cache, "found", watched)
+    costs(engine, some_ids(200), CacheConfig(size=30, window=16))
+    assert max(held) == 30 + 16
 
 
 def test_windows_change_nothing(engine: Cells) -> None:

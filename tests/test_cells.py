@@ -127,7 +127,7 @@ def test_the_first_layer_is_the_same_whether_its_input_is_looked_up_or_computed(
     for most, folded in ((config.vocab_size, True), (config.vocab_size - 1, False)):
         monkeypatch.setattr(cells_module, "MAX_TABLE", most)
         cells = Cells(config, weights)
-        assert cells.folded == folded
+        assert cells.looks_up == folded
         np.testing.assert_allclose(cells(ids, cells.initial_state(3))[0], logits, atol=1e-5)
 
 
@@ -440,6 +440,15 @@ def test_dropout_in_training_follows_the_seed_of_torch(random_weights: RandomWei
 
     np.testing.assert_array_equal(logits(1), logits(1))
     assert (logits(1) != logits(2)).all(axis=-1).any()
+
+
+def test_dropout_leaves_out_its_share_and_scales_the_rest() -> None:
+    network = Network(sized("lstm"), dropout=0.25)
+    torch.manual_seed(0)
+    dropped = network._drop(torch.ones(3, 1000, 8))
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
+    rest = dropped[dropped != 0]
+    torch.testing.assert_close(rest, torch.full_like(rest, 1 / 0.75))
 
 
 def test_dropout_leaves_out_the_same_units_at_every_step_of_a_text(

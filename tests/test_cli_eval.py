@@ -173,9 +173,9 @@ def test_eval_of_choices_tells_how_often_the_model_is_right(
         json.loads(r)
         for r in here("eval", "-m", model, path, "--choices", "--json").out.splitlines()
     ]
-    assert [record["chosen"] for record in records[:8]] == [0] * 8
-    assert records[8]["group"] == "all"
-    assert records[8]["accuracy"] == 0.75
+    assert [record["group"] for record in records] == ["all"] + ["near"] * 9
+    assert [record["accuracy"] for record in records[:2]] == [0.75] * 2
+    assert [record["chosen"] for record in records[2:]] == [0] * 8
     path.write_text(json.dumps(good) + "\n{}\n")
     assert f"line 2 of {path}" in here("eval", "-m", model, path, "--choices").error
     path.write_text("\n\n")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from jobs import make_job
+from jobs import make_job, stopped_at
 
 from lstmgen import checkpoint, dataset, device, planning
 from lstmgen import step as step_module
@@ -22,10 +22,7 @@ from lstmgen.training import train
 
 def test_a_timed_run_that_goes_on_knows_what_validation_takes(tmp_path: Path) -> None:
     job = replace(make_job(tmp_path), deadline=60.0)
-    records = train(job)
-    next(records)
-    records.close()
-    saved = checkpoint.load_run(tmp_path)
+    saved = stopped_at(1, job)
     for given in ({}, {"minutes": 2.0}):
         again = plan.timed(
             replace(job, training=saved.training), given, saved, time.perf_counter() - 7
@@ -188,3 +185,17 @@ def test_a_run_with_more_streams_than_tokens_is_refused(tmp_path: Path) -> None:
     forged = replace(saved, training=replace(saved.training, batch_size=10**6))
     with pytest.raises(OptionError, match="the run has 1,000,000 streams"):
         resuming.require_same({}, forged, job.data)
+
+
+def test_a_text_is_cut_the_same_way_when_its_run_goes_on(tmp_path: Path) -> None:
+    """Where `<unk>` takes the place of random characters, which ones follows from the run's seed."""
+    path = tmp_path / "text.txt"
+    text = Text("text", "She sells sea shells.\n" * 3000)
+    path.write_text(text.text)
+    first = plan.data({"seed": 5}, text, None, None)
+    job = make_job(tmp_path / "m", text=text.text)
+    job = replace(job, data=first, training=replace(job.training, seed=5))
+    job = replace(job, model=replace(job.model, vocab_size=len(first.vocabulary)))
+    again = resuming.data(stopped_at(1, job), {}, text, None)
+    assert (again.train_ids == first.train_ids).all()
+    assert (plan.data({"seed": 0}, text, None, None).train_ids != first.train_ids).any()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from commands import Ran, run
 
+import lstmgen
 from lstmgen import checkpoint
 from lstmgen.beam_search import search
 from lstmgen.cells import Cells
@@ -53,7 +54,44 @@ def test_one_text_of_many_comes_again_with_its_own_seed(model: Path, here: Any) 
         assert alone.removesuffix("\n") == text["text"].removesuffix("\n")
 
 
+def test_without_echo_no_prime_is_printed_beside_any_text(model: Path, here: Any) -> None:
+    options = ("sample", "-m", model, "-n", "2", "--prime", "Ann", "--seed", "1", "--stop", ".")
+    told = [json.loads(line) for line in here(*options, "--json", "--no-echo").out.splitlines()]
+    assert not any("prime" in record for record in told)
+    texts = [record["text"] for record in told]
+    assert here(*options, "--no-echo").out == "".join(text + "\n" for text in texts)
+    assert here(*options).out == "".join(f"Ann{text}\n" for text in texts)
+
+
+@pytest.mark.parametrize(
+    "shaping",
+    [
+        {"temperature": 1.7},
+        {"top_k": 2},
+        {"top_p": 0.5},
+        {"min_p": 0.4},
+        {"repetition_penalty": 5.0},
+    ],
+    ids=str,
+)
+def test_each_option_that_shapes_a_draw_is_obeyed(
+    model: Path, here: Any, shaping: dict[str, Any]
+) -> None:
+    options = ("sample", "-m", model, "--seed", "1", "-l", "200", "--no-echo")
+    ((name, value),) = shaping.items()
+    shaped = here(*options, f"--{name.replace('_', '-')}", str(value)).out.rstrip("\n")
+    assert shaped == lstmgen.load(model).sample(length=200, seed=1, **shaping).rstrip("\n")
+    assert shaped != here(*options).out.rstrip("\n")
+
+
+def test_a_stop_string_with_a_backslash_is_told_to_be_one(model: Path, here: Any) -> None:
+    done = here("sample", "-m", model, "-l", "5", "--seed", "1", "--stop", r"\n")
+    assert "a line end is written $'\\n' in bash and zsh" in done.err
+
+
 def test_stop_ends_each_text_and_is_left_out(model: Path, here: Any) -> None:
+    stopped = here("sample", "-m", model, "--prime", "Ann", "--stop", ".", "--seed", "1").out
+    assert "." not in stopped
     done = here("sample", "-m", model, "-n", "5", "--prime", "Ann", "--stop", "\n", "--seed", "1")
     lines = done.out.splitlines()
     assert len(lines) == 5
@@ -209,6 +247,10 @@ def test_a_prime_comes_from_a_file_or_standard_input(
     options = ("sample", "-m", model, "--seed", "4", "-l", "20")
     expected = here(*options, "--prime", "Cleo went").out
     assert here(*options, "--prime-file", path).out == expected
+    path.write_text("Cleo went\n")  # as an editor leaves it
+    assert here(*options, "--prime-file", path).out == expected
+    path.write_text("Cleo went\n\n")
+    assert here(*options, "--prime-file", path).out == here(*options, "--prime", "Cleo went\n").out
     assert run(*options, "--prime-file", "-", stdin=b"Cleo went").out == expected
 
 

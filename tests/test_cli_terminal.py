@@ -10,8 +10,10 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,31 @@ def test_a_terminal_sees_a_bar_while_training(corpus: Path, tmp_path: Path) -> N
     assert "100%" in shown
     assert "bits/character" in shown
     assert "left" in shown
+
+
+def test_a_terminal_sees_the_curves_of_a_run(corpus: Path, tmp_path: Path) -> None:
+    small = " ".join(SMALL)
+    train = f"{sys.executable} -m lstmgen train {corpus} -m {tmp_path / 'm'} --steps 30 {small}"
+    assert "┤" in in_terminal(train)
+    assert "┤" not in in_terminal(f"{train} --overwrite --quiet")
+    assert "┤" not in in_terminal(f"({train} --overwrite) 2>&1 | cat")
+
+
+def test_long_work_has_a_bar_where_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", console.Talk(shown))
+
+    def slow() -> Iterator[float]:
+        for _ in range(console.LONG_WORK):
+            time.sleep(0.03)
+            yield 1.0
+
+    assert sum(console.watched(slow(), console.LONG_WORK, "read")) == console.LONG_WORK
+    assert re.search(r"read +\d+% .* \d\d:\d\d left", shown.getvalue())
+    before = shown.getvalue()
+    assert sum(console.watched(iter([1.0] * 9), 9)) == 9
+    assert shown.getvalue() == before
 
 
 def test_a_terminal_is_not_sent_control_characters(tmp_path: Path, here: Any) -> None:

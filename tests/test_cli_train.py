@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +223,7 @@ def test_quiet_says_nothing(corpus: Path, tmp_path: Path, here: Any) -> None:
         (("--cell", "gru", "--num-layers", "1"), "GRU 1 x 16"),
         (("--cell", "rnn", "--num-layers", "3"), "RNN 3 x 16"),
         (("--level", "word"), "tied"),
-        (("--level", "word", "--words", "space", "--no-tie", "--max-vocab", "20"), "20 words"),
+        (("--level", "word", "--words", "space", "--no-tie", "--max-vocab", "20"), "20 symbols"),
     ],
 )
 def test_every_kind_of_model_is_trained_sampled_and_scored(
@@ -466,6 +467,42 @@ def test_unknown_tokens_to_validate_on_are_counted(corpus: Path, tmp_path: Path,
     assert (
         "are unknown" not in here("train", corpus, "-m", tmp_path / "n", "--steps", "1", *SMALL).err
     )
+
+
+def test_bits_are_of_characters_by_word_too(corpus: Path, tmp_path: Path, here: Any) -> None:
+    folder, text = tmp_path / "m", corpus.read_text()
+    options = ("--level", "word", "--steps", "6", "--hidden-size", "16")
+    said = here("train", corpus, "-m", folder, *options).err
+    results = checkpoint.load_model(folder).results
+    valid = text[int(len(text) * 0.9) :]
+    assert results["characters"] == len(valid)
+    bits = results["nats"] / log(2) / len(valid)
+    assert results["bits_per_character"] == pytest.approx(bits)
+    per_token = (len(text) - len(valid)) / int(
+        re.findall(r"([\d,]+) words and", said)[0].replace(",", "")
+    )
+    *_, (loss, shown, valid_loss, valid_bits) = re.findall(
+        r"loss ([\d.]+) \(([\d.]+) bits/character\), validation ([\d.]+) \(([\d.]+)\)", said
+    )
+    assert float(shown) == pytest.approx(float(loss) / log(2) / per_token, abs=2e-3)
+    assert float(valid_bits) == pytest.approx(float(bits), abs=2e-3)
+    assert float(valid_loss) == pytest.approx(results["nats_per_token"], abs=1e-3)
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "eval"])
+def test_what_is_changed_in_a_text_is_told(
+    model: Path, tmp_path: Path, here: Any, command: str
+) -> None:
+    path = tmp_path / "windows.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
+    how: tuple[Any, ...] = {
+        "train": (path, "-m", tmp_path / "m", "--steps", "1", *SMALL),
+        "sample": ("-m", model, "--prime-file", path, "-l", "1", "--seed", "1"),
+        "eval": ("-m", model, path),
+    }[command]
+    done = here(command, *how)
+    assert f"note: {path}: dropped the byte order mark" in done.err
+    assert f"note: {path}: made CRLF and CR line ends into LF" in done.err
 
 
 def test_standard_input_is_named_so_in_the_plan(corpus: Path, tmp_path: Path) -> None:

@@ -169,3 +169,16 @@ def test_context_goes_on_where_it_helps_after_all(distance: int) -> None:
     ids = np.tile(some_ids(distance), 1600 // distance)
     found = list(scores(Looker(distance), ids, doublings(1600), ones(1600), until_no_gain=True))
     assert [score.context for score in found] == [1, 2, 4, 8, 16][: 4 if distance == 2 else 5]
+
+
+def test_context_ends_after_two_gains_below_twice_their_error(cells: Cells) -> None:
+    seen = set()
+    for length in range(300, 1500, 100):
+        ids, contexts = some_ids(length), doublings(length)
+        every = list(scores(cells, ids, contexts, ones(length)))
+        vain = [False] + [score.gain <= 2 * score.gain_error for score in every[1:]]
+        seen |= {0 < score.gain <= 2 * score.gain_error for score in every}
+        ends = [k for k in range(1, len(every)) if vain[k - 1] and vain[k]]
+        found = list(scores(cells, ids, contexts, ones(length), until_no_gain=True))
+        assert len(found) == min(ends, default=len(every) - 1) + 1
+    assert seen == {True, False}  # some gains are there, and may be chance

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from jobs import NUM_STEPS, make_job
+from jobs import NUM_STEPS, make_job, stopped_at
 
 from lstmgen import checkpoint, course, folders, keeping, optim, training
 from lstmgen import step as step_module
@@ -130,6 +130,41 @@ def test_a_run_that_was_never_well_says_that_there_is_no_model(
         list(train(make_job(tmp_path)))
 
 
+@pytest.mark.parametrize("report_every", [100, 7])
+def test_what_is_not_finite_is_never_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report_every: int
+) -> None:
+    """Be it of an average of the optimizer, which the loss does not tell yet."""
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(course, "LOG_LINES", 1)
+    original, ruined = step_module.take_step, list[int]()
+
+    def ruinous_at_7(run: Any, *about: Any) -> Any:
+        done = original(run, *about)
+        if run.step == 7 and not ruined:
+            ruined.append(7)
+            run.optimizer.momentum["layers.0.weight_hh"][0, 0] = float("inf")
+        return done
+
+    monkeypatch.setattr(training, "take_step", ruinous_at_7)
+    job = make_job(tmp_path, steps=100)
+    job = replace(job, training=replace(job.training, report_every=report_every))
+    notes = []
+    records = train(job)
+    for record in records:
+        notes += [record.note] if record.note else []
+        if ruined:
+            break
+    records.close()
+    left = checkpoint.load_run(tmp_path)
+    assert left.position.step == 0
+    assert all(np.isfinite(array).all() for array in left.tensors.values())
+    told = ["not all numbers of the optimizer were finite at step 7; back to step 0"]
+    assert [note.partition(", to go on")[0] for note in notes] == (
+        told if report_every == 7 else []
+    )
+
+
 def test_a_loss_that_blows_up_once_is_recovered_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,7 +182,6 @@ def test_a_loss_that_blows_up_once_is_recovered_from(
     assert "at step 5 (nan nats a token); back to step 4, to go on with 1/2 of the" in seen[4].note
     for record in seen[5:]:
         assert record.learning_rate == optim.schedule(record.step - 1, job.training) / 2
-    # And as if it had been that rate from there on.
     saved = checkpoint.load_run(tmp_path)
     assert saved.position.retreats == 1
     assert all(np.isfinite(weight).all() for weight in saved.model.weights.values())
@@ -183,10 +217,7 @@ def test_a_run_that_goes_on_blows_up_at_the_same_loss(tmp_path: Path) -> None:
     network.initialize(0)
     weights = network.weights()
     weights["output.bias"][0] = 20.0
-    records = train(job, initial=SavedModel(job.model, job.vocabulary, weights))
-    next(records)
-    records.close()
-    saved = checkpoint.load_run(tmp_path)
+    saved = stopped_at(1, job, initial=SavedModel(job.model, job.vocabulary, weights))
     most = saved.position.most_nats_per_token
     assert most is not None
     assert most > 10
@@ -262,11 +293,7 @@ def test_stopping_a_run_whose_last_step_was_ruinous_saves_what_was_well(
         return done
 
     monkeypatch.setattr(training, "take_step", ruinous_at_6)
-    records = train(make_job(tmp_path))
-    while next(records).step < 6:
-        pass
-    records.close()
-    saved = checkpoint.load_run(tmp_path)
+    saved = stopped_at(6, make_job(tmp_path))
     assert saved.position.step == 5
     assert abs(saved.model.weights["output.bias"]).max() < 100
 

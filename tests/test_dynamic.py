@@ -57,15 +57,27 @@ def test_it_learns_from_a_text_that_repeats_itself(network: Network) -> None:
     assert windows[-1] < 0.3 * windows[1]
 
 
-def test_the_first_step_is_by_hand(network: Network) -> None:
-    ids = some_ids(32)
-    before = {name: weight.detach().clone() for name, weight in network.named_weights().items()}
-    inputs = torch.from_numpy(np.concatenate(([1], ids[:15])).astype(np.int64))[None]
-    logits, _ = network(inputs, network.initial_state(1))
-    loss = functional.cross_entropy(logits[0], torch.from_numpy(ids[:16].astype(np.int64)))
-    gradients = torch.autograd.grad(loss, list(network.named_weights().values()))
+def test_the_steps_are_by_hand(network: Network) -> None:
+    ids, weights = some_ids(64), network.weights()
+    inputs = torch.from_numpy(np.concatenate(([1], ids[:-1])).astype(np.int64)).view(1, 4, 16)
+    targets = torch.from_numpy(ids.astype(np.int64)).view(4, 16)
+    named, state = network.named_weights(), network.initial_state(1)
+    before = {name: weight.detach().clone() for name, weight in named.items()}
+    squares = {name: torch.zeros_like(weight) for name, weight in before.items()}
+    for step in range(3):
+        logits, state = network(inputs[:, step], state)
+        state = tuple(tuple(part.detach() for part in layer) for layer in state)
+        gradients = torch.autograd.grad(
+            functional.cross_entropy(logits[0], targets[step]), list(named.values())
+        )
+        for (name, parameter), gradient in zip(named.items(), gradients, strict=True):
+            squares[name] = 0.99 * squares[name] + 0.01 * gradient**2
+            root = (squares[name] / (1 - 0.99 ** (step + 1))).sqrt()
+            moved = parameter.detach() - 0.01 * gradient / (root + 1e-3)
+            with torch.no_grad():
+                parameter.copy_(moved + 0.25 * (before[name] - moved))
+    expected = network.weights()
+    network.load_weights(weights)
     costs(network, ids, rate=0.01, decay=0.25, floor=1e-3)
-    for (name, weight), gradient in zip(network.named_weights().items(), gradients, strict=True):
-        moved = 0.01 * gradient / (gradient.abs() + 1e-3)
-        expected = before[name] - (1 - 0.25) * moved
-        torch.testing.assert_close(weight.detach(), expected, atol=1e-5, rtol=1e-4)
+    for name, weight in network.weights().items():
+        np.testing.assert_allclose(weight, expected[name], atol=1e-5, rtol=1e-3, err_msg=name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jobs import NUM_STEPS, make_job, payload
+from jobs import NUM_STEPS, make_job, payload, stopped_at
 
 from lstmgen import checkpoint, container, course, folders, training
 from lstmgen.errors import CheckpointError
@@ -147,9 +147,7 @@ def test_a_run_stopped_before_its_first_report_leaves_a_model(
 
 def test_a_log_that_cannot_be_written_does_not_keep_a_run_from_being_saved(tmp_path: Path) -> None:
     job = make_job(tmp_path)
-    records = train(job)
-    next(records)
-    records.close()
+    stopped_at(1, job)
     (tmp_path / folders.LOG_FILE).unlink()
     (tmp_path / folders.LOG_FILE).mkdir()
     with pytest.raises(CheckpointError, match=folders.LOG_FILE):
@@ -165,10 +163,7 @@ def test_a_run_that_is_stopped_again_before_its_first_report_leaves_its_model_of
     job = replace(job, training=replace(job.training, report_every=2000))
     saved, steps = None, list[int]()
     for stop in (20, 40):
-        records = train(job, saved)
-        while next(records).step < stop:
-            pass
-        records.close()
+        stopped_at(stop, job, saved)
         saved, model = checkpoint.load_run(tmp_path), checkpoint.load_model(tmp_path)
         steps.append(model.results["step"])
         assert np.array_equal(
@@ -178,10 +173,7 @@ def test_a_run_that_is_stopped_again_before_its_first_report_leaves_its_model_of
     # One that has been validated is not given up for one that has not.
     scored = replace(model, results={**model.results, "nats": 1.0})
     checkpoint.save_model(tmp_path / folders.MODEL_FILE, scored)
-    records = train(job, saved)
-    while next(records).step < 60:
-        pass
-    records.close()
+    stopped_at(60, job, saved)
     assert checkpoint.load_model(tmp_path).results["step"] == steps[1]
 
 
@@ -210,11 +202,7 @@ def test_a_run_whose_model_was_taken_away_leaves_one(
     """The run alone is all that resuming needs, though its best score was that model's."""
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     job = make_job(tmp_path, steps=20)
-    records = train(job)
-    while next(records).step < 12:
-        pass
-    records.close()
-    saved = checkpoint.load_run(tmp_path)
+    saved = stopped_at(12, job)
     better = replace(saved, position=replace(saved.position, best_nats=1e-9))
     (tmp_path / folders.MODEL_FILE).unlink()
     records = train(job, better)
@@ -239,6 +227,15 @@ def test_a_run_that_holds_what_is_not_a_number_is_refused(
     saved.tensors[name].flat[0] = value
     checkpoint.save_run(tmp_path / folders.RUN_FILE, saved)
     with pytest.raises(CheckpointError, match=f"{name} holds what is not a finite number"):
+        checkpoint.load_run(tmp_path)
+
+
+def test_a_weight_beyond_all_measure_in_a_run_is_refused(tmp_path: Path) -> None:
+    list(train(make_job(tmp_path)))
+    saved = checkpoint.load_run(tmp_path)
+    saved.model.weights["output.bias"][0] = 1e30
+    checkpoint.save_run(tmp_path / folders.RUN_FILE, saved)
+    with pytest.raises(CheckpointError, match=r"output\.bias holds"):
         checkpoint.load_run(tmp_path)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from jobs import NUM_STEPS, be_lazy, make_job
+from jobs import NUM_STEPS, be_lazy, make_job, stopped_at
 
 from lstmgen import checkpoint, optim
 from lstmgen.config import LARGE_VOCABULARY, ModelConfig, TrainConfig
@@ -88,9 +88,7 @@ def test_a_run_in_which_adamw_has_nothing_to_move_is_trained(
     job = make_job(tmp_path, softmax_sample=6)
     model, numbers = replace(job.model, num_layers=1), replace(job.training, memory=9)
     job = replace(job, model=model, training=numbers)
-    records = train(job)
-    next(records)
-    records.close()
+    stopped_at(1, job)
     assert list(train(job, checkpoint.load_run(tmp_path)))[-1].step == NUM_STEPS
 
 
@@ -266,3 +264,22 @@ def test_rows_of_a_layer_whose_gates_are_held_are_not_evened() -> None:
         name = f"layers.{k}.weight_hh"
         moved = (weights[name].detach() - before[name]).norm(dim=1)
         assert bool(moved.min() > 0.2 * moved.max()) == even, moved
+
+
+def test_a_step_of_muon_goes_where_the_momentum_is_going() -> None:
+    """Nesterov's: of two gradients the second step takes in both."""
+    config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0, clip_norm=1e9)
+    network = Network(ModelConfig(vocab_size=5, hidden_size=16, embedding_size=8, num_layers=1))
+    network.initialize(0, memory=100)  # whose rows are not evened
+    optimizer = optim.Optimizer(network, config)
+    weight = network.named_weights()["layers.0.weight_hh"]
+    generator = torch.Generator().manual_seed(2)
+    gradients = [torch.randn(weight.shape, generator=generator) for _ in range(2)]
+    momentum = torch.zeros_like(gradients[0])
+    for gradient in gradients:
+        before = weight.detach().clone()
+        weight.grad = gradient.clone()
+        optimizer.step(0.01)
+        momentum = 0.9 * momentum + 0.1 * gradient
+        (direction,) = optim.orthogonalized([0.1 * gradient + 0.9 * momentum])
+        torch.testing.assert_close(before - weight.detach(), 0.02 * direction, atol=1e-5, rtol=1e-3)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from jobs import STORY, stopped_at
 from torch import Tensor
 
 from lstmgen import checkpoint, dataset, recording, training
@@ -20,7 +21,6 @@ from lstmgen.recording import PLAIN_CALLS, Recording
 from lstmgen.training import train
 
 ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
-STORY = "".join(f"{i} sheep and {i * 7 % 10} goats went up the hill.\n" for i in range(200))
 STEPS = 4 * PLAIN_CALLS
 
 
@@ -146,10 +146,7 @@ def test_on_cuda_too_a_stopped_and_resumed_run_ends_in_the_same_bits(
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     through, parts = (cuda_job(tmp_path / name, sample=sample) for name in ("through", "parts"))
     list(train(through))
-    records = train(parts)
-    while next(records).step < stop:
-        pass
-    records.close()
+    stopped_at(stop, parts)
     list(train(parts, checkpoint.load_run(parts.folder)))
     expected = weights(through.folder)
     assert all(np.array_equal(weight, expected[n]) for n, weight in weights(parts.folder).items())

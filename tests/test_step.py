@@ -104,6 +104,25 @@ def test_sparse_gradients_make_the_same_steps_as_others(
         np.testing.assert_allclose(weight, ends[1][name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
+def test_each_step_and_each_seed_leaves_out_other_units(tmp_path: Path) -> None:
+    job = make_job(tmp_path, dropout=0.5)
+    streams = job.streams()
+
+    def total(step: int, seed: int) -> float:
+        """Of the first window of the text, with the same weights."""
+        network = Network(job.model, 0.5)
+        network.initialize(0)
+        torch.manual_seed(0)
+        torch.nn.init.normal_(network.output.weight)
+        config = replace(job.training, seed=seed)
+        run = Run(network, optim.Optimizer(network, config), network.initial_state(4))
+        run.step = step * streams.num_windows
+        return float(take_step(run, Loss(network, replace(job, training=config)), streams, 0.0)[0])
+
+    assert total(0, 0) == total(0, 0)
+    assert len({total(step, seed) for step in range(3) for seed in range(3)}) == 9
+
+
 @pytest.mark.parametrize("name", ["dropout", "weight_drop"])
 def test_what_is_left_out_of_a_step_changes_it(tmp_path: Path, name: str) -> None:
     ends = []

@@ -1,7 +1,9 @@
 """Training is held against what it must not depend on: where it was stopped, and who is watching."""
 
 import json
+import time
 from dataclasses import replace
+from itertools import pairwise
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from jobs import NUM_STEPS, STORY, be_lazy, make_job, payload
+from jobs import NUM_STEPS, STORY, be_lazy, make_job, payload, stopped_at
 
-from lstmgen import checkpoint, container, course, dataset, folders, training
+from lstmgen import checkpoint, container, course, dataset, folders, optim, training
+from lstmgen import step as step_module
 from lstmgen.cells import Cells
 from lstmgen.config import CellName
 from lstmgen.errors import CheckpointError
@@ -48,11 +51,7 @@ def test_a_stopped_and_resumed_run_ends_in_the_same_bits(
     )
     list(train(through))
 
-    records = train(parts)
-    while next(records).step < stop:
-        pass
-    records.close()
-    saved = checkpoint.load_run(parts.folder)
+    saved = stopped_at(stop, parts)
     assert saved.position.step == stop
     assert [record.step for record in train(parts, saved)][-1] == NUM_STEPS
     for name in (folders.RUN_FILE, folders.MODEL_FILE):
@@ -164,9 +163,7 @@ def test_progress_that_cannot_be_is_refused_with_its_file(
     "name", ["step", "best_nats", "best_tokens", "best_characters", "best_unknown_tokens"]
 )
 def test_a_number_beyond_all_floats_in_a_run_is_refused(tmp_path: Path, name: str) -> None:
-    records = train(make_job(tmp_path))
-    next(records)
-    records.close()
+    stopped_at(1, make_job(tmp_path))
     path = tmp_path / folders.RUN_FILE
     tensors, description = container.read(path)
     best = {"best_nats": 9.0, "best_tokens": 9, "best_characters": 9, "best_unknown_tokens": 0}
@@ -227,9 +224,7 @@ def test_a_run_of_before_a_value_came_goes_on(
 ) -> None:
     be_lazy(monkeypatch)
     job = make_job(tmp_path, softmax_sample=sample)
-    records = train(job)
-    next(records)
-    records.close()
+    stopped_at(1, job)
     path = tmp_path / folders.RUN_FILE
     tensors, description = container.read(path)
     for part, later in (
@@ -256,3 +251,79 @@ def test_a_network_learns_how_texts_begin(tmp_path: Path) -> None:
     shares = torch.softmax(torch.from_numpy(logits[0, 0]), -1)
     for letter in "abcd":
         assert 0.1 < float(shares[vocabulary.ids[letter]]) < 0.5
+
+
+def test_a_timed_run_that_is_resumed_ends_with_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    job = make_job(tmp_path, steps=20)
+    saved = stopped_at(12, job)
+    saved = replace(saved, position=replace(saved.position, seconds=2.5))
+    endless = replace(job.training, num_steps=100_000, report_every=100_000)
+    started = time.perf_counter()
+    last = list(train(replace(job, training=endless, deadline=3.0), saved))[-1]
+    assert time.perf_counter() - started < 1.5
+    assert 2.5 < last.seconds < 4
+    left = checkpoint.load_run(tmp_path)
+    assert left.training.num_steps == left.position.step == last.step < 100_000
+    assert left.position.seconds > 2.5
+
+
+def test_a_run_that_had_gone_astray_goes_on_at_its_lower_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    job = make_job(tmp_path)
+    saved = stopped_at(5, job)
+    astray = replace(saved.position, retreats=1, best_nats=1e-9, best_step=3)
+    for record in train(job, replace(saved, position=astray)):
+        assert record.learning_rate == optim.schedule(record.step - 1, job.training) / 2
+        assert record.best_step == 3
+
+
+def test_the_first_weights_follow_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    for seed in (0, 5):
+        job = make_job(tmp_path / str(seed))
+        job = replace(job, training=replace(job.training, seed=seed, learning_rate=1e-12))
+        network = Network(job.model)
+        network.initialize(seed, counts=job.data.counts)
+        left = stopped_at(1, job).model.weights
+        for name, weight in network.weights().items():
+            np.testing.assert_allclose(left[name], weight, atol=1e-6, err_msg=name)
+
+
+def test_the_loss_of_the_log_is_that_since_its_last_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(course, "LOG_LINES", 4)  # of 8 steps
+    original = step_module.take_step
+
+    def told(run: Any, *about: Any) -> Any:
+        _, count = original(run, *about)
+        return torch.tensor(0.1 * run.step * count), count
+
+    monkeypatch.setattr(training, "take_step", told)
+    list(train(make_job(tmp_path, text=STORY * 2)))
+    lines = [json.loads(line) for line in (tmp_path / folders.LOG_FILE).read_text().splitlines()]
+    losses = [line["train_nats_per_token"] for line in lines]
+    assert losses == pytest.approx([0.15, 0.35, 0.55, 0.75])
+
+
+@pytest.mark.parametrize(("seconds", "some"), [(1e9, 0), (0.05, 4)])
+def test_so_many_seconds_lie_between_two_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, some: int
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    original = step_module.take_step
+
+    def slow(*about: Any) -> Any:
+        time.sleep(0.02)
+        return original(*about)
+
+    monkeypatch.setattr(training, "take_step", slow)
+    job = replace(make_job(tmp_path, steps=16), sample_seconds=seconds)
+    shown = [record.step for record in train(job) if record.sample is not None]
+    assert min(1, some) <= len(shown) <= 2 * some
+    assert all(later - step >= 2 for step, later in pairwise(shown))

@@ -195,15 +195,11 @@ def by_choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bo
     encode = saved.vocabulary.encode
     lengths = (len(encode(q.context + choice)) for q in questions for choice in q.choices)
     engine = trained.choose_engine(saved, device, sum(lengths))
-    answers = list[choices.Answer]()
-    for answer in choices.answer(engine, saved.vocabulary, questions):
-        answers.append(answer)
-        if as_json:
-            _emit_json(answer.to_json())
+    answers = list(choices.answer(engine, saved.vocabulary, questions))
     tally = choices.tally(answers) if answered else []
     if as_json:
-        for group in tally:
-            _emit_json(group.to_json())
+        for record in [one.to_json() for one in tally] + [one.to_json() for one in answers]:
+            _emit_json(record)
     else:
         tables.tallies(tally)
     open_ = sum(question.answer is None for question in questions)

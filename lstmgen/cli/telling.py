@@ -27,7 +27,7 @@ def of_data(data: "Dataset") -> str:
     if facts["valid_sha256"] is not None:
         characters, whose = data.train_characters, " of --valid-file"
     rare = data.vocabulary.count_unknown(data.train_ids) - data.placed_unknown
-    places = [(rare, "rare"), (data.placed_unknown, "drawn at random")]
+    places = [(rare, "that are rare"), (data.placed_unknown, "drawn at random")]
     replaced = " and ".join(f"{count:,} {which}" for count, which in places if count)
     name = console.visible(facts["name"], keep_newlines=False)
     unknown = vocabulary.count_unknown(data.valid_ids)
@@ -35,7 +35,7 @@ def of_data(data: "Dataset") -> str:
     return (
         f"corpus      {name}: {characters:,} characters; {len(data.train_ids):,} {kind} to train "
         f"on, {len(data.valid_ids):,}{whose} to validate on{odd}\n"
-        f"vocabulary  {len(vocabulary):,} {kind}; <unk> takes the place of {replaced}"
+        f"vocabulary  {len(vocabulary):,} symbols; <unk> among them stands for {kind} of the text: {replaced}"
     )
 
 
