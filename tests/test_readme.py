@@ -67,7 +67,7 @@ def test_the_readme_has_commands() -> None:
 
 
 def test_the_training_of_the_readme_runs_in_an_empty_folder(folder: Path) -> None:
-    for name in ("lstmgen-model", "my-model", "words"):
+    for name in ("lstmgen-model", "my-model", "wiki"):
         assert (folder / name / "model.safetensors").exists()
 
 
@@ -97,6 +97,8 @@ def test_a_value_beside_an_option_in_a_table_is_its_default() -> None:
     defaults = {
         "--level": CorpusConfig.level,
         "--min-count": CorpusConfig.min_count,
+        "--window": learning.window,
+        "--seed": learning.seed,
         "--words": CorpusConfig.words,
         "--cell": sizes.cell,
         "--num-layers": sizes.num_layers,
