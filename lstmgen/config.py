@@ -65,7 +65,7 @@ class Range(NamedTuple):
 
     low: float
     high: float = inf
-    words: str = ""  # where an end of it is not to be reached, which the two numbers do not say
+    words: str = ""  # where the two numbers would not say it well
 
     def __str__(self) -> str:
         if self.words:
@@ -81,8 +81,8 @@ class Range(NamedTuple):
 
 # Of the options of the command line, whose help shows them.
 RANGES = {
-    "--minutes": Range(1e-12, 1_000_000, "above 0, at most 1,000,000"),
-    "--epochs": Range(1e-12, 1_000_000, "above 0, at most 1,000,000"),
+    "--minutes": Range(1e-12, 1_000_000, "above 0 and at most 1,000,000"),
+    "--epochs": Range(1e-12, 1_000_000, "above 0 and at most 1,000,000"),
     "--steps": Range(1, 10**12),
     "--min-count": Range(1),
     "--max-vocab": Range(2),
@@ -101,8 +101,6 @@ RANGES = {
     "--softmax-sample": Range(0, 10_000_000),
     "--seed": Range(0, 2**63 - 1, "a whole number from 0 to 2^63 - 1"),
     "--temperature": Range(0, 1_000_000),
-    "--length": Range(0),
-    "--beams": Range(1),
     "--top-k": Range(1),
     "--top-p": Range(1e-12, 1, "above 0 and at most 1"),
     "--min-p": Range(0, 1),
@@ -120,11 +118,11 @@ def require(name: str, value: float) -> None:
     RANGES[name].require(name, value)
 
 
-def require_whole(name: str, value: int) -> None:
-    """`OptionError` for what is not a whole number, of Python's or NumPy's, or is out of its range."""
+def require_whole(name: str, value: int, low: int) -> None:
+    """`OptionError` for what is not a whole number, of Python's or NumPy's, or is below the lowest."""
     if not isinstance(value, Integral):
         raise OptionError(f"{name} is {value!r:.40}; it must be a whole number")
-    require(name, int(value))
+    Range(low).require(name, int(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,7 +275,7 @@ class DecodingConfig(JsonConfig):
     def __post_init__(self) -> None:
         require("--temperature", self.temperature)
         if self.top_k is not None:
-            require_whole("--top-k", self.top_k)
+            require_whole("--top-k", self.top_k, 1)
         if self.top_p is not None:
             require("--top-p", self.top_p)
         if self.min_p is not None:

@@ -11,7 +11,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from io import BufferedIOBase, TextIOWrapper
+from gzip import GzipFile
+from io import BufferedReader
 from itertools import pairwise
 from pathlib import Path
 
@@ -110,6 +111,8 @@ def lines(path: str, encoding: str = DEFAULT_ENCODING) -> Iterator[str]:
     is wrong.
     """
     name, begin = called(path), ""
+    if encoding.lower().replace("_", "-") == "utf-8-sig":
+        encoding = "utf-8"  # as a mark is left out below
     with _blaming(name), _opened(path) as file:
         for number, text in enumerate(_decoded_lines(name, file, encoding), 1):
             if len(begin) < ENOUGH:
@@ -159,7 +162,7 @@ def _marks_lines(encoding: str) -> bool:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[BufferedIOBase]:
+def _opened(path: str) -> Iterator[BufferedReader | GzipFile]:
     """The file as bytes, unzipped if it is gzip."""
     if path == STDIN and sys.stdin is None:
         raise CorpusError("standard input is closed; leave out <&-")
@@ -170,7 +173,7 @@ def _opened(path: str) -> Iterator[BufferedIOBase]:
             os.set_blocking(source, True)  # else what is yet to come would be taken for the end
     with open(source, "rb", closefd=path != STDIN) as file:
         if file.peek(2)[:2] == GZIP:
-            with gzip.GzipFile(fileobj=file) as unzipped:
+            with GzipFile(fileobj=file) as unzipped:
                 yield unzipped
         else:
             yield file
@@ -192,26 +195,42 @@ def _blaming(name: str) -> Iterator[None]:
         raise CorpusError(f"{name}: cannot be read: {reason}") from None
 
 
-def _decoded_lines(name: str, file: BufferedIOBase, encoding: str) -> Iterator[str]:
-    """The lines of a file as they come, or some of them together where CR ends them."""
+def _decoded_lines(name: str, file: BufferedReader | GzipFile, encoding: str) -> Iterator[str]:
+    """The text of a file as it comes: a line at a time, or some; the last may lack its end."""
     if _marks_lines(encoding):
         for number, raw in enumerate(file, 1):
             yield _decoded(f"line {number:,} of {name}", raw, encoding)
         return
     # As in UTF-16, where a byte says nothing by itself.
-    _decoded(name, b"", encoding)  # which refuses what is no encoding
-    number, text = 1, TextIOWrapper(file, encoding, newline="")  # type: ignore[type-var]
-    try:
-        for line in text:
-            line.encode()
-            yield line
-            number += 1
-    except UnicodeError:
-        raise CorpusError(
-            f"line {number:,} of {name} is not {encoding}, or the line after it; {_hint(b'', encoding)}"
-        ) from None
-    finally:
-        text.detach()
+    decoder, number, rest, raw = _decoder(file, encoding), 1, "", b"-"
+    wrong: UnicodeDecodeError | None = None
+    while raw and not wrong:
+        raw, held = file.read1(SOME), len(decoder.getstate()[0])
+        try:
+            rest += decoder.decode(raw, not raw)
+        except UnicodeDecodeError as error:
+            wrong = error
+            rest += decoder.decode(raw[: max(0, error.start - held)])
+        end = rest.rfind("\n") + 1
+        if end:
+            yield rest[:end]
+        number, rest = number + rest.count("\n"), rest[end:]
+    if wrong:
+        raise CorpusError(f"line {number:,} of {name} is not {encoding} ({wrong.reason})")
+    if rest:
+        yield rest
+
+
+def _decoder(file: BufferedReader | GzipFile, encoding: str) -> codecs.IncrementalDecoder:
+    """What decodes a file part by part. Without a mark, UTF-16 has the order of this machine's bytes."""
+    _decoded("", b"", encoding)  # which refuses what is no encoding
+    about = codecs.lookup(encoding)
+    marks = {"utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+             "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)}  # fmt: skip
+    if about.name in marks and not file.peek(4).startswith(marks[about.name]):
+        about = codecs.lookup(f"{about.name}-{'le' if sys.byteorder == 'little' else 'be'}")
+    assert about.incrementaldecoder is not None  # every encoding of text has one
+    return about.incrementaldecoder()
 
 
 def _decoded(name: str, raw: bytes, encoding: str) -> str:

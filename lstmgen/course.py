@@ -77,7 +77,7 @@ class Course:
         """Take it that the run is well as it stands; what tells otherwise, if not all of it is finite."""
         snapshot = run.snapshot()
         if not snapshot.is_finite:
-            return f"not all numbers of the optimizer were finite at step {run.step:,}"
+            return f"not all numbers of the run were finite at step {run.step:,}"
         self.well = snapshot
         return ""
 

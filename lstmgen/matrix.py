@@ -12,11 +12,8 @@ Array = NDArray[np.floating[Any]]
 # Numbers in a matrix: see `Matrix`. With fewer than the first, one core is as quick as two.
 PAIRED, SHARED = 100_000, 460_800
 APART = 6_000_000  # from so many on, none is copied: 3 to 5 % of the time are not worth the memory
-THREADS = (
-    "OPENBLAS_NUM_THREADS",
-    "GOTO_NUM_THREADS",
-    "OMP_NUM_THREADS",
-)  # of which the first that is set counts
+# Of which the first that is set counts.
+THREADS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def num_threads() -> int:

@@ -32,9 +32,7 @@ LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
 # A text that is not read often wants many tokens rather than many steps, and so more streams side by side.
 MANY_STREAMS = 64
 SOME_TOKENS = 250_000  # of a text that may have them, at least
-SOME_EPOCHS = (
-    40  # of a long one, at most, by 32 streams and two layers of 256; of a short one far fewer
-)
+SOME_EPOCHS = 40  # of a long one, at most (by 32 streams, 2 x 256); of a short one far fewer
 MORE_TOKENS = 1.1  # times: they must read so many more in the same time
 WIDE_RATE = 0.056  # the learning rate by character with them
 READ_ONCE = 1.6  # epochs: what is read no oftener gains more by tokens than by width
@@ -48,15 +46,15 @@ MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as i
 
 
 class Speed(NamedTuple):
-    """What was measured on this machine, in seconds."""
+    """What a step and a validation were measured to take on this machine."""
 
-    step: float
-    validation: float
+    step_seconds: float
+    validation_seconds: float
 
 
 def tokens_in(speed: Speed, seconds: float, config: TrainConfig) -> float:
     """How many tokens can be trained on in this time."""
-    return config.batch_size * config.window * max(0.0, seconds) / speed.step
+    return config.batch_size * config.window * max(0.0, seconds) / speed.step_seconds
 
 
 def hidden_size(tokens: float, text_tokens: int, level: Level, wide: bool = False) -> int:
@@ -174,8 +172,8 @@ def num_reports(fitting: float, few: int = FEW_REPORTS) -> int:
 
 def plan_steps(speed: Speed, seconds: float) -> tuple[int, int]:
     """How many steps fit into the time, and after how many to report, validation included."""
-    count = num_reports(seconds / speed.validation)
-    num_steps = max(1, int((seconds - count * speed.validation) / speed.step))
+    count = num_reports(seconds / speed.validation_seconds)
+    num_steps = max(1, int((seconds - count * speed.validation_seconds) / speed.step_seconds))
     return num_steps, ceil(num_steps / count) if count > 1 else AT_THE_END
 
 
@@ -188,9 +186,10 @@ def last_step(speed: Speed, report_every: int, step: int, seconds_left: float) -
     """
     since_report = (step - 1) % report_every + 1
     periods, rest = divmod(
-        seconds_left + since_report * speed.step, report_every * speed.step + speed.validation
+        seconds_left + since_report * speed.step_seconds,
+        report_every * speed.step_seconds + speed.validation_seconds,
     )
-    rest_steps = max(0, int((rest - speed.validation) / speed.step))
+    rest_steps = max(0, int((rest - speed.validation_seconds) / speed.step_seconds))
     return step - since_report + int(periods) * report_every + rest_steps
 
 
@@ -214,7 +213,7 @@ class Pace:
             return Speed(step, sum(self.validations) / len(self.validations))
         if self.measured is None:
             return Speed(step, 0.0)
-        return Speed(step, self.measured.validation * step / self.measured.step)
+        return Speed(step, self.measured.validation_seconds * step / self.measured.step_seconds)
 
     def replan(self, config: TrainConfig, step: int, seconds_left: float) -> TrainConfig:
         """The same run with as many steps as the time left allows; unchanged if nearly right.

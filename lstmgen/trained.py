@@ -160,7 +160,7 @@ class TrainedModel:
         stop: str | Sequence[str] = (),
     ) -> list[Generated]:
         """The likeliest texts that follow the prime, as far as a beam search finds them, best first."""
-        require_whole("--beams", num_beams)
+        require_whole("--beams", num_beams, 1)
         return search(
             self._sampling, self.vocabulary, prime,
             num_beams=num_beams, length=length, stops=checked(length, stop),
@@ -186,7 +186,7 @@ class TrainedModel:
 def checked(length: int, stop: str | Sequence[str]) -> tuple[str, ...]:
     """The stop strings; `OptionError` for a length that is no number of tokens, or an empty stop string."""
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
-    require_whole("--length", length)
+    require_whole("--length", length, 0)
     if "" in stops:
         raise OptionError("--stop is empty; give the text to stop at, or leave --stop out")
     return stops
@@ -195,7 +195,7 @@ def checked(length: int, stop: str | Sequence[str]) -> tuple[str, ...]:
 def _seed(seed: int | None) -> int:
     if seed is None:
         return secrets.randbelow(2**31)
-    require_whole("--seed", seed)
+    require_whole("--seed", seed, 0)
     return seed
 
 

@@ -1,6 +1,5 @@
 """Scores by token, by line and of ends add up to what `scoring` says of the same text."""
 
-import time
 from collections.abc import Callable, Iterator
 from math import exp, log
 from typing import Any
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from lstmgen import breakdown
 from lstmgen.breakdown import score_lines, score_rows, score_tokens
 from lstmgen.cells import Cells
-from lstmgen.cli.ahead import MOST, Ahead
 from lstmgen.config import ModelConfig
 from lstmgen.scoring import nats, score_ids, score_text
 from lstmgen.vocabulary import Vocabulary
@@ -109,28 +107,6 @@ def test_each_line_has_the_score_of_a_text_of_its_own(
         }  # fmt: skip
 
 
-def test_of_an_endless_input_a_pool_is_held_and_no_more(
-    cells: Cells, letters: Vocabulary, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken = 0
-
-    def endless() -> Iterator[str]:
-        nonlocal taken
-        while True:
-            taken += 1
-            yield "abcdefgh\n"
-
-    monkeypatch.setattr(breakdown, "POOL_CHARACTERS", 50)
-    next(score_lines(cells, letters, endless()))
-    assert taken == 6
-    ahead = Ahead(endless())
-    next(ahead)
-    taken = 0
-    time.sleep(0.5)
-    assert taken <= MOST + 2
-    assert ahead.ready()
-
-
 def test_a_long_line_takes_no_room_beside_short_ones(
     cells: Cells, letters: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,7 +152,9 @@ def test_a_line_goes_out_when_the_next_one_is_not_there_yet(
     assert [next(scored)[0], next(scored)[0]] == ["b\n", "c\n"]
 
 
-def test_an_endless_input_is_taken_in_pools(cells: Cells, letters: Vocabulary) -> None:
+def test_an_endless_input_is_taken_in_pools(
+    cells: Cells, letters: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
     taken = 0
 
     def source() -> Iterator[str]:
@@ -189,6 +167,10 @@ def test_an_endless_input_is_taken_in_pools(cells: Cells, letters: Vocabulary) -
     for _ in range(3000):
         next(scored)
     assert taken <= 3000 + breakdown.POOL_LINES
+    monkeypatch.setattr(breakdown, "POOL_CHARACTERS", 50)
+    taken = 0
+    next(score_lines(cells, letters, source()))
+    assert taken == 13
 
 
 @given(st.lists(st.tuples(st.text("abc x", max_size=80), st.integers(0, 80)), max_size=9))

@@ -6,6 +6,8 @@ import re
 import select
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from commands import SMALL, TEXT, run
 
 from lstmgen import checkpoint, folders, trained
 from lstmgen.cells import Cells
+from lstmgen.cli.ahead import MOST, Ahead
 from lstmgen.scoring import score_text
 
 
@@ -467,3 +470,21 @@ def test_choices_without_an_answer_are_told_as_json_only(
     assert "questions without an answer, which are not counted: 1" in done.err
     path.write_text('{"context": "Ann went to ", "choices": ["Rome", "Zqxj"]}\n')
     assert "no question in" in here(*options).error
+
+
+def test_of_an_endless_input_some_lines_are_read_ahead_and_no_more() -> None:
+    taken = [0]
+
+    def endless() -> Iterator[str]:
+        while True:
+            taken[0] += 1
+            yield "a line\n"
+
+    lines = Ahead(endless())
+    deadline = time.monotonic() + 30
+    while taken[0] <= MOST and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    assert taken[0] == MOST + 1  # one that waits to be put beside those that are there
+    assert lines.ready()
+    assert next(lines) == "a line\n"

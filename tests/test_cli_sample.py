@@ -276,12 +276,15 @@ def test_a_signal_ends_a_command_that_waits(
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(b"Ann\n")
-        assert process.stdout.read(1)  # it has begun
+        begun = bool(select.select([process.stdout], [], [], 30)[0])
         time.sleep(0.5)
         process.send_signal(number)
+        try:
+            assert (begun, process.wait(30)) == (True, code)
+        finally:
+            process.kill()
         assert process.stderr is not None
         assert process.stderr.read().strip() == b""
-        assert process.wait(30) == code
 
 
 def test_unknown_symbols_in_a_prime_are_named(model: Path, here: Any) -> None:

@@ -341,7 +341,7 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     assert f"lstmgen train {corpus} --resume --model {folder}" in said
     step = checkpoint.load_run(folder).position.step
     assert f"stopped at step {step:,} of 100,000 and saved" in said
-    assert f"the model in {folder} is as it was then; it has not been validated yet" in said
+    assert f"{folder} holds the model of that step, which has not been validated yet" in said
     assert run("sample", "-m", folder, "-l", "5").code == 0
     said = stopped([*command, "--resume"], number, code)
     later = checkpoint.load_run(folder).position.step
@@ -517,10 +517,12 @@ def test_standard_input_is_named_so_in_the_plan(corpus: Path, tmp_path: Path) ->
 
 def test_a_text_without_line_ends_is_told(tmp_path: Path, here: Any) -> None:
     path = tmp_path / "one.txt"
-    for text, told in (("Ann went to Rome. " * 60, True), ("Ann went to Rome.\n" * 60, False)):
+    line = "Ann went to Rome. "
+    texts = (line * 60, line * 30 + "\n" + line * 30, (line + "\n") * 60)
+    for text, told in zip(texts, (True, True, False), strict=True):
         path.write_text(text)
         done = here("train", path, "-m", tmp_path / "m", "--overwrite", "--steps", "1", *SMALL)
-        assert ("has no line end" in done.err) == told
+        assert ("no line end is among the symbols" in done.err) == told
 
 
 def test_a_list_in_order_is_told_to_be_one(tmp_path: Path, here: Any) -> None:

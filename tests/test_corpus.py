@@ -293,14 +293,29 @@ def test_lines_are_there_as_soon_as_they_come(tmp_path: Path, encoding: str) -> 
         assert list(found) == ["zwei\n"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-8-sig"])
-def test_a_line_that_is_not_of_a_stateful_encoding_is_refused(
-    tmp_path: Path, encoding: str
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16", "utf-8-sig"])
+@pytest.mark.parametrize("length", [1, 5000])
+def test_lines_of_any_encoding_before_a_wrong_one_are_read(
+    tmp_path: Path, encoding: str, length: int
 ) -> None:
     path = tmp_path / "lines.txt"
-    path.write_bytes("one\ntwo\n".encode(encoding) + b"\xff")
-    with pytest.raises(CorpusError, match=f"line . of .*lines\\.txt is not {encoding}"):
-        list(lines(str(path), encoding))
+    good = ["one\n", "é" * length + "\n", "three\n"]
+    wrong = b"\xff" if encoding == "utf-8-sig" else b"\x00\xdc"  # half of a pair
+    path.write_bytes("".join(good).encode(encoding) + wrong + "\nfour\n".encode("utf-16-le"))
+    found = lines(str(path), encoding)
+    assert [next(found) for _ in good] == good
+    with pytest.raises(CorpusError, match=r"line 4 of .*lines\.txt.* is not utf-"):
+        next(found)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_without_a_mark_bytes_are_in_the_order_of_the_machine(
+    tmp_path: Path, encoding: str
+) -> None:
+    native = f"{encoding}-{'le' if sys.byteorder == 'little' else 'be'}"
+    path = put(tmp_path, "é\nzwei".encode(native))
+    assert list(lines(path, encoding)) == ["é\n", "zwei"]
+    assert read(path, encoding).text == "é\nzwei"
 
 
 def test_a_line_that_does_not_decode_is_named_after_those_before_it(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_what_is_not_finite_is_never_saved(
     left = checkpoint.load_run(tmp_path)
     assert left.position.step == 0
     assert all(np.isfinite(array).all() for array in left.tensors.values())
-    told = ["not all numbers of the optimizer were finite at step 7; back to step 0"]
+    told = ["not all numbers of the run were finite at step 7; back to step 0"]
     assert [note.partition(", to go on")[0] for note in notes] == (
         told if report_every == 7 else []
     )

@@ -239,7 +239,7 @@ def test_the_end_follows_the_pace() -> None:
 
 
 def test_a_single_report_stays_one_when_the_end_is_moved() -> None:
-    measured = Speed(step=0.1, validation=40.0)
+    measured = Speed(step_seconds=0.1, validation_seconds=40.0)
     num_steps, report_every = planning.plan_steps(measured, 600)
     config = TrainConfig(num_steps=num_steps, report_every=report_every)
     pace = Pace(measured)
@@ -254,20 +254,20 @@ def test_a_single_report_stays_one_when_the_end_is_moved() -> None:
 @pytest.mark.parametrize("slower", [1 / 40, 1 / 3, 3, 40])
 def test_a_run_measured_at_a_bad_moment_is_planned_anew(slower: float) -> None:
     """Measured beside other work, or before it began: what the run itself shows is believed."""
-    truth, deadline = Speed(step=0.08, validation=1.0), 300.0
-    measured = Speed(truth.step * slower, truth.validation * slower)
+    truth, deadline = Speed(step_seconds=0.08, validation_seconds=1.0), 300.0
+    measured = Speed(truth.step_seconds * slower, truth.validation_seconds * slower)
     num_steps, report_every = planning.plan_steps(measured, deadline)
     config, pace = TrainConfig(num_steps=num_steps, report_every=report_every), Pace(measured)
     seconds, step, reports = 0.0, 0, 0
     while step < config.num_steps:
-        seconds, step = seconds + truth.step, step + 1
+        seconds, step = seconds + truth.step_seconds, step + 1
         run_at(pace, seconds, steps=step)
         config = pace.replan(config, step, deadline - seconds)
         if step % config.report_every == 0 or step == config.num_steps:
-            pace.validations.append(truth.validation)
-            seconds, reports = seconds + truth.validation, reports + 1
+            pace.validations.append(truth.validation_seconds)
+            seconds, reports = seconds + truth.validation_seconds, reports + 1
     assert seconds == pytest.approx(deadline, rel=0.02)
-    assert reports * truth.validation <= 2.5 * planning.REPORT_SHARE * deadline
+    assert reports * truth.validation_seconds <= 2.5 * planning.REPORT_SHARE * deadline
     assert reports >= 4
 
 
@@ -279,7 +279,7 @@ def test_the_last_step_is_that_which_leaves_time_for_the_reports(
     step: int, seconds: float, last: int
 ) -> None:
     """A second a step and two a report, one each ten steps and one at the end."""
-    speed = Speed(step=1.0, validation=2.0)
+    speed = Speed(step_seconds=1.0, validation_seconds=2.0)
     assert planning.last_step(speed, 10, step, seconds) == last
 
 

@@ -3,9 +3,9 @@
 import json
 import time
 from dataclasses import replace
-from itertools import pairwise
 from math import exp
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -263,8 +263,9 @@ def test_a_timed_run_that_is_resumed_ends_with_its_time(
     endless = replace(job.training, num_steps=100_000, report_every=100_000)
     started = time.perf_counter()
     last = list(train(replace(job, training=endless, deadline=3.0), saved))[-1]
-    assert time.perf_counter() - started < 1.5
-    assert 2.5 < last.seconds < 4
+    took = time.perf_counter() - started
+    assert took < 2.5  # which it has taken already
+    assert 2.5 < last.seconds < 2.5 + took
     left = checkpoint.load_run(tmp_path)
     assert left.training.num_steps == left.position.step == last.step < 100_000
     assert left.position.seconds > 2.5
@@ -311,19 +312,21 @@ def test_the_loss_of_the_log_is_that_since_its_last_line(
     assert losses == pytest.approx([0.15, 0.35, 0.55, 0.75])
 
 
-@pytest.mark.parametrize(("seconds", "some"), [(1e9, 0), (0.05, 4)])
+@pytest.mark.parametrize(
+    ("seconds", "steps"), [(1e9, []), (3.0, [3, 6, 9, 12, 15]), (2.5, [3, 6, 9, 12, 15])]
+)
 def test_so_many_seconds_lie_between_two_samples(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, some: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, steps: list[int]
 ) -> None:
+    """Of a clock by which a step takes a second, and nothing else does."""
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    original = step_module.take_step
+    now, original = [0.0], step_module.take_step
 
-    def slow(*about: Any) -> Any:
-        time.sleep(0.02)
+    def in_a_second(*about: Any) -> Any:
+        now[0] += 1
         return original(*about)
 
-    monkeypatch.setattr(training, "take_step", slow)
+    monkeypatch.setattr(training, "take_step", in_a_second)
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     job = replace(make_job(tmp_path, steps=16), sample_seconds=seconds)
-    shown = [record.step for record in train(job) if record.sample is not None]
-    assert min(1, some) <= len(shown) <= 2 * some
-    assert all(later - step >= 2 for step, later in pairwise(shown))
+    assert [record.step for record in train(job) if record.sample is not None] == steps

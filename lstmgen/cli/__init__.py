@@ -50,7 +50,7 @@ class _Command(_Helping, TyperCommand):
             kind = getattr(option, "type", option)  # where an older typer keeps bounds
             if told and getattr(kind, "min", None) is None:  # else typer tells it
                 of: Any = option
-                of.help = f"{of.help.removesuffix('.')} ({told})."
+                of.help = f"{of.help} Range: {told}."
 
 
 app = typer.Typer(

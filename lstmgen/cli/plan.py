@@ -213,13 +213,13 @@ def _steps(job: "Job", given: Options) -> int:
 
 def _require_time_to_validate(measured: planning.Speed, seconds: float, left: float) -> None:
     """A run needs one validation at its end; says where that leaves little time for the rest."""
-    once = f"to validate once takes about {measured.validation:.1f} seconds"
-    if measured.validation >= left:
+    once = f"to validate once takes about {measured.validation_seconds:.1f} seconds"
+    if measured.validation_seconds >= left:
         raise OptionError(
             f"--minutes {seconds / 60:g} leaves no time to train: {once}, and after the start {left:.1f} are "
             "left; give more, or a smaller --valid-fraction or --valid-file"
         )
-    if measured.validation > planning.MOST_SHARE * left:
+    if measured.validation_seconds > planning.MOST_SHARE * left:
         console.note(
             f"{once}, of {left:.1f} that are left; a smaller --valid-fraction or --valid-file leaves more "
             "for training"

@@ -33,9 +33,10 @@ def run(given: plan.Options, folder: Path, began: float) -> None:
     )  # fmt: skip
     if saved:
         resuming.require_same(given, saved, data)
-    if not saved and data.vocabulary.start_id == UNKNOWN_ID:
+    elif data.vocabulary.start_id == UNKNOWN_ID:
         console.note(
-            "the text that is trained on has no line end, so a text will be read as if <unk> stood before it"
+            "no line end is among the symbols, as the text that is trained on has none, or too few; so a "
+            "text will be read as if <unk> stood before it"
         )
     del text, held_out  # which may be large, and a run be long
     if not quiet:
@@ -78,7 +79,7 @@ def run(given: plan.Options, folder: Path, began: float) -> None:
             console.note(
                 f"{given['model']} still holds the earlier model, as this run's has not been validated yet"
                 if earlier
-                else f"the model in {given['model']} is as it was then; it has not been validated yet"
+                else f"{given['model']} holds the model of that step, which has not been validated yet"
             )
         sys.exit(128 + caught)
     watching.draw_curves(folder, telling.title(job), quiet)

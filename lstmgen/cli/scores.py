@@ -195,12 +195,16 @@ def by_choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bo
     encode = saved.vocabulary.encode
     lengths = (len(encode(q.context + choice)) for q in questions for choice in q.choices)
     engine = trained.choose_engine(saved, device, sum(lengths))
-    answers = list(choices.answer(engine, saved.vocabulary, questions))
+    answers = list[choices.Answer]()
+    for answer in choices.answer(engine, saved.vocabulary, questions):
+        answers.append(answer)
+        if as_json and not answered:
+            _emit_json(answer.to_json())
     tally = choices.tally(answers) if answered else []
-    if as_json:
+    if as_json and answered:  # the group "all" goes first
         for record in [one.to_json() for one in tally] + [one.to_json() for one in answers]:
             _emit_json(record)
-    else:
+    elif not as_json:
         tables.tallies(tally)
     open_ = sum(question.answer is None for question in questions)
     if open_ and answered:
