@@ -14,7 +14,8 @@ from lstmgen.scoring import Engine
 from lstmgen.vocabulary import Vocabulary
 
 LENGTH = "length"  # why a text ended that no stop string ended
-BATCH_SIZE = 64
+BATCH_SIZE = 128  # texts side by side: from here on more gain little
+MOST_LOGITS = 1 << 24  # of all of them: 64 MB
 MOST_WAITING = 16 * BATCH_SIZE  # finished texts that wait for one before them
 
 
@@ -134,10 +135,12 @@ def generate(
 ) -> Iterator[Generated]:
     """A text for each prime, in their order, up to `BATCH_SIZE` of them sampled side by side.
 
+    They are fewer where the vocabulary is so large that their logits would fill the memory.
     When enough have ended, others take their places. `ready` says whether the next prime is at hand;
     while it is not, and texts are under way, these go on first.
     """
     primes, more = iter(primes), True
+    batch_size = min(BATCH_SIZE, max(1, MOST_LOGITS // engine.vocab_size))
     texts: deque[Writing] = deque()  # in order: those under way and finished ones that wait
     going: list[Writing] = []
     batch: Batch | None = None
@@ -145,8 +148,8 @@ def generate(
         while texts and texts[0].stop is not None:
             yield texts.popleft().finished()
         new: list[Writing] = []
-        room = BATCH_SIZE - len(going)
-        if room < BATCH_SIZE // 4:  # it is quicker to read some primes side by side
+        room = batch_size - len(going)
+        if room < batch_size // 4:  # it is quicker to read some primes side by side
             room = 0
         while more and len(new) < room and len(texts) < MOST_WAITING and (not texts or ready()):
             prime = next(primes, None)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from lstmgen import generation
 from lstmgen.beam_search import search
 from lstmgen.cells import Cells
 from lstmgen.config import DecodingConfig, ModelConfig
@@ -303,6 +304,8 @@ def test_json_holds_every_fact_under_its_name(letters: Vocabulary) -> None:
 class Words(Stateless):
     """A network that finds one token after the other the likeliest, whatever it reads."""
 
+    vocab_size = 3
+
     def read(self, ids: NDArray[Any], state: Any) -> tuple[Any, Any]:
         tops = np.zeros((*ids.shape, 3))
         tops[..., 1] = 9.0
@@ -316,3 +319,23 @@ def test_by_word_no_blank_comes_twice_after_a_prime(prime: str, text: str) -> No
     assert "".join(stream(Words(), words, Prime(prime, 0), **how)) == text
     assert [one.text for one in generate(Words(), words, [Prime(prime, 0)], **how)] == [text]
     assert search(Words(), words, prime, num_beams=1, length=2)[0].text == text
+
+
+def test_texts_whose_logits_would_fill_the_memory_are_fewer_side_by_side(
+    letters: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths: list[int] = []
+
+    class Watched(Successor):
+        def read(self, ids: NDArray[Any], state: Any) -> Any:
+            widths.append(len(ids))
+            return super().read(ids, state)
+
+    engine = Watched(letters)
+    primes = [Prime("ab"[i % 2], i) for i in range(20)]
+    expected = list(generate(engine, letters, primes, decoding=GREEDY, length=5))
+    assert max(widths) == 20
+    widths.clear()
+    monkeypatch.setattr(generation, "MOST_LOGITS", 7 * engine.vocab_size)
+    assert list(generate(engine, letters, primes, decoding=GREEDY, length=5)) == expected
+    assert max(widths) == 7
