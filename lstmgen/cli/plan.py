@@ -157,7 +157,7 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
 
     size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
     steps = _steps(job, given)
-    may_widen = not (steps or {"batch_size", "window"} & set(given)) and _may_widen(job, 0)
+    may_widen = not {"batch_size", "window"} & set(given) and _may_widen(job, 0)
     if size_given and not may_widen:
         return job
     tokens, wide = float(steps * job.training.batch_size * job.training.window), False
