@@ -27,15 +27,17 @@ def of_data(data: "Dataset") -> str:
     if facts["valid_sha256"] is not None:
         characters, whose = data.train_characters, " of --valid-file"
     rare = data.vocabulary.count_unknown(data.train_ids) - data.placed_unknown
-    places = [(rare, "that are rare"), (data.placed_unknown, "drawn at random")]
-    replaced = " and ".join(f"{count:,} {which}" for count, which in places if count)
+    replaced = [f"{rare:,} rare {kind}"] if rare else []
+    if data.placed_unknown:
+        replaced.append(f"{data.placed_unknown:,} {'' if rare else f'{kind} '}drawn at random")
     name = console.visible(facts["name"], keep_newlines=False)
     unknown = vocabulary.count_unknown(data.valid_ids)
-    odd = f", of which {unknown:,} are unknown" if unknown else ""
+    odd = f", {unknown:,} of them unknown" if unknown else ""
     return (
         f"corpus      {name}: {characters:,} characters; {len(data.train_ids):,} {kind} to train "
         f"on, {len(data.valid_ids):,}{whose} to validate on{odd}\n"
-        f"vocabulary  {len(vocabulary):,} symbols; <unk> among them stands for {kind} of the text: {replaced}"
+        f"vocabulary  {len(vocabulary):,} symbols, <unk> among them, which stands for "
+        f"{' and '.join(replaced)}"
     )
 
 
