@@ -5,12 +5,12 @@ follows from the text and the time is in `planning`.
 """
 
 from dataclasses import asdict, dataclass, field, fields
-from math import inf, prod
-from numbers import Integral
+from math import prod
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from lstmgen.errors import OptionError
+from lstmgen.ranges import Range, require, require_whole
 
 Level = Literal["char", "word"]
 Words = Literal["prose", "space"]
@@ -58,71 +58,6 @@ def _fits(value: object, kind: Any) -> bool:
     if kind is float:
         return type(value) in (int, float)
     return type(value) is kind
-
-
-class Range(NamedTuple):
-    """What a number may be, both ends included."""
-
-    low: float
-    high: float = inf
-    words: str = ""  # where the two numbers would not say it well
-
-    def __str__(self) -> str:
-        if self.words:
-            return self.words
-        return (
-            f"at least {self.low:,}" if self.high == inf else f"from {self.low:,} to {self.high:,}"
-        )
-
-    def require(self, name: str, value: float) -> None:
-        if not self.low <= value <= self.high:
-            raise OptionError(f"{name} is {value}; it must be {self}")
-
-
-# Of the options of the command line, whose help shows them.
-RANGES = {
-    "--minutes": Range(1e-12, 1_000_000, "above 0 and at most 1,000,000"),
-    "--epochs": Range(1e-12, 1_000_000, "above 0 and at most 1,000,000"),
-    "--steps": Range(1, 10**12),
-    "--min-count": Range(1),
-    "--max-vocab": Range(2),
-    "--valid-fraction": Range(1e-9, 1 - 1e-9, "above 0 and below 1"),
-    "--num-layers": Range(1, 100),
-    "--hidden-size": Range(1, 100_000),
-    "--embedding-size": Range(1, 100_000),
-    "--batch-size": Range(1, 1_000_000),
-    "--window": Range(1, 1_000_000),
-    "--learning-rate": Range(1e-12, 100, "above 0 and at most 100"),
-    "--adamw-share": Range(0, 1000),
-    "--memory": Range(0, 1_000_000),
-    "--dropout": Range(0, 0.95),
-    "--weight-drop": Range(0, 0.95),
-    "--weight-decay": Range(0, 1_000_000),
-    "--softmax-sample": Range(0, 10_000_000),
-    "--seed": Range(0, 2**63 - 1, "a whole number from 0 to 2^63 - 1"),
-    "--temperature": Range(0, 1_000_000),
-    "--top-k": Range(1),
-    "--top-p": Range(1e-12, 1, "above 0 and at most 1"),
-    "--min-p": Range(0, 1),
-    "--repetition-penalty": Range(0.001, 1000),
-    "--dynamic-rate": Range(0, 1),
-    "--dynamic-decay": Range(0, 1),
-    "--cache": Range(1, 100_000),
-    "--cache-share": Range(0, 1 - 1e-9, "at least 0 and below 1"),
-    "--cache-sharpness": Range(0, 1_000_000),
-}
-
-
-def require(name: str, value: float) -> None:
-    """`OptionError` where the value of an option is not in its range."""
-    RANGES[name].require(name, value)
-
-
-def require_whole(name: str, value: int, low: int) -> None:
-    """`OptionError` for what is not a whole number, of Python's or NumPy's, or is below the lowest."""
-    if not isinstance(value, Integral):
-        raise OptionError(f"{name} is {value!r:.40}; it must be a whole number")
-    Range(low).require(name, int(value))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,8 +111,9 @@ def lines(path: str, encoding: str = DEFAULT_ENCODING) -> Iterator[str]:
     is wrong.
     """
     name, begin = called(path), ""
-    if encoding.lower().replace("_", "-") == "utf-8-sig":
-        encoding = "utf-8"  # as a mark is left out below
+    with suppress(LookupError):  # what is no encoding is refused below
+        if codecs.lookup(encoding).name == "utf-8-sig":
+            encoding = "utf-8"  # as a mark is left out in any case
     with _blaming(name), _opened(path) as file:
         for number, text in enumerate(_decoded_lines(name, file, encoding), 1):
             if len(begin) < ENOUGH:
@@ -203,20 +204,23 @@ def _decoded_lines(name: str, file: BufferedReader | GzipFile, encoding: str) ->
         return
     # As in UTF-16, where a byte says nothing by itself.
     decoder, number, rest, raw = _decoder(file, encoding), 1, "", b"-"
-    wrong: UnicodeDecodeError | None = None
+    wrong: UnicodeDecodeError | UnicodeEncodeError | None = None
     while raw and not wrong:
         raw, held = file.read1(SOME), len(decoder.getstate()[0])
         try:
             rest += decoder.decode(raw, not raw)
+            rest.encode()  # escape codecs can make lone surrogates, which are no text
         except UnicodeDecodeError as error:
-            wrong = error
-            rest += decoder.decode(raw[: max(0, error.start - held)])
+            wrong, rest = error, rest + decoder.decode(raw[: max(0, error.start - held)])
+        except UnicodeEncodeError as error:
+            wrong, rest = error, rest[: error.start]
         end = rest.rfind("\n") + 1
         if end:
             yield rest[:end]
         number, rest = number + rest.count("\n"), rest[end:]
     if wrong:
-        raise CorpusError(f"line {number:,} of {name} is not {encoding} ({wrong.reason})")
+        what = f"line {number:,} of {name} is not {encoding} ({wrong.reason})"
+        raise CorpusError(f"{what}; {_hint(b'', encoding)}")
     if rest:
         yield rest
 

@@ -16,10 +16,10 @@ from lstmgen.config import (
     MODEL_VARIABLE,
     DecodingConfig,
     ModelConfig,
-    require_whole,
 )
 from lstmgen.errors import OptionError
 from lstmgen.generation import Generated, Prime, generate, stream
+from lstmgen.ranges import require_whole
 from lstmgen.scoring import Engine, Score, score_text
 from lstmgen.vocabulary import Vocabulary
 

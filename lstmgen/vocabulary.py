@@ -68,7 +68,7 @@ class Vocabulary:
 
     def cannot_write(self, text: str) -> list[str]:
         """The characters of a text that are in no token, each once, in their order."""
-        written = set("".join(self.tokens[:UNKNOWN_ID] + self.tokens[UNKNOWN_ID + 1 :]))
+        written = set("".join(self.tokens[UNKNOWN_ID + 1 :]))
         return [character for character in dict.fromkeys(text) if character not in written]
 
     @property

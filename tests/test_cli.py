@@ -17,7 +17,7 @@ from lstmgen.cli import app, main
 from lstmgen.cli.eval import evaluate
 from lstmgen.cli.sample import sample
 from lstmgen.cli.train import train
-from lstmgen.config import RANGES
+from lstmgen.ranges import RANGES
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from jobs import make_job, stopped_at
 
 from lstmgen import checkpoint, dataset, device, planning
 from lstmgen import step as step_module
-from lstmgen.cli import plan, resuming
+from lstmgen.cli import fitting, plan, resuming
 from lstmgen.config import SOFTMAX_SAMPLE, CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.errors import OptionError
@@ -24,7 +24,7 @@ def test_a_timed_run_that_goes_on_knows_what_validation_takes(tmp_path: Path) ->
     job = replace(make_job(tmp_path), deadline=60.0)
     saved = stopped_at(1, job)
     for given in ({}, {"minutes": 2.0}):
-        again = plan.timed(
+        again = fitting.timed(
             replace(job, training=saved.training), given, saved, time.perf_counter() - 7
         )
         assert again.measured is not None
@@ -36,7 +36,7 @@ def test_what_is_given_stays_and_the_rest_is_planned(tmp_path: Path) -> None:
     mine: dict[str, Any] = {"dropout": 0.37, "weight_drop": 0.21, "weight_decay": 0.027}
     job = replace(job, training=replace(job.training, **mine))
     for name, value in mine.items():
-        planned = plan.timed(job, {"steps": 2000, name: value}, None, 0.0).training
+        planned = fitting.timed(job, {"steps": 2000, name: value}, None, 0.0).training
         assert planned.num_steps == 2000
         assert {n for n, one in mine.items() if getattr(planned, n) == one} == {name}
 
@@ -58,7 +58,7 @@ def test_what_is_read_many_times_is_learned_at_a_higher_rate(
     usual = given.get("learning_rate", TrainConfig.learning_rate)
     job = replace(job, training=replace(job.training, learning_rate=usual))
     steps = epochs * job.streams().num_windows
-    assert plan.timed(job, given | {"steps": steps}, None, 0.0).training.learning_rate == rate
+    assert fitting.timed(job, given | {"steps": steps}, None, 0.0).training.learning_rate == rate
 
 
 def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
@@ -70,8 +70,8 @@ def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
         began = time.perf_counter() - 6  # of the 66 seconds
         tokens = 60 / step * 64
         size = planning.hidden_size(tokens, len(job.data.train_ids), "char")
-        assert plan.sized(job, {"minutes": 1.1}, began).model.hidden_size == size
-        sizes = plan.sized(job, {"minutes": 1.1, "hidden_size": 12}, began).model.hidden_size
+        assert fitting.sized(job, {"minutes": 1.1}, began).model.hidden_size == size
+        sizes = fitting.sized(job, {"minutes": 1.1, "hidden_size": 12}, began).model.hidden_size
         assert sizes == 12
     assert size < planning.hidden_size(60 / 0.0001 * 64, len(job.data.train_ids), "char")
 
@@ -122,7 +122,7 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
     monkeypatch.setattr(planning, "SOME_TOKENS", length)
     monkeypatch.setattr(planning, "LONG_TEXT", length)
     asked = given if "steps" in given else given | {"minutes": 0.1}
-    planned = plan.sized(job, asked, time.perf_counter())
+    planned = fitting.sized(job, asked, time.perf_counter())
     assert (planned.training.batch_size, planned.training.window) == (streams, window)
     usual = planning.WIDE_RATE if streams == 64 else job.training.learning_rate
     assert planned.training.learning_rate == given.get("learning_rate", usual)
@@ -136,7 +136,7 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
         assert len(measured) == (2 if streams == 64 else 0)  # nothing is measured for nothing
     for limit, value in (("LONG_TEXT", 5 * length), ("SOME_TOKENS", length + 1)):  # too short
         monkeypatch.setattr(planning, limit, value)
-        assert plan.sized(job, asked, time.perf_counter()).training.batch_size == 4
+        assert fitting.sized(job, asked, time.perf_counter()).training.batch_size == 4
         monkeypatch.setattr(planning, limit, length)
 
 
@@ -159,7 +159,7 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
     numbers = plan.training({}, data, there, None)
     assert numbers.softmax_sample == sample
     job = Job(tmp_path, data, ModelConfig(vocab_size=len(data.vocabulary)), numbers, there)
-    planned = plan.sized(job, {"minutes": 0.1}, time.perf_counter()).training
+    planned = fitting.sized(job, {"minutes": 0.1}, time.perf_counter()).training
     assert (planned.batch_size, planned.learning_rate) == (streams, TrainConfig.learning_rate)
 
 
@@ -175,7 +175,7 @@ def test_streams_that_do_not_fit_on_the_gpu_are_not_taken(
     monkeypatch.setattr(step_module, "measure", measure)
     monkeypatch.setattr(planning, "SOME_TOKENS", len(job.data.train_ids))
     monkeypatch.setattr(planning, "LONG_TEXT", len(job.data.train_ids))
-    assert plan.sized(job, {"minutes": 0.1}, time.perf_counter()).training.batch_size == 4
+    assert fitting.sized(job, {"minutes": 0.1}, time.perf_counter()).training.batch_size == 4
 
 
 def test_a_run_with_more_streams_than_tokens_is_refused(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_a_run_of_minutes_keeps_its_time_and_says_it(
     done = here("train", corpus, "-m", tmp_path / "c", "--minutes", "0.5", *SMALL)
     assert "the start took 4" in done.error
     monkeypatch.setattr(time, "process_time", lambda: 0.0)
-    monkeypatch.setattr("lstmgen.cli.plan.DEFAULT_MINUTES", 0.06)
+    monkeypatch.setattr("lstmgen.cli.fitting.DEFAULT_MINUTES", 0.06)
     done = here("train", corpus, "-m", tmp_path / "b", *SMALL)
     assert "--minutes 0.06 (the default): about" in done.err
 

@@ -293,18 +293,25 @@ def test_lines_are_there_as_soon_as_they_come(tmp_path: Path, encoding: str) -> 
         assert list(found) == ["zwei\n"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16", "utf-8-sig"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16", "utf-8-sig", "UTF 8 SIG"])
 @pytest.mark.parametrize("length", [1, 5000])
 def test_lines_of_any_encoding_before_a_wrong_one_are_read(
     tmp_path: Path, encoding: str, length: int
 ) -> None:
     path = tmp_path / "lines.txt"
     good = ["one\n", "é" * length + "\n", "three\n"]
-    wrong = b"\xff" if encoding == "utf-8-sig" else b"\x00\xdc"  # half of a pair
+    wrong = b"\xff" if "8" in encoding else b"\x00\xdc"  # half of a pair
     path.write_bytes("".join(good).encode(encoding) + wrong + "\nfour\n".encode("utf-16-le"))
     found = lines(str(path), encoding)
     assert [next(found) for _ in good] == good
     with pytest.raises(CorpusError, match=r"line 4 of .*lines\.txt.* is not utf-"):
+        next(found)
+
+
+def test_lines_before_one_that_makes_no_text_are_read(tmp_path: Path) -> None:
+    found = lines(put(tmp_path, rb"one\ntwo \ud800\n"), "unicode_escape")
+    assert next(found) == "one\n"
+    with pytest.raises(CorpusError, match=r"line 2 of .* is not unicode_escape"):
         next(found)
 
 

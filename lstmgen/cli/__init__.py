@@ -15,8 +15,8 @@ from lstmgen.cli import console
 from lstmgen.cli.eval import evaluate
 from lstmgen.cli.sample import sample
 from lstmgen.cli.train import train
-from lstmgen.config import RANGES
 from lstmgen.errors import LstmgenError
+from lstmgen.ranges import RANGES
 
 # As torch puts it.
 NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED")

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from lstmgen.cli import console, plan, resuming, telling, watching
+from lstmgen.cli import console, fitting, plan, resuming, telling, watching
 
 
 def run(given: plan.Options, folder: Path, began: float) -> None:
@@ -59,8 +59,8 @@ def run(given: plan.Options, folder: Path, began: float) -> None:
     every = given.get("sample_every")
     job = Job(folder, data, network, config, where, sample_seconds=every)
     if not saved and not other:
-        job = plan.sized(job, given, began)
-    job = plan.timed(job, given, saved, began)
+        job = fitting.sized(job, given, began)
+    job = fitting.timed(job, given, saved, began)
     if not quiet:
         console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)

@@ -5,7 +5,8 @@ import shlex
 from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
-from lstmgen.cli.plan import Options, minutes, usual_valid_fraction
+from lstmgen.cli.fitting import minutes
+from lstmgen.cli.plan import Options, usual_valid_fraction
 from lstmgen.config import DEFAULT_ENCODING, DEFAULT_MODEL_FOLDER, MODEL_VARIABLE, CorpusConfig
 
 if TYPE_CHECKING:

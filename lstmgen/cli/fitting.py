@@ -1,0 +1,172 @@
+"""Fits a job to the time there is: how large, how many streams and steps, measured on this machine."""
+
+import time
+from dataclasses import replace
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from lstmgen import planning
+from lstmgen.cli import console
+from lstmgen.cli.plan import Options
+from lstmgen.config import DEFAULT_MINUTES, Position, TrainConfig
+from lstmgen.errors import OptionError
+
+if TYPE_CHECKING:
+    from lstmgen.checkpoint import SavedRun
+    from lstmgen.job import Job
+
+CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leaving
+
+
+def sized(job: "Job", given: Options, began: float) -> "Job":
+    """The job with the layers, and the streams, that its time can feed, unless they were given."""
+    from lstmgen.step import measure
+
+    size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
+    steps = _steps(job, given)
+    may_widen = not {"batch_size", "window"} & set(given) and _may_widen(job, 0)
+    if size_given and not may_widen:
+        return job
+    tokens, wide = float(steps * job.training.batch_size * job.training.window), False
+    if not steps:
+        left = minutes(given) * 60 - (time.perf_counter() - began)
+        tokens = planning.tokens_in(measure(job), left, job.training)
+        if may_widen and _may_widen(job, tokens):
+            job, tokens, wide = _widened_if_faster(job, given, tokens, left)
+    if size_given:
+        return job
+    size = planning.hidden_size(tokens, len(job.data.train_ids), job.vocabulary.level, wide)
+    tied = "embedding_size" not in given and job.model.embedding_size == job.model.hidden_size
+    model = replace(
+        job.model, hidden_size=size, embedding_size=size if tied else job.model.embedding_size
+    )
+    return replace(job, model=model)
+
+
+def _may_widen(job: "Job", tokens: float) -> bool:
+    """Whether more streams may serve a run on so many tokens better, if they are read much faster."""
+    text_tokens, cuda = len(job.data.train_ids), job.device.type == "cuda"
+    return planning.may_widen(tokens, text_tokens, job.vocabulary.level, cuda)
+
+
+def _widened_if_faster(
+    job: "Job", given: Options, tokens: float, left: float
+) -> tuple["Job", float, bool]:
+    """The job with more streams, the tokens that it can read, and whether they are enough more for that.
+
+    `tokens` is how many the job as it is can read in the seconds that are left.
+    """
+    import torch
+
+    from lstmgen.step import measure
+
+    usual = planning.WIDE_RATE if job.vocabulary.level == "char" else TrainConfig.learning_rate
+    rate = given.get("learning_rate", usual)
+    config = replace(job.training, batch_size=planning.MANY_STREAMS, learning_rate=rate)
+    widened = replace(job, training=config)
+    try:
+        more = planning.tokens_in(measure(widened), left, config)
+    except torch.OutOfMemoryError:  # of a GPU
+        more = 0.0
+    wide = more > planning.MORE_TOKENS * tokens
+    return (widened, more, True) if wide else (job, tokens, False)
+
+
+def _steps(job: "Job", given: Options) -> int:
+    """The number of steps that was asked for, as steps or epochs; 0 where time is to decide."""
+    steps: int = given.get("steps", 0)
+    return steps or ceil(given.get("epochs", 0) * job.streams().num_windows)
+
+
+def _require_time_to_validate(measured: planning.Speed, seconds: float, left: float) -> None:
+    """A run needs one validation at its end; says where that leaves little time for the rest."""
+    once = f"to validate once takes about {measured.validation_seconds:.1f} seconds"
+    if measured.validation_seconds >= left:
+        raise OptionError(
+            f"--minutes {seconds / 60:g} leaves no time to train: {once}, and after the start {left:.1f} are "
+            "left; give more, or a smaller --valid-fraction or --valid-file"
+        )
+    if measured.validation_seconds > planning.MOST_SHARE * left:
+        console.note(
+            f"{once}, of {left:.1f} that are left; a smaller --valid-fraction or --valid-file leaves more "
+            "for training"
+        )
+
+
+def minutes(given: Options) -> float:
+    """The time that was asked for, or is usual."""
+    return float(given.get("minutes", DEFAULT_MINUTES))
+
+
+def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) -> "Job":
+    """The job with its number of steps, from steps, epochs, or the time that there is."""
+    from lstmgen.step import measure
+
+    config, measured = job.training, None
+    at = saved.position if saved else Position()
+    if at.device not in ("", job.device.type):
+        console.note(
+            f"the run was on {at.device} and goes on on {job.device.type}: its bits may differ from "
+            "those of a run that stays"
+        )
+    done, steps = at.step, _steps(job, given)
+    if steps:
+        deadline = None
+    elif saved and "minutes" not in given:
+        steps, deadline = config.num_steps, at.deadline
+        measured = measure(job) if deadline is not None else None
+    else:
+        measured = measure(job)
+        used, seconds = at.seconds, minutes(given) * 60
+        start = time.perf_counter() - began
+        deadline = seconds - start - CLOSING_SECONDS
+        if deadline <= 0:
+            raise OptionError(
+                f"--minutes {seconds / 60:g} is over before training can begin, as the start took "
+                f"{start:.1f} seconds; give more"
+            )
+        left = max(deadline - used, 0.0)
+        if not saved:
+            _require_time_to_validate(measured, seconds, left)
+        more, report_every = planning.plan_steps(measured, left)
+        steps = done + more if deadline > used else done
+        config = replace(config, report_every=report_every)
+    if steps <= done:
+        raise OptionError(
+            f"the run in {job.folder} is at step {done:,}, its end; to train it further, give more --steps, "
+            "--epochs or --minutes in all"
+        )
+    if deadline is None and (saved is None or steps != config.num_steps):
+        report_every = planning.reports_for(
+            steps,
+            job.epochs(steps),
+            step_cost=config.batch_size * config.window,
+            valid_cost=len(job.data.valid_ids) * planning.score_cost(job.model, config),
+        )
+        config = replace(config, report_every=report_every)
+    if not saved:
+        config = _suited(config, job, given, job.epochs(steps))
+    return replace(
+        job,
+        training=replace(config, num_steps=steps),
+        deadline=deadline,
+        measured=measured,
+    )
+
+
+def _suited(config: TrainConfig, job: "Job", given: Options, epochs: float) -> TrainConfig:
+    """The numbers as they suit how often the text will be read, unless they were given.
+
+    That is what keeps it from being learned by heart, and the learning rate where it is still the usual one.
+    """
+    size, text_tokens = job.model.hidden_size, len(job.data.train_ids)
+    level, rate = job.vocabulary.level, config.learning_rate
+    if rate == TrainConfig.learning_rate:
+        rate = planning.learning_rate(epochs, level, job.model.cell)
+    usual: dict[str, Any] = {
+        "learning_rate": rate,
+        "dropout": planning.dropout(epochs, size, text_tokens, level),
+        "weight_drop": planning.weight_drop(epochs),
+        "weight_decay": planning.weight_decay(epochs),
+    }
+    return replace(config, **{name: usual[name] for name in usual.keys() - given.keys()})
