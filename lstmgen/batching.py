@@ -57,10 +57,10 @@ class Streams:
 
 
 def even_window(num_tokens: int, batch_size: int, window: int) -> int:
-    """A window near to the one asked for of which so many fill short streams, with no crumb left.
+    """A window near to the one asked for, which cuts short streams into equal parts with no crumb left.
 
     A step from a crumb would move the weights as far as one from a whole window. In a long stream
-    there is but one among many, and the window stays as it is.
+    there is only one among many, and the window stays as it is.
     """
     length = -(-num_tokens // batch_size)
     if length > MANY_WINDOWS * window:
@@ -71,7 +71,7 @@ def even_window(num_tokens: int, batch_size: int, window: int) -> int:
 def fitting_batch(num_tokens: int, batch_size: int, window: int) -> int:
     """The number of streams, at most `batch_size`, the longest of which fills a window of text.
 
-    0 where the text does not fill a single window. With the `even_window` for them, it gives the same.
+    0 where the text does not fill a single window. Asked again with their `even_window`, it gives as many.
     """
     most = num_tokens if window == 1 else (num_tokens - 1) // (window - 1)
     return max(0, min(batch_size, most))

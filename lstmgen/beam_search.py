@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lstmgen.generation import LENGTH, Generated, first_stop, prime_ids
 from lstmgen.sampling import last_logits, read_primes
-from lstmgen.scoring import Engine, nats
+from lstmgen.scoring import Engine, cross_entropy
 from lstmgen.vocabulary import UNKNOWN_ID, Vocabulary
 
 Costs = NDArray[np.float64]
@@ -65,9 +65,9 @@ def search(
         going = [text for text in beam if not text.stop]
         if going:
             ids: NDArray[Any] = np.array([[text.last] for text in going])
-            state = engine.picked(state, [text.row for text in going])
-            tops, state = engine.read(ids, state)
-            logits = last_logits(engine, tops)
+            state = engine.select(state, [text.row for text in going])
+            hidden, state = engine.read(ids, state)
+            logits = last_logits(engine, hidden)
     return [
         Generated(prime, text.text, text.tokens, float(text.nats), text.stop, None) for text in beam
     ]
@@ -82,7 +82,7 @@ def _distinct(texts: list[_Text]) -> list[_Text]:
 def _costs(logits: NDArray[Any]) -> Costs:
     """The nats of every token, (B, V) -> (B, V); infinite for `<unk>`."""
     logits = logits.astype(np.float64)
-    of_likeliest = nats(logits, logits.argmax(axis=-1))
+    of_likeliest = cross_entropy(logits, logits.argmax(axis=-1))
     costs: Costs = of_likeliest[:, None] + (logits.max(axis=-1, keepdims=True) - logits)
     costs[:, UNKNOWN_ID] = np.inf
     return costs

@@ -18,7 +18,7 @@ from lstmgen.scoring import (
     Engine,
     Score,
     as_array,
-    nats,
+    cross_entropy,
     of_text,
     read_windows,
     score_ids,
@@ -28,7 +28,7 @@ from lstmgen.scoring import (
 )
 from lstmgen.vocabulary import Ids, Vocabulary
 
-LONG_LINE = 4 * WARM_UP  # tokens; a longer one is read as parallel streams
+LONG_LINE = 4 * WARM_UP  # tokens; a longer one is scored by itself
 POOL_LINES, POOL_CHARACTERS = 2048, 1 << 20  # sorted by length together
 ROWS = 128  # read side by side
 MIN_ROWS = 64  # whose logits are made together: fewer, and reading the weights takes longer
@@ -45,12 +45,12 @@ def score_tokens(
     ranks: NDArray[np.int64] = np.ones(len(ids), np.int64)
     if not len(ids):
         return costs, ranks
-    for tops, targets, places in read_windows(engine, streams_to_score(ids, start_id)):
+    for hidden, targets, places in read_windows(engine, streams_to_score(ids, start_id)):
         scored = np.flatnonzero(targets != IGNORED)
-        tops, targets, places = tops[scored], targets[scored], places[scored]
+        hidden, targets, places = hidden[scored], targets[scored], places[scored]
         for part in slices(len(scored), max(MIN_ROWS, MAX_LOGITS // engine.vocab_size)):
-            logits = as_array(engine.logits(tops[part]))
-            costs[places[part]] = nats(logits, targets[part])
+            logits = as_array(engine.logits(hidden[part]))
+            costs[places[part]] = cross_entropy(logits, targets[part])
             ranks[places[part]] = _ranks(logits, targets[part])
     return costs, ranks
 
@@ -83,18 +83,12 @@ def score_rows(
         state = engine.initial_state(len(group))
         for start in range(0, longest, WINDOW):
             part = slice(start, start + WINDOW)
-            tops, state = engine.read(inputs[:, part], state)
-            totals[group] += _row_sums(engine, tops, targets[:, part])
+            hidden, state = engine.read(inputs[:, part], state)
+            b, t = np.nonzero(targets[:, part] != IGNORED)
+            costs: NDArray[np.float64] = np.zeros(targets[:, part].shape)
+            costs[b, t] = token_nats(engine, hidden[b, t], targets[:, part][b, t])
+            totals[group] += costs.sum(axis=-1)
     return totals
-
-
-def _row_sums(engine: Engine, tops: Any, targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The nats of a window's targets (B, T), summed by row, (B,)."""
-    costs: NDArray[np.float64] = np.zeros(targets.shape)
-    b, t = np.nonzero(targets != IGNORED)
-    costs[b, t] = token_nats(engine, tops[b, t], targets[b, t])
-    sums: NDArray[np.float64] = costs.sum(axis=-1)
-    return sums
 
 
 def score_lines(
@@ -103,7 +97,7 @@ def score_lines(
     lines: Iterable[str],
     ready: Callable[[], bool] = lambda: True,
 ) -> Iterator[tuple[str, Score]]:
-    """Each line with its score from a fresh start, in order; a line end counts as its last token.
+    """Each line, none of them empty, with its score from a fresh start, in order; its line end counts too.
 
     So many lines as are at hand, some two thousand at most, are sorted by length and scored side by side;
     `ready` says whether the next is at hand. A long line is scored as a text of its own. `CorpusError`

@@ -25,41 +25,41 @@ def window_nats(engine: Engine, ids: Ids, start_id: int, config: CacheConfig) ->
     with w after them have in the softmax of sharpness h . h_i over the last `size` places.
     """
     keys, values = np.empty((0, 0), np.float32), np.empty(0, np.int64)  # (N, H) and (N,), N <= size
-    for tops, targets, _ in read_windows(engine, Streams(ids, start_id, 1, config.window)):
-        costs = token_nats(engine, tops, targets)
+    for hidden, targets, _ in read_windows(engine, Streams(ids, start_id, 1, config.window)):
+        costs = token_nats(engine, hidden, targets)
         kept = targets != IGNORED
-        here, costs, targets = as_array(tops)[kept], costs[kept], targets[kept]
+        here, costs, targets = as_array(hidden)[kept], costs[kept], targets[kept]
         keys = np.concatenate((keys, here)) if len(keys) else here
         values = np.concatenate((values, targets))
-        shares = found(here, keys, values, config)
+        probabilities = cache_probabilities(here, keys, values, config)
         with np.errstate(divide="ignore"):  # log(0), where the cache does not hold the token
-            looked_up = np.log(config.share * shares)
-        seen = ~np.isnan(shares)
+            looked_up = np.log(config.share * probabilities)
+        seen = ~np.isnan(probabilities)
         mixed = np.logaddexp(np.log1p(-config.share) - costs[seen], looked_up[seen])
         yield float(costs[~seen].sum() - mixed.sum())
         keys, values = keys[-config.size :], values[-config.size :]
 
 
-def found(
-    tops: NDArray[np.float32],
+def cache_probabilities(
+    hidden: NDArray[np.float32],
     keys: NDArray[np.float32],
     values: NDArray[np.int64],
     config: CacheConfig,
 ) -> NDArray[np.float64]:
-    """p_cache of each of the last T values, (T,), before which `tops` (T, H) stood; NaN with no past.
+    """p_cache of each of the last T values, (T,), before which `hidden` (T, H) stood; NaN with no past.
 
     `keys` (N, H) and `values` (N,) end with these T places themselves, of which each sees those before it.
     """
-    steps, places = len(tops), len(keys)
+    steps, places = len(hidden), len(keys)
     age = np.arange(places - steps, places)[:, None] - np.arange(places)  # (T, N), in tokens
     likeness = np.where(
-        (age > 0) & (age <= config.size), config.sharpness * (tops @ keys.T), -np.inf
+        (age > 0) & (age <= config.size), config.sharpness * (hidden @ keys.T), -np.inf
     )
     if steps == places:
         likeness[0, 0] = 0.0  # the first token of the text has nothing before it
     weight = np.exp(likeness - likeness.max(axis=1, keepdims=True), dtype=np.float64)
     same = values == values[-steps:, None]  # (T, N)
-    shares: NDArray[np.float64] = (weight * same).sum(axis=1) / weight.sum(axis=1)
+    probabilities: NDArray[np.float64] = (weight * same).sum(axis=1) / weight.sum(axis=1)
     if steps == places:
-        shares[0] = np.nan
-    return shares
+        probabilities[0] = np.nan
+    return probabilities

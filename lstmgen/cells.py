@@ -115,8 +115,8 @@ def blocks(
 ) -> tuple[Array, Array, Array]:
     """`torch.nn`'s four arrays of a layer as what z is made of: (Z, X) for x, (Z, H) for h, and b (Z,).
 
-    Their rows are in the order in which the functions above read z. Large arrays are not copied, but
-    for a GRU's: its candidates take x and h apart, so they have two blocks, each blind to the other half.
+    Their rows are in the order in which the functions above read z. Large arrays are not copied, except
+    a GRU's: its candidates take x and h apart, so they have two blocks, each blind to the other half.
     """
     if cell != "gru":
         return weight_ih, weight_hh, bias_ih + bias_hh
@@ -182,46 +182,46 @@ class Cells:
         return ((zeros,) * STATE_PARTS[self.config.cell],) * self.config.num_layers
 
     def read(self, ids: NDArray[Any], state: State) -> tuple[Array, State]:
-        """ids (B, T) and a state -> what the output layer reads (B, T, H), and the state after."""
+        """ids (B, T) and a state -> hidden (B, T, H), which the output layer reads, and the state after."""
         batch_size, num_steps = ids.shape
-        tops: Array = np.empty((batch_size, num_steps, self.config.hidden_size), self.dtype)
+        hidden: Array = np.empty((batch_size, num_steps, self.config.hidden_size), self.dtype)
         for t in range(num_steps):
             state = self._advance(ids[:, t], state)
-            tops[:, t] = self._top(state).T
-        return tops, state
+            hidden[:, t] = self._hidden(state).T
+        return hidden, state
 
-    def picked(self, state: State, streams: slice | Sequence[int]) -> State:
+    def select(self, state: State, streams: slice | Sequence[int]) -> State:
         """The state of some of the streams."""
         return tuple(
             tuple(np.ascontiguousarray(part[:, streams]) for part in layer) for layer in state
         )
 
-    def joined(self, states: Sequence[State]) -> State:
+    def concatenate(self, states: Sequence[State]) -> State:
         """The states of several batches as that of one, their streams in order."""
         return tuple(
             tuple(np.concatenate(parts, axis=1) for parts in zip(*layers, strict=True))
             for layers in zip(*states, strict=True)
         )
 
-    def logits(self, tops: Array, symbols: slice = slice(None)) -> Array:
+    def logits(self, hidden: Array, symbols: slice = slice(None)) -> Array:
         """The output layer: (..., H) -> (..., V), or those of some of the symbols."""
-        logits: Array = tops @ self.output[symbols].T
+        logits: Array = hidden @ self.output[symbols].T
         logits += self.output_bias[symbols]
         return logits
 
     def __call__(self, ids: NDArray[Any], state: State) -> tuple[Array, State]:
         """ids (B, T) and a state -> logits (B, T, V) and the state after the last of them."""
-        tops, state = self.read(ids, state)
-        return self.logits(tops), state
+        hidden, state = self.read(ids, state)
+        return self.logits(hidden), state
 
     def _advance(self, ids: NDArray[Any], state: State) -> State:
         """One step of every layer: ids (B,), state -> the next state."""
-        x, following = ids if self.looks_up else self.embedding[ids].T, []
+        x, next_state = ids if self.looks_up else self.embedding[ids].T, []
         for layer, layer_state in zip(self.layers, state, strict=True):
-            following.append(self.step(layer(x, layer_state[0]), layer_state))
-            x = following[-1][0]
-        return tuple(following)
+            next_state.append(self.step(layer(x, layer_state[0]), layer_state))
+            x = next_state[-1][0]
+        return tuple(next_state)
 
-    def _top(self, state: State) -> Array:
+    def _hidden(self, state: State) -> Array:
         """What the output layer reads, (H, B): h of the last layer, or with `skip` the sum of all h."""
         return sum((h for h, *_ in state[1:]), state[0][0]) if self.config.skip else state[-1][0]

@@ -81,13 +81,13 @@ def load_model(model: str | Path) -> SavedModel:
     with container.opened(path) as file, _blaming(path):
         if "training" in file.description:
             raise CheckpointError(
-                f"{path}: this is a run, to be gone on with by `lstmgen train --resume`; name its folder, "
+                f"{path}: this is a saved run, for `lstmgen train --resume` to go on with; name its folder, "
                 f"in which {MODEL_FILE} is the model"
             )
         loaded = _model(file.description)
         _check_shapes(file.entries, loaded.config.weight_shapes(), (np.float32, np.float16))
         weights = {n: a.astype(np.float32, copy=False) for n, a in file.arrays().items()}
-        _check_sizes(weights)
+        _check_magnitudes(weights)
     return replace(loaded, weights=weights)
 
 
@@ -125,7 +125,7 @@ def load_run(folder: Path) -> SavedRun:
         position = Position.from_json(progress)
         arrays = file.arrays()
         weights = {name: arrays.pop(prefix + name) for name in entries}
-        _check_sizes(weights)
+        _check_magnitudes(weights)
         for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise OptionError(f"{name} holds what is not a finite number")
@@ -165,7 +165,7 @@ def _check_shapes(
             raise OptionError(f"{name} is {entry.dtype} {entry.shape} where {wanted} belongs")
 
 
-def _check_sizes(weights: Weights) -> None:
+def _check_magnitudes(weights: Weights) -> None:
     for name, array in weights.items():
         largest = float(max(array.max(), -array.min()))
         if not largest <= LARGEST:  # nor is what is not a number

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -66,19 +67,19 @@ class Tally:
     """How many questions of a group were answered rightly, and what guessing would give."""
 
     group: str
-    questions: int = 0
-    correct: int = 0
-    correct_per_token: int = 0
-    guessed: float = 0.0
+    questions: int
+    correct: int
+    correct_per_token: int
+    guessed: float
 
-    def with_(self, answer: Answer) -> "Tally":
-        right = answer.question.answer
-        return Tally(
-            self.group,
-            self.questions + 1,
-            self.correct + (answer.chosen == right),
-            self.correct_per_token + (answer.chosen_per_token == right),
-            self.guessed + 1 / len(answer.nats),
+    @classmethod
+    def of(cls, group: str, answers: Sequence[Answer]) -> "Tally":
+        return cls(
+            group,
+            questions=len(answers),
+            correct=sum(one.chosen == one.question.answer for one in answers),
+            correct_per_token=sum(one.chosen_per_token == one.question.answer for one in answers),
+            guessed=sum(1 / len(one.nats) for one in answers),
         )
 
     @property
@@ -168,9 +169,9 @@ def answer(
         block = questions[start : start + BLOCK]
         rows, first, unknown = list[Ids](), list[int](), list[int]()
         for question in block:
-            context = vocabulary.cut(question.context)
+            context = vocabulary.tokenize(question.context)
             whole = [question.context + choice for choice in question.choices]
-            begin = min(_shared(context, vocabulary.cut(text)) for text in whole)
+            begin = min(_shared(context, vocabulary.tokenize(text)) for text in whole)
             encoded = [vocabulary.encode(text) for text in whole]
             rows += encoded
             first += [begin] * len(whole)
@@ -200,15 +201,13 @@ def tally(answers: Iterable[Answer]) -> list[Tally]:
 
     They are of the questions whose answer is known.
     """
-    total, groups = Tally(ALL), dict[str, Tally]()
-    for one in answers:
-        if one.question.answer is None:
-            continue
-        total = total.with_(one)
-        name = one.question.group
-        if name:
-            groups[name] = groups.get(name, Tally(name)).with_(one)
-    return [total, *(groups[name] for name in sorted(groups, key=_natural))]
+    known = [one for one in answers if one.question.answer is not None]
+    groups: defaultdict[str, list[Answer]] = defaultdict(list)
+    for one in known:
+        if one.question.group:
+            groups[one.question.group].append(one)
+    of_groups = [Tally.of(name, groups[name]) for name in sorted(groups, key=_natural)]
+    return [Tally.of(ALL, known), *of_groups]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -1,7 +1,7 @@
 """The numbers that define a model and a run: frozen dataclasses, checked when made, kept as JSON.
 
-Every fixed default of the project is written here, once, and the command line reads it from here; what
-follows from the text and the time is in `planning`.
+Every fixed default of the command line is written here, once; what follows from the text and the time is
+in `planning`.
 """
 
 from dataclasses import asdict, dataclass, field, fields
@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from lstmgen.errors import OptionError
-from lstmgen.ranges import Range, require, require_whole
+from lstmgen.ranges import RANGES, Range, require, require_whole
 
 Level = Literal["char", "word"]
 Words = Literal["prose", "space"]
@@ -25,6 +25,13 @@ STATE_PARTS: dict[CellName, int] = {"lstm": 2, "gru": 1, "rnn": 1}  # (h, C) or 
 
 class JsonConfig:
     """A dataclass that can be kept as JSON; reading it back checks names, types and ranges."""
+
+    def __post_init__(self) -> None:
+        """`OptionError` for a value outside the range of the option of its name, where there is one."""
+        for name, value in vars(self).items():
+            option = f"--{name.replace('_', '-')}"
+            if value is not None and option in RANGES:
+                require(option, value)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)  # type: ignore[call-overload,no-any-return]  # subclasses are dataclasses
@@ -73,10 +80,8 @@ class ModelConfig(JsonConfig):
     skip: bool = True  # the output layer reads the sum of all layers' outputs
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         Range(2, 10_000_000).require("the vocabulary size", self.vocab_size)
-        require("--num-layers", self.num_layers)
-        require("--hidden-size", self.hidden_size)
-        require("--embedding-size", self.embedding_size)
         if self.tie and self.embedding_size != self.hidden_size:
             raise OptionError(
                 f"--tie shares one matrix between input and output, so --embedding-size "
@@ -111,7 +116,10 @@ class ModelConfig(JsonConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(JsonConfig):
-    """How a network is trained; together with corpus, network and machine it fixes every bit."""
+    """How a network is trained; with corpus, first weights and machine it fixes every bit of a run.
+
+    But of one that ends by the clock, which moves its number of steps.
+    """
 
     num_steps: int
     report_every: int
@@ -130,19 +138,10 @@ class TrainConfig(JsonConfig):
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require("--steps", self.num_steps)
         Range(1, 10**12).require("the reporting interval", self.report_every)
-        require("--batch-size", self.batch_size)
-        require("--window", self.window)
-        require("--learning-rate", self.learning_rate)
-        require("--adamw-share", self.adamw_share)
-        require("--memory", self.memory)
-        require("--dropout", self.dropout)
-        require("--weight-drop", self.weight_drop)
-        require("--softmax-sample", self.softmax_sample)
-        require("--seed", self.seed)
         Range(0, 1).require("the warm-up's share", self.warmup_fraction)
-        require("--weight-decay", self.weight_decay)
         Range(1e-12, 1e12).require("the norm that gradients are clipped to", self.clip_norm)
 
 
@@ -190,12 +189,6 @@ class CorpusConfig(JsonConfig):
     max_vocab: int | None = None
     valid_fraction: float = 0.1
 
-    def __post_init__(self) -> None:
-        require("--min-count", self.min_count)
-        if self.max_vocab is not None:
-            require("--max-vocab", self.max_vocab)
-        require("--valid-fraction", self.valid_fraction)
-
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingConfig(JsonConfig):
@@ -208,15 +201,9 @@ class DecodingConfig(JsonConfig):
     repetition_penalty: float | None = None
 
     def __post_init__(self) -> None:
-        require("--temperature", self.temperature)
         if self.top_k is not None:
             require_whole("--top-k", self.top_k, 1)
-        if self.top_p is not None:
-            require("--top-p", self.top_p)
-        if self.min_p is not None:
-            require("--min-p", self.min_p)
-        if self.repetition_penalty is not None:
-            require("--repetition-penalty", self.repetition_penalty)
+        super().__post_init__()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,5 +247,5 @@ DEFAULT_ENCODING = "utf-8"
 FINE_TUNING_RATE = 0.01  # of weights that know something already, which they should not forget
 LARGE_VOCABULARY = 8192  # symbols, of which a step meets only some
 SOFTMAX_SAMPLE = 2048  # symbols drawn a step then
-MOST_RETREATS = 4  # of a run that goes astray; they take the learning rate to a thousandth
+MOST_RETREATS = 4  # of a run that diverges; they take the learning rate to a thousandth
 MAX_SECONDS, MAX_COUNT, MAX_NATS = 1e12, 10**15, 1e300  # beyond what any run comes to

@@ -108,7 +108,7 @@ class Container:
         inner = metadata.get("lstmgen") if isinstance(metadata, dict) else None
         envelope = self._json(inner, 0) if isinstance(inner, str) else None
         if not isinstance(envelope, dict):
-            raise self._damaged("nothing in its header is of lstmgen")
+            raise self._damaged("its header has no entry of lstmgen")
         version = envelope.get("format")
         if type(version) is int and version > FORMAT:
             raise CheckpointError(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen.errors import OptionError
-from lstmgen.scoring import LN2, WINDOW, Engine, as_array, nats
+from lstmgen.scoring import LN2, WINDOW, Engine, as_array, cross_entropy
 from lstmgen.vocabulary import Ids
 
 MAX_PLACES = 4096
@@ -115,7 +115,7 @@ def _costs(
         state = engine.initial_state(len(part))
         for begin in range(-context, 0, WINDOW):
             steps = np.arange(begin, min(begin + WINDOW, 0))
-            tops, state = engine.read(ids[part[:, None] + steps].astype(np.int64), state)
-        logits = as_array(engine.logits(tops[:, -1]))
-        costs[start : start + ROWS] = nats(logits, ids[part].astype(np.int64))
+            hidden, state = engine.read(ids[part[:, None] + steps].astype(np.int64), state)
+        logits = as_array(engine.logits(hidden[:, -1]))
+        costs[start : start + ROWS] = cross_entropy(logits, ids[part].astype(np.int64))
     return costs

@@ -111,7 +111,7 @@ def lines(path: str, encoding: str = DEFAULT_ENCODING) -> Iterator[str]:
     is wrong.
     """
     name, begin = called(path), ""
-    with suppress(LookupError):  # what is no encoding is refused below
+    with suppress(LookupError, ValueError):  # what is no encoding is refused below
         if codecs.lookup(encoding).name == "utf-8-sig":
             encoding = "utf-8"  # as a mark is left out in any case
     with _blaming(name), _opened(path) as file:
@@ -140,7 +140,7 @@ def _require_few_zeros(name: str, text: str, encoding: str) -> None:
     begin = text[:SOME]
     if 4 * begin.count("\0") > len(begin):
         raise CorpusError(
-            f"{name}: more than every fourth character is a zero, as where UTF-16 is read as {encoding}; "
+            f"{name}: more than a quarter of its characters are zeros, as if UTF-16 were read as {encoding}; "
             "give --encoding utf-16-le or utf-16-be, or a file that is text"
         )
 
@@ -158,7 +158,7 @@ def _marks_lines(encoding: str) -> bool:
     """Whether a line end is the byte of ASCII; unknown encodings are refused elsewhere."""
     try:
         return "\n".encode(encoding) == b"\n"
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):
         return False
 
 
@@ -203,31 +203,34 @@ def _decoded_lines(name: str, file: BufferedReader | GzipFile, encoding: str) ->
             yield _decoded(f"line {number:,} of {name}", raw, encoding)
         return
     # As in UTF-16, where a byte says nothing by itself.
-    decoder, number, rest, raw = _decoder(file, encoding), 1, "", b"-"
+    decoder, number, raw = _decoder(file, encoding), 1, b"-"
     wrong: UnicodeDecodeError | UnicodeEncodeError | None = None
+    pieces: list[str] = []  # of a line whose end is still to come
     while raw and not wrong:
         raw, held = file.read1(SOME), len(decoder.getstate()[0])
         try:
-            rest += decoder.decode(raw, not raw)
-            rest.encode()  # escape codecs can make lone surrogates, which are no text
+            piece = decoder.decode(raw, not raw)
+            piece.encode()  # escape codecs can make lone surrogates, which are no text
         except UnicodeDecodeError as error:
-            wrong, rest = error, rest + decoder.decode(raw[: max(0, error.start - held)])
+            wrong, piece = error, decoder.decode(raw[: max(0, error.start - held)])
         except UnicodeEncodeError as error:
-            wrong, rest = error, rest[: error.start]
-        end = rest.rfind("\n") + 1
+            wrong, piece = error, piece[: error.start]
+        end = piece.rfind("\n") + 1
         if end:
-            yield rest[:end]
-        number, rest = number + rest.count("\n"), rest[end:]
+            yield "".join((*pieces, piece[:end]))
+            pieces.clear()
+        number += piece.count("\n")
+        pieces.append(piece[end:])
     if wrong:
         what = f"line {number:,} of {name} is not {encoding} ({wrong.reason})"
         raise CorpusError(f"{what}; {_hint(b'', encoding)}")
-    if rest:
+    if rest := "".join(pieces):
         yield rest
 
 
 def _decoder(file: BufferedReader | GzipFile, encoding: str) -> codecs.IncrementalDecoder:
     """What decodes a file part by part. Without a mark, UTF-16 has the order of this machine's bytes."""
-    _decoded("", b"", encoding)  # which refuses what is no encoding
+    _require_encoding(encoding)
     about = codecs.lookup(encoding)
     marks = {"utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
              "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)}  # fmt: skip
@@ -237,18 +240,25 @@ def _decoder(file: BufferedReader | GzipFile, encoding: str) -> codecs.Increment
     return about.incrementaldecoder()
 
 
+def _require_encoding(encoding: str) -> None:
+    try:
+        b"-".decode(encoding)
+    except UnicodeDecodeError:  # as a part of a character
+        return
+    except (LookupError, ValueError):  # the latter for a name that holds a zero, or is not UTF-8
+        raise OptionError(
+            f"--encoding {encoding!r} is not a text encoding that Python knows; "
+            "try utf-8, latin-1, cp1252, utf-16"
+        ) from None
+
+
 def _decoded(name: str, raw: bytes, encoding: str) -> str:
     try:
-        codecs.lookup(encoding)
+        _require_encoding(encoding)
         text = raw.decode(encoding)
         text.encode()  # escape codecs can make lone surrogates, which are no text
         return text
-    except (LookupError, ValueError) as error:
-        if not isinstance(error, UnicodeError):
-            raise OptionError(
-                f"--encoding {encoding!r} is not a text encoding that Python knows; "
-                "try utf-8, latin-1, cp1252, utf-16"
-            ) from None
+    except UnicodeError as error:
         where, byte = "", ""
         if isinstance(error, UnicodeDecodeError):
             where = f" at byte {error.start:,}"
@@ -266,5 +276,5 @@ def _hint(raw: bytes, encoding: str) -> str:
         if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return "it begins as UTF-16 does: give --encoding utf-16"
         if b"\0" in raw[:SOME]:
-            return "it holds bytes of zero, as text in UTF-16 does (--encoding utf-16-le) and what is no text"
+            return "it holds bytes of zero, so it is UTF-16 (--encoding utf-16-le), or not text"
     return "name the right one, for example --encoding latin-1, or convert the file with iconv"

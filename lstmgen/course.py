@@ -1,7 +1,7 @@
-"""How a run goes: what is due after a step, whether it has gone astray, and where it then goes back to."""
+"""How a run goes: what is due after a step, whether it has diverged, and where it then goes back to."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isfinite, log
 from pathlib import Path
 
@@ -22,11 +22,16 @@ def best_of(at: Position) -> Score | None:
     """The best score that `Course.position` put into a saved run, if there was one."""
     if at.best_nats is None:
         return None
-    return Score(at.best_nats, at.best_tokens, at.best_characters, at.best_unknown_tokens)
+    return Score(
+        nats=at.best_nats,
+        tokens=at.best_tokens,
+        characters=at.best_characters,
+        unknown_tokens=at.best_unknown_tokens,
+    )
 
 
 def most_from(start: float, vocab_size: int) -> float:
-    """The nats a token above which a run that began with `start` has gone astray."""
+    """The nats a token above which a run that began with `start` has diverged."""
     return max(log(vocab_size), start) + BLOW_UP
 
 
@@ -35,8 +40,8 @@ class Course:
     """How a run has gone so far, beside what each step changes."""
 
     config: TrainConfig  # its number of steps follows the clock where there is a deadline
-    well: Snapshot  # where it last was well, to go back to
-    most: float  # nats a token that a run which is well does not cost
+    last_good: Snapshot  # where it last was well, to go back to
+    most: float  # nats a token; with a loss above it the run has diverged
     best: Score | None = None  # the lowest on the validation part
     best_step: int = 0  # where it was
     retreats: int = 0
@@ -49,7 +54,7 @@ class Course:
 
     def to_be_marked(self, step: int) -> bool:
         """Whether the place where it last was well lies so far back that a new one is wanted."""
-        return step - self.well.step >= self.config.num_steps // MARKS
+        return step - self.last_good.step >= self.config.num_steps // MARKS
 
     def learning_rate(self, step: int) -> float:
         """By the schedule, and with each retreat less."""
@@ -60,12 +65,12 @@ class Course:
         """By retreats: 1, 2, 2 x 4, 2 x 4 x 8, ..."""
         return float(2 ** (self.retreats * (self.retreats + 1) // 2))
 
-    def astray(self, step: int, losses: Sequence[float], score: Score | None) -> str:
-        """What tells that it has gone astray, by its losses in nats a token; nothing if it has not.
+    def divergence(self, step: int, losses: Sequence[float], score: Score | None) -> str:
+        """What tells that it has diverged, by its losses in nats a token; nothing if it has not.
 
-        A loss that is not a number is no more than anything, so it is asked whether it is less. The
-        validation part may be of another kind than the rest, and cost what it will.
+        The validation part may be of another kind than the rest, and cost what it will.
         """
+        # Not `loss > self.most`, which is false for what is not a number.
         which, nats = "loss", next((loss for loss in losses if not loss <= self.most), None)
         if nats is None:
             if score is None or isfinite(score.nats):
@@ -78,14 +83,14 @@ class Course:
         snapshot = run.snapshot()
         if not snapshot.is_finite:
             return f"not all numbers of the run were finite at step {run.step:,}"
-        self.well = snapshot
+        self.last_good = snapshot
         return ""
 
     def go_back(self, run: Run, why: str, folder: Path, unwritten: str) -> str:
         """Put the run where it last was well and lower the rate; what is told of it.
 
-        `unwritten` says what, if anything, kept the last model from its folder. `TrainingError` when
-        going back has not helped often enough.
+        `unwritten` says what, if anything, kept from its folder something that waits to be written.
+        `TrainingError` when going back has not helped often enough.
         """
         self.retreats += 1
         if self.retreats > MOST_RETREATS:
@@ -100,7 +105,7 @@ class Course:
                 f"{why} and going back {MOST_RETREATS} times did not help; {kept}; "
                 "train again with a lower --learning-rate"
             )
-        run.go_to(self.well)
+        run.go_to(self.last_good)
         return (
             f"{why}; back to step {run.step:,}, to go on with 1/{self._divisor:.0f} of the planned "
             "learning rate" + (f"; {unwritten}" if unwritten else "")
@@ -108,14 +113,14 @@ class Course:
 
     def latest(self, run: Run, losses: Sequence[float]) -> Snapshot:
         """The run as it is now, or where it last was well if it is not, by its losses."""
-        if run.step == self.well.step or self.astray(run.step, losses, None):
-            return self.well
+        if run.step == self.last_good.step or self.divergence(run.step, losses, None):
+            return self.last_good
         snapshot = run.snapshot()
-        return snapshot if snapshot.is_finite else self.well
+        return snapshot if snapshot.is_finite else self.last_good
 
     def position(self, step: int, seconds: float, job: Job) -> Position:
         """What of it a saved run of this job holds, at a step and after so many seconds."""
-        best = {f"best_{n}": value for n, value in asdict(self.best).items()} if self.best else {}
+        best = self.best or Score()
         return Position(
             step=step,
             seconds=seconds,
@@ -123,6 +128,9 @@ class Course:
             device=job.device.type,
             retreats=self.retreats,
             most_nats_per_token=self.most,
+            best_nats=self.best.nats if self.best else None,
+            best_tokens=best.tokens,
+            best_characters=best.characters,
+            best_unknown_tokens=best.unknown_tokens,
             best_step=self.best_step,
-            **best,
         )

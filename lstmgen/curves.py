@@ -24,7 +24,7 @@ INK, TRAIN, VALID = "#767676", "#3b82f6", "#d97706"
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The records of a log by rising step, but those of a stretch that the run went back behind.
+    """The records of a log by rising step, except those of a stretch that the run went back behind.
 
     Raises `CheckpointError` where the file cannot be read or a line of it is not a record.
     """

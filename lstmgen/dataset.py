@@ -95,8 +95,8 @@ def require_enough(data: Dataset, window: int) -> None:
     if train < window or valid < 1:
         way = "a smaller --window" if window > 1 else "a smaller --valid-fraction"
         raise CorpusError(
-            f"{name}: it has {train:,} tokens to train on and {valid:,} to validate on; it takes {window:,}, "
-            f"a whole --window, and 1: give more text, or {way}"
+            f"{name}: it has {train:,} tokens to train on and {valid:,} to validate on, and needs {window:,} "
+            f"(a whole --window) and 1; give more text, or {way}"
         )
     if len(data.vocabulary) < 2:
         raise CorpusError(

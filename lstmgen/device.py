@@ -44,7 +44,8 @@ def choose_precision(precision: Precision, device: torch.device) -> Literal["flo
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        real = torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):
+            real = torch.cuda.is_bf16_supported(including_emulation=False)
         return "bfloat16" if real else "float32"
     fast = device.type == "cpu" and (
         torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -13,7 +13,7 @@ from lstmgen import device
 from lstmgen.batching import IGNORED, Streams
 from lstmgen.config import DynamicConfig
 from lstmgen.model import Network
-from lstmgen.scoring import nats
+from lstmgen.scoring import cross_entropy
 from lstmgen.vocabulary import Ids
 
 DECAY_OF_SQUARES = 0.99
@@ -25,8 +25,8 @@ def window_nats(
     """The nats of one window of a text after the other; the text is read in one piece.
 
     After each window every weight w moves by its gradient g, divided by the root mean square of its
-    gradients so far, and a little back to where it was before the text:
-    w <- w - rate g / rms(g) + decay (w0 - w).
+    gradients so far (the paper's is of the training text's), and then a little back to where it was
+    before the text: w <- w - rate g / (rms(g) + floor), then w <- w + decay (w0 - w).
     """
     network.train()  # the mode in which cuDNN gives gradients
     network.dropout = 0.0
@@ -39,7 +39,7 @@ def window_nats(
         inputs, targets = (torch.from_numpy(part).to(where) for part in streams.window(index))
         with device.tf32(where, False):
             logits, state = network(inputs, state)
-        total = nats(logits, targets).sum()
+        total = cross_entropy(logits, targets).sum()
         yield float(total.detach())
         if index == streams.num_windows - 1:
             return

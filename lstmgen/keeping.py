@@ -1,7 +1,7 @@
 """A run in memory <-> what of it is kept: on the disk to resume from, and in memory to go back to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from lstmgen.errors import CheckpointError
 from lstmgen.folders import MODEL_FILE, RUN_FILE
 from lstmgen.model import Network, TorchState
 from lstmgen.optim import Optimizer
-from lstmgen.recording import Recording
 
 STATE, OPTIMIZER = "state.", "optimizer."
 
@@ -43,7 +42,6 @@ class Run:
     optimizer: Optimizer
     state: TorchState
     step: int = 0
-    recording: Recording = field(default_factory=Recording)  # of a step, on CUDA
 
     def snapshot(self) -> Snapshot:
         tensors = {OPTIMIZER + name: value for name, value in self.optimizer.tensors().items()}
@@ -53,7 +51,10 @@ class Run:
         return Snapshot(self.step, self.network.weights(), arrays)
 
     def go_to(self, snapshot: Snapshot) -> None:
-        """Stand where the snapshot was taken. `KeyError` or `RuntimeError` if it lacks something."""
+        """Stand where the snapshot was taken. `KeyError` or `RuntimeError` if it lacks something.
+
+        Weights and optimizer are filled in place, as a recording of a step knows where they lie.
+        """
         where = self.network.device
         tensors = {
             name: torch.from_numpy(np.array(array, np.float32)).to(where)
@@ -113,14 +114,14 @@ class Keeper:
         carried = sum(array.nbytes for array in at.tensors.values())
         checkpoint.require_room(self._folder, replace(self._common, weights=at.weights), carried)
 
-    def log(self, line: Mapping[str, Any]) -> None:
+    def keep_line(self, line: Mapping[str, Any]) -> None:
         self._lines.append(line)
 
-    def model(self, weights: Weights, results: Mapping[str, Any]) -> None:
+    def keep_model(self, weights: Weights, results: Mapping[str, Any]) -> None:
         results = {**results, **self._common.results}
         self._model = replace(self._common, weights=weights, results=results)
 
-    def run(self, at: Snapshot, config: TrainConfig, position: Position) -> None:
+    def keep_run(self, at: Snapshot, config: TrainConfig, position: Position) -> None:
         model = replace(self._common, weights=at.weights)
         self._run = SavedRun(model, config, at.tensors, position)
 

@@ -33,7 +33,7 @@ class Matrix:
     """Weights (Z, K), to be multiplied by columns (K, B): `matrix @ x` is (Z, B).
 
     They are given as one array or as several side by side, each (Z, its share of K). Several are copied
-    into one, but where they are large; one is kept and not copied, and must not change afterwards.
+    into one, except where they are large; one is kept and not copied, and must not change afterwards.
 
     OpenBLAS (0.3.31) lets several cores share the product of a matrix and a single column only if the
     matrix has at least `SHARED` numbers. A smaller one is read by one core while the others wait, and

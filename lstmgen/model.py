@@ -23,20 +23,23 @@ TorchState = tuple[tuple[Tensor, ...], ...]  # a layer: (h, C) or (h,), each (B,
 _LAYERS = {"lstm": nn.LSTM, "gru": Gru, "rnn": nn.RNN}
 OPEN = 2.0  # a gate's bias that lets 0.88 through
 # The share of an LSTM's units that begin by keeping what they hold, and for how many tokens.
-KEEPING, SHORTEST, LONGEST = 1 / 8, 4, 128
+KEEPING_SHARE, SHORTEST, LONGEST = 1 / 8, 4, 128
 
 
 class Network(nn.Module):
     """Embedding, single recurrent layers one above the other, output layer.
 
     State goes in and comes out; the module holds weights only. Dropout draws from torch's own
-    generator, which the caller seeds.
+    generator, which the caller seeds. With a `memory`, in tokens, the gates of the last layer keep the
+    biases that `initialize` gives them: a gate that is nearly open or shut has next to no gradient, but
+    AdamW steps equally far along a small one, and would soon undo what the gates began with.
     """
 
-    def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
+    def __init__(self, config: ModelConfig, dropout: float = 0.0, memory: int = 0) -> None:
         super().__init__()
         self.config = config
         self.dropout = dropout
+        self.memory = memory if config.cell != "rnn" else 0  # which has no gates
         widths = [config.embedding_size] + [config.hidden_size] * config.num_layers
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         self.layers = nn.ModuleList(
@@ -45,30 +48,33 @@ class Network(nn.Module):
         self.output = nn.Linear(config.hidden_size, config.vocab_size)
         if config.tie:
             self.output.weight = self.embedding.weight
+        if self.memory:
+            for bias in self._biases(config.num_layers - 1):
+                bias.requires_grad_(False)
 
     def forward(self, ids: Tensor, state: TorchState) -> tuple[Tensor, TorchState]:
         """ids (B, T), int64, and a state -> logits (B, T, V) and the state after the last step."""
-        tops, state = self.read(ids, state)
-        return self.output(tops), state
+        hidden, state = self.read(ids, state)
+        return self.output(hidden), state
 
     def read(
         self, ids: Tensor, state: TorchState, sparse: bool = False
     ) -> tuple[Tensor, TorchState]:
-        """ids (B, T), int64, and a state -> what the output layer reads (B, T, H), and the state.
+        """ids (B, T), int64, and a state -> hidden (B, T, H), which the output layer reads, and the state.
 
         If `sparse`, the embedding's gradient has rows for these ids only.
         """
         x = functional.embedding(ids.t(), self.embedding.weight, sparse=sparse)
         x = self._drop(x)  # (T, B, E)
-        outputs, following = [], []
+        outputs, next_state = [], []
         for layer, layer_state in zip(self.layers, state, strict=True):
             with device.recurrent(x.device):
                 x, end = layer(x, _to_torch(layer_state))  # (T, B, H)
             x = self._drop(x)
             outputs.append(x)
-            following.append(_from_torch(end))
-        top = sum(outputs[1:], outputs[0]) if self.config.skip else x
-        return top.transpose(0, 1), tuple(following)
+            next_state.append(_from_torch(end))
+        hidden = sum(outputs[1:], outputs[0]) if self.config.skip else x
+        return hidden.transpose(0, 1), tuple(next_state)
 
     def _drop(self, x: Tensor) -> Tensor:
         """Locked dropout: one mask (B, width) for all steps (Gal & Ghahramani, 2015, arXiv:1512.05287)."""
@@ -92,8 +98,8 @@ class Network(nn.Module):
         """Within the block, a random share of the recurrent weights is 0 and the rest scaled up.
 
         It keeps a network from relying on any one path through time (Wan et al., 2013; Merity et al.,
-        2017, arXiv:1708.02182). Gradients pass as if nothing were left out, which measured better than
-        none for what is.
+        2017, arXiv:1708.02182). What is left out gets the gradient that it would have had if it were
+        there, which measured better than none. To be left only when gradients have been made.
         """
         if not share:
             yield
@@ -119,68 +125,65 @@ class Network(nn.Module):
         zeros = torch.zeros(batch_size, self.config.hidden_size, device=self.device)
         return ((zeros,) * STATE_PARTS[self.config.cell],) * self.config.num_layers
 
-    def initialize(
-        self, seed: int, memory: int = 0, counts: NDArray[np.int64] | None = None
-    ) -> None:
+    def initialize(self, seed: int, counts: NDArray[np.int64] | None = None) -> None:
         """Fresh weights, the same for the same seed on every device.
 
         Recurrent matrices are orthogonal gate by gate (Saxe et al., 2013, arXiv:1312.6120), input
-        matrices Glorot-uniform, biases zero but for those of gates (see `_initialize_gates`, for `memory`
-        too). The output layer starts at zero, except where it is tied to the embedding, and its biases at
-        the logarithms of the symbols' frequencies, if their `counts` (V,) are given: so the first guess
-        is how frequent each is.
+        matrices Glorot-uniform, biases zero but for those of gates (see `_initialize_gates`). The output
+        layer starts at zero, except where it is tied to the embedding, and its biases at the logarithms
+        of the symbols' frequencies, if their `counts` (V,) are given: so the first guess is how frequent
+        each is.
         """
         generator = torch.Generator().manual_seed(seed)
-        hidden = self.config.hidden_size
+        size = self.config.hidden_size
         with torch.no_grad():
             for name, weight in self.named_weights().items():
                 if name.endswith("weight_hh"):
-                    for gate in torch.split(weight, hidden):
+                    for gate in torch.split(weight, size):
                         gate.copy_(
                             nn.init.orthogonal_(torch.empty(gate.shape), generator=generator)
                         )
                 elif name.endswith("weight_ih"):
-                    bound = (6 / (hidden + weight.shape[1])) ** 0.5
+                    bound = (6 / (size + weight.shape[1])) ** 0.5
                     weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * bound)
                 elif name == "embedding.weight":
-                    scale = hidden**-0.5 if self.config.tie else 1.0
+                    scale = size**-0.5 if self.config.tie else 1.0
                     weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
                 elif name == "output.bias" and counts is not None:
                     weight.copy_(torch.from_numpy(np.log((counts + 1) / (counts + 1).sum())))
                 else:  # biases, and the output layer
                     weight.zero_()
             for k in range(self.config.num_layers):
-                self._initialize_gates(k, memory, generator)
+                self._initialize_gates(k, generator)
 
-    def _initialize_gates(self, k: int, memory: int, generator: torch.Generator) -> None:
+    def _initialize_gates(self, k: int, generator: torch.Generator) -> None:
         """The biases with which the gates of layer k begin.
 
         That of an LSTM's forget gate is 1 so that a cell remembers until it learns to forget (Jozefowicz et
         al., 2015), and an eighth of the units keep what they hold for times spread from 4 to 128
         tokens. So it finds out early what takes counting, such as where the lines of a text are broken.
 
-        With a `memory`, in tokens, the units of the last layer begin by keeping what they hold for
-        times spread from two tokens up to about that (Tallec & Ollivier, 2018, arXiv:1804.11188), while those
-        below read. The LSTM's output gates begin open then: what is kept is found useful sooner where
-        it shows. And that layer's biases are frozen: a gate that is nearly open or shut has next to no
-        gradient, but AdamW steps equally far along a small one, and would soon undo what the gates
-        began with.
+        With a memory, the units of the last layer begin by keeping what they hold for times spread from
+        one token up to that, while those below read. The LSTM's output gates begin open then: what is
+        kept is found useful sooner where it shows.
         """
-        cell, hidden = self.config.cell, self.config.hidden_size
-        bias, other = (self.get_parameter(f"layers.{k}.bias_{of}_l0") for of in ("ih", "hh"))
-        frozen = memory > 0 and cell != "rnn" and k == self.config.num_layers - 1
-        bias.requires_grad_(not frozen)
-        other.requires_grad_(not frozen)
-        if frozen:
-            times = 1 + torch.rand(hidden, generator=generator) * (memory - 1)  # tokens
-            _keep(bias, times.log(), cell)
+        cell, size = self.config.cell, self.config.hidden_size
+        bias, _ = self._biases(k)
+        if self.memory and k == self.config.num_layers - 1:
+            times = 1 + torch.rand(size, generator=generator) * (self.memory - 1)  # tokens
+            _chrono_initialize(bias, times.log(), cell)
             if cell == "lstm":
-                bias[3 * hidden :] = OPEN
+                bias[3 * size :] = OPEN
         elif cell == "lstm":
-            bias[hidden : 2 * hidden] = 1.0
-            if not memory:
-                log_times = torch.linspace(log(SHORTEST), log(LONGEST), int(KEEPING * hidden))
-                _keep(bias, log_times, cell)
+            bias[size : 2 * size] = 1.0
+            if not self.memory:
+                log_times = torch.linspace(log(SHORTEST), log(LONGEST), int(KEEPING_SHARE * size))
+                _chrono_initialize(bias, log_times, cell)
+
+    def _biases(self, k: int) -> tuple[nn.Parameter, nn.Parameter]:
+        """Those of layer k, for its input and for its state: each (gates x H,), and added up."""
+        ih, hh = (self.get_parameter(_attribute(f"layers.{k}.bias_{of}")) for of in ("ih", "hh"))
+        return ih, hh
 
     def named_weights(self) -> dict[str, nn.Parameter]:
         """The parameters under the names that they have in a model file, in its order."""
@@ -214,23 +217,23 @@ class TorchEngine:
         with torch.inference_mode(), self.network.evaluating(), device.tf32(where, False):
             return self.network.read(torch.from_numpy(ids.astype(np.int64)).to(where), state)
 
-    def picked(self, state: TorchState, streams: slice | Sequence[int]) -> TorchState:
+    def select(self, state: TorchState, streams: slice | Sequence[int]) -> TorchState:
         return tuple(tuple(part[streams] for part in layer) for layer in state)
 
-    def joined(self, states: Sequence[TorchState]) -> TorchState:
+    def concatenate(self, states: Sequence[TorchState]) -> TorchState:
         return tuple(
             tuple(torch.cat(parts) for parts in zip(*layers, strict=True))
             for layers in zip(*states, strict=True)
         )
 
-    def logits(self, tops: Tensor, symbols: slice = slice(None)) -> Tensor:
+    def logits(self, hidden: Tensor, symbols: slice = slice(None)) -> Tensor:
         layer = self.network.output
         with torch.inference_mode():
-            return device.linear(tops, layer.weight[symbols], layer.bias[symbols])
+            return device.linear(hidden, layer.weight[symbols], layer.bias[symbols])
 
     def __call__(self, ids: NDArray[Any], state: TorchState) -> tuple[Tensor, TorchState]:
-        tops, state = self.read(ids, state)
-        return self.logits(tops), state
+        hidden, state = self.read(ids, state)
+        return self.logits(hidden), state
 
 
 def load_network(
@@ -241,13 +244,14 @@ def load_network(
     return network.to(where)
 
 
-def _keep(bias: Tensor, log_times: Tensor, cell: CellName) -> None:
+def _chrono_initialize(bias: Tensor, log_times: Tensor, cell: CellName) -> None:
     """Let the first N units keep what they hold for so long: the logarithms of tokens, (N,).
 
-    The bias, (4H,) or (3H,), is changed in place.
+    The gate that keeps begins at t / (t + 1), and the LSTM's input gate at 1 / (t + 1), for a time t
+    (Tallec & Ollivier, 2018, arXiv:1804.11188). The bias, (4H,) or (3H,), is changed in place.
     """
-    hidden, count = len(bias) // NUM_GATES[cell], len(log_times)
-    bias[hidden : hidden + count] = log_times  # the LSTM's forget gate, the GRU's update gate
+    size, count = len(bias) // NUM_GATES[cell], len(log_times)
+    bias[size : size + count] = log_times  # the LSTM's forget gate, the GRU's update gate
     if cell == "lstm":
         bias[:count] = -log_times  # its input gate: what is kept longer is written to more seldom
 

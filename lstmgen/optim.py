@@ -9,11 +9,11 @@ gates are to stay nearly shut, and would be carried off by steps as long as the 
 Embedding and output layer, whose rows are symbols rather than directions, and biases stay with AdamW
 (Loshchilov & Hutter, 2017, arXiv:1711.05101).
 
-Where symbols are so many that a step meets only some of them, their rows take lazy steps: a row moves in
-the steps that meet it and in no others, along its gradient divided by the root of the mean square of its
-gradients in those (RMSProp, one mean a row). AdamW's momentum would push it on long after, and learns less
-from as many tokens (tests/benchmarks/LOG.md). Weight decay is for all rows: what is seldom met is
-forgotten in between.
+Where symbols are so many that a step meets only some of them, their rows take lazy steps: a row is moved by
+its gradient in the steps that meet it and in no others, by that divided by the root of the mean square
+of its gradients in those (RMSProp, one mean a row). AdamW's momentum would push it on long after, and
+learns less from as many tokens (tests/benchmarks/LOG.md). Weight decay is for all rows: what is seldom
+met is forgotten in between.
 
 Shapes: R rows and C columns of a matrix, V vocabulary, N matrices of one shape, or rows that a step meets.
 """
@@ -28,16 +28,16 @@ from lstmgen.config import LARGE_VOCABULARY, TrainConfig
 from lstmgen.model import Network
 
 BETAS = (0.9, 0.99)
-TINY = 1e-12  # against division by 0
+EPSILON = 1e-12  # against division by 0
 MOMENTUM = 0.9
-ROW_MEMORY = 0.95  # of how far each row has gone
+ROW_BETA2 = 0.95  # of the mean square of how far each row has gone
 
 BY_SYMBOL = ("embedding.weight", "output.weight", "output.bias")  # a row is a symbol's
-SYMBOL_MEMORY = 0.99  # of how large a row's gradient has been
+SYMBOL_BETA2 = 0.99  # of the mean square of a row's gradient
 SYMBOL_RATE = 3.0  # times AdamW's, as momentum does not go on with a step
 
 # Odd polynomials a x + b x^3 + c x^5. Applied in turn they bring singular values of at most 1, down to
-# about 0.001, near to 1 (Amsel et al., 2025, arXiv:2505.16932).
+# about 0.001, near to 1 (Polar Express: Amsel et al., 2025, arXiv:2505.16932).
 POLYNOMIALS = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
     (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
@@ -117,9 +117,9 @@ class Optimizer:
         square = gradient.square().mean(1)
         counts[ids] += square > 0
         # The mean of all so far at first, which then forgets.
-        share = torch.clamp(1 / counts[ids], min=1 - SYMBOL_MEMORY, max=1) * (square > 0)
+        share = torch.clamp(1 / counts[ids], min=1 - SYMBOL_BETA2, max=1) * (square > 0)
         squares[ids] = mean = torch.lerp(squares[ids], square, share)
-        gradient /= mean.sqrt()[:, None] + TINY
+        gradient /= mean.sqrt()[:, None] + EPSILON
         rows.mul_(1 - rate * self.config.weight_decay)
         rows.index_add_(0, ids, gradient, alpha=-SYMBOL_RATE * rate)
 
@@ -139,11 +139,11 @@ class Optimizer:
             # A row of a tall U V' is (columns / rows) ** 0.5 long in the mean: to be made 1.
             rate = learning_rate * max(1, rows / columns) ** 0.5
             if name in self.row_squares:
-                far = _evening(direction, self.row_squares[name])
+                scale = _row_scale(direction, self.row_squares[name])
             else:
-                far = weight.new_ones(rows, 1)
+                scale = weight.new_ones(rows, 1)
             weight.mul_(1 - learning_rate * self.config.weight_decay)
-            weight.addcmul_(direction, far * -rate)
+            weight.addcmul_(direction, scale * -rate)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the next step depends on beside weights and learning rate, by weight and kind."""
@@ -222,16 +222,16 @@ def orthogonalized(matrices: Sequence[Tensor]) -> list[Tensor]:
     return [x.T if flat else x for x in near]
 
 
-def _evening(direction: Tensor, row_squares: Tensor) -> Tensor:
+def _row_scale(direction: Tensor, row_squares: Tensor) -> Tensor:
     """By how much each row of a step is to be longer, (R, 1), that all go equally far in the long run.
 
     The matrix (R, C) as a whole goes as far as it did. `row_squares` are the mean squares in the
     rows (R, 1) of the steps of late, and are brought up to date.
     """
     lengths = torch.linalg.vector_norm(direction, dim=1, keepdim=True)
-    row_squares.lerp_(lengths.square() / direction.shape[1], 1 - ROW_MEMORY)
-    longer: Tensor = 1 / (row_squares.sqrt() + TINY)
-    longer *= lengths.norm() / ((longer * lengths).norm() + TINY)
+    row_squares.lerp_(lengths.square() / direction.shape[1], 1 - ROW_BETA2)
+    longer: Tensor = 1 / (row_squares.sqrt() + EPSILON)
+    longer *= lengths.norm() / ((longer * lengths).norm() + EPSILON)
     return longer
 
 

@@ -22,11 +22,31 @@ MAX_REPORTS = 20
 FEW_REPORTS, MOST_SHARE = 3, 0.1  # so many may take more, for a model on the way and its curve
 AT_THE_END = 10**12  # steps between reports that come to one, however much the end is moved
 
-# As measured, see the table in tests/benchmarks/LOG.md.
-BEST_SIZE: dict[Level, int] = {"char": 384, "word": 256}
-BEST_TOKENS = 8e6
-MANY_WORDS = 15e6  # tokens: with more than these, width pays by word too
-FEW_EPOCHS = 3  # with fewer, a text is hardly repeated
+
+class Width(NamedTuple):
+    """Units of a layer that did best where so many tokens are read; more of them as a power of these."""
+
+    units: int
+    tokens: float
+    power: float
+
+    def at(self, tokens: float) -> float:
+        size: float = self.units * (tokens / self.tokens) ** self.power
+        return size
+
+
+# As measured, see the tables in tests/benchmarks/LOG.md.
+BEST: dict[Level, Width] = {"char": Width(384, 8e6, 0.1), "word": Width(256, 8e6, 0.1)}
+# By character not more than
+SELDOM_REPEATED = Width(256, 4e6, 0.25)  # where a text is read fewer than `FEW_EPOCHS` times
+MANY_STREAMS_REPEATED = Width(320, 4.5e6, 0.25)  # with `MANY_STREAMS`
+MANY_STREAMS_READ_ONCE = Width(256, 4.5e6, 0.25)  # with these, and no more than `READ_ONCE` epochs
+FEW_EPOCHS = 3
+READ_ONCE = 1.6
+MANY_WORDS, WORDS_POWER = 15e6, 0.225  # tokens: from these on, width pays more by word
+SHORT_TEXT_POWER = 0.2  # by which a text shorter than a long one has less
+SIZE_STEP, MAX_SIZE = 64, 1024
+
 # Tokens: a text that is shorter is learned by heart if nothing is done against it.
 LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
 # A text that is not read often wants many tokens rather than many steps, and so more streams side by side.
@@ -34,14 +54,12 @@ MANY_STREAMS = 64
 SOME_TOKENS = 250_000  # of a text that may have them, at least
 SOME_EPOCHS = 40  # of a long one, at most (by 32 streams, 2 x 256); of a short one far fewer
 MORE_TOKENS = 1.1  # times: they must read so many more in the same time
-WIDE_RATE = 0.056  # the learning rate by character with them
-READ_ONCE = 1.6  # epochs: what is read no oftener gains more by tokens than by width
+MANY_STREAMS_RATE = 0.056  # the learning rate by character with them
 # CUDA takes all symbols, as steps against a sample cannot be recorded, where so many logits a step, of which
 # it holds about four copies in float32, fit into half of the memory that is free.
 MOST_LOGITS, BYTES_A_LOGIT = 2**28, 16
 # What an LSTM reads so many times in fewer streams, by character, is learned at this rate.
-MANY_EPOCHS, OFTEN_RATE = 10, 0.08
-SIZE_STEP, MAX_SIZE = 64, 1024
+MANY_EPOCHS, MANY_EPOCHS_RATE = 10, 0.08
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 
 
@@ -57,28 +75,30 @@ def tokens_in(speed: Speed, seconds: float, config: TrainConfig) -> float:
     return config.batch_size * config.window * max(0.0, seconds) / speed.step_seconds
 
 
-def hidden_size(tokens: float, text_tokens: int, level: Level, wide: bool = False) -> int:
+def hidden_size(tokens: float, text_tokens: int, level: Level, many_streams: bool = False) -> int:
     """How many units a layer should have where two layers of 256 could be trained on `tokens`.
 
-    `wide` says that they are read in `MANY_STREAMS`, and so in fewer steps. A larger network learns more
+    With `MANY_STREAMS` they are read in fewer steps, which asks for less. A larger network learns more
     from each token and sees fewer of them in the same time. That nearly cancels, so the size grows
     slowly. It shrinks, slowly too, with a text too short to fill it; and in a short time with one so
     long that it is hardly repeated, as then tokens are what is missing. By word the output layer grows
     with it, so less is better, until there is time for many tokens.
     """
-    filled = min(1.0, text_tokens / LONG_TEXT) ** 0.2
-    best: float = BEST_SIZE[level] * filled * (tokens / BEST_TOKENS) ** 0.1
-    if wide:
-        base = 320 if tokens > READ_ONCE * text_tokens else 256
-        best = min(best, base * (tokens / 4.5e6) ** 0.25)
+    best: float = BEST[level].at(tokens) * min(1.0, text_tokens / LONG_TEXT) ** SHORT_TEXT_POWER
+    if many_streams:
+        read_once = tokens <= READ_ONCE * text_tokens
+        most = MANY_STREAMS_READ_ONCE if read_once else MANY_STREAMS_REPEATED
+        best = min(best, most.at(tokens))
     elif level == "char" and tokens < FEW_EPOCHS * text_tokens:
-        best = min(best, 256 * (tokens / 4e6) ** 0.25)
+        best = min(best, SELDOM_REPEATED.at(tokens))
     if level == "word":
-        best *= max(1.0, tokens / MANY_WORDS) ** 0.225
+        best *= max(1.0, tokens / MANY_WORDS) ** WORDS_POWER
     return min(MAX_SIZE, SIZE_STEP * max(1, round(best / SIZE_STEP)))
 
 
-def may_widen(tokens: float, text_tokens: int, level: Level, cuda: bool = False) -> bool:
+def may_take_many_streams(
+    tokens: float, text_tokens: int, level: Level, cuda: bool = False
+) -> bool:
     """Whether `MANY_STREAMS` may serve a run on `tokens` better, if they are read much faster here.
 
     By word on CUDA only, where a step with twice the streams takes hardly longer.
@@ -91,8 +111,8 @@ def may_widen(tokens: float, text_tokens: int, level: Level, cuda: bool = False)
 def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level) -> float:
     """What a large network that sees a text often should leave out, so as not to know it by heart.
 
-    It is the more the shorter the text is, by character however long it is trained on, and the shorter
-    it is the sooner it is known.
+    The share of its layers' outputs. A shorter text has more. By character its length sets the most, and
+    epochs and width say how much of that; by word epochs alone do, up to a limit of the same kind.
     """
     if level == "word":  # each symbol is rare, and most weights are symbols'
         short = 1 + max(0.0, log2(LONG_TEXT_OF_WORDS / text_tokens)) / 4
@@ -114,7 +134,7 @@ def learning_rate(num_epochs: float, level: Level, cell: CellName) -> float:
     A GRU gains nothing by it, and a plain RNN, which has no gates to hold on to, loses.
     """
     often = cell == "lstm" and level == "char" and num_epochs >= MANY_EPOCHS
-    return OFTEN_RATE if often else TrainConfig.learning_rate
+    return MANY_EPOCHS_RATE if often else TrainConfig.learning_rate
 
 
 def weight_drop(num_epochs: float) -> float:
@@ -155,8 +175,8 @@ def score_cost(model: ModelConfig, config: TrainConfig) -> float:
     )
 
 
-def reports_for(num_steps: int, num_epochs: float, step_cost: float, valid_cost: float) -> int:
-    """After how many steps to report where time is not limited; costs in whatever unit.
+def report_interval(num_steps: int, num_epochs: float, step_cost: float, valid_cost: float) -> int:
+    """After how many steps to report, each time, where time is not limited; costs in whatever unit.
 
     So that validation costs little; once an epoch, or three times in all, it may cost more.
     """
@@ -218,7 +238,8 @@ class Pace:
     def replan(self, config: TrainConfig, step: int, seconds_left: float) -> TrainConfig:
         """The same run with as many steps as the time left allows; unchanged if nearly right.
 
-        The schedule of the learning rate follows the number of steps, so it bends a little.
+        The schedule of the learning rate follows the number of steps, so it bends a little. Where reports
+        come twice as often as they should, or half as often, their interval changes too.
         """
         if self.steps < 8 and step < config.num_steps:  # the first are slower than the rest
             return config

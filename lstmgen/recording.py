@@ -16,7 +16,7 @@ PLAIN_CALLS = 3  # before the recording; in them libraries get ready for what th
 
 
 class Recording:
-    """Calls a function: as it is the first times, then by its recording.
+    """A function, called as it is the first times, then by its recording.
 
     It must do the same each time, to values of the same shapes, in tuples: numbers, and tensors on one CUDA
     device. It is given copies that stay where they are, of numbers too, as tensors. All else that it
@@ -25,13 +25,14 @@ class Recording:
     would use.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
         self._calls = 0
         self._inputs: list[Tensor] = []
         self._graph: Any = None
         self._outputs: Any = None
 
-    def __call__(self, function: Callable[..., Any], *values: Any) -> Any:
+    def __call__(self, *values: Any) -> Any:
         """function(*values), and what that changes in place; the result's tensors are the caller's own."""
         given, form = tree.tree_flatten(values)
         if not self._calls:
@@ -42,21 +43,21 @@ class Recording:
         inputs = tree.tree_unflatten(self._inputs, form)
         with torch.cuda.device(self._stream.device):
             if self._calls <= PLAIN_CALLS:
-                return tree.tree_map(torch.clone, self._plainly(function, inputs))
+                return tree.tree_map(torch.clone, self._plainly(inputs))
             if self._graph is None:
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph, stream=self._stream):
-                    self._outputs = function(*inputs)
+                    self._outputs = self._function(*inputs)
                 self._graph = graph
             self._graph.replay()
             return tree.tree_map(torch.clone, self._outputs)
 
-    def _plainly(self, function: Callable[..., Any], inputs: Any) -> Any:
+    def _plainly(self, inputs: Any) -> Any:
         """As it is, on the stream that it will be recorded on."""
         here = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(here)
         with torch.cuda.stream(self._stream):
-            result = function(*inputs)
+            result = self._function(*inputs)
         here.wait_stream(self._stream)
         return result
 

@@ -64,15 +64,20 @@ def inclusion_probabilities(sizes: NDArray[Any], number: int) -> NDArray[np.floa
 
 
 def sampled_nats(
-    tops: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, drawn: Drawn, sparse: bool = False
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    drawn: Drawn,
+    sparse: bool = False,
 ) -> Tensor:
     """-log p of the targets, summed, with the sum over the vocabulary estimated from `drawn`.
 
-    tops (N, H), weight (V, H), bias (V,), targets (N,) of int64 -> a scalar. The target's own logit
-    is always known and counts once. Where all symbols are drawn for certain, this is the exact loss.
-    If `sparse`, the gradients of weight and bias have rows of targets and drawn symbols only.
+    hidden (N, H), weight (V, H), bias (V,), targets (N,) of int64, none of them `IGNORED` -> a scalar. The
+    target's own logit is always known and counts once. Where all symbols are drawn for certain, this is
+    the exact loss. If `sparse`, the gradients of weight and bias have rows of targets and drawn symbols only.
     """
-    total: Tensor = _SampledNats.apply(tops, weight, bias, targets, drawn, sparse)  # type: ignore[no-untyped-call]
+    total: Tensor = _SampledNats.apply(hidden, weight, bias, targets, drawn, sparse)  # type: ignore[no-untyped-call]
     return total
 
 
@@ -82,30 +87,30 @@ class _SampledNats(Function):
     @staticmethod
     def forward(
         ctx: Any,
-        tops: Tensor,
+        hidden: Tensor,
         weight: Tensor,
         bias: Tensor,
         targets: Tensor,
         drawn: Drawn,
         sparse: bool,
     ) -> Tensor:
-        ids, log_probabilities = (part.to(tops.device) for part in drawn)
-        rows_of_weight = weight[ids].to(tops.dtype)  # (K, H)
+        ids, log_probabilities = (part.to(hidden.device) for part in drawn)
+        rows_of_weight = weight[ids].to(hidden.dtype)  # (K, H)
         offsets = bias[ids] - log_probabilities  # (K,)
         own_rows = weight[targets]  # (N, H)
-        own = (tops * own_rows).sum(-1) + bias[targets]  # (N,), float32
+        own = (hidden * own_rows).sum(-1) + bias[targets]  # (N,), float32
         places = torch.searchsorted(ids, targets).clamp(max=len(ids) - 1)
         twice = ids[places] == targets  # drawn, and a target: to be counted once
 
-        total = torch.zeros((), device=tops.device)
-        grad_tops = torch.empty_like(tops)
-        grad_drawn = torch.zeros(rows_of_weight.shape, device=tops.device)
-        grad_drawn_bias = torch.zeros(len(ids), device=tops.device)
+        total = torch.zeros((), device=hidden.device)
+        grad_hidden = torch.empty_like(hidden)
+        grad_drawn = torch.zeros(rows_of_weight.shape, device=hidden.device)
+        grad_drawn_bias = torch.zeros(len(ids), device=hidden.device)
         grad_own = torch.empty_like(own)
         step = max(1, MAX_LOGITS // len(ids))
-        for begin in range(0, len(tops), step):
+        for begin in range(0, len(hidden), step):
             rows = slice(begin, begin + step)
-            x, z_own = tops[rows], own[rows]
+            x, z_own = hidden[rows], own[rows]
             z = (x @ rows_of_weight.T).float().add_(offsets)  # (rows, K)
             again = torch.nonzero(twice[rows])[:, 0]
             z[again, places[rows][again]] = -torch.inf
@@ -119,22 +124,24 @@ class _SampledNats(Function):
             share = 1 / everything
             grad_own[rows] = own_part * share - 1
             parts = z.to(x.dtype)
-            grad_tops[rows] = (parts @ rows_of_weight) * share[:, None]
+            grad_hidden[rows] = (parts @ rows_of_weight) * share[:, None]
             grad_drawn += parts.T @ (x * share[:, None]).to(x.dtype)
             with torch.autocast(z.device.type, enabled=False):  # a sum, so in float32
                 grad_drawn_bias += share @ z
-        grad_tops += (grad_own[:, None] * own_rows).to(tops.dtype)
-        ctx.save_for_backward(tops, targets, ids, grad_tops, grad_drawn, grad_drawn_bias, grad_own)
+        grad_hidden += (grad_own[:, None] * own_rows).to(hidden.dtype)
+        ctx.save_for_backward(
+            hidden, targets, ids, grad_hidden, grad_drawn, grad_drawn_bias, grad_own
+        )
         ctx.shapes, ctx.sparse = (weight.shape, bias.shape), sparse
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        tops, targets, ids, grad_tops, grad_drawn, grad_drawn_bias, grad_own = ctx.saved_tensors
+        hidden, targets, ids, grad_hidden, grad_drawn, grad_drawn_bias, grad_own = ctx.saved_tensors
         grad_drawn, grad_drawn_bias, grad_own = (
             part * gradient for part in (grad_drawn, grad_drawn_bias, grad_own)
         )
-        grad_targets = grad_own[:, None] * tops.float()
+        grad_targets = grad_own[:, None] * hidden.float()
         symbols = torch.cat((ids, targets))
         grad_weight, grad_bias = (
             _by_symbol(symbols, torch.cat(parts), shape, ctx.sparse)
@@ -142,7 +149,14 @@ class _SampledNats(Function):
                 ((grad_drawn, grad_targets), (grad_drawn_bias, grad_own)), ctx.shapes, strict=True
             )
         )
-        return grad_tops * gradient.to(grad_tops.dtype), grad_weight, grad_bias, None, None, None
+        return (
+            grad_hidden * gradient.to(grad_hidden.dtype),
+            grad_weight,
+            grad_bias,
+            None,
+            None,
+            None,
+        )
 
 
 def _by_symbol(symbols: Tensor, rows: Tensor, shape: torch.Size, sparse: bool) -> Tensor:

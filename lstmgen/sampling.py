@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen.config import DecodingConfig
-from lstmgen.scoring import Engine, as_array, nats, slices
+from lstmgen.scoring import Engine, as_array, cross_entropy, slices
 from lstmgen.vocabulary import UNKNOWN_ID
 
 Logits = NDArray[Any]
@@ -74,35 +74,36 @@ def _descending(weights: Logits) -> Logits:
 def draw(weights: Logits, generators: Sequence[np.random.Generator]) -> IdRow:
     """One id a row, (B, V) -> (B,), each from its own generator, one random number a draw.
 
-    A token is drawn as often as its weight is of the sum of its row's.
+    A token is drawn as often as its weight is of the sum of its row's: weights lie side by side on a
+    line, and where on it a random point falls, says which (inverse transform sampling).
     """
-    shares = np.array([generator.random() for generator in generators])
+    uniforms = np.array([generator.random() for generator in generators])
     if weights.shape[1] <= _BLOCK:
-        edges = _edges(weights)
-        return _places(edges, shares * edges[:, -1])
+        cumulative = _cumulative(weights)
+        return _first_above(cumulative, uniforms * cumulative[:, -1])
     # First a block of tokens, by its sum, then one of them: a sum is quicker than sums of all beginnings.
     starts, rows = np.arange(0, weights.shape[1], _BLOCK), np.arange(len(weights))
     sums = np.add.reduceat(weights, starts, axis=1, dtype=np.float64)
-    edges = _edges(sums)
-    points = shares * edges[:, -1]
-    blocks = _places(edges, points)
+    cumulative = _cumulative(sums)
+    points = uniforms * cumulative[:, -1]
+    blocks = _first_above(cumulative, points)
     ids: IdRow = starts[blocks]
-    shares = np.clip(1 - (edges[rows, blocks] - points) / sums[rows, blocks], 0, _UNDER_1)
+    uniforms = np.clip(1 - (cumulative[rows, blocks] - points) / sums[rows, blocks], 0, _UNDER_1)
     for row, begin in enumerate(ids):
-        edges = _edges(weights[row : row + 1, begin : begin + _BLOCK])
-        ids[row] += _places(edges, shares[row] * edges[:, -1])[0]
+        cumulative = _cumulative(weights[row : row + 1, begin : begin + _BLOCK])
+        ids[row] += _first_above(cumulative, uniforms[row] * cumulative[:, -1])[0]
     return ids
 
 
-def _edges(weights: Logits) -> Logits:
-    """Weights (B, N) that lie side by side on a line: where on it each ends, (B, N)."""
+def _cumulative(weights: Logits) -> Logits:
+    """Where on its row's line each of the weights (B, N) ends, (B, N)."""
     return np.cumsum(weights, axis=-1, dtype=np.float64)
 
 
-def _places(edges: Logits, points: Logits) -> IdRow:
-    """On which of the weights with these edges each point (B,) of their line is, never on one of weight 0."""
-    places: IdRow = (edges <= points[:, None]).sum(axis=-1)
-    return places
+def _first_above(cumulative: Logits, points: Logits) -> IdRow:
+    """On which of the weights each point (B,) of their line falls, (B,), never on one of weight 0."""
+    chosen: IdRow = (cumulative <= points[:, None]).sum(axis=-1)
+    return chosen
 
 
 class Batch:
@@ -132,7 +133,7 @@ class Batch:
         self._read_drawn()
         logits, state = read_primes(self.engine, primes)
         self._logits = np.concatenate((self._logits, logits))
-        self._state = self.engine.joined([self._state, state])
+        self._state = self.engine.concatenate([self._state, state])
         self._seen = np.concatenate((self._seen, _marked(primes, logits.shape[1])))
         self.generators += _generators(seeds)
 
@@ -149,21 +150,23 @@ class Batch:
         """What the ids just drawn cost under the model's own distribution, (B,)."""
         assert self._drawn is not None
         drawn = self._drawn
-        return np.concatenate([nats(self._logits[rows], drawn[rows]) for rows in self._slices()])
+        return np.concatenate(
+            [cross_entropy(self._logits[rows], drawn[rows]) for rows in self._slices()]
+        )
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these texts only, in this order."""
         self._seen = self._seen[rows]
         self._logits = self._logits[rows]
         self._drawn = None if self._drawn is None else self._drawn[rows]
-        self._state = self.engine.picked(self._state, rows)
+        self._state = self.engine.select(self._state, rows)
         self.generators = [self.generators[row] for row in rows]
 
     def _read_drawn(self) -> None:
         """Let the network read what was drawn last."""
         if self._drawn is not None:
-            tops, self._state = self.engine.read(self._drawn[:, None], self._state)
-            self._logits, self._drawn = last_logits(self.engine, tops), None
+            hidden, self._state = self.engine.read(self._drawn[:, None], self._state)
+            self._logits, self._drawn = last_logits(self.engine, hidden), None
 
     def _slices(self) -> list[slice]:
         """The rows, so many at a time that the processor's cache holds their logits."""
@@ -203,16 +206,16 @@ def read_primes(engine: Engine, primes: Sequence[NDArray[Any]]) -> tuple[Logits,
         size = max(1, _WINDOW // len(distinct))
         for begin in range(start, end, size):
             ids = np.stack([prime[begin : min(begin + size, end)] for prime in distinct])
-            tops, state = engine.read(ids, state)
+            hidden, state = engine.read(ids, state)
         num_done = sum(len(prime) == end for prime in distinct)
-        logits.append(last_logits(engine, tops[:num_done]))
-        states.append(engine.picked(state, slice(num_done)))
-        state, start = engine.picked(state, slice(num_done, None)), end
+        logits.append(last_logits(engine, hidden[:num_done]))
+        states.append(engine.select(state, slice(num_done)))
+        state, start = engine.select(state, slice(num_done, None)), end
         distinct = distinct[num_done:]
     rows = [places[prime.tobytes()] for prime in primes]
-    return np.concatenate(logits)[rows], engine.picked(engine.joined(states), rows)
+    return np.concatenate(logits)[rows], engine.select(engine.concatenate(states), rows)
 
 
-def last_logits(engine: Engine, tops: Any) -> Logits:
+def last_logits(engine: Engine, hidden: Any) -> Logits:
     """The logits (B, V) of the last step as a NumPy array, wherever the engine keeps them."""
-    return as_array(engine.logits(tops[:, -1]))
+    return as_array(engine.logits(hidden[:, -1]))

@@ -32,18 +32,18 @@ class Engine(Protocol):
     def initial_state(self, batch_size: int) -> Any: ...
 
     def read(self, ids: NDArray[Any], state: Any) -> tuple[Any, Any]:
-        """ids (B, T) and a state -> what the output layer reads (B, T, H), and the next state."""
+        """ids (B, T) and a state -> hidden (B, T, H), which the output layer reads, and the next state."""
 
-    def logits(self, tops: Any, symbols: slice = slice(None)) -> Any:
+    def logits(self, hidden: Any, symbols: slice = slice(None)) -> Any:
         """The output layer: (..., H) -> (..., V), or those of some of the symbols.
 
         They are the caller's own, who may write over them.
         """
 
-    def picked(self, state: Any, streams: slice | Sequence[int]) -> Any:
+    def select(self, state: Any, streams: slice | Sequence[int]) -> Any:
         """The state of some of the streams."""
 
-    def joined(self, states: Sequence[Any]) -> Any:
+    def concatenate(self, states: Sequence[Any]) -> Any:
         """The states of several batches as that of one, their streams in order."""
 
 
@@ -51,8 +51,7 @@ class Engine(Protocol):
 class Score:
     """What a text costs: `-log p` summed over its tokens, and what to divide it by.
 
-    Scores add up: the score of two texts is the sum of theirs. The divisions happen here and nowhere
-    else, on the sums.
+    Scores add up: the score of two texts is the sum of theirs, and only the sum is divided.
     """
 
     nats: float = 0.0
@@ -93,7 +92,7 @@ class Score:
         }
 
 
-def nats(logits: Any, targets: Any) -> Any:
+def cross_entropy(logits: Any, targets: Any) -> Any:
     """-log softmax(logits)[target] of each target: (..., V) and (...) -> (...), 0 where `IGNORED`.
 
     Takes and gives NumPy arrays or torch tensors; with tensors it can be differentiated.
@@ -134,8 +133,8 @@ def streams_to_score(
     Each stream first reads the `warm_up` tokens that stand before its part without counting them, so
     that its state is very nearly what it would be had the text been read in one piece. With 512 tokens
     that changes a score by less than 0.001 bits per character. Fewer streams are used where the text is
-    short: each is at least four times as long as its warm-up, and a text under that is read in one
-    piece. `window` bounds memory only; it changes nothing.
+    short: each is at least four times as long as its warm-up, and a text under twice that is read in
+    one piece. `window` bounds memory only; it changes nothing.
     """
     if batch_size is None:
         batch_size = min(MAX_STREAMS, max(1, len(ids) // (4 * warm_up or 1)))
@@ -144,39 +143,39 @@ def streams_to_score(
 
 def window_nats(engine: Engine, streams: Streams) -> Iterator[float]:
     """The nats of one window after the other."""
-    for tops, targets, _ in read_windows(engine, streams):
-        yield float(token_nats(engine, tops, targets).sum())
+    for hidden, targets, _ in read_windows(engine, streams):
+        yield float(token_nats(engine, hidden, targets).sum())
 
 
 def read_windows(
     engine: Engine, streams: Streams
 ) -> Iterator[tuple[Any, NDArray[np.int64], NDArray[np.int64]]]:
-    """For each window, of B T = N tokens: what the output layer reads (N, H), the targets (N,), and where
-    they stand in the text (N,). The state is carried from each window to the next.
+    """For each window, of B T = N tokens: hidden (N, H), the targets (N,), and where they stand in the text
+    (N,). The state is carried from each window to the next.
     """
     state = engine.initial_state(streams.batch_size)
     for index in range(streams.num_windows):
         inputs, targets = streams.window(index)
-        tops, state = engine.read(inputs, state)
-        tops = tops.reshape(targets.size, -1)
-        yield tops, targets.reshape(-1), streams.places(index).reshape(-1)
+        hidden, state = engine.read(inputs, state)
+        hidden = hidden.reshape(targets.size, -1)
+        yield hidden, targets.reshape(-1), streams.places(index).reshape(-1)
 
 
-def token_nats(engine: Engine, tops: Any, targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The nats of N targets, (N,), after what the output layer reads, (N, H); 0 where `IGNORED`.
+def token_nats(engine: Engine, hidden: Any, targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The nats of N targets, (N,), given hidden, (N, H); 0 where `IGNORED`.
 
     Logits are made for some rows, and if the vocabulary is large for some symbols, at a time.
     """
-    xp, mode = _library(tops)
+    xp, mode = _library(hidden)
     costs: NDArray[np.float64] = np.empty(len(targets))
     for rows in slices(len(targets), max(MANY_ROWS, MAX_LOGITS // engine.vocab_size)):
-        here, wanted = tops[rows], targets[rows]
+        here, wanted = hidden[rows], targets[rows]
         parts = slices(engine.vocab_size, max(1, MAX_LOGITS // len(wanted)))
         with mode():
             if xp is not np:
                 wanted = xp.from_numpy(wanted).to(here.device)
             if len(parts) == 1:
-                costs[rows] = as_array(nats(engine.logits(here), wanted))
+                costs[rows] = as_array(cross_entropy(engine.logits(here), wanted))
             else:
                 costs[rows] = as_array(_nats_by_parts(xp, engine, here, wanted, parts))
     return costs
@@ -191,15 +190,17 @@ def _library(values: Any) -> tuple[Any, Callable[[], AbstractContextManager[obje
     return torch, torch.inference_mode
 
 
-def _nats_by_parts(xp: Any, engine: Engine, tops: Any, targets: Any, parts: Sequence[slice]) -> Any:
-    """What `nats` gives, with the vocabulary in `parts`, of which only one at a time has logits.
+def _nats_by_parts(
+    xp: Any, engine: Engine, hidden: Any, targets: Any, parts: Sequence[slice]
+) -> Any:
+    """What `cross_entropy` gives, with the vocabulary in `parts`, of which only one at a time has logits.
 
     log(e^a + e^b + ...) is added up part by part, so that logits never leave the processor's cache.
     """
     total: Any = None
     own: Any = 0.0
     for part in parts:
-        z = engine.logits(tops, part)
+        z = engine.logits(hidden, part)
         place = xp.clip(targets - part.start, 0, z.shape[1] - 1)
         own = xp.where(targets == part.start + place, z[xp.arange(len(z)), place], own)
         largest = xp.amax(z, -1)

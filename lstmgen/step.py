@@ -5,7 +5,6 @@ Shapes: B streams, T steps.
 
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lstmgen import device, optim
-from lstmgen.batching import IGNORED, Streams, Window
+from lstmgen.batching import IGNORED, Window
 from lstmgen.job import Job
 from lstmgen.keeping import Run
 from lstmgen.model import Network, TorchEngine, TorchState
 from lstmgen.planning import Speed
-from lstmgen.recording import PLAIN_CALLS
+from lstmgen.recording import PLAIN_CALLS, Recording
 from lstmgen.sampled_softmax import Sampler, sampled_nats
-from lstmgen.scoring import nats, streams_to_score, window_nats
+from lstmgen.scoring import cross_entropy, streams_to_score, window_nats
 
-AFRESH = 0.5  # share of the streams at a line end that forget what came before
+RESET_PROBABILITY = 0.5  # with which a stream at a line end forgets what came before
 
 
 class Loss:
@@ -36,72 +35,93 @@ class Loss:
             self.sampler = Sampler(job.data.counts, job.training.softmax_sample)
         self.lazy = optim.lazy(job.training, len(job.vocabulary))
 
-    @property
-    def can_be_recorded(self) -> bool:
-        """Whether each step asks for the same as the last, only of other numbers."""
-        return self.sampler is None
-
     def __call__(
         self, inputs: Tensor, targets: Tensor, state: TorchState, step: int
     ) -> tuple[Tensor, TorchState]:
         """Inputs and targets (B, T), and a state -> nats, summed, and the next state."""
         if self.sampler is None:
             logits, state = self.network(inputs, state)
-            return nats(logits, targets).sum(), state
+            return cross_entropy(logits, targets).sum(), state
         sparse = self.lazy and inputs.is_cpu  # other devices may know no sparse tensors
-        tops, state = self.network.read(inputs, state, sparse)
+        hidden, state = self.network.read(inputs, state, sparse)
         drawn, output = self.sampler.draw((self.config.seed, step)), self.network.output
         # In the order in which they were read, so that nothing is moved.
-        tops, targets = tops.transpose(0, 1).flatten(0, 1), targets.t().flatten()
+        hidden, targets = hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()
         kept = targets != IGNORED
         if not kept.all():
-            tops, targets = tops[kept], targets[kept]
-        return sampled_nats(tops, output.weight, output.bias, targets, drawn, sparse), state
+            hidden, targets = hidden[kept], targets[kept]
+        return sampled_nats(hidden, output.weight, output.bias, targets, drawn, sparse), state
 
 
-def take_step(run: Run, loss: Loss, streams: Streams, rate: float) -> tuple[Tensor, int]:
-    """One window forward and backward and one update: its nats and its number of targets."""
-    # All chance in a step follows from the seed and the step, so that a resumed run repeats it.
-    torch.manual_seed((loss.config.seed * 1_000_003 + run.step) % 2**63)
-    index = run.step % streams.num_windows
-    if index == 0:  # the text begins, again
-        run.state = run.network.initial_state(streams.batch_size)
-    window = streams.window(index)
-    inputs, targets, count = on_device(window, run.network)
-    state = some_afresh(run.state, window[0], streams.start_id)
-    learning: Callable[..., Any] = partial(learn, run, loss)
-    if inputs.is_cuda and loss.can_be_recorded:
-        learning = partial(run.recording, learning)
-    total, run.state = learning(inputs, targets, count, state, rate)
-    run.step += 1
-    return total, count
+class Step:
+    """One step of truncated back-propagation through time, to be taken again and again.
 
-
-def learn(
-    run: Run,
-    loss: Loss,
-    inputs: Tensor,
-    targets: Tensor,
-    count: int | Tensor,
-    state: TorchState,
-    rate: float | Tensor,
-) -> tuple[Tensor, TorchState]:
-    """One update: inputs and targets (B, T) and a state -> nats, summed, and the next state.
-
-    `count` of the targets are to be learned.
+    What it changes is the run: weights, optimizer, carried state, and the number of steps taken.
     """
-    config = loss.config
-    with (
-        device.tf32(inputs.device, config.precision == "bfloat16"),
-        run.network.weights_dropped(config.weight_drop),
-    ):
-        with device.autocast(inputs.device, config.precision):
-            total, state = loss(inputs, targets, state, run.step)
-        (total / count).backward()  # type: ignore[no-untyped-call]
-    run.optimizer.step(rate)
-    # Here back-propagation through time is truncated: what is remembered goes on into the next window,
-    # but its gradient will not come back into this one.
-    return total.detach(), tuple(tuple(part.detach() for part in layer) for layer in state)
+
+    def __init__(self, run: Run, job: Job) -> None:
+        self.run, self.config, self.streams = run, job.training, job.streams()
+        self.loss = Loss(run.network, job)
+        # A recording repeats what it did, and a sample of symbols is another one in each step.
+        recorded = run.network.device.type == "cuda" and self.loss.sampler is None
+        self._update: Callable[..., Any] = Recording(self.update) if recorded else self.update
+
+    def take(self, rate: float) -> tuple[Tensor, int]:
+        """One window forward and backward and one update: nats, summed, and the number of targets.
+
+        The nats stay on the device, as a tensor, until they are asked for.
+        """
+        run, streams = self.run, self.streams
+        # All chance in a step follows from the seed and the step, so that a resumed run repeats it.
+        torch.manual_seed((self.config.seed * 1_000_003 + run.step) % 2**63)
+        index = run.step % streams.num_windows
+        if index == 0:  # the text begins, again
+            run.state = run.network.initial_state(streams.batch_size)
+        window = streams.window(index)
+        inputs, targets, count = on_device(window, run.network)
+        state = reset_at_line_starts(run.state, window[0], streams.start_id)
+        total, run.state = self._update(inputs, targets, count, state, rate)
+        run.step += 1
+        return total, count
+
+    def update(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        count: int | Tensor,
+        state: TorchState,
+        rate: float | Tensor,
+    ) -> tuple[Tensor, TorchState]:
+        """Learn from inputs and targets (B, T) and a state -> nats, summed, and the next state.
+
+        `count` of the targets are to be learned.
+        """
+        run, precision = self.run, self.config.precision
+        with (
+            device.tf32(inputs.device, precision == "bfloat16"),
+            run.network.weights_dropped(self.config.weight_drop),
+        ):
+            with device.autocast(inputs.device, precision):
+                total, state = self.loss(inputs, targets, state, run.step)
+            (total / count).backward()  # type: ignore[no-untyped-call]
+        run.optimizer.step(rate)
+        # Here back-propagation through time is truncated: what is remembered goes on into the next
+        # window, but its gradient will not come back into this one.
+        return total.detach(), tuple(tuple(part.detach() for part in layer) for layer in state)
+
+    def present_loss(self) -> float:
+        """What the next window costs before it is learned from, with the state as it is, in nats a token."""
+        run, precision = self.run, self.config.precision
+        window = self.streams.window(run.step % self.streams.num_windows)
+        inputs, targets, count = on_device(window, run.network)
+        with (
+            torch.no_grad(),
+            run.network.evaluating(),
+            device.tf32(inputs.device, precision == "bfloat16"),
+            device.autocast(inputs.device, precision),
+        ):
+            total, _ = self.loss(inputs, targets, run.state, run.step)
+        return float(total) / count
 
 
 def on_device(window: Window, network: Network) -> tuple[Tensor, Tensor, int]:
@@ -110,29 +130,17 @@ def on_device(window: Window, network: Network) -> tuple[Tensor, Tensor, int]:
     return inputs, targets, int(np.count_nonzero(window[1] != IGNORED))
 
 
-def some_afresh(state: TorchState, inputs: NDArray[np.int64], start_id: int) -> TorchState:
-    """A state (B streams), emptied in half of those whose inputs (B, T) begin with `start_id`, a line end.
+def reset_at_line_starts(state: TorchState, inputs: NDArray[np.int64], start_id: int) -> TorchState:
+    """A state (B streams), where one whose inputs (B, T) begin with `start_id`, a line end, may be emptied.
 
     Texts that are sampled, and lines that are scored, begin there with nothing remembered. A network
     that is carried on from window to window would hardly ever have met that.
     """
     begins = torch.from_numpy(inputs[:, 0] == start_id)
-    emptied = (begins & (torch.rand(len(begins)) < AFRESH))[:, None].to(state[0][0].device)
+    emptied = (begins & (torch.rand(len(begins)) < RESET_PROBABILITY))[:, None].to(
+        state[0][0].device
+    )
     return tuple(tuple(torch.where(emptied, 0.0, part) for part in layer) for layer in state)
-
-
-def present_loss(run: Run, loss: Loss, streams: Streams) -> float:
-    """What the next window costs before it is learned from, with the state as it is, in nats a token."""
-    inputs, targets, count = on_device(streams.window(run.step % streams.num_windows), run.network)
-    precision = loss.config.precision
-    with (
-        torch.no_grad(),
-        run.network.evaluating(),
-        device.tf32(inputs.device, precision == "bfloat16"),
-        device.autocast(inputs.device, precision),
-    ):
-        total, _ = loss(inputs, targets, run.state, run.step)
-    return float(total) / count
 
 
 def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
@@ -140,35 +148,33 @@ def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
 
     Five steps at least, but where they are slow none begins after `most` seconds; 50 at most. The first
     ones on CUDA, which load what they use and are then recorded, do not count. Of a validation so many
-    windows as fit into a fraction of that, at most 5, after the first. Of either it is the first
-    quartile that counts, so that nothing does that another program held up.
+    windows as fit into a fraction of that, at most 5, and not the first, unless it is all there is. Of
+    either it is the first quartile that counts, so that nothing does that another program held up.
     """
-    network = Network(job.model, job.training.dropout)
+    config = job.training
+    network = Network(job.model, config.dropout, config.memory)
     network.initialize(0)
     network.to(job.device)
-    state = network.initial_state(job.training.batch_size)
-    run = Run(network, optim.Optimizer(network, job.training), state)
-    loss, streams = Loss(network, job), job.streams()
-    rate = optim.schedule(0, job.training)
+    state = network.initial_state(config.batch_size)
+    step = Step(Run(network, optim.Optimizer(network, config), state), job)
+    rate = optim.schedule(0, config)
     times: list[float] = []
     for _ in range(PLAIN_CALLS + 1 if job.device.type == "cuda" else 0):
-        take_step(run, loss, streams, rate)[0].item()
+        step.take(rate)[0].item()
     while sum(times) < (seconds if len(times) >= 5 else most) and len(times) < 50:
         began = time.perf_counter()
-        run.step = 0
-        total, _ = take_step(run, loss, streams, rate)
-        total.item()
+        step.run.step = 0
+        step.take(rate)[0].item()
         times.append(time.perf_counter() - began)
     to_score = streams_to_score(job.data.valid_ids, job.vocabulary.start_id)
     scoring = window_nats(TorchEngine(network), to_score)
-    next(scoring)
     windows: list[float] = []
-    few = min(5, to_score.num_windows - 1)
-    while not windows or (sum(windows) < seconds / 4 and len(windows) < few):
+    few = min(6, to_score.num_windows)
+    while len(windows) < few and (len(windows) < 2 or sum(windows[1:]) < seconds / 4):
         began = time.perf_counter()
-        next(scoring, None)
+        next(scoring)
         windows.append(time.perf_counter() - began)
-    return Speed(_quick(times), _quick(windows) * to_score.num_windows)
+    return Speed(_quick(times), _quick(windows[1:] or windows) * to_score.num_windows)
 
 
 def _quick(times: list[float]) -> float:

@@ -1,16 +1,18 @@
 """Training from the first step to the last: streams of ids -> `Progress` records, and checkpoints as it goes.
 
-One step is `step.take_step`, which is to be read first: a window forward and backward, and one update.
+One step is `step.Step`, which is to be read first: a window forward and backward, and one update.
 Here is what happens between steps: looking at the clock, reporting, saving, going back.
 
-Where a run stands is its step number: the place in the data, the learning rate and the random numbers
-of dropout all follow from it. So a run is resumed from weights, optimizer, carried state and step,
-and goes back to an earlier one of its own in the same way if its loss blows up.
+Where a run stands is its step number: the place in the data and the random numbers of dropout follow
+from it, and the learning rate from it and from how many steps there are to be. So a run is resumed from
+weights, optimizer, carried state and step, and goes back to an earlier one of its own in the same way
+if its loss blows up.
 """
 
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 import torch
@@ -27,7 +29,7 @@ from lstmgen.keeping import Keeper, Run, Snapshot
 from lstmgen.model import Network, TorchEngine
 from lstmgen.planning import Pace
 from lstmgen.scoring import Score, score_ids
-from lstmgen.step import Loss, present_loss, take_step
+from lstmgen.step import Step
 
 SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
 SAMPLE_LENGTH = 80  # tokens
@@ -63,132 +65,170 @@ def train(
     folder has no room, if `saved` lacks something, or if at the end what could not be written before
     still cannot.
     """
-    started = saved_at = yielded_at = sampled_at = time.perf_counter()
-    run, course, before = _begin(job, saved, initial)
-    network, loss, streams = run.network, Loss(run.network, job), job.streams()
-    facts = {"corpus": job.data.facts}
-    keeper = Keeper(job.folder, saved is None, SavedModel(job.model, job.vocabulary, {}, facts))
-    keeper.require_room(course.well)
-    meter, pace = _Meter(job.device), Pace(job.measured)
+    session = _Session(job, saved, initial)
+    try:
+        while session.step.run.step < session.course.config.num_steps:
+            session.take_step()
+            record = session.after_step()
+            if record is not None:
+                yield record
+                session.yielded_at = time.perf_counter()
+        session.keeper.write()
+    except GeneratorExit:
+        session.stop()
+        raise
 
-    def seconds() -> float:
-        return before + time.perf_counter() - started
 
-    def keep(snapshot: Snapshot) -> None:
-        keeper.run(snapshot, course.config, course.position(snapshot.step, seconds(), job))
+class _Session:
+    """A run while it is trained: what is to be done after each step, and what that takes."""
 
-    def keep_best(record: Progress) -> None:
-        keeper.model(network.weights(), log_record(record))
+    def __init__(self, job: Job, saved: SavedRun | None, initial: SavedModel | None) -> None:
+        self.started = self.saved_at = self.yielded_at = self.sampled_at = time.perf_counter()
+        self.job, self.resumed = job, saved is not None
+        self.seconds_before = saved.position.seconds if saved else 0.0
+        self.step, self.course = _begin(job, saved, initial)
+        common = SavedModel(job.model, job.vocabulary, {}, {"corpus": job.data.facts})
+        self.keeper = Keeper(job.folder, not self.resumed, common)
+        self.keeper.require_room(self.course.last_good)
+        self.meter, self.pace = _Meter(job.device), Pace(job.measured)
 
-    def latest() -> Snapshot:
+    @property
+    def run(self) -> Run:
+        return self.step.run
+
+    def take_step(self) -> None:
+        self.meter.add(*self.step.take(self.course.learning_rate(self.run.step)))
+        self.pace.steps += 1
+
+    def after_step(self) -> Progress | None:
+        """Do what is due after a step; the record of it, if there is to be one."""
+        now = time.perf_counter()
+        logging, reporting = self.course.due(self.run.step)
+        if not logging and now - self.yielded_at < YIELD_SECONDS:
+            return None
+        if self.job.deadline is not None:
+            left = self.job.deadline - self._seconds(now)
+            self.course.config = self.pace.replan(self.course.config, self.run.step, left)
+            logging, reporting = self.course.due(self.run.step)
+        record = self._progress()
+        marking = reporting or (logging and self.course.to_be_marked(self.run.step))
+        if logging:
+            score = validate(self.run.network, self.job) if reporting else None
+            if why := self._divergence(record, score, marking):
+                return self._go_back(record, why)
+            if score is not None:
+                record = self._report(record, score)
+                self.pace.validations.append(time.perf_counter() - now)
+            self.keeper.keep_line(log_record(record))
+        if self._is_to_sample(record, now):
+            record = replace(record, sample=_sample(self.job, self.run.network, self.run.step))
+            self.sampled_at = now
+        saving = reporting or now - self.saved_at > SAVE_SECONDS
+        if saving:
+            self._keep(self.course.last_good if marking else self._latest())
+            self.saved_at = time.perf_counter()
+        if logging or saving:
+            if unwritten := self.keeper.try_to_write():
+                unwritten += "; training goes on, and it is tried again"
+            record = replace(record, note=unwritten)
+        if logging:
+            self.meter = _Meter(self.job.device)
+        return record
+
+    def stop(self) -> None:
+        """Save the run as it is, to be resumed, and a model if the folder would have none of this run."""
+        snapshot = self._latest()
+        unscored = self.resumed and self.course.best is None and self.keeper.has_unscored_model()
+        renewed = self.keeper.lacks_model or unscored
+        if renewed:  # if there was a best model, it has been taken away
+            self.course.best, self.course.best_step = None, 0
+        self._keep(snapshot)
+        if renewed:  # so that there is a model to sample from, and it is this run's as it is now
+            self.run.go_to(snapshot)
+            present = self.step.present_loss()
+            self._keep_best(replace(self._progress(), train_nats_per_token=present))
+        self.keeper.write()
+
+    def _divergence(self, record: Progress, score: Score | None, marking: bool) -> str:
+        """What tells that the run has diverged; nothing if it has not, and then it may be marked."""
+        losses, present = [record.train_nats_per_token], inf
+        if marking:
+            present = self.step.present_loss()
+        if score is not None:
+            present = min(present, score.nats_per_token)  # one window alone may be odd
+            losses.append(present)
+        # Asked at places that follow from the step alone, so that the clock changes no bit.
+        if why := self.course.divergence(self.run.step, losses, score):
+            return why
+        return self.course.mark(self.run) if present <= self.course.most else ""
+
+    def _go_back(self, record: Progress, why: str) -> Progress:
+        unwritten = self.keeper.try_to_write()  # what still waits, in case it gives up
+        note = self.course.go_back(self.run, why, self.job.folder, unwritten)
+        self.meter = _Meter(self.job.device)
+        return replace(record, step=self.run.step, note=note)
+
+    def _report(self, record: Progress, score: Score) -> Progress:
+        """The record with a score; the model is kept if it is the best so far, or there is none."""
+        course = self.course
+        if course.best is None or score.nats < course.best.nats or self.keeper.lacks_model:
+            course.best, course.best_step = score, self.run.step
+        record = replace(record, score=score, best=course.best, best_step=course.best_step)
+        if course.best is score:
+            self._keep_best(record)
+        return record
+
+    def _is_to_sample(self, record: Progress, now: float) -> bool:
+        every = self.job.sample_seconds
+        due = every is not None and now - self.sampled_at >= every
+        return due and record.train_nats_per_token <= self.course.most
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        position = self.course.position(snapshot.step, self._seconds(time.perf_counter()), self.job)
+        self.keeper.keep_run(snapshot, self.course.config, position)
+
+    def _keep_best(self, record: Progress) -> None:
+        self.keeper.keep_model(self.run.network.weights(), log_record(record))
+
+    def _latest(self) -> Snapshot:
         """The run as it is now, if it is well. The loss of late may be from before a step that was bad."""
-        return course.latest(run, [meter.nats_per_token(), present_loss(run, loss, streams)])
+        losses = [self.meter.nats_per_token(), self.step.present_loss()]
+        return self.course.latest(self.run, losses)
 
-    def progress() -> Progress:
+    def _seconds(self, now: float) -> float:
+        """How long the run has taken in all, at a time of the clock."""
+        return self.seconds_before + now - self.started
+
+    def _progress(self) -> Progress:
+        step, course = self.run.step, self.course
         return Progress(
-            step=run.step,
+            step=step,
             num_steps=course.config.num_steps,
-            epoch=run.step / streams.num_windows,
-            seconds=seconds(),
-            learning_rate=course.learning_rate(run.step - 1),
-            tokens_per_second=meter.tokens_per_second(),
-            train_nats_per_token=meter.nats_per_token(),
+            epoch=step / self.step.streams.num_windows,
+            seconds=self._seconds(time.perf_counter()),
+            learning_rate=course.learning_rate(step - 1),
+            tokens_per_second=self.meter.tokens_per_second(),
+            train_nats_per_token=self.meter.nats_per_token(),
             best=course.best,
             best_step=course.best_step,
         )
 
-    try:
-        while run.step < course.config.num_steps:
-            rate = course.learning_rate(run.step)
-            meter.add(*take_step(run, loss, streams, rate))
-            pace.steps += 1
-            now = time.perf_counter()
-            logging, reporting = course.due(run.step)
-            if not logging and now - yielded_at < YIELD_SECONDS:
-                continue
-            if job.deadline is not None:
-                left = job.deadline - before - (now - started)
-                course.config = pace.replan(course.config, run.step, left)
-                logging, reporting = course.due(run.step)
-            record = progress()
-            marking = reporting or (logging and course.to_be_marked(run.step))
-            late = record.train_nats_per_token
-            present = present_loss(run, loss, streams) if marking else 0.0
-            score = None
-            if reporting:
-                score = validate(network, job)
-                present = min(present, score.nats_per_token)  # one window alone may be odd
-            # Asked at places that follow from the step alone, so that the clock changes no bit.
-            asked = [late, present] if reporting else [late]
-            why = course.astray(run.step, asked, score) if logging else ""
-            if not why and marking and present <= course.most:
-                why = course.mark(run)
-            if why:
-                unwritten = keeper.try_to_write()  # what still waits, in case it gives up
-                note = course.go_back(run, why, job.folder, unwritten)
-                meter = _Meter(job.device)
-                yield replace(record, step=run.step, note=note)
-                continue
-            if score is not None:
-                if course.best is None or score.nats < course.best.nats or keeper.lacks_model:
-                    course.best, course.best_step = score, run.step
-                record = replace(record, score=score, best=course.best, best_step=course.best_step)
-                if course.best is score:
-                    keep_best(record)
-                pace.validations.append(time.perf_counter() - now)
-            if logging:
-                keeper.log(log_record(record))
-            sampling = job.sample_seconds is not None and now - sampled_at >= job.sample_seconds
-            if sampling and late <= course.most:
-                record = replace(record, sample=_sample(job, network, run.step))
-                sampled_at = now
-            saving = reporting or now - saved_at > SAVE_SECONDS
-            if saving:
-                keep(course.well if marking else latest())
-                saved_at = time.perf_counter()
-            if logging or saving:
-                if unwritten := keeper.try_to_write():
-                    unwritten += "; training goes on, and it is tried again"
-                record = replace(record, note=unwritten)
-            if logging:
-                meter = _Meter(job.device)
-            yield record
-            yielded_at = time.perf_counter()
-        keeper.write()
-    except GeneratorExit:
-        snapshot = latest()
-        unscored = saved is not None and course.best is None and keeper.has_unscored_model()
-        renewed = keeper.lacks_model or unscored
-        if renewed:  # if there was a best model, it has been taken away
-            course.best, course.best_step = None, 0
-        keep(snapshot)
-        if renewed:  # so that there is a model to sample from, and it is this run's as it is now
-            run.go_to(snapshot)
-            present = present_loss(run, loss, streams)
-            keep_best(replace(progress(), train_nats_per_token=present))
-        keeper.write()
-        raise
 
-
-def _begin(
-    job: Job, saved: SavedRun | None, initial: SavedModel | None
-) -> tuple[Run, Course, float]:
-    """A run that stands where it is to go on, how it went before, and the seconds that took."""
+def _begin(job: Job, saved: SavedRun | None, initial: SavedModel | None) -> tuple[Step, Course]:
+    """A run that stands where it is to go on, ready for its next step, and how it went before."""
     config, at = job.training, saved.position if saved else Position()
-    network = Network(job.model, config.dropout)
-    network.initialize(config.seed, config.memory, job.data.counts)
+    network = Network(job.model, config.dropout, config.memory)
+    network.initialize(config.seed, job.data.counts)
     if initial is not None:
         network.load_weights(initial.weights_for(job.vocabulary, network.weights()))
     network.to(job.device)
     run = Run(network, optim.Optimizer(network, config), network.initial_state(config.batch_size))
     if saved is not None:
         run.resume(saved, job.folder)
-    most = at.most_nats_per_token
+    step, most = Step(run, job), at.most_nats_per_token
     if most is None:  # the start costs much where --init-from knew other texts
-        start = present_loss(run, Loss(network, job), job.streams())
-        most = most_from(start, job.model.vocab_size)
-    course = Course(config, run.snapshot(), most, best_of(at), at.best_step, at.retreats)
-    return run, course, at.seconds
+        most = most_from(step.present_loss(), job.model.vocab_size)
+    return step, Course(config, run.snapshot(), most, best_of(at), at.best_step, at.retreats)
 
 
 def validate(network: Network, job: Job) -> Score:

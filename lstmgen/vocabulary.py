@@ -78,7 +78,7 @@ class Vocabulary:
 
     @cached_property
     def start_id(self) -> int:
-        """What a text is read as if it followed: a line end, in the form the tokens have it."""
+        """The token that a text is read as if it followed: the shortest line end, `<unk>` without one."""
         ends = [token for token in self.tokens if token.endswith("\n")]
         return self.ids[min(ends, key=len)] if ends else UNKNOWN_ID
 
@@ -93,15 +93,15 @@ class Vocabulary:
         ]
         return np.concatenate(parts) if parts else np.empty(0, dtype)
 
-    def cut(self, text: str) -> Sequence[str]:
+    def tokenize(self, text: str) -> Sequence[str]:
         """The tokens of a text as they stand in it, known or not."""
-        return text if self.level == "char" else _cut(text, self.words)
+        return text if self.level == "char" else _tokenize(text, self.words)
 
     def lengths(self, text: str) -> NDArray[np.int64]:
         """The number of characters of each token of a text, (N,)."""
         if self.level == "char":
             return np.ones(len(text), np.int64)
-        return np.array([len(token) for token in _cut(text, self.words)], np.int64)
+        return np.array([len(token) for token in _tokenize(text, self.words)], np.int64)
 
     def encode_prime(self, prime: str) -> Ids:
         """The ids of a prime, (N,).
@@ -113,13 +113,13 @@ class Vocabulary:
         prime = self._without_shared_blank(prime)
         ids = self.encode(prime)
         if self.level == "word" and len(ids) and ids[0] == UNKNOWN_ID:
-            first = self.cut(prime)[0]
+            first = self.tokenize(prime)[0]
             ids[0] = self.ids.get(first[1:] if first.startswith(" ") else " " + first, UNKNOWN_ID)
         return ids
 
     def unknown_in_prime(self, prime: str) -> list[str]:
         """The tokens of a prime that are not known, each once, in their order."""
-        tokens = self.cut(self._without_shared_blank(prime))
+        tokens = self.tokenize(self._without_shared_blank(prime))
         ids = self.encode_prime(prime)
         return list(dict.fromkeys(t for t, i in zip(tokens, ids, strict=True) if i == UNKNOWN_ID))
 
@@ -202,7 +202,7 @@ def _count_words(text: str, words: Words) -> Counter[str]:
     return counts
 
 
-def _cut(text: str, words: Words) -> list[str]:
+def _tokenize(text: str, words: Words) -> list[str]:
     return _PATTERNS[words].findall(text)
 
 
@@ -211,7 +211,7 @@ def _chunks(text: str, words: Words) -> Iterator[list[str]]:
     start = 0
     while start < len(text):
         end = text.find("\n", start + _CHUNK) + 1 or len(text)
-        yield _cut(text[start:end], words)
+        yield _tokenize(text[start:end], words)
         start = end
 
 

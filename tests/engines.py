@@ -12,13 +12,13 @@ class Stateless:
     def initial_state(self, batch_size: int) -> Any:
         return ()
 
-    def logits(self, tops: Any, symbols: slice = slice(None)) -> Any:
-        return tops[..., symbols].copy()
+    def logits(self, hidden: Any, symbols: slice = slice(None)) -> Any:
+        return hidden[..., symbols].copy()
 
-    def picked(self, state: Any, streams: slice | Sequence[int]) -> Any:
+    def select(self, state: Any, streams: slice | Sequence[int]) -> Any:
         assert state == ()
         return state
 
-    def joined(self, states: Sequence[Any]) -> Any:
+    def concatenate(self, states: Sequence[Any]) -> Any:
         assert not any(states)
         return states[0]

@@ -16,7 +16,7 @@ from lstmgen.cells import Cells
 from lstmgen.config import DecodingConfig, ModelConfig
 from lstmgen.generation import Prime, generate
 from lstmgen.model import TorchEngine, load_network
-from lstmgen.scoring import nats
+from lstmgen.scoring import cross_entropy
 from lstmgen.vocabulary import UNKNOWN, Vocabulary
 
 SMALL = Vocabulary("char", "prose", (UNKNOWN["char"], "\n", "a", "b"))
@@ -44,7 +44,7 @@ def cost(engine: Cells, vocabulary: Vocabulary, prime: str, text: str) -> float:
     """What a text costs after a prime, read in one piece."""
     ids = np.concatenate([[vocabulary.start_id], vocabulary.encode(prime + text)])[None]
     logits, _ = engine(ids[:, :-1], engine.initial_state(1))
-    return float(nats(logits, ids[:, 1:])[0, len(vocabulary.encode(prime)) :].sum())
+    return float(cross_entropy(logits, ids[:, 1:])[0, len(vocabulary.encode(prime)) :].sum())
 
 
 def test_a_likelier_text_behind_a_less_likely_token_is_found() -> None:
@@ -147,8 +147,8 @@ def test_however_many_end_in_the_same_words_others_are_found() -> None:
     words = Vocabulary("word", "space", (" <unk>", *(f" a{i}." for i in range(8)), " b"))
 
     class Ten(Even):
-        def logits(self, tops: Any, symbols: slice = slice(None)) -> Any:
-            logits = np.zeros((*tops.shape[:-1], 10))
+        def logits(self, hidden: Any, symbols: slice = slice(None)) -> Any:
+            logits = np.zeros((*hidden.shape[:-1], 10))
             logits[..., 9] = -5.0
             return logits[..., symbols]
 
@@ -161,8 +161,8 @@ def test_texts_that_are_the_same_make_room_for_others() -> None:
     words = Vocabulary("word", "space", (" <unk>", " a.", " a.b", " c", " d"))
 
     class Five(Even):
-        def logits(self, tops: Any, symbols: slice = slice(None)) -> Any:
-            return np.zeros((*tops.shape[:-1], 5))[..., symbols]
+        def logits(self, hidden: Any, symbols: slice = slice(None)) -> Any:
+            return np.zeros((*hidden.shape[:-1], 5))[..., symbols]
 
     found = search(Five(), words, "", num_beams=3, length=1, stops=["."])
     assert [one.text for one in found] == [" a", " c", " d"]

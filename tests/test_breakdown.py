@@ -14,7 +14,7 @@ from lstmgen import breakdown
 from lstmgen.breakdown import score_lines, score_rows, score_tokens
 from lstmgen.cells import Cells
 from lstmgen.config import ModelConfig
-from lstmgen.scoring import nats, score_ids, score_text
+from lstmgen.scoring import cross_entropy, score_ids, score_text
 from lstmgen.vocabulary import Vocabulary
 
 Weights = dict[str, NDArray[np.float32]]
@@ -74,7 +74,7 @@ def test_each_token_has_its_own_nats_in_a_text_that_is_cut_into_streams(
     costs, ranks = score_tokens(cells, ids, letters.start_id)
     before = np.concatenate([[letters.start_id], ids[:-1]])
     logits, _ = cells(before[None], cells.initial_state(1))
-    whole = nats(logits[0], ids.astype(np.int64))
+    whole = cross_entropy(logits[0], ids.astype(np.int64))
     assert np.abs(costs - whole).max() < 1e-4
     likelier = (logits[0] > np.take_along_axis(logits[0], ids[:, None].astype(np.int64), 1)).sum(1)
     assert (ranks == 1 + likelier).mean() > 0.999

@@ -12,7 +12,7 @@ from lstmgen import cache
 from lstmgen.cache import window_nats
 from lstmgen.cells import Cells
 from lstmgen.config import CacheConfig, ModelConfig
-from lstmgen.scoring import nats, score_ids
+from lstmgen.scoring import cross_entropy, score_ids
 
 CONFIG = ModelConfig(vocab_size=12, num_layers=2, hidden_size=8, embedding_size=6)
 
@@ -34,9 +34,9 @@ def spelled_out(engine: Cells, ids: NDArray[np.uint8], config: CacheConfig) -> f
     state, total = engine.initial_state(1), 0.0
     past: list[tuple[NDArray[np.float64], int]] = []
     for before, target in zip([1, *ids[:-1].tolist()], ids.tolist(), strict=True):
-        tops, state = engine.read(np.array([[before]]), state)
-        h = np.asarray(tops, np.float64).reshape(-1)
-        p = exp(-float(nats(engine.logits(tops.reshape(1, -1)), np.array([target]))[0]))
+        hidden, state = engine.read(np.array([[before]]), state)
+        h = np.asarray(hidden, np.float64).reshape(-1)
+        p = exp(-float(cross_entropy(engine.logits(hidden.reshape(1, -1)), np.array([target]))[0]))
         if past:
             weights = [(exp(config.sharpness * float(h @ key)), word) for key, word in past]
             shown = sum(w for w, word in weights if word == target) / sum(w for w, _ in weights)
@@ -58,13 +58,13 @@ def test_the_score_is_that_of_the_cache_spelled_out(engine: Cells, length: int, 
 
 def test_what_is_too_old_is_not_kept(engine: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
-    original = cache.found
+    original = cache.cache_probabilities
 
-    def watched(tops: Any, keys: Any, *about: Any) -> Any:
+    def watched(hidden: Any, keys: Any, *about: Any) -> Any:
         held.append(len(keys))
-        return original(tops, keys, *about)
+        return original(hidden, keys, *about)
 
-    monkeypatch.setattr(cache, "found", watched)
+    monkeypatch.setattr(cache, "cache_probabilities", watched)
     costs(engine, some_ids(200), CacheConfig(size=30, window=16))
     assert max(held) == 30 + 16
 

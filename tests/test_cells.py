@@ -63,7 +63,7 @@ def by_torch(
             "output.bias",
         )
     )
-    tops = []  # (B, T, H), the outputs of the first layer, of the first two, and so on
+    hidden = []  # (B, T, H), the outputs of the first layer, of the first two, and so on
     for num_layers in range(1, config.num_layers + 1):
         module = MODULES[config.cell](
             config.embedding_size, config.hidden_size, num_layers, batch_first=True
@@ -74,8 +74,8 @@ def by_torch(
                     value = torch.from_numpy(weights[f"layers.{k}.{part}"])
                     module.get_parameter(f"{part}_l{k}").copy_(value)
             top, end = module(functional.embedding(torch.from_numpy(ids), embedding))
-        tops.append(top)
-    shown = torch.stack(tops).sum(dim=0) if config.skip else tops[-1]
+        hidden.append(top)
+    shown = torch.stack(hidden).sum(dim=0) if config.skip else hidden[-1]
     ends = end if isinstance(end, tuple) else (end,)  # each (L, B, H)
     return (
         functional.linear(shown, last, bias).numpy(),
@@ -218,12 +218,12 @@ def test_streams_are_picked_and_joined_with_all_that_they_know(
         wanted = engine(np.concatenate((ids[order], more), axis=1), engine.initial_state(5))
         _, first = engine(ids[:1], engine.initial_state(1))
         _, rest = engine(ids[1:], engine.initial_state(3))
-        state = engine.picked(engine.joined([first, rest]), order)
+        state = engine.select(engine.concatenate([first, rest]), order)
         logits, end = engine(more, state)
         np.testing.assert_allclose(np.asarray(logits), np.asarray(wanted[0])[:, 6:], atol=1e-6)
         np.testing.assert_allclose(flat(end), flat(wanted[1]), atol=1e-6)
         np.testing.assert_allclose(
-            flat(engine.picked(state, slice(1, 3))), flat(engine.picked(state, [1, 2]))
+            flat(engine.select(state, slice(1, 3))), flat(engine.select(state, [1, 2]))
         )
 
 
@@ -417,11 +417,11 @@ def test_either_product_gives_the_logits_of_the_output_layer(
     config = sized("lstm", tie=True)
     weights = random_weights(config)
     engine = TorchEngine(load_network(config, weights, CPU))
-    tops = torch.randn(*shape[:-1], 2 * shape[-1])[..., ::2]  # not one number after the other
-    expected = Cells(config, weights).logits(tops.numpy())
-    np.testing.assert_allclose(engine.logits(tops).numpy(), expected, atol=1e-5)
+    hidden = torch.randn(*shape[:-1], 2 * shape[-1])[..., ::2]  # not one number after the other
+    expected = Cells(config, weights).logits(hidden.numpy())
+    np.testing.assert_allclose(engine.logits(hidden).numpy(), expected, atol=1e-5)
     some = slice(5, 8)
-    np.testing.assert_allclose(engine.logits(tops, some).numpy(), expected[..., some], atol=1e-5)
+    np.testing.assert_allclose(engine.logits(hidden, some).numpy(), expected[..., some], atol=1e-5)
     assert len(asked) == (0 if amx else 2)
 
 

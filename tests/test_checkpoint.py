@@ -537,7 +537,7 @@ def test_a_model_too_large_for_float16_is_not_written_in_it(
 def test_a_run_that_is_taken_for_a_model_is_told_to_be_one(tmp_path: Path, run: SavedRun) -> None:
     checkpoint.save_run(tmp_path / folders.RUN_FILE, run)
     with pytest.raises(
-        CheckpointError, match=r"this is a run, .*; name its folder, in which model"
+        CheckpointError, match=r"this is a saved run, .*; name its folder, in which model"
     ):
         checkpoint.load_model(tmp_path / folders.RUN_FILE)
 

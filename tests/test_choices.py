@@ -147,7 +147,7 @@ def test_groups_are_tallied_in_natural_order_after_all() -> None:
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )  # fmt: skip
 def test_the_interval_is_wilsons(correct: int, questions: int, low: float, high: float) -> None:
-    interval = Tally("all", questions, correct).interval
+    interval = Tally("all", questions, correct, correct, 0.0).interval
     assert interval == pytest.approx((low, high), abs=1e-4)
 
 

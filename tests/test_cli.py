@@ -13,6 +13,7 @@ import typer.main
 from commands import Ran, run
 
 import lstmgen
+from lstmgen import cli
 from lstmgen.cli import app, main
 from lstmgen.cli.eval import evaluate
 from lstmgen.cli.sample import sample
@@ -63,7 +64,7 @@ from lstmgen.ranges import RANGES
         (("train", "CORPUS", "--valid-fraction", "1"), "--valid-fraction is 1"),
         (("train", "CORPUS", "--max-vocab", "1"), "--max-vocab is 1"),
         (("train", "CORPUS", "--tie", "--embedding-size", "5", "--hidden-size", "6"), "--tie"),
-        (("train", "CORPUS", "--window", "100000"), "it takes 100,000, a whole --window"),
+        (("train", "CORPUS", "--window", "100000"), "needs 100,000 (a whole --window)"),
         (("train", "CORPUS", "--device", "cuda:x"), "--device 'cuda:x'"),
         (("train", "CORPUS", "--resume", "--overwrite"), "leave out --overwrite"),
         (("train", "CORPUS", "--resume", "-m", "."), ".: there is no run to go on with"),
@@ -209,6 +210,27 @@ def test_too_little_memory_is_told_in_one_line(corpus: Path, tmp_path: Path) -> 
     command = f"ulimit -v 8000000 && {sys.executable} -m lstmgen train {corpus} {options}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
     assert "lower --hidden-size" in Ran(done.returncode, done.stdout, done.stderr).error
+
+
+@pytest.mark.parametrize(
+    ("told", "advice"),
+    [
+        ("CUDA error: out of memory", "lower --hidden-size"),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling", "lower --hidden-size"),
+        ("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling", "give --device cpu"),
+        ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR", "give --device cpu"),
+        ("CUDA error: unspecified launch failure\nCUDA kernel errors", "give --device cpu"),
+        ("CUDA error: no kernel image is available for execution", "give --device cpu"),
+    ],
+)
+def test_what_torch_says_of_a_gpu_is_told_in_one_line(
+    here: Any, monkeypatch: pytest.MonkeyPatch, told: str, advice: str
+) -> None:
+    def fail(**about: object) -> None:
+        raise RuntimeError(told)
+
+    monkeypatch.setattr(cli, "app", fail)
+    assert advice in here("train", "text").error
 
 
 def test_output_is_utf_8_whatever_the_locale(tmp_path: Path, here: Any) -> None:

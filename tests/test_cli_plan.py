@@ -45,7 +45,7 @@ def test_what_is_given_stays_and_the_rest_is_planned(tmp_path: Path) -> None:
     ("epochs", "cell", "given", "rate"),
     [
         (9, "lstm", {}, TrainConfig.learning_rate),
-        (10, "lstm", {}, planning.OFTEN_RATE),
+        (10, "lstm", {}, planning.MANY_EPOCHS_RATE),
         (10, "gru", {}, TrainConfig.learning_rate),
         (10, "lstm", {"learning_rate": TrainConfig.learning_rate}, TrainConfig.learning_rate),
         (10, "lstm", {"learning_rate": 0.03}, 0.03),
@@ -124,7 +124,7 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
     asked = given if "steps" in given else given | {"minutes": 0.1}
     planned = fitting.sized(job, asked, time.perf_counter())
     assert (planned.training.batch_size, planned.training.window) == (streams, window)
-    usual = planning.WIDE_RATE if streams == 64 else job.training.learning_rate
+    usual = planning.MANY_STREAMS_RATE if streams == 64 else job.training.learning_rate
     assert planned.training.learning_rate == given.get("learning_rate", usual)
     if sizes and "steps" not in given:  # by the tokens that are read, by so many streams as are
         ((times, wide),) = sizes
@@ -156,7 +156,7 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
     memory = 8 * 2**30 if where == "cuda" else 0
     monkeypatch.setattr(device, "free_memory", lambda there: memory)
     there = torch.device(where)
-    numbers = plan.training({}, data, there, None)
+    numbers = plan.training({"precision": "float32"}, data, there, None)
     assert numbers.softmax_sample == sample
     job = Job(tmp_path, data, ModelConfig(vocab_size=len(data.vocabulary)), numbers, there)
     planned = fitting.sized(job, {"minutes": 0.1}, time.perf_counter()).training

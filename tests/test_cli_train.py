@@ -17,9 +17,9 @@ import torch
 from commands import SMALL, TEXT, run
 
 from lstmgen import checkpoint, folders, planning, training
-from lstmgen import step as step_module
 from lstmgen.cli.telling import to_resume
 from lstmgen.scoring import Score
+from lstmgen.step import Step
 
 
 def test_train_says_its_plan_and_what_to_do_next(corpus: Path, tmp_path: Path, here: Any) -> None:
@@ -311,7 +311,7 @@ def test_resume_on_another_device_is_said(corpus: Path, tmp_path: Path, here: An
     checkpoint.save_run(tmp_path / "m" / folders.RUN_FILE, moved)
     said = here("train", *options, "--resume", "--steps", "4")
     assert said.code == 0
-    assert "the run was on cuda and goes on on cpu: its bits may differ" in said.err
+    assert "the run was on cuda and is continued on cpu: it may not end in the bits" in said.err
     assert "its bits" not in here("train", *options, "--resume", "--steps", "6").err
 
 
@@ -352,17 +352,17 @@ def test_a_signal_saves_and_tells_how_to_go_on(
 def test_a_run_that_is_stopped_as_its_loss_blows_up_tells_which_step_is_saved(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = step_module.take_step
+    original = Step.take
 
-    def ruinous_at_9(run: Any, *about: Any) -> Any:
-        done = original(run, *about)
-        if run.step == 9:
+    def ruinous_at_9(step: Any, *about: Any) -> Any:
+        done = original(step, *about)
+        if step.run.step == 9:
             with torch.no_grad():
-                run.network.output.bias[1] = 1e4
+                step.run.network.output.bias[1] = 1e4
             signal.raise_signal(signal.SIGINT)
         return done
 
-    monkeypatch.setattr(training, "take_step", ruinous_at_9)
+    monkeypatch.setattr(Step, "take", ruinous_at_9)
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     done = here("train", corpus, "-m", tmp_path / "m", "--steps", "20", *SMALL)
     assert done.code == 130
@@ -370,6 +370,34 @@ def test_a_run_that_is_stopped_as_its_loss_blows_up_tells_which_step_is_saved(
     assert step < 9
     assert f"stopped at step {step} of 20 and saved" in done.err
     assert "the loss had blown up by step 9" in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "saves"), [("SIGINT", False), ("SIGTERM", True), ("SIGHUP", True)]
+)
+def test_only_ctrl_c_is_meant_when_it_comes_twice(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch, name: str, saves: bool
+) -> None:
+    """The shell and the system both tell of a closed terminal; a person in a hurry presses again."""
+    number, original = getattr(signal, name), Step.take
+
+    def stopped_twice_at_9(step: Any, rate: float) -> Any:
+        done = original(step, rate)
+        if step.run.step == 9:
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+        return done
+
+    monkeypatch.setattr(Step, "take", stopped_twice_at_9)
+    before = signal.signal(signal.SIGHUP, lambda *_: sys.exit(1))  # else it would end the tests
+    try:
+        done = here("train", corpus, "-m", tmp_path / "m", "--steps", "20", *SMALL)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert done.code == 128 + number
+    assert (tmp_path / "m" / folders.RUN_FILE).exists() == saves
+    if saves:
+        assert checkpoint.load_run(tmp_path / "m").position.step == 9
 
 
 def test_a_signal_that_is_to_be_ignored_is_ignored(corpus: Path, tmp_path: Path) -> None:
@@ -543,7 +571,7 @@ def test_a_model_that_is_not_the_last_is_said_to_be_so(
     for costs, said in ([9.0, 7.0, 8.0, 9.0], True), ([9.0, 8.0, 7.0, 6.0], False):
         found = (Score(cost, 1, 1) for cost in costs)
         monkeypatch.setattr(training, "validate", lambda network, job, found=found: next(found))
-        monkeypatch.setattr(planning, "reports_for", lambda *_, **__: 50)
+        monkeypatch.setattr(planning, "report_interval", lambda *_, **__: 50)
         done = here("train", corpus, "-m", folder, *options)
         best = 100 if said else 200
         told = f"it is the model of step {best} of 200: the validation loss has risen since"

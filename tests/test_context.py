@@ -15,7 +15,7 @@ from lstmgen.cells import Cells
 from lstmgen.config import ModelConfig
 from lstmgen.context import doublings, places, scores
 from lstmgen.errors import OptionError
-from lstmgen.scoring import LN2, WINDOW, nats
+from lstmgen.scoring import LN2, WINDOW, cross_entropy
 
 CONFIG = ModelConfig(vocab_size=12, num_layers=2, hidden_size=8, embedding_size=6)
 
@@ -47,7 +47,7 @@ def test_a_place_sees_its_context_and_nothing_else(
         for place in range(20, 60):  # all rows have the same places
             read = ids[None, place - num_tokens : place]
             logits, _ = cells(read, cells.initial_state(1))
-            costs.append(float(nats(logits[0, -1], np.array(ids[place], np.int64))))
+            costs.append(float(cross_entropy(logits[0, -1], np.array(ids[place], np.int64))))
         mean = float(np.mean(costs))
         assert score.context == num_tokens
         assert score.places == 40
@@ -143,11 +143,11 @@ class Looker(Stateless):
         self.distance = distance
 
     def read(self, ids: NDArray[np.int64], state: object) -> tuple[NDArray[np.float32], object]:
-        tops = np.zeros((*ids.shape, 12), np.float32)
+        hidden = np.zeros((*ids.shape, 12), np.float32)
         if ids.shape[1] >= self.distance:
             rows = np.arange(len(ids))
-            tops[rows, -1, ids[:, -self.distance]] = 20
-        return tops, state
+            hidden[rows, -1, ids[:, -self.distance]] = 20
+        return hidden, state
 
 
 def test_context_grows_until_nothing_more_is_gained() -> None:

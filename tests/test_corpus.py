@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lstmgen import corpus
 from lstmgen.corpus import Text, is_sorted, lines, read, read_all, split
 from lstmgen.errors import CorpusError, OptionError
 
@@ -109,9 +110,9 @@ def test_utf16_without_a_mark_is_not_taken_for_text_with_zeros(
     tmp_path: Path, encoding: str
 ) -> None:
     path = put(tmp_path, "I grew up in France.\n".encode(encoding))
-    with pytest.raises(CorpusError, match="UTF-16 is read as utf-8; give --encoding utf-16-le"):
+    with pytest.raises(CorpusError, match="UTF-16 were read as utf-8; give --encoding utf-16-le"):
         read(path)
-    with pytest.raises(CorpusError, match="UTF-16 is read as utf-8; give --encoding utf-16-le"):
+    with pytest.raises(CorpusError, match="UTF-16 were read as utf-8; give --encoding utf-16-le"):
         list(lines(str(path)))
     assert read(path, encoding).text == "I grew up in France.\n"
     assert read(put(tmp_path, b"a few \0\0 are text\n")).text == "a few \0\0 are text\n"
@@ -123,7 +124,7 @@ def test_zeros_are_counted_alike_in_whole_texts_and_by_line(tmp_path: Path) -> N
     assert "".join(lines(few)) == read(few).text
     begins_empty = put(tmp_path, "\n".encode("utf-16-le") + story.decode().encode("utf-16-le"))
     for reading in (read, lambda path: list(lines(path))):
-        with pytest.raises(CorpusError, match="UTF-16 is read as utf-8"):
+        with pytest.raises(CorpusError, match="UTF-16 were read as utf-8"):
             reading(begins_empty)
 
 
@@ -158,7 +159,7 @@ def test_offset_in_packed_text_is_that_of_the_unpacked(tmp_path: Path) -> None:
         read(path)
 
 
-@pytest.mark.parametrize("encoding", ["klingon", "base64", "rot13", "", "a\0b", "ütf"])
+@pytest.mark.parametrize("encoding", ["klingon", "base64", "rot13", "", "a\0b", "ütf", "\udcff"])
 def test_encoding_that_is_none_is_refused_by_name(tmp_path: Path, encoding: str) -> None:
     with pytest.raises(OptionError, match="--encoding"):
         read(put(tmp_path, b"text\n"), encoding)
@@ -350,9 +351,20 @@ def test_lines_that_cannot_be_read_are_refused(
         list(lines(str(tmp_path / "x")))
 
 
-def test_lines_in_no_encoding_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="klingon"):
-        lines_of(tmp_path, b"one\n", "klingon")
+@pytest.mark.parametrize("encoding", ["klingon", "base64", "undefined", "\udcff", "a\0b"])
+def test_lines_in_no_encoding_are_refused(tmp_path: Path, encoding: str) -> None:
+    with pytest.raises(OptionError, match="is not a text encoding that Python knows"):
+        lines_of(tmp_path, b"one\n", encoding)
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_line_of_many_pieces_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(corpus, "SOME", 5)
+    text = "ein\n" + "naïve café " * 20 + end
+    found = lines_of(tmp_path, text.encode("utf-16"), "utf-16")
+    assert found == text.splitlines(keepends=True)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])

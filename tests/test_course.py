@@ -1,4 +1,4 @@
-"""A run that goes astray is told to be, goes back to where it was well, or gives up."""
+"""A run that diverges is found out, goes back to where it was well, or gives up."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +10,12 @@ import torch
 from jobs import NUM_STEPS, make_job, stopped_at
 
 from lstmgen import checkpoint, course, folders, keeping, optim, training
-from lstmgen import step as step_module
 from lstmgen.checkpoint import SavedModel
 from lstmgen.config import MOST_RETREATS, TrainConfig
 from lstmgen.errors import TrainingError
 from lstmgen.model import Network
 from lstmgen.scoring import Score
+from lstmgen.step import Step
 from lstmgen.training import train
 
 
@@ -31,7 +31,7 @@ def test_a_run_of_any_length_has_a_hundred_lines_and_twenty_places_to_go_back_to
     for step in range(1, 5001):
         if one.to_be_marked(step):
             marked.append(step)
-            one.well = replace(place, step=step)
+            one.last_good = replace(place, step=step)
     assert marked == list(range(250, 5001, 250))
 
 
@@ -41,18 +41,18 @@ def test_a_network_that_has_gone_astray_writes_nothing(
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     monkeypatch.setattr(course, "LOG_LINES", 2)  # of 8 steps: it is found out at 4
     job = replace(make_job(tmp_path), sample_seconds=0.0)
-    original = step_module.take_step
+    original = Step.take
 
-    def wrong_at_2(run: Any, *about: Any) -> Any:
-        total, count = original(run, *about)
-        if run.step == 2 and not told:
+    def wrong_at_2(step: Any, *about: Any) -> Any:
+        total, count = original(step, *about)
+        if step.run.step == 2 and not told:
             with torch.no_grad():
-                run.network.output.bias.fill_(float("nan"))
+                step.run.network.output.bias.fill_(float("nan"))
             total = total * float("nan")
         return total, count
 
     told: list[str] = []
-    monkeypatch.setattr(training, "take_step", wrong_at_2)
+    monkeypatch.setattr(Step, "take", wrong_at_2)
     samples: dict[int, tuple[str | None, int]] = {}
     for record in train(job):
         told += [record.note] if record.note else []
@@ -113,13 +113,13 @@ def test_giving_up_where_the_disk_refused_too_tells_of_both(
 def test_a_run_that_was_never_well_says_that_there_is_no_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = step_module.take_step
+    original = Step.take
 
     def wrong(*about: Any) -> Any:
         total, count = original(*about)
         return total * float("nan"), count
 
-    monkeypatch.setattr(training, "take_step", wrong)
+    monkeypatch.setattr(Step, "take", wrong)
     with pytest.raises(
         TrainingError, match="did not help; no model had been saved yet; train again"
     ):
@@ -137,16 +137,16 @@ def test_what_is_not_finite_is_never_saved(
     """Be it of an average of the optimizer, which the loss does not tell yet."""
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     monkeypatch.setattr(course, "LOG_LINES", 1)
-    original, ruined = step_module.take_step, list[int]()
+    original, ruined = Step.take, list[int]()
 
-    def ruinous_at_7(run: Any, *about: Any) -> Any:
-        done = original(run, *about)
-        if run.step == 7 and not ruined:
+    def ruinous_at_7(step: Any, *about: Any) -> Any:
+        done = original(step, *about)
+        if step.run.step == 7 and not ruined:
             ruined.append(7)
-            run.optimizer.momentum["layers.0.weight_hh"][0, 0] = float("inf")
+            step.run.optimizer.momentum["layers.0.weight_hh"][0, 0] = float("inf")
         return done
 
-    monkeypatch.setattr(training, "take_step", ruinous_at_7)
+    monkeypatch.setattr(Step, "take", ruinous_at_7)
     job = make_job(tmp_path, steps=100)
     job = replace(job, training=replace(job.training, report_every=report_every))
     notes = []
@@ -196,14 +196,14 @@ def test_when_a_loss_blows_up_does_not_depend_on_the_clock(
     monkeypatch.setattr(course, "LOG_LINES", 4)
     job = make_job(tmp_path, steps=40)
     job = replace(job, training=replace(job.training, report_every=40))
-    original, calls = step_module.take_step, [0]
+    original, calls = Step.take, [0]
 
     def once_wrong(*about: Any) -> Any:
         total, count = original(*about)
         calls[0] += 1
         return (total * float("nan") if calls[0] == 23 else total), count
 
-    monkeypatch.setattr(training, "take_step", once_wrong)
+    monkeypatch.setattr(Step, "take", once_wrong)
     (note,) = [record.note for record in train(job) if record.note]
     # Seen at 30; though nothing was reported yet, it need not begin again.
     assert "blew up at step 30 " in note
@@ -283,16 +283,16 @@ def test_stopping_a_run_whose_last_step_was_ruinous_saves_what_was_well(
 ) -> None:
     """The losses until then say nothing of it, as they are from before the step."""
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    original = step_module.take_step
+    original = Step.take
 
-    def ruinous_at_6(run: Any, *about: Any) -> Any:
-        done = original(run, *about)
-        if run.step == 6:
+    def ruinous_at_6(step: Any, *about: Any) -> Any:
+        done = original(step, *about)
+        if step.run.step == 6:
             with torch.no_grad():
-                run.network.output.bias[1] = 1e4  # which is a number still
+                step.run.network.output.bias[1] = 1e4  # which is a number still
         return done
 
-    monkeypatch.setattr(training, "take_step", ruinous_at_6)
+    monkeypatch.setattr(Step, "take", ruinous_at_6)
     saved = stopped_at(6, make_job(tmp_path))
     assert saved.position.step == 5
     assert abs(saved.model.weights["output.bias"]).max() < 100
@@ -303,17 +303,17 @@ def test_a_report_right_after_a_ruinous_step_goes_back(
 ) -> None:
     """Its model would be the best so far, were it only for the validation loss being a number."""
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    original, ruined = step_module.take_step, list[int]()
+    original, ruined = Step.take, list[int]()
 
-    def ruinous_at_4(run: Any, *about: Any) -> Any:
-        done = original(run, *about)
-        if run.step == 4 and not ruined:
-            ruined.append(run.step)
+    def ruinous_at_4(step: Any, *about: Any) -> Any:
+        done = original(step, *about)
+        if step.run.step == 4 and not ruined:
+            ruined.append(step.run.step)
             with torch.no_grad():
-                run.network.output.bias[1] = 1e4
+                step.run.network.output.bias[1] = 1e4
         return done
 
-    monkeypatch.setattr(training, "take_step", ruinous_at_4)
+    monkeypatch.setattr(Step, "take", ruinous_at_4)
     records = list(train(make_job(tmp_path)))
     (note,) = [record.note for record in records if record.note]
     assert "blew up at step 4" in note
@@ -327,9 +327,7 @@ def test_a_report_right_after_a_ruinous_step_goes_back(
 def test_an_odd_window_is_no_blow_up_where_the_validation_part_is_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        training, "present_loss", lambda *about: 1.0 if about[0].step == 0 else 99.0
-    )
+    monkeypatch.setattr(Step, "present_loss", lambda step: 1.0 if step.run.step == 0 else 99.0)
     records = list(train(make_job(tmp_path)))
     assert not [record.note for record in records if record.note]
     assert checkpoint.load_run(tmp_path).position.step == NUM_STEPS

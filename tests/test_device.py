@@ -5,6 +5,7 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Literal
 
 import pytest
@@ -104,12 +105,21 @@ def test_auto_precision_on_the_cpu_follows_its_matrix_units(
 def test_auto_precision_on_cuda_is_bfloat16_only_where_it_is_not_emulated(
     monkeypatch: pytest.MonkeyPatch, real: bool
 ) -> None:
-    def supported(including_emulation: bool = True) -> bool:
-        return real or including_emulation
+    here = [torch.device("cuda:0")]  # which is asked of a machine with unlike cards
 
+    @contextlib.contextmanager
+    def on(where: torch.device) -> Iterator[None]:
+        here.append(where)
+        yield
+        here.pop()
+
+    def supported(including_emulation: bool = True) -> bool:
+        return here[-1].index == 1 and (real or including_emulation)
+
+    monkeypatch.setattr(torch.cuda, "device", on)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     expected = "bfloat16" if real else "float32"
-    assert device.choose_precision("auto", torch.device("cuda")) == expected
+    assert device.choose_precision("auto", torch.device("cuda:1")) == expected
 
 
 def test_recurrent_layers_are_kept_out_of_autocast_on_cuda_only() -> None:

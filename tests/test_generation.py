@@ -307,9 +307,9 @@ class Words(Stateless):
     vocab_size = 3
 
     def read(self, ids: NDArray[Any], state: Any) -> tuple[Any, Any]:
-        tops = np.zeros((*ids.shape, 3))
-        tops[..., 1] = 9.0
-        return tops, state
+        hidden = np.zeros((*ids.shape, 3))
+        hidden[..., 1] = 9.0
+        return hidden, state
 
 
 @pytest.mark.parametrize(("prime", "text"), [("I am ", "ill ill"), ("I am", " ill ill")])

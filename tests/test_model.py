@@ -20,9 +20,10 @@ def test_a_run_begins_by_guessing_how_frequent_each_symbol_is(tmp_path: Path, ti
     job = replace(job, model=replace(job.model, embedding_size=12, tie=tie))
     counts = np.bincount(job.data.train_ids, minlength=len(job.vocabulary))
     assert job.data.counts.tolist() == counts.tolist()
-    run, _, _ = training._begin(job, None, None)
+    step, _ = training._begin(job, None, None)
     shares = (counts + 1) / (counts + 1).sum()
-    logits, _ = run.network(torch.zeros(1, 5, dtype=torch.long), run.network.initial_state(1))
+    network = step.run.network
+    logits, _ = network(torch.zeros(1, 5, dtype=torch.long), network.initial_state(1))
     found = logits.softmax(-1)[0].detach().numpy()
     if tie:  # embeddings say a little already, but the counts nearly all
         losses = -(shares * np.log(found)).sum(axis=1)
@@ -38,8 +39,8 @@ def test_gates_with_a_memory_keep_what_they_hold(tmp_path: Path, cell: CellName)
     model = replace(make_job(tmp_path, cell=cell).model, hidden_size=400)
     kept = []
     for memory in (0, 50):
-        network = Network(model)
-        network.initialize(1, memory)
+        network = Network(model, memory=memory)
+        network.initialize(1)
         assert set(network.weights()["layers.0.bias_ih"][800:].tolist()) == {0.0}  # it is to read
         bias = network.weights()["layers.1.bias_ih"]
         gate = 1 / (1 + np.exp(-bias[400:800]))
@@ -61,9 +62,10 @@ def test_gates_with_a_memory_keep_what_they_hold(tmp_path: Path, cell: CellName)
 
 
 def test_a_plain_network_has_no_gates_to_hold() -> None:
-    usual, told = (Network(ModelConfig(vocab_size=3, cell="rnn", hidden_size=4)) for _ in "ab")
+    config = ModelConfig(vocab_size=3, cell="rnn", hidden_size=4)
+    usual, told = Network(config), Network(config, memory=50)
     usual.initialize(1)
-    told.initialize(1, memory=50)
+    told.initialize(1)
     assert all(weight.requires_grad for weight in told.parameters())
     for name, weight in usual.weights().items():
         assert np.array_equal(told.weights()[name], weight), name
@@ -76,8 +78,8 @@ def test_a_run_with_a_memory_begins_with_such_gates_in_its_last_layer_and_holds_
         folder = tmp_path / str(memory)
         job = make_job(folder, steps=3)
         list(train(replace(job, training=replace(job.training, memory=memory))))
-        fresh = Network(job.model)
-        fresh.initialize(job.training.seed, memory)
+        fresh = Network(job.model, memory=memory)
+        fresh.initialize(job.training.seed)
         for name, weight in fresh.weights().items():
             trained = checkpoint.load_model(folder).weights[name]
             held = bool(memory) and "layers.1.bias_" in name

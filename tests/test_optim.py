@@ -248,8 +248,9 @@ def test_muon_moves_all_units_of_a_matrix_equally_far_in_the_end() -> None:
 
 def test_rows_of_a_layer_whose_gates_are_held_are_not_evened() -> None:
     config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0)
-    network = Network(ModelConfig(vocab_size=5, hidden_size=16, embedding_size=8, num_layers=2))
-    network.initialize(0, memory=100)
+    model = ModelConfig(vocab_size=5, hidden_size=16, embedding_size=8, num_layers=2)
+    network = Network(model, memory=100)
+    network.initialize(0)
     optimizer = optim.Optimizer(network, config)
     weights = network.named_weights()
     before = {name: weight.detach().clone() for name, weight in weights.items()}
@@ -269,8 +270,9 @@ def test_rows_of_a_layer_whose_gates_are_held_are_not_evened() -> None:
 def test_a_step_of_muon_goes_where_the_momentum_is_going() -> None:
     """Nesterov's: of two gradients the second step takes in both."""
     config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0, clip_norm=1e9)
-    network = Network(ModelConfig(vocab_size=5, hidden_size=16, embedding_size=8, num_layers=1))
-    network.initialize(0, memory=100)  # whose rows are not evened
+    model = ModelConfig(vocab_size=5, hidden_size=16, embedding_size=8, num_layers=1)
+    network = Network(model, memory=100)  # whose rows are not evened
+    network.initialize(0)
     optimizer = optim.Optimizer(network, config)
     weight = network.named_weights()["layers.0.weight_hh"]
     generator = torch.Generator().manual_seed(2)

@@ -67,9 +67,9 @@ def test_the_network_has_the_size_that_was_chosen_from_the_log(
     ],
 )
 def test_the_streams_are_as_many_as_measured_best(epochs: float, text: int, wide: bool) -> None:
-    assert planning.may_widen(epochs * text, text, "char") == wide
-    assert not planning.may_widen(epochs * text, text, "word")
-    assert planning.may_widen(epochs * text, text, "word", cuda=True) == wide
+    assert planning.may_take_many_streams(epochs * text, text, "char") == wide
+    assert not planning.may_take_many_streams(epochs * text, text, "word")
+    assert planning.may_take_many_streams(epochs * text, text, "word", cuda=True) == wide
 
 
 @given(
@@ -113,12 +113,12 @@ def test_a_minute_of_a_long_text_is_for_reading_more_of_it() -> None:
     assert planning.hidden_size(3.8e6, 2_960_000, "char") == 256
     assert planning.hidden_size(4.3e6, 1_003_000, "char") == 384
     assert planning.hidden_size(12e6, 2_960_000, "char") == 384
-    assert planning.hidden_size(5.7e6, 2_960_000, "char", wide=True) == 320
-    assert planning.hidden_size(4.5e6, 1_003_000, "char", wide=True) == 320
-    assert planning.hidden_size(5.7e6, 4_230_000, "char", wide=True) == 256
-    assert planning.hidden_size(5.7e6, 10_700_000, "char", wide=True) == 256
-    assert planning.hidden_size(14e6, 4_230_000, "char", wide=True) == 384
-    assert planning.hidden_size(13e6, 2_960_000, "char", wide=True) == 384
+    assert planning.hidden_size(5.7e6, 2_960_000, "char", many_streams=True) == 320
+    assert planning.hidden_size(4.5e6, 1_003_000, "char", many_streams=True) == 320
+    assert planning.hidden_size(5.7e6, 4_230_000, "char", many_streams=True) == 256
+    assert planning.hidden_size(5.7e6, 10_700_000, "char", many_streams=True) == 256
+    assert planning.hidden_size(14e6, 4_230_000, "char", many_streams=True) == 384
+    assert planning.hidden_size(13e6, 2_960_000, "char", many_streams=True) == 384
 
 
 def test_dropout_by_word_is_that_of_the_best_runs_of_ten_minutes_and_an_hour() -> None:
@@ -196,13 +196,13 @@ def test_all_symbols_are_taken_on_cuda_where_their_logits_fit() -> None:
 
 
 def test_reports_are_fewer_where_there_is_much_to_validate_on() -> None:
-    few = planning.reports_for(1000, 0.2, step_cost=2048, valid_cost=1_000_000)
-    many = planning.reports_for(1000, 0.2, step_cost=2048, valid_cost=1_000)
+    few = planning.report_interval(1000, 0.2, step_cost=2048, valid_cost=1_000_000)
+    many = planning.report_interval(1000, 0.2, step_cost=2048, valid_cost=1_000)
     assert few == 1000 > many == 1000 // planning.MAX_REPORTS
     # Passes over a text of which the usual tenth is held out, and scored at 2/3 of the price.
     for epochs, reports in ((1, 1), (3, 3), (8, 8), (60, 20)):
         steps = 1000 * epochs
-        every = planning.reports_for(steps, epochs, step_cost=900, valid_cost=100_000 * 2 / 3)
+        every = planning.report_interval(steps, epochs, step_cost=900, valid_cost=100_000 * 2 / 3)
         assert -(-steps // every) == reports
 
 

@@ -14,12 +14,12 @@ N, H, V = 30, 8, 50
 
 
 def some_layer(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """tops (N, H), weight (V, H), bias (V,), all to be differentiated, and targets (N,)."""
+    """hidden (N, H), weight (V, H), bias (V,), all to be differentiated, and targets (N,)."""
     generator = torch.Generator().manual_seed(seed)
-    tops, weight, bias = (
+    hidden, weight, bias = (
         torch.randn(shape, generator=generator).requires_grad_() for shape in ((N, H), (V, H), (V,))
     )
-    return tops, weight, bias, torch.randint(V, (N,), generator=generator)
+    return hidden, weight, bias, torch.randint(V, (N,), generator=generator)
 
 
 def some_counts() -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -32,34 +32,34 @@ def test_with_every_symbol_it_is_the_loss_of_the_project(
     max_logits: int, sparse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sampled_softmax, "MAX_LOGITS", max_logits)  # one row at a time, or all
-    tops, weight, bias, targets = some_layer()
-    ours = sampled_nats(tops, weight, bias, targets, Sampler(some_counts(), V).draw((1,)), sparse)
-    whole = scoring.nats(tops @ weight.T + bias, targets).sum()
+    hidden, weight, bias, targets = some_layer()
+    ours = sampled_nats(hidden, weight, bias, targets, Sampler(some_counts(), V).draw((1,)), sparse)
+    whole = scoring.cross_entropy(hidden @ weight.T + bias, targets).sum()
     torch.testing.assert_close(ours, whole)
     for mine, true in zip(
-        torch.autograd.grad(3 * ours, (tops, weight, bias)),
-        torch.autograd.grad(3 * whole, (tops, weight, bias)),
+        torch.autograd.grad(3 * ours, (hidden, weight, bias)),
+        torch.autograd.grad(3 * whole, (hidden, weight, bias)),
         strict=True,
     ):
         torch.testing.assert_close(mine.to_dense(), true, rtol=1e-4, atol=1e-5)
 
 
 def test_with_a_sample_loss_and_gradient_are_those_of_the_estimate_written_out() -> None:
-    tops, weight, bias, targets = some_layer()
+    hidden, weight, bias, targets = some_layer()
     drawn = Sampler(some_counts(), 12).draw((5,))
     total = torch.zeros(())
-    for top, target in zip(tops, targets, strict=True):
+    for top, target in zip(hidden, targets, strict=True):
         own = weight[target] @ top + bias[target]
         terms = [own.exp()]
         for i, log_p in zip(drawn.ids.tolist(), drawn.log_probabilities, strict=True):
             if i != int(target):  # a target counts once
                 terms.append((weight[i] @ top + bias[i]).exp() / log_p.exp())
         total = total + torch.stack(terms).sum().log() - own
-    ours = sampled_nats(tops, weight, bias, targets, drawn)
+    ours = sampled_nats(hidden, weight, bias, targets, drawn)
     torch.testing.assert_close(ours, total)
     for mine, true in zip(
-        torch.autograd.grad(ours, (tops, weight, bias)),
-        torch.autograd.grad(total, (tops, weight, bias)),
+        torch.autograd.grad(ours, (hidden, weight, bias)),
+        torch.autograd.grad(total, (hidden, weight, bias)),
         strict=True,
     ):
         torch.testing.assert_close(mine.to_dense(), true, rtol=1e-4, atol=1e-5)
@@ -79,15 +79,15 @@ def test_symbols_are_drawn_as_often_as_their_probability_says() -> None:
 
 
 def test_the_sum_over_the_vocabulary_is_right_on_average() -> None:
-    tops, weight, bias, _ = some_layer()
+    hidden, weight, bias, _ = some_layer()
     sampler = Sampler(some_counts(), 20)
 
     def estimate(drawn: Drawn) -> Tensor:
-        z = tops @ weight[drawn.ids].T + bias[drawn.ids] - drawn.log_probabilities
+        z = hidden @ weight[drawn.ids].T + bias[drawn.ids] - drawn.log_probabilities
         return z.exp().sum(-1)
 
     with torch.no_grad():
-        whole = (tops @ weight.T + bias).exp().sum(-1)
+        whole = (hidden @ weight.T + bias).exp().sum(-1)
         mean = torch.stack([estimate(sampler.draw((1, step))) for step in range(4000)]).mean(0)
     np.testing.assert_allclose(mean / whole, 1, atol=0.05)
 

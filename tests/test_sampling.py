@@ -18,7 +18,7 @@ from lstmgen.cells import Cells
 from lstmgen.config import DecodingConfig, ModelConfig
 from lstmgen.model import TorchEngine, load_network
 from lstmgen.sampling import Batch, draw, relative_probabilities
-from lstmgen.scoring import Engine, nats
+from lstmgen.scoring import Engine, cross_entropy
 from lstmgen.vocabulary import UNKNOWN_ID
 
 Weights = dict[str, NDArray[np.float32]]
@@ -356,7 +356,7 @@ def test_prime_of_any_length_is_read_whole(cells: Cells, length: int) -> None:
     logits, _ = cells(prime[None], cells.initial_state(1))
     ranked = distribution(logits[:, -1], DecodingConfig(temperature=0), np.zeros((1, 12), np.bool_))
     assert ids[0] == ranked.argmax()
-    assert costs[0] == pytest.approx(nats(logits[:, -1], ids)[0], abs=1e-5)
+    assert costs[0] == pytest.approx(cross_entropy(logits[:, -1], ids)[0], abs=1e-5)
 
 
 def test_long_prime_gives_the_logits_of_one_call() -> None:
@@ -366,10 +366,10 @@ def test_long_prime_gives_the_logits_of_one_call() -> None:
         def initial_state(self, batch_size: int) -> Any:
             return np.zeros((batch_size, 1))
 
-        def picked(self, state: Any, streams: slice | Sequence[int]) -> Any:
+        def select(self, state: Any, streams: slice | Sequence[int]) -> Any:
             return state[streams]
 
-        def joined(self, states: Sequence[Any]) -> Any:
+        def concatenate(self, states: Sequence[Any]) -> Any:
             return np.concatenate(states)
 
         def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:

@@ -20,7 +20,7 @@ from lstmgen.model import TorchEngine, load_network
 from lstmgen.scoring import (
     Engine,
     Score,
-    nats,
+    cross_entropy,
     score_ids,
     score_text,
     streams_to_score,
@@ -94,22 +94,28 @@ def test_nats_are_minus_log_softmax_on_numpy_and_on_torch() -> None:
     expected = [
         [surprise(logits[b, t].tolist(), targets[b, t]) for t in range(5)] for b in range(4)
     ]
-    np.testing.assert_allclose(nats(logits, targets), expected, rtol=1e-5, atol=1e-5)
-    by_torch = nats(torch.from_numpy(logits), torch.from_numpy(targets))
+    np.testing.assert_allclose(cross_entropy(logits, targets), expected, rtol=1e-5, atol=1e-5)
+    by_torch = cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets))
     np.testing.assert_allclose(by_torch.numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_huge_logits_neither_overflow_nor_lose_the_answer() -> None:
     logits = np.array([[1e30, 0.0], [-1e30, 0.0], [1e4, 1e4]], np.float32)
     targets = np.array([0, 1, 1])
-    for got in (nats(logits, targets), nats(torch.from_numpy(logits), torch.from_numpy(targets))):
+    for got in (
+        cross_entropy(logits, targets),
+        cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets)),
+    ):
         np.testing.assert_allclose(np.asarray(got), [0, 0, log(2)], rtol=1e-3, atol=1e-6)
 
 
 def test_ignored_targets_cost_nothing() -> None:
     logits = np.random.default_rng(0).normal(size=(2, 3, 5)).astype(np.float32)
     targets = np.array([[IGNORED, 2, IGNORED], [4, IGNORED, 0]])
-    for got in (nats(logits, targets), nats(torch.from_numpy(logits), torch.from_numpy(targets))):
+    for got in (
+        cross_entropy(logits, targets),
+        cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets)),
+    ):
         assert ((np.asarray(got) == 0) == (targets == IGNORED)).all()
 
 
@@ -121,16 +127,16 @@ def test_nats_do_not_depend_on_how_rows_and_symbols_are_parted(
     config = small()
     weights = random_weights(config)
     generator = np.random.default_rng(1)
-    tops = 30 * generator.standard_normal((40, config.hidden_size)).astype(np.float32)
+    hidden = 30 * generator.standard_normal((40, config.hidden_size)).astype(np.float32)
     targets = generator.integers(0, SIZE, 40)
     targets[:2] = 0, SIZE - 1
     targets[3] = IGNORED
     cells = Cells(config, weights)
-    whole = nats(cells.logits(tops), targets)
+    whole = cross_entropy(cells.logits(hidden), targets)
     monkeypatch.setattr(scoring, "MANY_ROWS", num_rows)
     monkeypatch.setattr(scoring, "MAX_LOGITS", most * min(num_rows, 40))
     torch_engine = TorchEngine(load_network(config, weights, CPU))
-    for engine, given in ((cells, tops), (torch_engine, torch.from_numpy(tops))):
+    for engine, given in ((cells, hidden), (torch_engine, torch.from_numpy(hidden))):
         made: Any = MagicMock(wraps=engine.logits)
         monkeypatch.setattr(engine, "logits", made)
         costs = scoring.token_nats(engine, given, targets)
@@ -144,7 +150,7 @@ def test_nats_do_not_depend_on_how_rows_and_symbols_are_parted(
 def test_gradient_of_the_nats_is_softmax_minus_one_hot() -> None:
     logits = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
     targets = torch.tensor([[0, 1, 2, 3], [4, 5, IGNORED, 1], [IGNORED, 2, 2, 0]])
-    nats(logits, targets).sum().backward()
+    cross_entropy(logits, targets).sum().backward()
     expected = logits.detach().softmax(-1)
     for place in np.ndindex(3, 4):
         if targets[place] == IGNORED:

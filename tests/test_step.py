@@ -14,7 +14,7 @@ from lstmgen import optim
 from lstmgen import step as step_module
 from lstmgen.keeping import Run
 from lstmgen.model import Network
-from lstmgen.step import Loss, take_step
+from lstmgen.step import Loss, Step
 from lstmgen.training import train
 
 
@@ -43,7 +43,6 @@ def test_a_text_begins_with_nothing_remembered_each_time(
     tmp_path: Path, epochs: int, window: int, begins: bool
 ) -> None:
     job = make_job(tmp_path)
-    streams = job.streams()
     nats = []
     for held in (0.0, 1.0):
         network = Network(job.model)
@@ -53,9 +52,8 @@ def test_a_text_begins_with_nothing_remembered_each_time(
         zeros = network.initial_state(job.training.batch_size)
         state = tuple(tuple(part + held for part in layer) for layer in zeros)
         run = Run(network, optim.Optimizer(network, job.training), state)
-        run.step = epochs * streams.num_windows + window
-        total, _ = take_step(run, Loss(network, job), streams, 0.02)
-        nats.append(float(total))
+        run.step = epochs * job.streams().num_windows + window
+        nats.append(float(Step(run, job).take(0.02)[0]))
     assert (nats[0] == nats[1]) == begins
 
 
@@ -64,7 +62,7 @@ def test_half_of_the_streams_that_begin_a_line_begin_afresh() -> None:
     state = tuple((torch.full((1000, 4), layer + 1.0), torch.ones(1000, 4)) for layer in range(2))
     state[1][0][::2] = float("nan")  # an overflow, which is to be forgotten too
     inputs = np.tile(np.array([[9, 5, 5], [5, 9, 9]]), (500, 1))  # every second one begins a line
-    after = step_module.some_afresh(state, inputs, 9)
+    after = step_module.reset_at_line_starts(state, inputs, 9)
     emptied = (after[0][0] == 0).all(dim=1)
     assert not emptied[1::2].any()
     assert 200 < int(emptied[::2].sum()) < 300
@@ -88,17 +86,17 @@ def test_sparse_gradients_make_the_same_steps_as_others(
         network.initialize(0)
         optimizer = optim.Optimizer(network, job.training)
         run = Run(network, optimizer, network.initial_state(job.training.batch_size))
-        loss, streams = Loss(network, job), job.streams()
-        assert loss.lazy
-        loss.lazy = sparse
-        inputs, targets, _ = step_module.on_device(streams.window(0), network)
-        loss(inputs, targets, run.state, 0)[0].backward()  # type: ignore[no-untyped-call]
+        step = Step(run, job)
+        assert step.loss.lazy
+        step.loss.lazy = sparse
+        inputs, targets, _ = step_module.on_device(step.streams.window(0), network)
+        step.loss(inputs, targets, run.state, 0)[0].backward()  # type: ignore[no-untyped-call]
         for parameter in optimizer.symbols.values():
             assert parameter.grad is not None
             assert parameter.grad.is_sparse == sparse
         network.zero_grad()
         for _ in range(3):
-            take_step(run, loss, streams, 0.02)
+            step.take(0.02)
         ends.append(network.weights())
     for name, weight in ends[0].items():
         np.testing.assert_allclose(weight, ends[1][name], rtol=1e-3, atol=1e-5, err_msg=name)
@@ -117,7 +115,7 @@ def test_each_step_and_each_seed_leaves_out_other_units(tmp_path: Path) -> None:
         config = replace(job.training, seed=seed)
         run = Run(network, optim.Optimizer(network, config), network.initial_state(4))
         run.step = step * streams.num_windows
-        return float(take_step(run, Loss(network, replace(job, training=config)), streams, 0.0)[0])
+        return float(Step(run, replace(job, training=config)).take(0.0)[0])
 
     assert total(0, 0) == total(0, 0)
     assert len({total(step, seed) for step in range(3) for seed in range(3)}) == 9
@@ -154,7 +152,7 @@ def test_a_slow_step_is_not_measured_five_times(
         time.sleep(0.02)
         return torch.zeros(()), 1
 
-    monkeypatch.setattr(step_module, "take_step", slow)
+    monkeypatch.setattr(Step, "take", slow)
     step_module.measure(make_job(tmp_path), seconds=0.0, most=0.05)
     assert steps[0] == 3
     step_module.measure(make_job(tmp_path), seconds=0.0)
@@ -171,7 +169,7 @@ def test_a_step_is_measured_five_times_or_for_so_many_seconds_but_not_for_ever(
         asked.append(about)
         return torch.zeros(()), 1
 
-    monkeypatch.setattr(step_module, "take_step", counted)
+    monkeypatch.setattr(Step, "take", counted)
     step_module.measure(make_job(tmp_path), seconds=seconds, most=1e9)
     assert len(asked) == calls
 
@@ -179,7 +177,7 @@ def test_a_step_is_measured_five_times_or_for_so_many_seconds_but_not_for_ever(
 def test_a_validation_is_measured_by_one_of_its_windows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_module, "take_step", lambda *about: (torch.zeros(()), 1))
+    monkeypatch.setattr(Step, "take", lambda *about: (torch.zeros(()), 1))
 
     def slow(engine: Any, streams: Any) -> Any:
         yield 0.0
@@ -201,3 +199,18 @@ def test_a_validation_is_measured_by_one_of_its_windows(
 
     monkeypatch.setattr(step_module, "window_nats", held_up_once)
     assert step_module.measure(job, seconds=1.0).validation_seconds < windows * 0.05
+
+
+def test_a_validation_of_a_single_window_is_measured_by_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Step, "take", lambda *about: (torch.zeros(()), 1))
+
+    def slow(engine: Any, streams: Any) -> Any:
+        time.sleep(0.02)
+        yield 0.0
+
+    monkeypatch.setattr(step_module, "window_nats", slow)
+    job = make_job(tmp_path)
+    job = replace(job, data=replace(job.data, valid_ids=job.data.valid_ids[:64]))
+    assert 0.02 <= step_module.measure(job, seconds=0.0).validation_seconds < 0.2

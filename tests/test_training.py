@@ -14,12 +14,12 @@ import torch
 from jobs import NUM_STEPS, STORY, be_lazy, make_job, payload, stopped_at
 
 from lstmgen import checkpoint, container, course, dataset, folders, optim, training
-from lstmgen import step as step_module
 from lstmgen.cells import Cells
 from lstmgen.config import CellName
 from lstmgen.errors import CheckpointError
 from lstmgen.model import Network
 from lstmgen.scoring import score_text
+from lstmgen.step import Step
 from lstmgen.training import train
 
 
@@ -299,13 +299,13 @@ def test_the_loss_of_the_log_is_that_since_its_last_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(course, "LOG_LINES", 4)  # of 8 steps
-    original = step_module.take_step
+    original = Step.take
 
-    def told(run: Any, *about: Any) -> Any:
-        _, count = original(run, *about)
-        return torch.tensor(0.1 * run.step * count), count
+    def told(step: Any, *about: Any) -> Any:
+        _, count = original(step, *about)
+        return torch.tensor(0.1 * step.run.step * count), count
 
-    monkeypatch.setattr(training, "take_step", told)
+    monkeypatch.setattr(Step, "take", told)
     list(train(make_job(tmp_path, text=STORY * 2)))
     lines = [json.loads(line) for line in (tmp_path / folders.LOG_FILE).read_text().splitlines()]
     losses = [line["train_nats_per_token"] for line in lines]
@@ -320,13 +320,13 @@ def test_so_many_seconds_lie_between_two_samples(
 ) -> None:
     """Of a clock by which a step takes a second, and nothing else does."""
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    now, original = [0.0], step_module.take_step
+    now, original = [0.0], Step.take
 
     def in_a_second(*about: Any) -> Any:
         now[0] += 1
         return original(*about)
 
-    monkeypatch.setattr(training, "take_step", in_a_second)
+    monkeypatch.setattr(Step, "take", in_a_second)
     monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     job = replace(make_job(tmp_path, steps=16), sample_seconds=seconds)
     assert [record.step for record in train(job) if record.sample is not None] == steps

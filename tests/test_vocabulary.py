@@ -285,7 +285,7 @@ def test_by_word_a_blank_at_the_end_of_a_prime_is_that_of_the_next_word() -> Non
 def test_lengths_are_those_of_the_tokens(level: Level) -> None:
     text = "I am  ill, said Zoë.\n\n"
     vocabulary = build(text, CorpusConfig(level=level, min_count=1))
-    assert vocabulary.lengths(text).tolist() == [len(token) for token in vocabulary.cut(text)]
+    assert vocabulary.lengths(text).tolist() == [len(token) for token in vocabulary.tokenize(text)]
     assert vocabulary.lengths("").tolist() == []
 
 

@@ -20,7 +20,8 @@ from lstmgen.ranges import RANGES
 
 # As torch puts it.
 NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED")
-NO_DEVICE = ("no kernel image", "are busy or unavailable", "no CUDA-capable device")
+NO_DEVICE = ("no kernel image", "are busy or unavailable", "no CUDA-capable device", "CUBLAS_STATUS",
+             "CUDNN_STATUS", "launch failure", "ECC error")  # fmt: skip
 
 
 class _Helping:

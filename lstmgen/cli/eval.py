@@ -79,7 +79,7 @@ def evaluate(
     cache_sharpness: Annotated[
         float | None,
         typer.Option(
-            help="How much more the likest states count; at 0 all count the same.",
+            help="How much more the most similar states count; at 0 all count alike.",
             show_default=f"{CacheConfig.sharpness:g}",
         ),
     ] = None,

@@ -24,18 +24,18 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
 
     size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
     steps = _steps(job, given)
-    may_widen = not {"batch_size", "window"} & set(given) and _may_widen(job, 0)
-    if size_given and not may_widen:
+    may_take = not {"batch_size", "window"} & set(given) and _may_take_many_streams(job, 0)
+    if size_given and not may_take:
         return job
-    tokens, wide = float(steps * job.training.batch_size * job.training.window), False
+    tokens, many = float(steps * job.training.batch_size * job.training.window), False
     if not steps:
         left = minutes(given) * 60 - (time.perf_counter() - began)
         tokens = planning.tokens_in(measure(job), left, job.training)
-        if may_widen and _may_widen(job, tokens):
-            job, tokens, wide = _widened_if_faster(job, given, tokens, left)
+        if may_take and _may_take_many_streams(job, tokens):
+            job, tokens, many = _with_many_streams_if_faster(job, given, tokens, left)
     if size_given:
         return job
-    size = planning.hidden_size(tokens, len(job.data.train_ids), job.vocabulary.level, wide)
+    size = planning.hidden_size(tokens, len(job.data.train_ids), job.vocabulary.level, many)
     tied = "embedding_size" not in given and job.model.embedding_size == job.model.hidden_size
     model = replace(
         job.model, hidden_size=size, embedding_size=size if tied else job.model.embedding_size
@@ -43,13 +43,13 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     return replace(job, model=model)
 
 
-def _may_widen(job: "Job", tokens: float) -> bool:
+def _may_take_many_streams(job: "Job", tokens: float) -> bool:
     """Whether more streams may serve a run on so many tokens better, if they are read much faster."""
     text_tokens, cuda = len(job.data.train_ids), job.device.type == "cuda"
-    return planning.may_widen(tokens, text_tokens, job.vocabulary.level, cuda)
+    return planning.may_take_many_streams(tokens, text_tokens, job.vocabulary.level, cuda)
 
 
-def _widened_if_faster(
+def _with_many_streams_if_faster(
     job: "Job", given: Options, tokens: float, left: float
 ) -> tuple["Job", float, bool]:
     """The job with more streams, the tokens that it can read, and whether they are enough more for that.
@@ -60,16 +60,18 @@ def _widened_if_faster(
 
     from lstmgen.step import measure
 
-    usual = planning.WIDE_RATE if job.vocabulary.level == "char" else TrainConfig.learning_rate
+    usual = (
+        planning.MANY_STREAMS_RATE if job.vocabulary.level == "char" else TrainConfig.learning_rate
+    )
     rate = given.get("learning_rate", usual)
     config = replace(job.training, batch_size=planning.MANY_STREAMS, learning_rate=rate)
-    widened = replace(job, training=config)
+    more_streams = replace(job, training=config)
     try:
-        more = planning.tokens_in(measure(widened), left, config)
+        more = planning.tokens_in(measure(more_streams), left, config)
     except torch.OutOfMemoryError:  # of a GPU
         more = 0.0
-    wide = more > planning.MORE_TOKENS * tokens
-    return (widened, more, True) if wide else (job, tokens, False)
+    many = more > planning.MORE_TOKENS * tokens
+    return (more_streams, more, True) if many else (job, tokens, False)
 
 
 def _steps(job: "Job", given: Options) -> int:
@@ -99,15 +101,19 @@ def minutes(given: Options) -> float:
 
 
 def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) -> "Job":
-    """The job with its number of steps, from steps, epochs, or the time that there is."""
+    """The job with its number of steps, from steps, epochs, or the time that there is.
+
+    And with what follows from that number, unless it was given: when to report, and how to keep the text
+    from being learned by heart.
+    """
     from lstmgen.step import measure
 
     config, measured = job.training, None
     at = saved.position if saved else Position()
     if at.device not in ("", job.device.type):
         console.note(
-            f"the run was on {at.device} and goes on on {job.device.type}: its bits may differ from "
-            "those of a run that stays"
+            f"the run was on {at.device} and is continued on {job.device.type}: it may not end in the bits "
+            "of one that stays on a device"
         )
     done, steps = at.step, _steps(job, given)
     if steps:
@@ -137,7 +143,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
             "--epochs or --minutes in all"
         )
     if deadline is None and (saved is None or steps != config.num_steps):
-        report_every = planning.reports_for(
+        report_every = planning.report_interval(
             steps,
             job.epochs(steps),
             step_cost=config.batch_size * config.window,

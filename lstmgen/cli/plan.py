@@ -53,6 +53,7 @@ def require_sense(given: Options) -> None:
             raise OptionError(
                 f"--memory {given['memory']} is for fresh gates, not those of --init-from; leave it out"
             )
+    # Made for their refusals alone, without what is not settled yet: steps, an "auto", and sizes to tie.
     CorpusConfig(**_part(given, CorpusConfig))
     TrainConfig(**{"num_steps": 1, "report_every": 1} | _part(given, TrainConfig, "precision"))
     if "steps" in given:

@@ -72,7 +72,7 @@ def run(given: plan.Options, folder: Path, began: float) -> None:
         console.say(f"  {telling.to_resume(given)}")
         if step < last.step:
             console.note(
-                f"the loss had blown up by step {last.step:,}, so what is saved is from where it was well"
+                f"the loss had blown up by step {last.step:,}, so what is saved is the run as it was before"
             )
         if last.best is None:
             earlier = before and before == folders.file_id(folder / folders.MODEL_FILE)

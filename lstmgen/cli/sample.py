@@ -100,7 +100,7 @@ def sample(
 
     The prime is read as if it began a line. The options that shape the choice of a token work in
     this order: repetition penalty, temperature, top-k, top-p, min-p. The unknown symbol is never
-    drawn. The same seed gives the same text, alone or beside others, but where rounding tips a very
+    drawn. The same seed gives the same text, alone or beside others, except where rounding tips a very
     close draw. With --beams nothing is drawn: the likeliest text found comes first, with -n also those
     after it. On the CPU torch is not loaded, so it starts at once.
     """
@@ -193,7 +193,7 @@ def _likeliest(texts: "Sequence[Generated]", count: int) -> "Sequence[Generated]
 
 
 def _gathered(pieces: Iterator[str]) -> Iterator[str]:
-    """The pieces as they come, but those of a blink together: writing takes as long as sampling."""
+    """The pieces as they come, those of a blink together: writing takes as long as sampling."""
     waiting, written = "", 0.0
     for piece in pieces:
         waiting += piece

@@ -141,7 +141,7 @@ def by_token(saved: "SavedModel", read: list["Text"], device: str, as_json: bool
     for text, ids in zip(read, encoded, strict=True):
         nats, ranks = score_tokens(engine, ids, vocabulary.start_id)
         unknown, total = unknown + vocabulary.count_unknown(ids), total + len(ids)
-        tokens = vocabulary.cut(text.text)
+        tokens = vocabulary.tokenize(text.text)
         for token, cost, rank in zip(tokens, nats.tolist(), ranks.tolist(), strict=True):
             if as_json:
                 _emit_json({"file": text.name, "text": token, "nats": cost, "rank": rank})

@@ -37,7 +37,7 @@ def of_data(data: "Dataset") -> str:
     return (
         f"corpus      {name}: {characters:,} characters; {len(data.train_ids):,} {kind} to train "
         f"on, {len(data.valid_ids):,}{whose} to validate on{odd}\n"
-        f"vocabulary  {len(vocabulary):,} symbols, <unk> among them, which stands for "
+        f"vocabulary  {len(vocabulary):,} symbols, <unk> among them, which replaces "
         f"{' and '.join(replaced)}"
     )
 

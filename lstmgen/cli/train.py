@@ -26,7 +26,13 @@ from lstmgen.config import (
     Words,
 )
 from lstmgen.errors import OptionError
-from lstmgen.planning import MANY_EPOCHS, MANY_STREAMS, MANY_SYMBOLS, OFTEN_RATE, WIDE_RATE
+from lstmgen.planning import (
+    MANY_EPOCHS,
+    MANY_EPOCHS_RATE,
+    MANY_STREAMS,
+    MANY_STREAMS_RATE,
+    MANY_SYMBOLS,
+)
 
 _text, _network, _run, _learning, _machine = (
     partial(typer.Option, rich_help_panel=panel)
@@ -167,9 +173,9 @@ def train(
         _learning(
             help="Highest learning rate of the run, of the recurrent layers' matrices (Muon). It rises for "
             "3 % of the steps, then falls in a line to 0.",
-            show_default=f"{TrainConfig.learning_rate}; by character {WIDE_RATE} with {MANY_STREAMS} "
-            f"planned streams; else for an LSTM by character from {MANY_EPOCHS} epochs on {OFTEN_RATE}; "
-            f"with --init-from {FINE_TUNING_RATE}",
+            show_default=f"{TrainConfig.learning_rate}; by character {MANY_STREAMS_RATE} with {MANY_STREAMS} "
+            f"planned streams; else for an LSTM by character from {MANY_EPOCHS} epochs on "
+            f"{MANY_EPOCHS_RATE}; with --init-from {FINE_TUNING_RATE}",
         ),
     ] = None,
     adamw_share: Annotated[
@@ -183,8 +189,8 @@ def train(
         int | None,
         _network(
             metavar="TOKENS",
-            help="Let the last layer of an LSTM or GRU begin able to remember for up to so many tokens, "
-            "and hold the biases of its gates there.",
+            help="Let the last layer of an LSTM or GRU begin able to remember for up to this many tokens, "
+            "and freeze the biases of its gates there.",
             show_default="off",
         ),
     ] = None,
@@ -198,7 +204,7 @@ def train(
     softmax_sample: Annotated[
         int | None,
         _learning(
-            help="Train against so many symbols, drawn anew each step, instead of all; 0 takes all.",
+            help="Train against this many symbols, drawn anew each step, instead of all; 0 takes all.",
             show_default=f"{SOFTMAX_SAMPLE:,} where there are {LARGE_VOCABULARY:,} or more; by word "
             f"{SOFTMAX_SAMPLE // 2:,} from {LARGE_VOCABULARY // 2:,} on; else 0, and on CUDA 0 where all fit",
         ),
@@ -223,14 +229,14 @@ def train(
         typer.Option(
             min=0.0,
             metavar="SECONDS",
-            help="Show what the model writes, about every so many seconds.",
+            help="Show what the model writes, about once in this many seconds.",
         ),
     ] = None,
     init_from: Annotated[
         str | None,
         _network(
             metavar="MODEL",
-            help="Begin with the weights of this model, whose level, cell and sizes the new one has.",
+            help="Begin with the weights of this model; the new one has its level, cell and sizes.",
         ),
     ] = None,
     quiet: Annotated[
@@ -242,11 +248,12 @@ def train(
     Give at most one of --minutes, --epochs and --steps. Ctrl-C stops the run and saves it; the same corpus
     with --resume goes on, to the end that was planned or to another one given with it.
     """
+    # By the names of the fields that they are of in `config`, where they are of one.
     given = {name: value for name, value in locals().items() if value is not None}
     began = time.perf_counter() - time.process_time()  # near to when Python was started
     plan.require_sense(given)
     if quiet and sample_every is not None:
-        raise OptionError("--quiet shows no samples; leave out it or --sample-every")
+        raise OptionError("--quiet shows no samples; leave out --quiet or --sample-every")
 
     from lstmgen import folders
 

@@ -28,7 +28,10 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
     def catch(number: int, frame: object) -> None:
         nonlocal caught
         caught = number
-        signal.signal(number, previous[number])  # a second one is not held up
+        # A second Ctrl-C is not held up. Of the others a second says no more than the first: the shell and
+        # the system both tell that a terminal is closed, and `timeout` asks twice.
+        again = previous[number] if number == signal.SIGINT else signal.SIG_IGN
+        signal.signal(number, again)
 
     stopping = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
     previous = {int(number): signal.getsignal(number) for number in stopping if number}

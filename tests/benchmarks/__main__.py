@@ -164,8 +164,8 @@ def loops(size: int, vocab_size: int = 65) -> None:
     def plain() -> None:
         nonlocal state, ids
         with torch.inference_mode():
-            tops, state = engine.read(ids, state)
-            shares = torch.softmax(engine.logits(tops[:, -1]) / decoding.temperature, -1)
+            hidden, state = engine.read(ids, state)
+            shares = torch.softmax(engine.logits(hidden[:, -1]) / decoding.temperature, -1)
             ids = torch.multinomial(shares, 1).numpy()
 
     # torch comes last: its threads hold the cores for a while after each of its calls.
@@ -223,7 +223,7 @@ def step() -> None:
     from lstmgen import device, optim
     from lstmgen.config import ModelConfig, TrainConfig
     from lstmgen.model import Network
-    from lstmgen.scoring import nats
+    from lstmgen.scoring import cross_entropy
 
     device.keep_memory()
     ids = torch.randint(65, (64, 64))
@@ -245,7 +245,7 @@ def step() -> None:
                 began = time.perf_counter()
                 with device.autocast(torch.device("cpu"), precision):
                     logits, _ = network(ids, state)
-                    loss = nats(logits, ids).mean()
+                    loss = cross_entropy(logits, ids).mean()
                 loss.backward()
                 times["backward"].append(time.perf_counter() - began)
                 began = time.perf_counter()
