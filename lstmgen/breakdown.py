@@ -97,11 +97,11 @@ def score_lines(
     lines: Iterable[str],
     ready: Callable[[], bool] = lambda: True,
 ) -> Iterator[tuple[str, Score]]:
-    """Each line, none of them empty, with its score from a fresh start, in order; its line end counts too.
+    """Each line with its score from a fresh start, in order; a line end counts as its last token.
 
-    So many lines as are at hand, some two thousand at most, are sorted by length and scored side by side;
-    `ready` says whether the next is at hand. A long line is scored as a text of its own. `CorpusError`
-    of `lines` comes after the scores of all lines before.
+    No line is the empty string. So many lines as are at hand, some two thousand at most, are sorted by
+    length and scored side by side; `ready` says whether the next is at hand. A long line is scored as a
+    text of its own. `CorpusError` of `lines` comes after the scores of all lines before.
     """
     lines, pool, size = iter(lines), list[str](), 0
     while True:

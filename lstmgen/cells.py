@@ -223,5 +223,5 @@ class Cells:
         return tuple(next_state)
 
     def _hidden(self, state: State) -> Array:
-        """What the output layer reads, (H, B): h of the last layer, or with `skip` the sum of all h."""
+        """For the output layer, (H, B): h of the last layer, or with `skip` the sum of all h."""
         return sum((h for h, *_ in state[1:]), state[0][0]) if self.config.skip else state[-1][0]

@@ -26,11 +26,14 @@ STATE_PARTS: dict[CellName, int] = {"lstm": 2, "gru": 1, "rnn": 1}  # (h, C) or 
 class JsonConfig:
     """A dataclass that can be kept as JSON; reading it back checks names, types and ranges."""
 
-    def __post_init__(self) -> None:
-        """`OptionError` for a value outside the range of the option of its name, where there is one."""
-        for name, value in vars(self).items():
-            option = f"--{name.replace('_', '-')}"
-            if value is not None and option in RANGES:
+    def require_ranges(self) -> None:
+        """`OptionError` for a value outside the range of the option that has the field's name.
+
+        None passes where it is the default.
+        """
+        for one in fields(self):  # type: ignore[arg-type]
+            value, option = getattr(self, one.name), f"--{one.name.replace('_', '-')}"
+            if option in RANGES and (value is not None or one.default is not None):
                 require(option, value)
 
     def to_json(self) -> dict[str, Any]:
@@ -80,7 +83,7 @@ class ModelConfig(JsonConfig):
     skip: bool = True  # the output layer reads the sum of all layers' outputs
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        self.require_ranges()
         Range(2, 10_000_000).require("the vocabulary size", self.vocab_size)
         if self.tie and self.embedding_size != self.hidden_size:
             raise OptionError(
@@ -116,9 +119,10 @@ class ModelConfig(JsonConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(JsonConfig):
-    """How a network is trained; with corpus, first weights and machine it fixes every bit of a run.
+    """How a network is trained.
 
-    But of one that ends by the clock, which moves its number of steps.
+    With corpus, first weights and machine it fixes every bit of a run, unless the run ends by the clock,
+    which moves its number of steps.
     """
 
     num_steps: int
@@ -138,7 +142,7 @@ class TrainConfig(JsonConfig):
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        self.require_ranges()
         require("--steps", self.num_steps)
         Range(1, 10**12).require("the reporting interval", self.report_every)
         Range(0, 1).require("the warm-up's share", self.warmup_fraction)
@@ -189,6 +193,9 @@ class CorpusConfig(JsonConfig):
     max_vocab: int | None = None
     valid_fraction: float = 0.1
 
+    def __post_init__(self) -> None:
+        self.require_ranges()
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingConfig(JsonConfig):
@@ -203,7 +210,7 @@ class DecodingConfig(JsonConfig):
     def __post_init__(self) -> None:
         if self.top_k is not None:
             require_whole("--top-k", self.top_k, 1)
-        super().__post_init__()
+        self.require_ranges()
 
 
 @dataclass(frozen=True, kw_only=True)

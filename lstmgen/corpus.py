@@ -58,6 +58,7 @@ def _whole(path: str, encoding: str) -> Text:
     """Like `read`, but an empty text is one too."""
     name, notes = called(path), []
     with _blaming(name), _opened(path) as file:
+        _require_encoding(encoding)
         raw = file.read()
     text = _decoded(name, raw, encoding)
     _require_few_zeros(name, text, encoding)
@@ -198,6 +199,7 @@ def _blaming(name: str) -> Iterator[None]:
 
 def _decoded_lines(name: str, file: BufferedReader | GzipFile, encoding: str) -> Iterator[str]:
     """The text of a file as it comes: a line at a time, or some; the last may lack its end."""
+    _require_encoding(encoding)
     if _marks_lines(encoding):
         for number, raw in enumerate(file, 1):
             yield _decoded(f"line {number:,} of {name}", raw, encoding)
@@ -210,9 +212,10 @@ def _decoded_lines(name: str, file: BufferedReader | GzipFile, encoding: str) ->
         raw, held = file.read1(SOME), len(decoder.getstate()[0])
         try:
             piece = decoder.decode(raw, not raw)
-            piece.encode()  # escape codecs can make lone surrogates, which are no text
         except UnicodeDecodeError as error:
             wrong, piece = error, decoder.decode(raw[: max(0, error.start - held)])
+        try:
+            piece.encode()  # escape codecs can make lone surrogates, which are no text
         except UnicodeEncodeError as error:
             wrong, piece = error, piece[: error.start]
         end = piece.rfind("\n") + 1
@@ -230,7 +233,6 @@ def _decoded_lines(name: str, file: BufferedReader | GzipFile, encoding: str) ->
 
 def _decoder(file: BufferedReader | GzipFile, encoding: str) -> codecs.IncrementalDecoder:
     """What decodes a file part by part. Without a mark, UTF-16 has the order of this machine's bytes."""
-    _require_encoding(encoding)
     about = codecs.lookup(encoding)
     marks = {"utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
              "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)}  # fmt: skip
@@ -241,9 +243,10 @@ def _decoder(file: BufferedReader | GzipFile, encoding: str) -> codecs.Increment
 
 
 def _require_encoding(encoding: str) -> None:
+    """`OptionError` for a name of no encoding of text."""
     try:
         b"-".decode(encoding)
-    except UnicodeDecodeError:  # as a part of a character
+    except UnicodeDecodeError:  # it takes more bytes, as UTF-16 does
         return
     except (LookupError, ValueError):  # the latter for a name that holds a zero, or is not UTF-8
         raise OptionError(
@@ -254,7 +257,6 @@ def _require_encoding(encoding: str) -> None:
 
 def _decoded(name: str, raw: bytes, encoding: str) -> str:
     try:
-        _require_encoding(encoding)
         text = raw.decode(encoding)
         text.encode()  # escape codecs can make lone surrogates, which are no text
         return text

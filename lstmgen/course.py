@@ -65,8 +65,8 @@ class Course:
         """By retreats: 1, 2, 2 x 4, 2 x 4 x 8, ..."""
         return float(2 ** (self.retreats * (self.retreats + 1) // 2))
 
-    def divergence(self, step: int, losses: Sequence[float], score: Score | None) -> str:
-        """What tells that it has diverged, by its losses in nats a token; nothing if it has not.
+    def why_diverged(self, step: int, losses: Sequence[float], score: Score | None) -> str:
+        """Why it counts as diverged, by its losses in nats a token; empty if it does not.
 
         The validation part may be of another kind than the rest, and cost what it will.
         """
@@ -89,8 +89,8 @@ class Course:
     def go_back(self, run: Run, why: str, folder: Path, unwritten: str) -> str:
         """Put the run where it last was well and lower the rate; what is told of it.
 
-        `unwritten` says what, if anything, kept from its folder something that waits to be written.
-        `TrainingError` when going back has not helped often enough.
+        `unwritten` says why something that waits could not be written, if so. `TrainingError` when going
+        back has not helped often enough.
         """
         self.retreats += 1
         if self.retreats > MOST_RETREATS:
@@ -113,7 +113,7 @@ class Course:
 
     def latest(self, run: Run, losses: Sequence[float]) -> Snapshot:
         """The run as it is now, or where it last was well if it is not, by its losses."""
-        if run.step == self.last_good.step or self.divergence(run.step, losses, None):
+        if run.step == self.last_good.step or self.why_diverged(run.step, losses, None):
             return self.last_good
         snapshot = run.snapshot()
         return snapshot if snapshot.is_finite else self.last_good

@@ -53,7 +53,7 @@ class Run:
     def go_to(self, snapshot: Snapshot) -> None:
         """Stand where the snapshot was taken. `KeyError` or `RuntimeError` if it lacks something.
 
-        Weights and optimizer are filled in place, as a recording of a step knows where they lie.
+        Weights and optimizer are filled in place, as a recorded step reads and writes them where they lie.
         """
         where = self.network.device
         tensors = {
@@ -113,6 +113,8 @@ class Keeper:
         """Make sure that the folder can hold files of such a run."""
         carried = sum(array.nbytes for array in at.tensors.values())
         checkpoint.require_room(self._folder, replace(self._common, weights=at.weights), carried)
+
+    # What these are given waits for `write`.
 
     def keep_line(self, line: Mapping[str, Any]) -> None:
         self._lines.append(line)

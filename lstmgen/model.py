@@ -98,8 +98,8 @@ class Network(nn.Module):
         """Within the block, a random share of the recurrent weights is 0 and the rest scaled up.
 
         It keeps a network from relying on any one path through time (Wan et al., 2013; Merity et al.,
-        2017, arXiv:1708.02182). What is left out gets the gradient that it would have had if it were
-        there, which measured better than none. To be left only when gradients have been made.
+        2017, arXiv:1708.02182). The gradient is that of the thinned matrix and moves the whole one, what was
+        left out too, which measured better than not to. So it must be computed within the block.
         """
         if not share:
             yield
@@ -181,7 +181,7 @@ class Network(nn.Module):
                 _chrono_initialize(bias, log_times, cell)
 
     def _biases(self, k: int) -> tuple[nn.Parameter, nn.Parameter]:
-        """Those of layer k, for its input and for its state: each (gates x H,), and added up."""
+        """The two of layer k, for input and state: each (gates x H,); the cell adds them up."""
         ih, hh = (self.get_parameter(_attribute(f"layers.{k}.bias_{of}")) for of in ("ih", "hh"))
         return ih, hh
 
@@ -245,10 +245,10 @@ def load_network(
 
 
 def _chrono_initialize(bias: Tensor, log_times: Tensor, cell: CellName) -> None:
-    """Let the first N units keep what they hold for so long: the logarithms of tokens, (N,).
+    """Let the first N units keep what they hold for exp(`log_times`) tokens, (N,).
 
-    The gate that keeps begins at t / (t + 1), and the LSTM's input gate at 1 / (t + 1), for a time t
-    (Tallec & Ollivier, 2018, arXiv:1804.11188). The bias, (4H,) or (3H,), is changed in place.
+    Chrono initialisation (Tallec & Ollivier, 2018, arXiv:1804.11188): the gate that keeps begins at
+    t / (t + 1), and the LSTM's input gate at 1 / (t + 1). The bias, (4H,) or (3H,), is changed in place.
     """
     size, count = len(bias) // NUM_GATES[cell], len(log_times)
     bias[size : size + count] = log_times  # the LSTM's forget gate, the GRU's update gate

@@ -9,9 +9,9 @@ gates are to stay nearly shut, and would be carried off by steps as long as the 
 Embedding and output layer, whose rows are symbols rather than directions, and biases stay with AdamW
 (Loshchilov & Hutter, 2017, arXiv:1711.05101).
 
-Where symbols are so many that a step meets only some of them, their rows take lazy steps: a row is moved by
-its gradient in the steps that meet it and in no others, by that divided by the root of the mean square
-of its gradients in those (RMSProp, one mean a row). AdamW's momentum would push it on long after, and
+Where symbols are so many that a step meets only some of them, their rows take lazy steps: a row is moved
+only in the steps that meet it, along its gradient divided by the root of the mean square of its
+gradients in those (RMSProp, one mean a row). AdamW's momentum would push it on long after, and
 learns less from as many tokens (tests/benchmarks/LOG.md). Weight decay is for all rows: what is seldom
 met is forgotten in between.
 

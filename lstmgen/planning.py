@@ -24,7 +24,7 @@ AT_THE_END = 10**12  # steps between reports that come to one, however much the 
 
 
 class Width(NamedTuple):
-    """Units of a layer that did best where so many tokens are read; more of them as a power of these."""
+    """Units of a layer that did best where so many tokens are read; they grow with a power of the tokens."""
 
     units: int
     tokens: float
@@ -36,15 +36,15 @@ class Width(NamedTuple):
 
 
 # As measured, see the tables in tests/benchmarks/LOG.md.
-BEST: dict[Level, Width] = {"char": Width(384, 8e6, 0.1), "word": Width(256, 8e6, 0.1)}
-# By character not more than
-SELDOM_REPEATED = Width(256, 4e6, 0.25)  # where a text is read fewer than `FEW_EPOCHS` times
-MANY_STREAMS_REPEATED = Width(320, 4.5e6, 0.25)  # with `MANY_STREAMS`
-MANY_STREAMS_READ_ONCE = Width(256, 4.5e6, 0.25)  # with these, and no more than `READ_ONCE` epochs
-FEW_EPOCHS = 3
-READ_ONCE = 1.6
+BEST_WIDTHS: dict[Level, Width] = {"char": Width(384, 8e6, 0.1), "word": Width(256, 8e6, 0.1)}
+# Upper limits: by character, where a text is read fewer than `FEW_EPOCHS` times; with `MANY_STREAMS`, where
+# it is read `READ_ONCE` times or less; and with these, where it is read more often.
+SELDOM_REPEATED = Width(256, 4e6, 0.25)
+MANY_STREAMS_READ_ONCE = Width(256, 4.5e6, 0.25)
+MANY_STREAMS_REPEATED = Width(320, 4.5e6, 0.25)
+FEW_EPOCHS, READ_ONCE = 3, 1.6
 MANY_WORDS, WORDS_POWER = 15e6, 0.225  # tokens: from these on, width pays more by word
-SHORT_TEXT_POWER = 0.2  # by which a text shorter than a long one has less
+SHORT_TEXT_POWER = 0.2  # of its share of `LONG_TEXT`, by which a shorter text has less
 SIZE_STEP, MAX_SIZE = 64, 1024
 
 # Tokens: a text that is shorter is learned by heart if nothing is done against it.
@@ -84,7 +84,9 @@ def hidden_size(tokens: float, text_tokens: int, level: Level, many_streams: boo
     long that it is hardly repeated, as then tokens are what is missing. By word the output layer grows
     with it, so less is better, until there is time for many tokens.
     """
-    best: float = BEST[level].at(tokens) * min(1.0, text_tokens / LONG_TEXT) ** SHORT_TEXT_POWER
+    best: float = (
+        BEST_WIDTHS[level].at(tokens) * min(1.0, text_tokens / LONG_TEXT) ** SHORT_TEXT_POWER
+    )
     if many_streams:
         read_once = tokens <= READ_ONCE * text_tokens
         most = MANY_STREAMS_READ_ONCE if read_once else MANY_STREAMS_REPEATED
@@ -112,7 +114,8 @@ def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level)
     """What a large network that sees a text often should leave out, so as not to know it by heart.
 
     The share of its layers' outputs. A shorter text has more. By character its length sets the most, and
-    epochs and width say how much of that; by word epochs alone do, up to a limit of the same kind.
+    epochs and width say how much of that; by word it grows with the epochs, the faster the shorter the
+    text, up to a limit, which is higher for a shorter one.
     """
     if level == "word":  # each symbol is rare, and most weights are symbols'
         short = 1 + max(0.0, log2(LONG_TEXT_OF_WORDS / text_tokens)) / 4
@@ -176,7 +179,7 @@ def score_cost(model: ModelConfig, config: TrainConfig) -> float:
 
 
 def report_interval(num_steps: int, num_epochs: float, step_cost: float, valid_cost: float) -> int:
-    """After how many steps to report, each time, where time is not limited; costs in whatever unit.
+    """Every how many steps to report, where time is not limited; costs in whatever unit.
 
     So that validation costs little; once an epoch, or three times in all, it may cost more.
     """

@@ -16,23 +16,23 @@ PLAIN_CALLS = 3  # before the recording; in them libraries get ready for what th
 
 
 class Recording:
-    """A function, called as it is the first times, then by its recording.
+    """Calls a function, the same one each time: as it is at first, then by its recording.
 
-    It must do the same each time, to values of the same shapes, in tuples: numbers, and tensors on one CUDA
-    device. It is given copies that stay where they are, of numbers too, as tensors. All else that it
-    looks at is as it was when it was recorded, for good; only what tensors hold is as it is now.
+    It is told at each call and not kept, so that no cycle of references keeps alive what it belongs to. The
+    function must do the same each time, to values of the same shapes, in tuples: numbers, and tensors on
+    one CUDA device. It is given copies that stay where they are, of numbers too, as tensors. All else that
+    it looks at is as it was when it was recorded, for good; only what tensors hold is as it is now.
     Random numbers are other ones each time, drawn by the seed and the generator that a plain call
     would use.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
+    def __init__(self) -> None:
         self._calls = 0
         self._inputs: list[Tensor] = []
         self._graph: Any = None
         self._outputs: Any = None
 
-    def __call__(self, *values: Any) -> Any:
+    def __call__(self, function: Callable[..., Any], *values: Any) -> Any:
         """function(*values), and what that changes in place; the result's tensors are the caller's own."""
         given, form = tree.tree_flatten(values)
         if not self._calls:
@@ -43,21 +43,21 @@ class Recording:
         inputs = tree.tree_unflatten(self._inputs, form)
         with torch.cuda.device(self._stream.device):
             if self._calls <= PLAIN_CALLS:
-                return tree.tree_map(torch.clone, self._plainly(inputs))
+                return tree.tree_map(torch.clone, self._plainly(function, inputs))
             if self._graph is None:
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph, stream=self._stream):
-                    self._outputs = self._function(*inputs)
+                    self._outputs = function(*inputs)
                 self._graph = graph
             self._graph.replay()
             return tree.tree_map(torch.clone, self._outputs)
 
-    def _plainly(self, inputs: Any) -> Any:
+    def _plainly(self, function: Callable[..., Any], inputs: Any) -> Any:
         """As it is, on the stream that it will be recorded on."""
         here = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(here)
         with torch.cuda.stream(self._stream):
-            result = self._function(*inputs)
+            result = function(*inputs)
         here.wait_stream(self._stream)
         return result
 

@@ -48,11 +48,11 @@ class _Recurrence(torch.autograd.Function):
         h_tilde = torch.empty_like(u)
         weight_t = weight.t().contiguous()  # once, so that the product of each step need not
         steps = (states, z, z[..., : 2 * H], r, u, h_n, x_n, h_tilde, states[1:])
-        for h, z_t, gates, r_t, u_t, h_n_t, x_n_t, h_tilde_t, following in _by_step(*steps):
+        for h, z_t, gates, r_t, u_t, h_n_t, x_n_t, h_tilde_t, h_next in _by_step(*steps):
             z_t.addmm_(h, weight_t)
             gates.sigmoid_()
             torch.addcmul(x_n_t, r_t, h_n_t, out=h_tilde_t).tanh_()
-            torch.lerp(h_tilde_t, h, u_t, out=following)
+            torch.lerp(h_tilde_t, h, u_t, out=h_next)
         ctx.save_for_backward(states, z, h_tilde, weight)
         return states[1:]
 

@@ -34,14 +34,14 @@ class Sampler:
 
     def __init__(self, counts: NDArray[np.int64], size: int) -> None:
         self.probabilities = inclusion_probabilities(np.sqrt(counts + 1.0), size)
-        self._edges = np.cumsum(self.probabilities)
+        self._cumulative = np.cumsum(self.probabilities)
 
     def draw(self, seed: tuple[int, ...]) -> Drawn:
         """The same symbols for the same seed: one start at random, then even steps (Madow, 1949)."""
         start = np.random.default_rng(seed).random()
-        places = np.arange(start, self._edges[-1], 1.0)
-        ids = np.unique(np.searchsorted(self._edges, places, side="right"))
-        ids = ids[ids < len(self._edges)]
+        places = np.arange(start, self._cumulative[-1], 1.0)
+        ids = np.unique(np.searchsorted(self._cumulative, places, side="right"))
+        ids = ids[ids < len(self._cumulative)]
         return Drawn(
             torch.from_numpy(ids),
             torch.from_numpy(np.log(self.probabilities[ids]).astype(np.float32)),

@@ -75,7 +75,7 @@ def draw(weights: Logits, generators: Sequence[np.random.Generator]) -> IdRow:
     """One id a row, (B, V) -> (B,), each from its own generator, one random number a draw.
 
     A token is drawn as often as its weight is of the sum of its row's: weights lie side by side on a
-    line, and where on it a random point falls, says which (inverse transform sampling).
+    line, and where a random point falls on it says which (inverse transform sampling).
     """
     uniforms = np.array([generator.random() for generator in generators])
     if weights.shape[1] <= _BLOCK:

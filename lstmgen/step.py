@@ -4,8 +4,6 @@ Shapes: B streams, T steps.
 """
 
 import time
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -53,10 +51,10 @@ class Loss:
         return sampled_nats(hidden, output.weight, output.bias, targets, drawn, sparse), state
 
 
-class Step:
-    """One step of truncated back-propagation through time, to be taken again and again.
+class Stepper:
+    """Takes steps of truncated back-propagation through time.
 
-    What it changes is the run: weights, optimizer, carried state, and the number of steps taken.
+    What they change is the run: weights, optimizer, carried state, and the number of steps taken.
     """
 
     def __init__(self, run: Run, job: Job) -> None:
@@ -64,9 +62,9 @@ class Step:
         self.loss = Loss(run.network, job)
         # A recording repeats what it did, and a sample of symbols is another one in each step.
         recorded = run.network.device.type == "cuda" and self.loss.sampler is None
-        self._update: Callable[..., Any] = Recording(self.update) if recorded else self.update
+        self.recording = Recording() if recorded else None
 
-    def take(self, rate: float) -> tuple[Tensor, int]:
+    def step(self, rate: float) -> tuple[Tensor, int]:
         """One window forward and backward and one update: nats, summed, and the number of targets.
 
         The nats stay on the device, as a tensor, until they are asked for.
@@ -80,7 +78,11 @@ class Step:
         window = streams.window(index)
         inputs, targets, count = on_device(window, run.network)
         state = reset_at_line_starts(run.state, window[0], streams.start_id)
-        total, run.state = self._update(inputs, targets, count, state, rate)
+        learned_from = (inputs, targets, count, state, rate)
+        if self.recording is None:
+            total, run.state = self.update(*learned_from)
+        else:
+            total, run.state = self.recording(self.update, *learned_from)
         run.step += 1
         return total, count
 
@@ -131,15 +133,14 @@ def on_device(window: Window, network: Network) -> tuple[Tensor, Tensor, int]:
 
 
 def reset_at_line_starts(state: TorchState, inputs: NDArray[np.int64], start_id: int) -> TorchState:
-    """A state (B streams), where one whose inputs (B, T) begin with `start_id`, a line end, may be emptied.
+    """The state (B streams), emptied by chance where a stream's inputs (B, T) begin with `start_id`.
 
-    Texts that are sampled, and lines that are scored, begin there with nothing remembered. A network
-    that is carried on from window to window would hardly ever have met that.
+    That is a line end, after which texts that are sampled, and lines that are scored, begin with nothing
+    remembered. A network that is carried on from window to window would hardly ever have met that.
     """
     begins = torch.from_numpy(inputs[:, 0] == start_id)
-    emptied = (begins & (torch.rand(len(begins)) < RESET_PROBABILITY))[:, None].to(
-        state[0][0].device
-    )
+    emptied = (begins & (torch.rand(len(begins)) < RESET_PROBABILITY))[:, None]
+    emptied = emptied.to(state[0][0].device)
     return tuple(tuple(torch.where(emptied, 0.0, part) for part in layer) for layer in state)
 
 
@@ -147,8 +148,8 @@ def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
     """How long a step and a validation take here: steps on a network that is then thrown away.
 
     Five steps at least, but where they are slow none begins after `most` seconds; 50 at most. The first
-    ones on CUDA, which load what they use and are then recorded, do not count. Of a validation so many
-    windows as fit into a fraction of that, at most 5, and not the first, unless it is all there is. Of
+    ones on CUDA, which load what they use and are then recorded, do not count. Of a validation one to
+    five windows, as many as fit into a quarter of `seconds`; the one before them only if it is all. Of
     either it is the first quartile that counts, so that nothing does that another program held up.
     """
     config = job.training
@@ -156,15 +157,15 @@ def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
     network.initialize(0)
     network.to(job.device)
     state = network.initial_state(config.batch_size)
-    step = Step(Run(network, optim.Optimizer(network, config), state), job)
+    stepper = Stepper(Run(network, optim.Optimizer(network, config), state), job)
     rate = optim.schedule(0, config)
     times: list[float] = []
     for _ in range(PLAIN_CALLS + 1 if job.device.type == "cuda" else 0):
-        step.take(rate)[0].item()
+        stepper.step(rate)[0].item()
     while sum(times) < (seconds if len(times) >= 5 else most) and len(times) < 50:
         began = time.perf_counter()
-        step.run.step = 0
-        step.take(rate)[0].item()
+        stepper.run.step = 0
+        stepper.step(rate)[0].item()
         times.append(time.perf_counter() - began)
     to_score = streams_to_score(job.data.valid_ids, job.vocabulary.start_id)
     scoring = window_nats(TorchEngine(network), to_score)

@@ -1,6 +1,6 @@
 """Training from the first step to the last: streams of ids -> `Progress` records, and checkpoints as it goes.
 
-One step is `step.Step`, which is to be read first: a window forward and backward, and one update.
+One step is `Stepper.step`, which is to be read first: a window forward and backward, and one update.
 Here is what happens between steps: looking at the clock, reporting, saving, going back.
 
 Where a run stands is its step number: the place in the data and the random numbers of dropout follow
@@ -29,7 +29,7 @@ from lstmgen.keeping import Keeper, Run, Snapshot
 from lstmgen.model import Network, TorchEngine
 from lstmgen.planning import Pace
 from lstmgen.scoring import Score, score_ids
-from lstmgen.step import Step
+from lstmgen.step import Stepper
 
 SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
 SAMPLE_LENGTH = 80  # tokens
@@ -67,8 +67,8 @@ def train(
     """
     session = _Session(job, saved, initial)
     try:
-        while session.step.run.step < session.course.config.num_steps:
-            session.take_step()
+        while session.run.step < session.course.config.num_steps:
+            session.step()
             record = session.after_step()
             if record is not None:
                 yield record
@@ -86,7 +86,7 @@ class _Session:
         self.started = self.saved_at = self.yielded_at = self.sampled_at = time.perf_counter()
         self.job, self.resumed = job, saved is not None
         self.seconds_before = saved.position.seconds if saved else 0.0
-        self.step, self.course = _begin(job, saved, initial)
+        self.stepper, self.course = _begin(job, saved, initial)
         common = SavedModel(job.model, job.vocabulary, {}, {"corpus": job.data.facts})
         self.keeper = Keeper(job.folder, not self.resumed, common)
         self.keeper.require_room(self.course.last_good)
@@ -94,10 +94,10 @@ class _Session:
 
     @property
     def run(self) -> Run:
-        return self.step.run
+        return self.stepper.run
 
-    def take_step(self) -> None:
-        self.meter.add(*self.step.take(self.course.learning_rate(self.run.step)))
+    def step(self) -> None:
+        self.meter.add(*self.stepper.step(self.course.learning_rate(self.run.step)))
         self.pace.steps += 1
 
     def after_step(self) -> Progress | None:
@@ -114,7 +114,7 @@ class _Session:
         marking = reporting or (logging and self.course.to_be_marked(self.run.step))
         if logging:
             score = validate(self.run.network, self.job) if reporting else None
-            if why := self._divergence(record, score, marking):
+            if why := self._why_diverged(record, score, marking):
                 return self._go_back(record, why)
             if score is not None:
                 record = self._report(record, score)
@@ -136,7 +136,10 @@ class _Session:
         return record
 
     def stop(self) -> None:
-        """Save the run as it is, to be resumed, and a model if the folder would have none of this run."""
+        """Save the run as it is, to be resumed; and a model, where the folder has none.
+
+        Or where it has this run's own, if that was never validated.
+        """
         snapshot = self._latest()
         unscored = self.resumed and self.course.best is None and self.keeper.has_unscored_model()
         renewed = self.keeper.lacks_model or unscored
@@ -145,22 +148,21 @@ class _Session:
         self._keep(snapshot)
         if renewed:  # so that there is a model to sample from, and it is this run's as it is now
             self.run.go_to(snapshot)
-            present = self.step.present_loss()
+            present = self.stepper.present_loss()
             self._keep_best(replace(self._progress(), train_nats_per_token=present))
         self.keeper.write()
 
-    def _divergence(self, record: Progress, score: Score | None, marking: bool) -> str:
-        """What tells that the run has diverged; nothing if it has not, and then it may be marked."""
-        losses, present = [record.train_nats_per_token], inf
-        if marking:
-            present = self.step.present_loss()
+    def _why_diverged(self, record: Progress, score: Score | None, marking: bool) -> str:
+        """Why the run counts as diverged; empty if it does not, and then it may be marked."""
+        losses = [record.train_nats_per_token]
+        present = self.stepper.present_loss() if marking else inf
         if score is not None:
             present = min(present, score.nats_per_token)  # one window alone may be odd
             losses.append(present)
         # Asked at places that follow from the step alone, so that the clock changes no bit.
-        if why := self.course.divergence(self.run.step, losses, score):
+        if why := self.course.why_diverged(self.run.step, losses, score):
             return why
-        return self.course.mark(self.run) if present <= self.course.most else ""
+        return self.course.mark(self.run) if marking and present <= self.course.most else ""
 
     def _go_back(self, record: Progress, why: str) -> Progress:
         unwritten = self.keeper.try_to_write()  # what still waits, in case it gives up
@@ -192,11 +194,11 @@ class _Session:
 
     def _latest(self) -> Snapshot:
         """The run as it is now, if it is well. The loss of late may be from before a step that was bad."""
-        losses = [self.meter.nats_per_token(), self.step.present_loss()]
+        losses = [self.meter.nats_per_token(), self.stepper.present_loss()]
         return self.course.latest(self.run, losses)
 
     def _seconds(self, now: float) -> float:
-        """How long the run has taken in all, at a time of the clock."""
+        """Seconds that the run has taken in all, when the clock stands at `now`."""
         return self.seconds_before + now - self.started
 
     def _progress(self) -> Progress:
@@ -204,7 +206,7 @@ class _Session:
         return Progress(
             step=step,
             num_steps=course.config.num_steps,
-            epoch=step / self.step.streams.num_windows,
+            epoch=step / self.stepper.streams.num_windows,
             seconds=self._seconds(time.perf_counter()),
             learning_rate=course.learning_rate(step - 1),
             tokens_per_second=self.meter.tokens_per_second(),
@@ -214,7 +216,7 @@ class _Session:
         )
 
 
-def _begin(job: Job, saved: SavedRun | None, initial: SavedModel | None) -> tuple[Step, Course]:
+def _begin(job: Job, saved: SavedRun | None, initial: SavedModel | None) -> tuple[Stepper, Course]:
     """A run that stands where it is to go on, ready for its next step, and how it went before."""
     config, at = job.training, saved.position if saved else Position()
     network = Network(job.model, config.dropout, config.memory)
@@ -225,10 +227,10 @@ def _begin(job: Job, saved: SavedRun | None, initial: SavedModel | None) -> tupl
     run = Run(network, optim.Optimizer(network, config), network.initial_state(config.batch_size))
     if saved is not None:
         run.resume(saved, job.folder)
-    step, most = Step(run, job), at.most_nats_per_token
+    stepper, most = Stepper(run, job), at.most_nats_per_token
     if most is None:  # the start costs much where --init-from knew other texts
-        most = most_from(step.present_loss(), job.model.vocab_size)
-    return step, Course(config, run.snapshot(), most, best_of(at), at.best_step, at.retreats)
+        most = most_from(stepper.present_loss(), job.model.vocab_size)
+    return stepper, Course(config, run.snapshot(), most, best_of(at), at.best_step, at.retreats)
 
 
 def validate(network: Network, job: Job) -> Score:

@@ -78,7 +78,7 @@ class Vocabulary:
 
     @cached_property
     def start_id(self) -> int:
-        """The token that a text is read as if it followed: the shortest line end, `<unk>` without one."""
+        """The id of what a text is read as if it followed: the shortest line end, `<unk>` without one."""
         ends = [token for token in self.tokens if token.endswith("\n")]
         return self.ids[min(ends, key=len)] if ends else UNKNOWN_ID
 

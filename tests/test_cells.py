@@ -73,8 +73,8 @@ def by_torch(
                 for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
                     value = torch.from_numpy(weights[f"layers.{k}.{part}"])
                     module.get_parameter(f"{part}_l{k}").copy_(value)
-            top, end = module(functional.embedding(torch.from_numpy(ids), embedding))
-        hidden.append(top)
+            outputs, end = module(functional.embedding(torch.from_numpy(ids), embedding))
+        hidden.append(outputs)
     shown = torch.stack(hidden).sum(dim=0) if config.skip else hidden[-1]
     ends = end if isinstance(end, tuple) else (end,)  # each (L, B, H)
     return (
@@ -208,7 +208,7 @@ def test_weights_are_left_as_they_are_and_the_largest_not_copied(
 
 
 @each_cell
-def test_streams_are_picked_and_joined_with_all_that_they_know(
+def test_streams_are_selected_and_concatenated_with_all_that_they_know(
     cell: CellName, random_weights: RandomWeights
 ) -> None:
     config = sized(cell)

@@ -114,9 +114,9 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
     monkeypatch.setattr(step_module, "measure", measure)
     sizes, original = list[tuple[float, bool]](), planning.hidden_size
 
-    def hidden_size(tokens: float, text_tokens: int, level: Any, wide: bool = False) -> int:
-        sizes.append((tokens / text_tokens, wide))
-        return original(tokens, text_tokens, level, wide)
+    def hidden_size(tokens: float, text_tokens: int, level: Any, many: bool = False) -> int:
+        sizes.append((tokens / text_tokens, many))
+        return original(tokens, text_tokens, level, many)
 
     monkeypatch.setattr(planning, "hidden_size", hidden_size)
     monkeypatch.setattr(planning, "SOME_TOKENS", length)
@@ -127,9 +127,9 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
     usual = planning.MANY_STREAMS_RATE if streams == 64 else job.training.learning_rate
     assert planned.training.learning_rate == given.get("learning_rate", usual)
     if sizes and "steps" not in given:  # by the tokens that are read, by so many streams as are
-        ((times, wide),) = sizes
-        assert wide == (streams == 64)
-        assert times == pytest.approx(epochs * (gain if wide else 1), rel=0.05)
+        ((times, many),) = sizes
+        assert many == (streams == 64)
+        assert times == pytest.approx(epochs * (gain if many else 1), rel=0.05)
     assert bool(sizes) == ("hidden_size" not in given)
     if "hidden_size" in given:
         assert planned.model.hidden_size == 12

@@ -19,7 +19,7 @@ from commands import SMALL, TEXT, run
 from lstmgen import checkpoint, folders, planning, training
 from lstmgen.cli.telling import to_resume
 from lstmgen.scoring import Score
-from lstmgen.step import Step
+from lstmgen.step import Stepper
 
 
 def test_train_says_its_plan_and_what_to_do_next(corpus: Path, tmp_path: Path, here: Any) -> None:
@@ -311,8 +311,8 @@ def test_resume_on_another_device_is_said(corpus: Path, tmp_path: Path, here: An
     checkpoint.save_run(tmp_path / "m" / folders.RUN_FILE, moved)
     said = here("train", *options, "--resume", "--steps", "4")
     assert said.code == 0
-    assert "the run was on cuda and is continued on cpu: it may not end in the bits" in said.err
-    assert "its bits" not in here("train", *options, "--resume", "--steps", "6").err
+    assert "the run was on cuda and is continued on cpu: its weights may differ" in said.err
+    assert "is continued on" not in here("train", *options, "--resume", "--steps", "6").err
 
 
 def stopped(command: list[str], number: int, code: int) -> str:
@@ -352,17 +352,17 @@ def test_a_signal_saves_and_tells_how_to_go_on(
 def test_a_run_that_is_stopped_as_its_loss_blows_up_tells_which_step_is_saved(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Step.take
+    original = Stepper.step
 
-    def ruinous_at_9(step: Any, *about: Any) -> Any:
-        done = original(step, *about)
-        if step.run.step == 9:
+    def ruinous_at_9(stepper: Any, *about: Any) -> Any:
+        done = original(stepper, *about)
+        if stepper.run.step == 9:
             with torch.no_grad():
-                step.run.network.output.bias[1] = 1e4
+                stepper.run.network.output.bias[1] = 1e4
             signal.raise_signal(signal.SIGINT)
         return done
 
-    monkeypatch.setattr(Step, "take", ruinous_at_9)
+    monkeypatch.setattr(Stepper, "step", ruinous_at_9)
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     done = here("train", corpus, "-m", tmp_path / "m", "--steps", "20", *SMALL)
     assert done.code == 130
@@ -379,16 +379,16 @@ def test_only_ctrl_c_is_meant_when_it_comes_twice(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch, name: str, saves: bool
 ) -> None:
     """The shell and the system both tell of a closed terminal; a person in a hurry presses again."""
-    number, original = getattr(signal, name), Step.take
+    number, original = getattr(signal, name), Stepper.step
 
-    def stopped_twice_at_9(step: Any, rate: float) -> Any:
-        done = original(step, rate)
-        if step.run.step == 9:
+    def stopped_twice_at_9(stepper: Any, rate: float) -> Any:
+        done = original(stepper, rate)
+        if stepper.run.step == 9:
             signal.raise_signal(number)
             signal.raise_signal(number)
         return done
 
-    monkeypatch.setattr(Step, "take", stopped_twice_at_9)
+    monkeypatch.setattr(Stepper, "step", stopped_twice_at_9)
     before = signal.signal(signal.SIGHUP, lambda *_: sys.exit(1))  # else it would end the tests
     try:
         done = here("train", corpus, "-m", tmp_path / "m", "--steps", "20", *SMALL)

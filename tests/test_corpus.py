@@ -180,6 +180,10 @@ def test_truncated_utf16_is_refused(tmp_path: Path) -> None:
 def test_lone_surrogates_that_a_codec_makes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="unicode_escape"):
         read(put(tmp_path, rb"a \ud800 b"), "unicode_escape")
+    found = lines(put(tmp_path, b"one\n\\ud800\n\\x is broken\n"), "unicode_escape")
+    assert next(found) == "one\n"
+    with pytest.raises(CorpusError, match=r"line 2 of .* is not unicode_escape"):
+        next(found)
 
 
 def test_dash_reads_standard_input_as_bytes(

@@ -15,7 +15,7 @@ from lstmgen.config import MOST_RETREATS, TrainConfig
 from lstmgen.errors import TrainingError
 from lstmgen.model import Network
 from lstmgen.scoring import Score
-from lstmgen.step import Step
+from lstmgen.step import Stepper
 from lstmgen.training import train
 
 
@@ -35,24 +35,24 @@ def test_a_run_of_any_length_has_a_hundred_lines_and_twenty_places_to_go_back_to
     assert marked == list(range(250, 5001, 250))
 
 
-def test_a_network_that_has_gone_astray_writes_nothing(
+def test_a_network_that_has_diverged_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     monkeypatch.setattr(course, "LOG_LINES", 2)  # of 8 steps: it is found out at 4
     job = replace(make_job(tmp_path), sample_seconds=0.0)
-    original = Step.take
+    original = Stepper.step
 
-    def wrong_at_2(step: Any, *about: Any) -> Any:
-        total, count = original(step, *about)
-        if step.run.step == 2 and not told:
+    def wrong_at_2(stepper: Any, *about: Any) -> Any:
+        total, count = original(stepper, *about)
+        if stepper.run.step == 2 and not told:
             with torch.no_grad():
-                step.run.network.output.bias.fill_(float("nan"))
+                stepper.run.network.output.bias.fill_(float("nan"))
             total = total * float("nan")
         return total, count
 
     told: list[str] = []
-    monkeypatch.setattr(Step, "take", wrong_at_2)
+    monkeypatch.setattr(Stepper, "step", wrong_at_2)
     samples: dict[int, tuple[str | None, int]] = {}
     for record in train(job):
         told += [record.note] if record.note else []
@@ -113,13 +113,13 @@ def test_giving_up_where_the_disk_refused_too_tells_of_both(
 def test_a_run_that_was_never_well_says_that_there_is_no_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Step.take
+    original = Stepper.step
 
     def wrong(*about: Any) -> Any:
         total, count = original(*about)
         return total * float("nan"), count
 
-    monkeypatch.setattr(Step, "take", wrong)
+    monkeypatch.setattr(Stepper, "step", wrong)
     with pytest.raises(
         TrainingError, match="did not help; no model had been saved yet; train again"
     ):
@@ -137,16 +137,16 @@ def test_what_is_not_finite_is_never_saved(
     """Be it of an average of the optimizer, which the loss does not tell yet."""
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     monkeypatch.setattr(course, "LOG_LINES", 1)
-    original, ruined = Step.take, list[int]()
+    original, ruined = Stepper.step, list[int]()
 
-    def ruinous_at_7(step: Any, *about: Any) -> Any:
-        done = original(step, *about)
-        if step.run.step == 7 and not ruined:
+    def ruinous_at_7(stepper: Any, *about: Any) -> Any:
+        done = original(stepper, *about)
+        if stepper.run.step == 7 and not ruined:
             ruined.append(7)
-            step.run.optimizer.momentum["layers.0.weight_hh"][0, 0] = float("inf")
+            stepper.run.optimizer.momentum["layers.0.weight_hh"][0, 0] = float("inf")
         return done
 
-    monkeypatch.setattr(Step, "take", ruinous_at_7)
+    monkeypatch.setattr(Stepper, "step", ruinous_at_7)
     job = make_job(tmp_path, steps=100)
     job = replace(job, training=replace(job.training, report_every=report_every))
     notes = []
@@ -196,14 +196,14 @@ def test_when_a_loss_blows_up_does_not_depend_on_the_clock(
     monkeypatch.setattr(course, "LOG_LINES", 4)
     job = make_job(tmp_path, steps=40)
     job = replace(job, training=replace(job.training, report_every=40))
-    original, calls = Step.take, [0]
+    original, calls = Stepper.step, [0]
 
     def once_wrong(*about: Any) -> Any:
         total, count = original(*about)
         calls[0] += 1
         return (total * float("nan") if calls[0] == 23 else total), count
 
-    monkeypatch.setattr(Step, "take", once_wrong)
+    monkeypatch.setattr(Stepper, "step", once_wrong)
     (note,) = [record.note for record in train(job) if record.note]
     # Seen at 30; though nothing was reported yet, it need not begin again.
     assert "blew up at step 30 " in note
@@ -283,19 +283,21 @@ def test_stopping_a_run_whose_last_step_was_ruinous_saves_what_was_well(
 ) -> None:
     """The losses until then say nothing of it, as they are from before the step."""
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    original = Step.take
+    original = Stepper.step
 
-    def ruinous_at_6(step: Any, *about: Any) -> Any:
-        done = original(step, *about)
-        if step.run.step == 6:
+    def ruinous_at_6(stepper: Any, *about: Any) -> Any:
+        done = original(stepper, *about)
+        if stepper.run.step == 6:
             with torch.no_grad():
-                step.run.network.output.bias[1] = 1e4  # which is a number still
+                stepper.run.network.output.bias[1] = 1e4  # which is a number still
         return done
 
-    monkeypatch.setattr(Step, "take", ruinous_at_6)
-    saved = stopped_at(6, make_job(tmp_path))
+    monkeypatch.setattr(Stepper, "step", ruinous_at_6)
+    job = make_job(tmp_path)
+    saved = stopped_at(6, replace(job, training=replace(job.training, report_every=99)))
     assert saved.position.step == 5
-    assert abs(saved.model.weights["output.bias"]).max() < 100
+    for model in (saved.model, checkpoint.load_model(tmp_path)):
+        assert abs(model.weights["output.bias"]).max() < 100
 
 
 def test_a_report_right_after_a_ruinous_step_goes_back(
@@ -303,17 +305,17 @@ def test_a_report_right_after_a_ruinous_step_goes_back(
 ) -> None:
     """Its model would be the best so far, were it only for the validation loss being a number."""
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    original, ruined = Step.take, list[int]()
+    original, ruined = Stepper.step, list[int]()
 
-    def ruinous_at_4(step: Any, *about: Any) -> Any:
-        done = original(step, *about)
-        if step.run.step == 4 and not ruined:
-            ruined.append(step.run.step)
+    def ruinous_at_4(stepper: Any, *about: Any) -> Any:
+        done = original(stepper, *about)
+        if stepper.run.step == 4 and not ruined:
+            ruined.append(stepper.run.step)
             with torch.no_grad():
-                step.run.network.output.bias[1] = 1e4
+                stepper.run.network.output.bias[1] = 1e4
         return done
 
-    monkeypatch.setattr(Step, "take", ruinous_at_4)
+    monkeypatch.setattr(Stepper, "step", ruinous_at_4)
     records = list(train(make_job(tmp_path)))
     (note,) = [record.note for record in records if record.note]
     assert "blew up at step 4" in note
@@ -327,7 +329,9 @@ def test_a_report_right_after_a_ruinous_step_goes_back(
 def test_an_odd_window_is_no_blow_up_where_the_validation_part_is_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Step, "present_loss", lambda step: 1.0 if step.run.step == 0 else 99.0)
+    monkeypatch.setattr(
+        Stepper, "present_loss", lambda stepper: 1.0 if stepper.run.step == 0 else 99.0
+    )
     records = list(train(make_job(tmp_path)))
     assert not [record.note for record in records if record.note]
     assert checkpoint.load_run(tmp_path).position.step == NUM_STEPS
@@ -344,3 +348,12 @@ def test_what_a_run_may_cost_does_not_hang_on_what_was_drawn_before(tmp_path: Pa
         return checkpoint.load_run(tmp_path).position.most_nats_per_token
 
     assert most(1) == most(2)
+
+
+def test_the_best_score_is_the_same_after_it_has_been_saved(tmp_path: Path) -> None:
+    score = Score(nats=4.5, tokens=3, characters=7, unknown_tokens=2)
+    one = course.Course(make_job(tmp_path).training, keeping.Snapshot(9, {}, {}), 9.0, score, 5)
+    at = one.position(9, 1.5, make_job(tmp_path))
+    assert course.best_of(at) == score
+    assert (at.step, at.best_step, at.seconds) == (9, 5, 1.5)
+    assert course.best_of(replace(one, best=None).position(9, 1.5, make_job(tmp_path))) is None

@@ -246,7 +246,7 @@ def test_muon_moves_all_units_of_a_matrix_equally_far_in_the_end() -> None:
     assert float(moved.norm()) == pytest.approx(expected, rel=0.1)
 
 
-def test_rows_of_a_layer_whose_gates_are_held_are_not_evened() -> None:
+def test_rows_of_a_layer_whose_gates_are_frozen_are_not_evened() -> None:
     config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0)
     model = ModelConfig(vocab_size=5, hidden_size=16, embedding_size=8, num_layers=2)
     network = Network(model, memory=100)
@@ -285,3 +285,23 @@ def test_a_step_of_muon_goes_where_the_momentum_is_going() -> None:
         momentum = 0.9 * momentum + 0.1 * gradient
         (direction,) = optim.orthogonalized([0.1 * gradient + 0.9 * momentum])
         torch.testing.assert_close(before - weight.detach(), 0.02 * direction, atol=1e-5, rtol=1e-3)
+
+
+def test_how_far_rows_have_gone_and_how_large_gradients_were_is_forgotten_as_slowly_as_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    be_lazy(monkeypatch)
+    squares = torch.full((2, 1), 4.0)
+    optim._row_scale(torch.tensor([[1.0, 1.0], [3.0, 3.0]]), squares)
+    torch.testing.assert_close(squares, torch.tensor([[3.85], [4.25]]))  # a twentieth of the way
+    optimizer = optim.Optimizer(Network(ModelConfig(vocab_size=9)), SAMPLED)
+    bias = optimizer.symbols["output.bias"]
+    optimizer.symbol_counts["output.bias"].fill_(500)
+    optimizer.symbol_squares["output.bias"].fill_(4.0)
+    bias.grad = torch.sparse_coo_tensor(
+        torch.tensor([[7]]), torch.tensor([0.1]), bias.shape, check_invariants=True
+    )
+    optimizer.step(0.0)
+    found = optimizer.symbol_squares["output.bias"]
+    assert float(found[7]) == pytest.approx(4 - 0.01 * 3.99)
+    assert float(found[6]) == 4.0

@@ -54,7 +54,7 @@ def test_the_network_has_the_size_that_was_chosen_from_the_log(
 
 
 @pytest.mark.parametrize(
-    ("epochs", "text", "wide"),
+    ("epochs", "text", "many"),
     [
         (11, 1_003_854, True),  # Tiny Shakespeare: lower by 0.9, 0.5, 0.6 %
         (18, 1_003_854, True),
@@ -66,10 +66,10 @@ def test_the_network_has_the_size_that_was_chosen_from_the_log(
         (50, 3_000_000, False),  # beyond 40 times nothing is measured, however long a text is
     ],
 )
-def test_the_streams_are_as_many_as_measured_best(epochs: float, text: int, wide: bool) -> None:
-    assert planning.may_take_many_streams(epochs * text, text, "char") == wide
+def test_the_streams_are_as_many_as_measured_best(epochs: float, text: int, many: bool) -> None:
+    assert planning.may_take_many_streams(epochs * text, text, "char") == many
     assert not planning.may_take_many_streams(epochs * text, text, "word")
-    assert planning.may_take_many_streams(epochs * text, text, "word", cuda=True) == wide
+    assert planning.may_take_many_streams(epochs * text, text, "word", cuda=True) == many
 
 
 @given(
@@ -119,6 +119,8 @@ def test_a_minute_of_a_long_text_is_for_reading_more_of_it() -> None:
     assert planning.hidden_size(5.7e6, 10_700_000, "char", many_streams=True) == 256
     assert planning.hidden_size(14e6, 4_230_000, "char", many_streams=True) == 384
     assert planning.hidden_size(13e6, 2_960_000, "char", many_streams=True) == 384
+    assert planning.hidden_size(5e5, 2_960_000, "word", many_streams=True) == 128  # on CUDA
+    assert planning.hidden_size(5e5, 2_960_000, "word") == 192
 
 
 def test_dropout_by_word_is_that_of_the_best_runs_of_ten_minutes_and_an_hour() -> None:

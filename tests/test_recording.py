@@ -17,7 +17,7 @@ from lstmgen.config import CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.job import Job
 from lstmgen.recording import PLAIN_CALLS, Recording
-from lstmgen.step import Step
+from lstmgen.step import Stepper
 from lstmgen.training import train
 
 ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
@@ -75,10 +75,10 @@ def test_a_function_is_called_plainly_at_first_then_recorded_once_and_replayed(
             recorded[0].calls.append(work)
         return out, (x,)
 
-    recording, results = Recording(add), []
+    recording, results = Recording(), []
     for k in range(PLAIN_CALLS + 3):
         x, y = torch.full((2,), float(k)), torch.ones(2)
-        results.append(recording(x, (y, 10.0 * k)))
+        results.append(recording(add, x, (y, 10.0 * k)))
         assert len(recorded) == (k >= PLAIN_CALLS)
         assert asked[-1][0] is not x  # a copy, which is the same each time
         assert asked[-1][0] is asked[0][0]
@@ -121,13 +121,13 @@ def test_a_run_whose_steps_are_replayed_ends_in_the_bits_of_one_without(
     tmp_path: Path, cell: CellName, memory: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though in each step the learning rate is another, and the seed of all chance."""
-    ends, asked, original = [], [0], Step.update
+    ends, asked, original = [], [0], Stepper.update
 
     def counted(*about: Any) -> Any:
         asked[0] += 1
         return original(*about)
 
-    monkeypatch.setattr(Step, "update", counted)
+    monkeypatch.setattr(Stepper, "update", counted)
     for first, calls in ((PLAIN_CALLS, PLAIN_CALLS + 1), (10 * STEPS, STEPS)):
         monkeypatch.setattr(recording, "PLAIN_CALLS", first)
         job, asked[0] = cuda_job(tmp_path / str(first), cell, memory), 0

@@ -1,7 +1,10 @@
 """One step of training, and how long it is measured to take."""
 
+import gc
 import time
+import weakref
 from dataclasses import replace
+from math import isfinite, isnan
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,11 @@ from jobs import STORY, be_lazy, make_job
 
 from lstmgen import optim
 from lstmgen import step as step_module
+from lstmgen.job import Job
 from lstmgen.keeping import Run
 from lstmgen.model import Network
-from lstmgen.step import Loss, Step
+from lstmgen.scoring import cross_entropy
+from lstmgen.step import Loss, Stepper
 from lstmgen.training import train
 
 
@@ -53,11 +58,11 @@ def test_a_text_begins_with_nothing_remembered_each_time(
         state = tuple(tuple(part + held for part in layer) for layer in zeros)
         run = Run(network, optim.Optimizer(network, job.training), state)
         run.step = epochs * job.streams().num_windows + window
-        nats.append(float(Step(run, job).take(0.02)[0]))
+        nats.append(float(Stepper(run, job).step(0.02)[0]))
     assert (nats[0] == nats[1]) == begins
 
 
-def test_half_of_the_streams_that_begin_a_line_begin_afresh() -> None:
+def test_half_of_the_streams_that_begin_a_line_begin_with_nothing_remembered() -> None:
     torch.manual_seed(3)
     state = tuple((torch.full((1000, 4), layer + 1.0), torch.ones(1000, 4)) for layer in range(2))
     state[1][0][::2] = float("nan")  # an overflow, which is to be forgotten too
@@ -86,17 +91,17 @@ def test_sparse_gradients_make_the_same_steps_as_others(
         network.initialize(0)
         optimizer = optim.Optimizer(network, job.training)
         run = Run(network, optimizer, network.initial_state(job.training.batch_size))
-        step = Step(run, job)
-        assert step.loss.lazy
-        step.loss.lazy = sparse
-        inputs, targets, _ = step_module.on_device(step.streams.window(0), network)
-        step.loss(inputs, targets, run.state, 0)[0].backward()  # type: ignore[no-untyped-call]
+        stepper = Stepper(run, job)
+        assert stepper.loss.lazy
+        stepper.loss.lazy = sparse
+        inputs, targets, _ = step_module.on_device(stepper.streams.window(0), network)
+        stepper.loss(inputs, targets, run.state, 0)[0].backward()  # type: ignore[no-untyped-call]
         for parameter in optimizer.symbols.values():
             assert parameter.grad is not None
             assert parameter.grad.is_sparse == sparse
         network.zero_grad()
         for _ in range(3):
-            step.take(0.02)
+            stepper.step(0.02)
         ends.append(network.weights())
     for name, weight in ends[0].items():
         np.testing.assert_allclose(weight, ends[1][name], rtol=1e-3, atol=1e-5, err_msg=name)
@@ -115,7 +120,7 @@ def test_each_step_and_each_seed_leaves_out_other_units(tmp_path: Path) -> None:
         config = replace(job.training, seed=seed)
         run = Run(network, optim.Optimizer(network, config), network.initial_state(4))
         run.step = step * streams.num_windows
-        return float(Step(run, replace(job, training=config)).take(0.0)[0])
+        return float(Stepper(run, replace(job, training=config)).step(0.0)[0])
 
     assert total(0, 0) == total(0, 0)
     assert len({total(step, seed) for step in range(3) for seed in range(3)}) == 9
@@ -152,7 +157,7 @@ def test_a_slow_step_is_not_measured_five_times(
         time.sleep(0.02)
         return torch.zeros(()), 1
 
-    monkeypatch.setattr(Step, "take", slow)
+    monkeypatch.setattr(Stepper, "step", slow)
     step_module.measure(make_job(tmp_path), seconds=0.0, most=0.05)
     assert steps[0] == 3
     step_module.measure(make_job(tmp_path), seconds=0.0)
@@ -169,7 +174,7 @@ def test_a_step_is_measured_five_times_or_for_so_many_seconds_but_not_for_ever(
         asked.append(about)
         return torch.zeros(()), 1
 
-    monkeypatch.setattr(Step, "take", counted)
+    monkeypatch.setattr(Stepper, "step", counted)
     step_module.measure(make_job(tmp_path), seconds=seconds, most=1e9)
     assert len(asked) == calls
 
@@ -177,7 +182,7 @@ def test_a_step_is_measured_five_times_or_for_so_many_seconds_but_not_for_ever(
 def test_a_validation_is_measured_by_one_of_its_windows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Step, "take", lambda *about: (torch.zeros(()), 1))
+    monkeypatch.setattr(Stepper, "step", lambda *about: (torch.zeros(()), 1))
 
     def slow(engine: Any, streams: Any) -> Any:
         yield 0.0
@@ -204,7 +209,7 @@ def test_a_validation_is_measured_by_one_of_its_windows(
 def test_a_validation_of_a_single_window_is_measured_by_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Step, "take", lambda *about: (torch.zeros(()), 1))
+    monkeypatch.setattr(Stepper, "step", lambda *about: (torch.zeros(()), 1))
 
     def slow(engine: Any, streams: Any) -> Any:
         time.sleep(0.02)
@@ -214,3 +219,74 @@ def test_a_validation_of_a_single_window_is_measured_by_that(
     job = make_job(tmp_path)
     job = replace(job, data=replace(job.data, valid_ids=job.data.valid_ids[:64]))
     assert 0.02 <= step_module.measure(job, seconds=0.0).validation_seconds < 0.2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_step_multiplies_in_the_precision_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Any
+) -> None:
+    found = list[torch.dtype]()
+
+    def seen(logits: Any, targets: Any) -> Any:
+        found.append(logits.dtype)
+        return cross_entropy(logits, targets)
+
+    monkeypatch.setattr(step_module, "cross_entropy", seen)
+    job = make_job(tmp_path)
+    job = replace(job, training=replace(job.training, precision=precision))
+    stepper = fresh(job)
+    stepper.step(0.02)
+    stepper.present_loss()
+    assert found == [getattr(torch, precision)] * 2
+
+
+def fresh(job: Job) -> Stepper:
+    network = Network(job.model, job.training.dropout)
+    network.initialize(0)
+    state = network.initial_state(job.training.batch_size)
+    return Stepper(Run(network, optim.Optimizer(network, job.training), state), job)
+
+
+def test_the_present_loss_is_that_of_the_state_as_it_is(tmp_path: Path) -> None:
+    stepper = fresh(make_job(tmp_path))
+    stepper.step(0.02)
+    assert isfinite(stepper.present_loss())
+    stepper.run.state[1][0][2] = float("nan")  # of one stream
+    assert isnan(stepper.present_loss())
+
+
+def test_each_step_of_each_seed_has_a_seed_of_its_own(tmp_path: Path) -> None:
+    seeds = set()
+    for seed in range(3):
+        job = make_job(tmp_path)
+        stepper = fresh(replace(job, training=replace(job.training, seed=seed)))
+        for _ in range(3):
+            stepper.step(0.02)
+            seeds.add(torch.initial_seed())
+    assert len(seeds) == 9
+
+
+def test_what_was_measured_is_of_the_network_to_be_trained_and_is_forgotten_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[Any, Any]] = []
+
+    def watched(*about: Any) -> Network:
+        network = Network(*about)
+        made.append((about, weakref.ref(network)))
+        return network
+
+    monkeypatch.setattr(step_module, "Network", watched)
+    job = make_job(tmp_path)
+    job = replace(job, training=replace(job.training, memory=9))
+    step_module.measure(job, seconds=0.0)  # which imports what it needs
+    made.clear()
+    gc.collect()
+    gc.disable()  # a GPU's memory must not wait for it
+    try:
+        step_module.measure(job, seconds=0.0)
+        ((about, network),) = made
+        assert about == (job.model, job.training.dropout, 9)
+        assert network() is None
+    finally:
+        gc.enable()

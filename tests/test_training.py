@@ -17,9 +17,11 @@ from lstmgen import checkpoint, container, course, dataset, folders, optim, trai
 from lstmgen.cells import Cells
 from lstmgen.config import CellName
 from lstmgen.errors import CheckpointError
+from lstmgen.keeping import Keeper
 from lstmgen.model import Network
+from lstmgen.planning import Pace
 from lstmgen.scoring import score_text
-from lstmgen.step import Step
+from lstmgen.step import Stepper
 from lstmgen.training import train
 
 
@@ -271,14 +273,14 @@ def test_a_timed_run_that_is_resumed_ends_with_its_time(
     assert left.position.seconds > 2.5
 
 
-def test_a_run_that_had_gone_astray_goes_on_at_its_lower_rate(
+def test_a_run_that_had_diverged_goes_on_at_its_lower_rate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     job = make_job(tmp_path)
     saved = stopped_at(5, job)
-    astray = replace(saved.position, retreats=1, best_nats=1e-9, best_step=3)
-    for record in train(job, replace(saved, position=astray)):
+    position = replace(saved.position, retreats=1, best_nats=1e-9, best_step=3)
+    for record in train(job, replace(saved, position=position)):
         assert record.learning_rate == optim.schedule(record.step - 1, job.training) / 2
         assert record.best_step == 3
 
@@ -299,13 +301,13 @@ def test_the_loss_of_the_log_is_that_since_its_last_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(course, "LOG_LINES", 4)  # of 8 steps
-    original = Step.take
+    original = Stepper.step
 
-    def told(step: Any, *about: Any) -> Any:
-        _, count = original(step, *about)
-        return torch.tensor(0.1 * step.run.step * count), count
+    def told(stepper: Any, *about: Any) -> Any:
+        _, count = original(stepper, *about)
+        return torch.tensor(0.1 * stepper.run.step * count), count
 
-    monkeypatch.setattr(Step, "take", told)
+    monkeypatch.setattr(Stepper, "step", told)
     list(train(make_job(tmp_path, text=STORY * 2)))
     lines = [json.loads(line) for line in (tmp_path / folders.LOG_FILE).read_text().splitlines()]
     losses = [line["train_nats_per_token"] for line in lines]
@@ -315,18 +317,93 @@ def test_the_loss_of_the_log_is_that_since_its_last_line(
 @pytest.mark.parametrize(
     ("seconds", "steps"), [(1e9, []), (3.0, [3, 6, 9, 12, 15]), (2.5, [3, 6, 9, 12, 15])]
 )
+@pytest.mark.usefixtures("a_second_each_step")
 def test_so_many_seconds_lie_between_two_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, steps: list[int]
 ) -> None:
-    """Of a clock by which a step takes a second, and nothing else does."""
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    now, original = [0.0], Step.take
+    job = replace(make_job(tmp_path, steps=16), sample_seconds=seconds)
+    assert [record.step for record in train(job) if record.sample is not None] == steps
+
+
+@pytest.fixture
+def a_second_each_step(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock by which a step takes a second, and nothing else does: what it shows."""
+    now, original = [0.0], Stepper.step
 
     def in_a_second(*about: Any) -> Any:
         now[0] += 1
         return original(*about)
 
-    monkeypatch.setattr(Step, "take", in_a_second)
+    monkeypatch.setattr(Stepper, "step", in_a_second)
     monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-    job = replace(make_job(tmp_path, steps=16), sample_seconds=seconds)
-    assert [record.step for record in train(job) if record.sample is not None] == steps
+    return now
+
+
+@pytest.mark.usefixtures("a_second_each_step")
+def test_so_many_seconds_lie_between_two_saves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(training, "SAVE_SECONDS", 3.0)
+    saved, original = list[int](), Keeper.keep_run
+
+    def counted(keeper: Keeper, at: Any, *about: Any) -> None:
+        saved.append(at.step)
+        original(keeper, at, *about)
+
+    monkeypatch.setattr(Keeper, "keep_run", counted)
+    job = make_job(tmp_path, steps=15)
+    list(train(replace(job, training=replace(job.training, report_every=99))))
+    assert saved == [4, 8, 12, 15]
+
+
+@pytest.mark.usefixtures("a_second_each_step")
+def test_so_many_seconds_lie_between_two_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 3.0)
+    monkeypatch.setattr(course, "LOG_LINES", 1)
+    job = make_job(tmp_path, steps=10)
+    job = replace(job, training=replace(job.training, report_every=99))
+    assert [record.step for record in train(job)] == [3, 6, 9, 10]
+
+
+def test_how_long_validations_take_is_known_to_what_moves_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_second_each_step: list[float]
+) -> None:
+    original, paces = training.validate, list[Pace]()
+
+    def in_five(*about: Any) -> Any:
+        a_second_each_step[0] += 5
+        return original(*about)
+
+    def watched(measured: Any) -> Pace:
+        paces.append(Pace(measured))
+        return paces[-1]
+
+    monkeypatch.setattr(training, "validate", in_five)
+    monkeypatch.setattr(training, "Pace", watched)
+    list(train(make_job(tmp_path)))
+    assert paces[0].validations == [5.0, 5.0]
+
+
+def test_the_log_tells_how_often_the_text_has_been_read(tmp_path: Path) -> None:
+    job = make_job(tmp_path, steps=4)
+    list(train(job))
+    line = json.loads((tmp_path / folders.LOG_FILE).read_text().splitlines()[-1])
+    read = 4 * 4 * 16  # steps, streams, tokens of each
+    assert line["epoch"] == pytest.approx(read / len(job.data.train_ids), rel=0.01)
+
+
+def test_a_new_run_that_is_stopped_leaves_an_earlier_model_alone_though_it_was_never_validated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier run made it. A resumed run renews such a model, which is its own."""
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    stopped_at(1, make_job(tmp_path))
+    before = payload(tmp_path / folders.MODEL_FILE)
+    assert "nats" not in checkpoint.load_model(tmp_path).results
+    job = make_job(tmp_path)
+    stopped_at(1, replace(job, training=replace(job.training, seed=5)))
+    assert payload(tmp_path / folders.MODEL_FILE) == before

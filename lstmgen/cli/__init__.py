@@ -19,9 +19,10 @@ from lstmgen.errors import LstmgenError
 from lstmgen.ranges import RANGES
 
 # As torch puts it.
-NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED")
-NO_DEVICE = ("no kernel image", "are busy or unavailable", "no CUDA-capable device", "CUBLAS_STATUS",
-             "CUDNN_STATUS", "launch failure", "ECC error")  # fmt: skip
+NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED",
+             "STATUS_NOT_INITIALIZED")  # fmt: skip  # of cuBLAS and cuDNN, which begin by taking some
+NO_DEVICE = ("no kernel image", "kernel image is invalid", "are busy or unavailable", "No CUDA GPUs",
+             "no CUDA-capable device", "driver version is insufficient")  # fmt: skip
 
 
 class _Helping:

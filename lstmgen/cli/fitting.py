@@ -24,18 +24,18 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
 
     size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
     steps = _steps(job, given)
-    may_take = not {"batch_size", "window"} & set(given) and _may_take_many_streams(job, 0)
-    if size_given and not may_take:
+    may_have_many = not {"batch_size", "window"} & set(given) and _may_take_many_streams(job, 0)
+    if size_given and not may_have_many:
         return job
-    tokens, many = float(steps * job.training.batch_size * job.training.window), False
+    tokens, has_many = float(steps * job.training.batch_size * job.training.window), False
     if not steps:
         left = minutes(given) * 60 - (time.perf_counter() - began)
         tokens = planning.tokens_in(measure(job), left, job.training)
-        if may_take and _may_take_many_streams(job, tokens):
-            job, tokens, many = _with_many_streams_if_faster(job, given, tokens, left)
+        if may_have_many and _may_take_many_streams(job, tokens):
+            job, tokens, has_many = _with_many_streams_if_faster(job, given, tokens, left)
     if size_given:
         return job
-    size = planning.hidden_size(tokens, len(job.data.train_ids), job.vocabulary.level, many)
+    size = planning.hidden_size(tokens, len(job.data.train_ids), job.vocabulary.level, has_many)
     tied = "embedding_size" not in given and job.model.embedding_size == job.model.hidden_size
     model = replace(
         job.model, hidden_size=size, embedding_size=size if tied else job.model.embedding_size
@@ -52,9 +52,9 @@ def _may_take_many_streams(job: "Job", tokens: float) -> bool:
 def _with_many_streams_if_faster(
     job: "Job", given: Options, tokens: float, left: float
 ) -> tuple["Job", float, bool]:
-    """The job with more streams, the tokens that it can read, and whether they are enough more for that.
+    """The job with `MANY_STREAMS` where it reads enough more tokens with them, else as it is.
 
-    `tokens` is how many the job as it is can read in the seconds that are left.
+    With it, how many it reads in the seconds `left`, and whether it has them. As it is, it reads `tokens`.
     """
     import torch
 
@@ -65,13 +65,14 @@ def _with_many_streams_if_faster(
     )
     rate = given.get("learning_rate", usual)
     config = replace(job.training, batch_size=planning.MANY_STREAMS, learning_rate=rate)
-    more_streams = replace(job, training=config)
+    with_many = replace(job, training=config)
     try:
-        more = planning.tokens_in(measure(more_streams), left, config)
+        tokens_with_many = planning.tokens_in(measure(with_many), left, config)
     except torch.OutOfMemoryError:  # of a GPU
-        more = 0.0
-    many = more > planning.MORE_TOKENS * tokens
-    return (more_streams, more, True) if many else (job, tokens, False)
+        tokens_with_many = 0.0
+    if tokens_with_many > planning.MORE_TOKENS * tokens:
+        return with_many, tokens_with_many, True
+    return job, tokens, False
 
 
 def _steps(job: "Job", given: Options) -> int:
@@ -112,8 +113,8 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
     at = saved.position if saved else Position()
     if at.device not in ("", job.device.type):
         console.note(
-            f"the run was on {at.device} and is continued on {job.device.type}: it may not end in the bits "
-            "of one that stays on a device"
+            f"the run was on {at.device} and is continued on {job.device.type}: its weights may differ "
+            "in some bits from those of a run that stays on one device"
         )
     done, steps = at.step, _steps(job, given)
     if steps:

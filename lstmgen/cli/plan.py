@@ -53,7 +53,7 @@ def require_sense(given: Options) -> None:
             raise OptionError(
                 f"--memory {given['memory']} is for fresh gates, not those of --init-from; leave it out"
             )
-    # Made for their refusals alone, without what is not settled yet: steps, an "auto", and sizes to tie.
+    # Built only to refuse wrong values. Steps, an "auto" and whether to tie are settled later.
     CorpusConfig(**_part(given, CorpusConfig))
     TrainConfig(**{"num_steps": 1, "report_every": 1} | _part(given, TrainConfig, "precision"))
     if "steps" in given:

@@ -229,14 +229,14 @@ def train(
         typer.Option(
             min=0.0,
             metavar="SECONDS",
-            help="Show what the model writes, about once in this many seconds.",
+            help="Show a sample of what the model writes, about once in this many seconds.",
         ),
     ] = None,
     init_from: Annotated[
         str | None,
         _network(
             metavar="MODEL",
-            help="Begin with the weights of this model; the new one has its level, cell and sizes.",
+            help="Begin with the weights of this model; the new one takes over its level, cell and sizes.",
         ),
     ] = None,
     quiet: Annotated[
@@ -248,7 +248,7 @@ def train(
     Give at most one of --minutes, --epochs and --steps. Ctrl-C stops the run and saves it; the same corpus
     with --resume goes on, to the end that was planned or to another one given with it.
     """
-    # By the names of the fields that they are of in `config`, where they are of one.
+    # Keyed by option; a field of `config` for it has the same name.
     given = {name: value for name, value in locals().items() if value is not None}
     began = time.perf_counter() - time.process_time()  # near to when Python was started
     plan.require_sense(given)

@@ -28,10 +28,10 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
     def catch(number: int, frame: object) -> None:
         nonlocal caught
         caught = number
-        # A second Ctrl-C is not held up. Of the others a second says no more than the first: the shell and
-        # the system both tell that a terminal is closed, and `timeout` asks twice.
-        again = previous[number] if number == signal.SIGINT else signal.SIG_IGN
-        signal.signal(number, again)
+        # From now on Ctrl-C is from somebody in a hurry, and not held up. The others say no more than what
+        # is known: the shell and the system both tell of a closed terminal, and `timeout` asks twice.
+        for one in previous:
+            signal.signal(one, previous[one] if one == signal.SIGINT else signal.SIG_IGN)
 
     stopping = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
     previous = {int(number): signal.getsignal(number) for number in stopping if number}
