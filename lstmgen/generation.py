@@ -14,7 +14,7 @@ from lstmgen.scoring import Engine
 from lstmgen.vocabulary import Vocabulary
 
 LENGTH = "length"  # why a text ended that no stop string ended
-BATCH_SIZE = 128  # texts side by side: from here on more gain little
+BATCH_SIZE = 256  # texts side by side: from here on more gain little
 MOST_LOGITS = 1 << 24  # of all of them: 64 MB
 MOST_WAITING = 16 * BATCH_SIZE  # finished texts that wait for one before them
 
