@@ -43,6 +43,7 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
         disable=quiet or not console.talk().isatty(),
         bar_format="{percentage:3.0f}% {bar} {remaining} left, {desc}",
         dynamic_ncols=True,
+        miniters=1,  # or tqdm would guess after how many steps it is time to draw, and be late
     )
     last = None
     try:
