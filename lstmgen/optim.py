@@ -27,7 +27,7 @@ from torch import Tensor
 from lstmgen.config import LARGE_VOCABULARY, TrainConfig
 from lstmgen.model import Network
 
-BETAS = (0.9, 0.99)
+BETAS, ADAMW_EPSILON = (0.9, 0.99), 1e-8
 EPSILON = 1e-12  # against division by 0
 MOMENTUM = 0.9
 ROW_BETA2 = 0.95  # of the mean square of how far each row has gone
@@ -72,17 +72,14 @@ class Optimizer:
         }
         self.symbol_squares = {name: w.new_zeros(len(w)) for name, w in self.symbols.items()}
         self.symbol_counts = {name: w.new_zeros(len(w)) for name, w in self.symbols.items()}
-        on_cuda = network.device.type == "cuda"  # where a step may be recorded
-        self.adamw = torch.optim.AdamW(
-            [{"params": list(self.others.values())}],  # a group may be empty
-            betas=BETAS, weight_decay=config.weight_decay, fused=True, capturable=on_cuda,
-        )  # fmt: skip
-        for weight in self.others.values():
-            self.adamw.state[weight] = {
-                "step": torch.zeros((), device=weight.device),
-                "exp_avg": torch.zeros_like(weight),
-                "exp_avg_sq": torch.zeros_like(weight),
+        self.averages = {
+            name: {
+                "step": torch.zeros((), device=w.device),
+                "exp_avg": torch.zeros_like(w),
+                "exp_avg_sq": torch.zeros_like(w),
             }
+            for name, w in self.others.items()
+        }
 
     def step(self, learning_rate: Rate) -> None:
         """Move every weight by its gradient, and forget the gradients.
@@ -95,20 +92,36 @@ class Optimizer:
         gradients += [weight.grad for weight in whole if weight.grad is not None]
         _clip(gradients, self.config.clip_norm)
         rate = learning_rate * self.config.adamw_share
-        for group in self.adamw.param_groups:
-            group["lr"] = rate
-        self.adamw.step()
         by_shape: defaultdict[torch.Size, dict[str, Tensor]] = defaultdict(dict)
         for name, weight in self.matrices.items():
             if weight.grad is not None:
                 by_shape[weight.shape][name] = weight.grad
         with torch.no_grad():
+            self._adamw(rate)
             for moving in by_shape.values():
                 self._muon(moving, learning_rate)
             for name, (ids, rows) in met.items():
                 self._move_rows(name, ids, rows, float(rate))
         for weight in (*whole, *self.symbols.values()):
             weight.grad = None
+
+    def _adamw(self, rate: Rate) -> None:
+        """One step of the other weights, by torch's own kernel.
+
+        `torch.optim.AdamW` is a cover of that, but loads torch's compiler first, which takes a second.
+        """
+        moving = [
+            (w, w.grad, self.averages[n]) for n, w in self.others.items() if w.grad is not None
+        ]
+        if not moving:
+            return
+        weights, gradients, averages = zip(*moving, strict=True)
+        steps, means, squares = zip(*(average.values() for average in averages), strict=True)
+        torch._foreach_add_(steps, 1)
+        torch._fused_adamw_(
+            weights, gradients, means, squares, [], steps, lr=rate, beta1=BETAS[0], beta2=BETAS[1],
+            weight_decay=self.config.weight_decay, eps=ADAMW_EPSILON, amsgrad=False, maximize=False,
+        )  # fmt: skip
 
     def _move_rows(self, name: str, ids: Tensor, gradient: Tensor, rate: float) -> None:
         """One step of the rows that were met: their ids (N,), each once, and gradients (N, C)."""
@@ -156,8 +169,8 @@ class Optimizer:
         kept = {f"{n}.{kind}": value for kind, of in kinds.items() for n, value in of.items()}
         averages = {
             f"{name}.{kind}": value
-            for name, weight in self.others.items()
-            for kind, value in self.adamw.state[weight].items()
+            for name, of in self.averages.items()
+            for kind, value in of.items()
         }
         return kept | averages
 
