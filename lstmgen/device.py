@@ -3,7 +3,7 @@
 import ctypes
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
@@ -56,35 +56,58 @@ def choose_precision(precision: Precision, device: torch.device) -> Literal["flo
 def autocast(
     device: torch.device, precision: Literal["float32", "bfloat16"]
 ) -> AbstractContextManager[object]:
-    """A context in which matrix products run in `precision`; sums and losses stay float32."""
+    """A context in which matrix products run in `precision`; sums and losses stay float32.
+
+    But recurrent layers on CUDA run in float16 where the rest has bfloat16, as torch hands cuDNN no other.
+    """
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def recurrent(device: torch.device) -> AbstractContextManager[object]:
-    """A context for recurrent layers: whatever `autocast` says, those of cuDNN stay with float32.
-
-    Under any autocast torch hands cuDNN float16, in which the small gradients of a mean over thousands
-    of tokens are lost. Where `tf32` allows it they run on the matrix units all the same.
-    """
-    return torch.autocast("cuda", enabled=False) if device.type == "cuda" else nullcontext()
-
-
 @contextmanager
-def tf32(device: torch.device, allowed: bool) -> Iterator[None]:
-    """Within the block, cuDNN's recurrent layers may take float32 without its last 13 bits, or may not.
+def whole_float32(device: torch.device) -> Iterator[None]:
+    """Within the block, recurrent layers that are in float32 have all its bits, on CUDA too.
 
-    Without those bits they run on the matrix units of a GPU. A score would be off by some 0.0003 bits a
+    By itself cuDNN leaves out the last 13 there (TF32), and a score would be off by some 0.0003 bits a
     character.
     """
     if device.type != "cuda":
         yield
         return
     before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = False
     try:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
+
+
+def seed(device: torch.device, number: int) -> None:
+    """Let all that is drawn by chance, on the CPU and there, follow from this number.
+
+    `torch.manual_seed` would tell devices of all kinds, and notes for each that is not there who asked:
+    up to half a millisecond.
+    """
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(number)
+    elif device.type == "mps":
+        torch.mps.manual_seed(number)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU there; a GPU of CUDA fetches it when it comes to that, and nobody waits for it."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def wait(device: torch.device) -> None:
+    """Until a GPU has done what it was asked for, so that the clock tells what that took."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

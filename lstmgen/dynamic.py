@@ -37,14 +37,14 @@ def window_nats(
     streams, state = Streams(ids, start_id, 1, config.window), network.initial_state(1)
     for index in range(streams.num_windows):
         inputs, targets = (torch.from_numpy(part).to(where) for part in streams.window(index))
-        with device.tf32(where, False):
+        with device.whole_float32(where):
             logits, state = network(inputs, state)
         total = cross_entropy(logits, targets).sum()
         yield float(total.detach())
         if index == streams.num_windows - 1:
             return
         count = int((targets != IGNORED).sum())
-        with device.tf32(where, False):
+        with device.whole_float32(where):
             gradients = torch.autograd.grad(total / count, weights)
         state = tuple(tuple(part.detach() for part in layer) for layer in state)
         correction = 1 - DECAY_OF_SQUARES ** (index + 1)  # as sums begin at zero

@@ -68,8 +68,7 @@ class Network(nn.Module):
         x = self._drop(x)  # (T, B, E)
         outputs, next_state = [], []
         for layer, layer_state in zip(self.layers, state, strict=True):
-            with device.recurrent(x.device):
-                x, end = layer(x, _to_torch(layer_state))  # (T, B, H)
+            x, end = layer(x, _to_torch(layer_state))  # (T, B, H)
             x = self._drop(x)
             outputs.append(x)
             next_state.append(_from_torch(end))
@@ -214,7 +213,7 @@ class TorchEngine:
 
     def read(self, ids: NDArray[Any], state: TorchState) -> tuple[Tensor, TorchState]:
         where = self.network.device
-        with torch.inference_mode(), self.network.evaluating(), device.tf32(where, False):
+        with torch.inference_mode(), self.network.evaluating(), device.whole_float32(where):
             return self.network.read(torch.from_numpy(ids.astype(np.int64)).to(where), state)
 
     def select(self, state: TorchState, streams: slice | Sequence[int]) -> TorchState:

@@ -81,8 +81,8 @@ class Optimizer:
             for name, w in self.others.items()
         }
 
-    def step(self, learning_rate: Rate) -> None:
-        """Move every weight by its gradient, and forget the gradients.
+    def step(self, learning_rate: Rate, scale: float = 1.0) -> None:
+        """Move every weight by its gradient, which is `scale` times as large as it is to count; forget it.
 
         If the norm of all of them together is above `clip_norm`, they are shortened to it first.
         """
@@ -90,7 +90,7 @@ class Optimizer:
         whole = (*self.matrices.values(), *self.others.values())
         gradients = [rows for _, rows in met.values()]
         gradients += [weight.grad for weight in whole if weight.grad is not None]
-        _clip(gradients, self.config.clip_norm)
+        _clip(gradients, self.config.clip_norm, scale)
         rate = learning_rate * self.config.adamw_share
         by_shape: defaultdict[torch.Size, dict[str, Tensor]] = defaultdict(dict)
         for name, weight in self.matrices.items():
@@ -200,12 +200,12 @@ def _rows_met(gradient: Tensor) -> tuple[Tensor, Tensor]:
     return ids, rows if rows.dim() > 1 else rows[:, None]
 
 
-def _clip(gradients: list[Tensor], norm: float) -> None:
-    """Shorten them all by one factor, in place, if together they are longer than this."""
-    total = torch.nn.utils.get_total_norm(gradients)
-    factor = torch.clamp(norm / (total + 1e-6), max=1.0)
+def _clip(gradients: list[Tensor], norm: float, scale: float) -> None:
+    """Divide them all by `scale`, in place, or by more if together they would be longer than `norm`."""
+    total = torch.nn.utils.get_total_norm(gradients) / scale
+    factor = torch.clamp(norm / (total + 1e-6), max=1.0) / scale
     # Where to ask costs nothing, they are left alone if the factor is 1, as it nearly always is.
-    if factor.device.type != "cpu" or factor < 1:
+    if factor.device.type != "cpu" or factor != 1:
         torch._foreach_mul_(gradients, factor)
 
 

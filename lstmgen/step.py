@@ -21,6 +21,8 @@ from lstmgen.sampled_softmax import Sampler, sampled_nats
 from lstmgen.scoring import cross_entropy, streams_to_score, window_nats
 
 RESET_PROBABILITY = 0.5  # with which a stream at a line end forgets what came before
+# By which gradients are larger on CUDA until the optimizer has them: small ones would be nothing in float16.
+CUDA_SCALE = 2.0**12
 
 
 class Loss:
@@ -71,7 +73,7 @@ class Stepper:
         """
         run, streams = self.run, self.streams
         # All chance in a step follows from the seed and the step, so that a resumed run repeats it.
-        torch.manual_seed((self.config.seed * 1_000_003 + run.step) % 2**63)
+        device.seed(run.network.device, (self.config.seed * 1_000_003 + run.step) % 2**63)
         index = run.step % streams.num_windows
         if index == 0:  # the text begins, again
             run.state = run.network.initial_state(streams.batch_size)
@@ -98,29 +100,30 @@ class Stepper:
 
         `count` of the targets are to be learned.
         """
-        run, precision = self.run, self.config.precision
+        run = self.run
+        scale = CUDA_SCALE if inputs.is_cuda else 1.0
         with (
-            device.tf32(inputs.device, precision == "bfloat16"),
+            device.whole_float32(inputs.device),
             run.network.weights_dropped(self.config.weight_drop),
         ):
-            with device.autocast(inputs.device, precision):
+            with device.autocast(inputs.device, self.config.precision):
                 total, state = self.loss(inputs, targets, state, run.step)
-            (total / count).backward()  # type: ignore[no-untyped-call]
-        run.optimizer.step(rate)
+            (total / count * scale).backward()  # type: ignore[no-untyped-call]
+        run.optimizer.step(rate, scale)
         # Here back-propagation through time is truncated: what is remembered goes on into the next
         # window, but its gradient will not come back into this one.
         return total.detach(), tuple(tuple(part.detach() for part in layer) for layer in state)
 
     def present_loss(self) -> float:
         """What the next window costs before it is learned from, with the state as it is, in nats a token."""
-        run, precision = self.run, self.config.precision
+        run = self.run
         window = self.streams.window(run.step % self.streams.num_windows)
         inputs, targets, count = on_device(window, run.network)
         with (
             torch.no_grad(),
             run.network.evaluating(),
-            device.tf32(inputs.device, precision == "bfloat16"),
-            device.autocast(inputs.device, precision),
+            device.whole_float32(inputs.device),
+            device.autocast(inputs.device, self.config.precision),
         ):
             total, _ = self.loss(inputs, targets, run.state, run.step)
         return float(total) / count
@@ -128,7 +131,7 @@ class Stepper:
 
 def on_device(window: Window, network: Network) -> tuple[Tensor, Tensor, int]:
     """Inputs and targets (B, T) where the network is, and how many of the targets are to be learned."""
-    inputs, targets = (torch.from_numpy(part).to(network.device) for part in window)
+    inputs, targets = (device.send(torch.from_numpy(part), network.device) for part in window)
     return inputs, targets, int(np.count_nonzero(window[1] != IGNORED))
 
 
@@ -140,17 +143,18 @@ def reset_at_line_starts(state: TorchState, inputs: NDArray[np.int64], start_id:
     """
     begins = torch.from_numpy(inputs[:, 0] == start_id)
     emptied = (begins & (torch.rand(len(begins)) < RESET_PROBABILITY))[:, None]
-    emptied = emptied.to(state[0][0].device)
+    emptied = device.send(emptied, state[0][0].device)
     return tuple(tuple(torch.where(emptied, 0.0, part) for part in layer) for layer in state)
 
 
 def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
     """How long a step and a validation take here: steps on a network that is then thrown away.
 
-    Five steps at least, but where they are slow none begins after `most` seconds; 50 at most. The first
-    ones on CUDA, which load what they use and are then recorded, do not count. Of a validation one to
-    five windows, as many as fit into a quarter of `seconds`; the one before them only if it is all. Of
-    either it is the first quartile that counts, so that nothing does that another program held up.
+    Five steps at least, but where they are slow none begins after `most` seconds; 50 at most. On CUDA the
+    first ones, which load what they use and are then recorded, do not count, and then it is ten at a time,
+    as one is asked for while another is done. Of a validation one to five windows, as many as fit into a
+    quarter of `seconds`; the one before them only if it is all. Of either it is the first quartile that
+    counts, so that nothing does that another program held up.
     """
     config = job.training
     network = Network(job.model, config.dropout, config.memory)
@@ -160,13 +164,21 @@ def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
     stepper = Stepper(Run(network, optim.Optimizer(network, config), state), job)
     rate = optim.schedule(0, config)
     times: list[float] = []
-    for _ in range(PLAIN_CALLS + 1 if job.device.type == "cuda" else 0):
-        stepper.step(rate)[0].item()
-    while sum(times) < (seconds if len(times) >= 5 else most) and len(times) < 50:
+    first, together = (PLAIN_CALLS + 1, 10) if job.device.type == "cuda" else (0, 1)
+
+    def steps(number: int) -> float:
+        """Seconds that so many first steps take."""
         began = time.perf_counter()
-        stepper.run.step = 0
-        stepper.step(rate)[0].item()
-        times.append(time.perf_counter() - began)
+        for _ in range(number):
+            stepper.run.step = 0
+            nats, _ = stepper.step(rate)
+        nats.item()
+        return time.perf_counter() - began
+
+    if first:
+        steps(first)
+    while sum(times) * together < (seconds if len(times) >= 5 else most) and len(times) < 50:
+        times.append(steps(together) / together)
     to_score = streams_to_score(job.data.valid_ids, job.vocabulary.start_id)
     scoring = window_nats(TorchEngine(network), to_score)
     windows: list[float] = []

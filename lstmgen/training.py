@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lstmgen import optim
+from lstmgen import device, optim
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import DecodingConfig, Position
@@ -106,6 +106,8 @@ class _Session:
         logging, reporting = self.course.due(self.run.step)
         if not logging and now - self.yielded_at < YIELD_SECONDS:
             return None
+        device.wait(self.job.device)
+        now = time.perf_counter()
         if self.job.deadline is not None:
             left = self.job.deadline - self._seconds(now)
             self.course.config = self.pace.replan(self.course.config, self.run.step, left)

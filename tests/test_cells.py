@@ -507,6 +507,7 @@ def test_engine_on_cuda_equals_the_cells(cell: CellName, random_weights: RandomW
     expected, expected_state = cells(ids, cells.initial_state(3))
     engine = TorchEngine(load_network(config, weights, torch.device("cuda", 0)))
     logits, state = engine(ids, engine.initial_state(3))
-    np.testing.assert_allclose(logits.cpu().numpy(), expected, atol=1e-5)  # no TF32
+    # For small layers cuDNN has a quicker tanh, off by some 1e-5; with TF32 all would be by some 1e-4.
+    np.testing.assert_allclose(logits.cpu().numpy(), expected, atol=4e-5)
     ours = flat([[part.cpu() for part in layer] for layer in state])
-    np.testing.assert_allclose(ours, flat(expected_state), atol=1e-5)
+    np.testing.assert_allclose(ours, flat(expected_state), atol=4e-5)

@@ -15,6 +15,7 @@ from lstmgen import device
 from lstmgen.errors import DeviceError, OptionError
 
 CUDA = torch.cuda.is_available()
+ON_CUDA = pytest.mark.skipif(not CUDA, reason="there is no CUDA device here")
 MPS = torch.backends.mps.is_available()
 CPU = torch.device("cpu")
 
@@ -28,7 +29,7 @@ def test_auto_is_the_cpu_where_there_is_nothing_better() -> None:
     assert device.choose("auto") == CPU
 
 
-@pytest.mark.skipif(not CUDA, reason="there is no CUDA device here")
+@ON_CUDA
 @pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
 def test_first_cuda_device_is_chosen_where_there_is_one(name: str) -> None:
     assert device.choose(name) == torch.device("cuda", 0)
@@ -64,7 +65,7 @@ def test_cuda_is_refused_where_there_is_none(name: str) -> None:
         device.choose(name)
 
 
-@pytest.mark.skipif(not CUDA, reason="there is no CUDA device here")
+@ON_CUDA
 def test_cuda_device_beyond_the_last_is_refused_with_those_there_are() -> None:
     count = torch.cuda.device_count()
     with pytest.raises(DeviceError, match=f"there are {count} here"):
@@ -122,19 +123,6 @@ def test_auto_precision_on_cuda_is_bfloat16_only_where_it_is_not_emulated(
     assert device.choose_precision("auto", torch.device("cuda:1")) == expected
 
 
-def test_recurrent_layers_are_kept_out_of_autocast_on_cuda_only() -> None:
-    matrix = torch.ones(4, 4)
-    with device.autocast(CPU, "bfloat16"), device.recurrent(CPU):
-        assert (matrix @ matrix).dtype == torch.bfloat16
-    torch.set_autocast_enabled("cuda", True)
-    try:
-        with device.recurrent(torch.device("cuda")):
-            assert not torch.is_autocast_enabled("cuda")
-        assert torch.is_autocast_enabled("cuda")
-    finally:
-        torch.set_autocast_enabled("cuda", False)
-
-
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
 )
@@ -171,23 +159,61 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     assert (int(done.stdout) < pages / 10) is few
 
 
-@pytest.mark.parametrize("allowed", [True, False])
-def test_tf32_is_as_asked_on_cuda_and_afterwards_as_before(allowed: bool) -> None:
-    flag = torch.backends.cudnn
+def test_float32_is_whole_on_cuda_and_afterwards_as_before() -> None:
+    flag, cuda = torch.backends.cudnn, torch.device("cuda")
     before = flag.allow_tf32
-    with device.tf32(CPU, not before):
-        assert flag.allow_tf32 == before
-    for outside in (True, False):
-        flag.allow_tf32 = outside
-        with device.tf32(torch.device("cuda"), allowed):
-            assert flag.allow_tf32 == allowed
-        with (
-            contextlib.suppress(ZeroDivisionError),
-            device.tf32(torch.device("cuda"), allowed),
-        ):
-            assert 1 / 0
-        assert flag.allow_tf32 == outside
-    flag.allow_tf32 = before
+    try:
+        for outside in (True, False):
+            flag.allow_tf32 = outside
+            with device.whole_float32(CPU):
+                assert flag.allow_tf32 == outside
+            with device.whole_float32(cuda):
+                assert not flag.allow_tf32
+            with contextlib.suppress(ZeroDivisionError), device.whole_float32(cuda):
+                assert 1 / 0
+            assert flag.allow_tf32 == outside
+    finally:
+        flag.allow_tf32 = before
+
+
+@pytest.mark.parametrize(
+    "where", [CPU, pytest.param(torch.device("cuda", 0), marks=ON_CUDA), torch.device("mps")]
+)
+def test_what_is_drawn_follows_from_the_seed_as_it_is_given(
+    where: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(torch.mps, "manual_seed", told.append)
+    here = CPU if where.type == "mps" else where
+    drawn = []
+    for draw, seed in enumerate((7, 2**63 - 1, 7)):
+        device.seed(where, seed)
+        assert torch.initial_seed() == seed
+        drawn.append((torch.rand(2).tolist(), torch.rand(2, device=here).tolist()))
+        assert told == ([7, 2**63 - 1, 7][: draw + 1] if where.type == "mps" else [])
+    assert drawn[0] == drawn[2] != drawn[1]
+    torch.manual_seed(7)
+    assert torch.rand(2).tolist() == drawn[0][0]
+
+
+@pytest.mark.parametrize("where", [CPU, pytest.param(torch.device("cuda", 0), marks=ON_CUDA)])
+def test_what_is_sent_arrives_as_it_was_though_its_place_is_used_again(where: torch.device) -> None:
+    numbers = torch.zeros(64, 64, dtype=torch.int64)
+    sent = []
+    for number in range(50):
+        numbers.fill_(number)
+        sent.append(device.send(numbers.clone(), where))
+    assert all(there.device == where for there in sent)
+    assert [int(there.float().mean()) for there in sent] == list(range(50))
+
+
+@pytest.mark.parametrize(("kind", "waits"), [("cpu", []), ("cuda", ["cuda"]), ("mps", ["mps"])])
+def test_a_gpu_is_waited_for(kind: str, waits: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda where: waited.append(where.type))
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: waited.append("mps"))
+    device.wait(torch.device(kind))
+    assert waited == waits
 
 
 def test_no_memory_of_a_gpu_is_counted_where_there_is_none() -> None:

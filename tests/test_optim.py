@@ -175,6 +175,24 @@ def test_gradients_longer_than_the_norm_are_shortened_all_together(
     torch.testing.assert_close(seen, (bias * 0.5 / total).square())
 
 
+@pytest.mark.parametrize("norm", [0.5, 1e9])
+@pytest.mark.parametrize("sample", [0, SAMPLED.softmax_sample])
+def test_gradients_that_are_said_to_be_larger_count_as_what_they_are(
+    norm: float, sample: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_lazy(monkeypatch)
+    ends = []
+    for scale in (1.0, 2.0**12):
+        network, optimizer = tied(replace(SAMPLED, softmax_sample=sample, clip_norm=norm))
+        generator = torch.Generator().manual_seed(3)
+        for weight in network.named_weights().values():
+            weight.grad = torch.randn(weight.shape, generator=generator) * scale
+        optimizer.step(0.01, scale)
+        ends.append(network.weights() | {n: t.numpy() for n, t in optimizer.tensors().items()})
+    for name, value in ends[0].items():
+        np.testing.assert_allclose(ends[1][name], value, rtol=1e-5, atol=1e-12)
+
+
 def test_orthogonalizing_is_the_polynomials_one_after_the_other() -> None:
     generator = torch.Generator().manual_seed(4)
     matrix = torch.randn(24, 6, generator=generator, dtype=torch.float64)

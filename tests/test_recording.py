@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,9 @@ from lstmgen import checkpoint, dataset, recording, training
 from lstmgen.config import CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.job import Job
+from lstmgen.keeping import Run
+from lstmgen.model import Network
+from lstmgen.optim import Optimizer
 from lstmgen.recording import PLAIN_CALLS, Recording
 from lstmgen.step import Stepper
 from lstmgen.training import train
@@ -89,15 +93,17 @@ def test_a_function_is_called_plainly_at_first_then_recorded_once_and_replayed(
         assert x.tolist() == [k, k]
 
 
-def cuda_job(folder: Path, cell: CellName = "lstm", memory: int = 0, sample: int = 0) -> Job:
+def cuda_job(
+    folder: Path, cell: CellName = "lstm", memory: int = 0, sample: int = 0, size: int = 32
+) -> Job:
     data = dataset.prepare(Text("story", STORY), CorpusConfig(), seed=1)
     model = ModelConfig(
-        vocab_size=len(data.vocabulary), cell=cell, hidden_size=32, embedding_size=16
+        vocab_size=len(data.vocabulary), cell=cell, hidden_size=size, embedding_size=size
     )
     numbers = TrainConfig(
         num_steps=STEPS,
         report_every=STEPS,
-        batch_size=4,
+        batch_size=8,
         window=16,
         dropout=0.2,
         weight_drop=0.2,
@@ -115,10 +121,14 @@ def weights(folder: Path) -> dict[str, Any]:
 
 @ON_CUDA
 @pytest.mark.parametrize(
-    ("cell", "memory"), [("lstm", 0), ("lstm", 50), ("gru", 0), ("gru", 50), ("rnn", 0)]
+    ("cell", "memory", "size"),
+    [
+        *(("lstm", 0, 32), ("lstm", 50, 32), ("gru", 0, 32), ("gru", 50, 32), ("rnn", 0, 32)),
+        *(("lstm", 0, 256), ("gru", 0, 256), ("rnn", 0, 256)),  # cuDNN has other kernels for some
+    ],
 )
 def test_a_run_whose_steps_are_replayed_ends_in_the_bits_of_one_without(
-    tmp_path: Path, cell: CellName, memory: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cell: CellName, memory: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though in each step the learning rate is another, and the seed of all chance."""
     ends, asked, original = [], [0], Stepper.update
@@ -130,7 +140,7 @@ def test_a_run_whose_steps_are_replayed_ends_in_the_bits_of_one_without(
     monkeypatch.setattr(Stepper, "update", counted)
     for first, calls in ((PLAIN_CALLS, PLAIN_CALLS + 1), (10 * STEPS, STEPS)):
         monkeypatch.setattr(recording, "PLAIN_CALLS", first)
-        job, asked[0] = cuda_job(tmp_path / str(first), cell, memory), 0
+        job, asked[0] = cuda_job(tmp_path / str(first), cell, memory, size=size), 0
         list(train(job))
         assert asked[0] == calls
         ends.append(weights(job.folder))
@@ -150,3 +160,24 @@ def test_on_cuda_too_a_stopped_and_resumed_run_ends_in_the_same_bits(
     list(train(parts, checkpoint.load_run(parts.folder)))
     expected = weights(through.folder)
     assert all(np.array_equal(weight, expected[n]) for n, weight in weights(parts.folder).items())
+
+
+@ON_CUDA
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_gradients_in_float16_are_those_of_float32(tmp_path: Path, cell: CellName) -> None:
+    """Though each token has but a small share in the mean of a large window, and most of all at first."""
+    momenta = []
+    for precision in ("float32", "bfloat16"):
+        job = cuda_job(tmp_path, cell)
+        numbers = replace(job.training, precision=precision, batch_size=64, window=100)
+        network = Network(job.model)
+        network.initialize(0)
+        torch.manual_seed(0)
+        torch.nn.init.normal_(network.output.weight, std=1e-3)  # they begin at 0
+        network.to(job.device)
+        run = Run(network, Optimizer(network, numbers), network.initial_state(64))
+        Stepper(run, replace(job, training=replace(numbers, weight_drop=0.0))).step(0.0)
+        momenta.append(run.optimizer.momentum)
+    for name, expected in momenta[0].items():
+        error = (momenta[1][name] - expected).norm() / expected.norm()
+        assert error < 0.02

@@ -13,7 +13,7 @@ import pytest
 import torch
 from jobs import NUM_STEPS, STORY, be_lazy, make_job, payload, stopped_at
 
-from lstmgen import checkpoint, container, course, dataset, folders, optim, training
+from lstmgen import checkpoint, container, course, dataset, device, folders, optim, training
 from lstmgen.cells import Cells
 from lstmgen.config import CellName
 from lstmgen.errors import CheckpointError
@@ -367,6 +367,25 @@ def test_so_many_seconds_lie_between_two_records(
     job = make_job(tmp_path, steps=10)
     job = replace(job, training=replace(job.training, report_every=99))
     assert [record.step for record in train(job)] == [3, 6, 9, 10]
+
+
+def test_a_gpu_has_done_its_steps_before_the_clock_is_asked_how_long_they_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are taken at once here; so it waits in their place, at each step that is told of."""
+    original, left = Pace.replan, list[float]()
+
+    def replan(pace: Pace, config: Any, step: int, seconds_left: float) -> Any:
+        left.append(seconds_left)
+        return original(pace, config, step, seconds_left)
+
+    monkeypatch.setattr(Pace, "replan", replan)
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(device, "wait", lambda where: time.sleep(0.1))
+    records = train(replace(make_job(tmp_path), deadline=100.0))
+    next(records)
+    records.close()
+    assert 99 < left[0] <= 99.9
 
 
 def test_how_long_validations_take_is_known_to_what_moves_the_end(
