@@ -53,6 +53,9 @@ LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
 MANY_STREAMS = 64
 SOME_TOKENS = 250_000  # of a text that may have them, at least
 SOME_EPOCHS = 40  # of a long one, at most (by 32 streams, 2 x 256); of a short one far fewer
+CUDA_EPOCHS = 400  # the same on CUDA, as long as it was seen
+# There, by character, what is read so often (by 64 streams, 2 x 256) wants more streams still.
+CUDA_STREAMS, CUDA_STREAMS_EPOCHS = 128, 25
 MORE_TOKENS = 1.1  # times: they must read so many more in the same time
 MANY_STREAMS_RATE = 0.056  # the learning rate by character with them
 # CUDA takes all symbols, as steps against a sample cannot be recorded, where so many logits a step, of which
@@ -98,16 +101,28 @@ def hidden_size(tokens: float, text_tokens: int, level: Level, many_streams: boo
     return min(MAX_SIZE, SIZE_STEP * max(1, round(best / SIZE_STEP)))
 
 
-def may_take_many_streams(
-    tokens: float, text_tokens: int, level: Level, cuda: bool = False
-) -> bool:
-    """Whether `MANY_STREAMS` may serve a run on `tokens` better, if they are read much faster here.
+def more_streams(
+    streams: int,
+    tokens: float,
+    text_tokens: int,
+    level: Level,
+    cell: CellName = "lstm",
+    cuda: bool = False,
+) -> tuple[int, float] | None:
+    """How many more than these may serve a run on `tokens` better, if they are read much faster here.
 
-    By word on CUDA only, where a step with twice the streams takes hardly longer.
+    And the learning rate with them. By word on CUDA only, where a step with twice the streams takes
+    hardly longer.
     """
-    few_epochs = SOME_EPOCHS * min(1.0, text_tokens / LONG_TEXT) ** 2
-    some = text_tokens >= SOME_TOKENS and tokens < few_epochs * text_tokens
-    return some and (cuda or level == "char")
+    epochs, by_char = tokens / text_tokens, level == "char"
+    if streams < MANY_STREAMS:
+        most = CUDA_EPOCHS if cuda and by_char else SOME_EPOCHS
+        few = epochs < most * min(1.0, text_tokens / LONG_TEXT) ** 2
+        if text_tokens < SOME_TOKENS or not few or not (cuda or by_char):
+            return None
+        return MANY_STREAMS, MANY_STREAMS_RATE if by_char else TrainConfig.learning_rate
+    often = epochs >= CUDA_STREAMS_EPOCHS and by_char and cell == "lstm"
+    return (CUDA_STREAMS, MANY_EPOCHS_RATE) if cuda and often and streams < CUDA_STREAMS else None
 
 
 def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level) -> float:

@@ -163,19 +163,22 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
     assert (planned.batch_size, planned.learning_rate) == (streams, TrainConfig.learning_rate)
 
 
+@pytest.mark.parametrize("fitting_streams", [4, 64, 128])
 def test_streams_that_do_not_fit_on_the_gpu_are_not_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitting_streams: int
 ) -> None:
     def measure(job: Job) -> Speed:
-        if job.training.batch_size == planning.MANY_STREAMS:
+        if job.training.batch_size > fitting_streams:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return Speed(0.5, 1.0)
+        return Speed(1e-3, 1.0)
 
-    job = make_job(tmp_path)
+    job = replace(make_job(tmp_path), device=torch.device("cuda", 0))  # where nothing runs
     monkeypatch.setattr(step_module, "measure", measure)
     monkeypatch.setattr(planning, "SOME_TOKENS", len(job.data.train_ids))
     monkeypatch.setattr(planning, "LONG_TEXT", len(job.data.train_ids))
-    assert fitting.sized(job, {"minutes": 0.1}, time.perf_counter()).training.batch_size == 4
+    numbers = fitting.sized(job, {"minutes": 0.1}, time.perf_counter()).training
+    rates = {4: job.training.learning_rate, 64: planning.MANY_STREAMS_RATE, 128: 0.08}
+    assert (numbers.batch_size, numbers.learning_rate) == (fitting_streams, rates[fitting_streams])
 
 
 def test_a_run_with_more_streams_than_tokens_is_refused(tmp_path: Path) -> None:

@@ -24,17 +24,18 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
 
     size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
     steps = _steps(job, given)
-    may_have_many = not {"batch_size", "window"} & set(given) and _may_take_many_streams(job, 0)
+    may_have_many = not {"batch_size", "window"} & set(given) and bool(_more_streams(job, 0))
     if size_given and not may_have_many:
         return job
-    tokens, has_many = float(steps * job.training.batch_size * job.training.window), False
+    tokens = float(steps * job.training.batch_size * job.training.window)
     if not steps:
         left = minutes(given) * 60 - (time.perf_counter() - began)
         tokens = planning.tokens_in(measure(job), left, job.training)
-        if may_have_many and _may_take_many_streams(job, tokens):
-            job, tokens, has_many = _with_many_streams_if_faster(job, given, tokens, left)
+        if may_have_many:
+            job, tokens = _with_streams_that_pay(job, given, tokens, left)
     if size_given:
         return job
+    has_many = may_have_many and job.training.batch_size >= planning.MANY_STREAMS
     size = planning.hidden_size(tokens, len(job.data.train_ids), job.vocabulary.level, has_many)
     tied = "embedding_size" not in given and job.model.embedding_size == job.model.hidden_size
     model = replace(
@@ -43,36 +44,37 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     return replace(job, model=model)
 
 
-def _may_take_many_streams(job: "Job", tokens: float) -> bool:
-    """Whether more streams may serve a run on so many tokens better, if they are read much faster."""
+def _more_streams(job: "Job", tokens: float) -> tuple[int, float] | None:
+    """How many streams, and at what learning rate, may serve a run on so many tokens better."""
     text_tokens, cuda = len(job.data.train_ids), job.device.type == "cuda"
-    return planning.may_take_many_streams(tokens, text_tokens, job.vocabulary.level, cuda)
+    streams, level, cell = job.training.batch_size, job.vocabulary.level, job.model.cell
+    return planning.more_streams(streams, tokens, text_tokens, level, cell, cuda)
 
 
-def _with_many_streams_if_faster(
+def _with_streams_that_pay(
     job: "Job", given: Options, tokens: float, left: float
-) -> tuple["Job", float, bool]:
-    """The job with `MANY_STREAMS` where it reads enough more tokens with them, else as it is.
+) -> tuple["Job", float]:
+    """The job with more streams as long as it reads many more tokens with them in the seconds `left`.
 
-    With it, how many it reads in the seconds `left`, and whether it has them. As it is, it reads `tokens`.
+    With it, how many it reads. As it is, it reads `tokens`.
     """
     import torch
 
     from lstmgen.step import measure
 
-    usual = (
-        planning.MANY_STREAMS_RATE if job.vocabulary.level == "char" else TrainConfig.learning_rate
-    )
-    rate = given.get("learning_rate", usual)
-    config = replace(job.training, batch_size=planning.MANY_STREAMS, learning_rate=rate)
-    with_many = replace(job, training=config)
-    try:
-        tokens_with_many = planning.tokens_in(measure(with_many), left, config)
-    except torch.OutOfMemoryError:  # of a GPU
-        tokens_with_many = 0.0
-    if tokens_with_many > planning.MORE_TOKENS * tokens:
-        return with_many, tokens_with_many, True
-    return job, tokens, False
+    while more := _more_streams(job, tokens):
+        streams, rate = more
+        rate = given.get("learning_rate", rate)
+        config = replace(job.training, batch_size=streams, learning_rate=rate)
+        with_more = replace(job, training=config)
+        try:
+            tokens_with_more = planning.tokens_in(measure(with_more), left, config)
+        except torch.OutOfMemoryError:  # of a GPU
+            break
+        if tokens_with_more <= planning.MORE_TOKENS * tokens:
+            break
+        job, tokens = with_more, tokens_with_more
+    return job, tokens
 
 
 def _steps(job: "Job", given: Options) -> int:

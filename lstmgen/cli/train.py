@@ -27,6 +27,7 @@ from lstmgen.config import (
 )
 from lstmgen.errors import OptionError
 from lstmgen.planning import (
+    CUDA_STREAMS,
     MANY_EPOCHS,
     MANY_EPOCHS_RATE,
     MANY_STREAMS,
@@ -161,7 +162,8 @@ def train(
         _learning(
             help="Streams read side by side.",
             show_default=f"{TrainConfig.batch_size}, or {MANY_STREAMS} in a run by --minutes where they are "
-            "quicker and the text is long (by word on CUDA only)",
+            f"quicker and the text is long (by word on CUDA only); {CUDA_STREAMS} on CUDA for an LSTM by "
+            "character that reads it often",
         ),
     ] = None,
     window: Annotated[
@@ -174,8 +176,8 @@ def train(
             help="Highest learning rate of the run, of the recurrent layers' matrices (Muon). It rises for "
             "3 % of the steps, then falls in a line to 0.",
             show_default=f"{TrainConfig.learning_rate}; by character {MANY_STREAMS_RATE} with {MANY_STREAMS} "
-            f"planned streams; else for an LSTM by character from {MANY_EPOCHS} epochs on "
-            f"{MANY_EPOCHS_RATE}; with --init-from {FINE_TUNING_RATE}",
+            f"planned streams, {MANY_EPOCHS_RATE} with {CUDA_STREAMS}; else for an LSTM by character from "
+            f"{MANY_EPOCHS} epochs on {MANY_EPOCHS_RATE}; with --init-from {FINE_TUNING_RATE}",
         ),
     ] = None,
     adamw_share: Annotated[
