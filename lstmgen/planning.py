@@ -53,7 +53,7 @@ LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
 MANY_STREAMS = 64
 SOME_TOKENS = 250_000  # of a text that may have them, at least
 SOME_EPOCHS = 40  # of a long one, at most (by 32 streams, 2 x 256); of a short one far fewer
-CUDA_EPOCHS = 400  # the same on CUDA, as long as it was seen
+CUDA_EPOCHS = 400  # the same on CUDA; more than 104 were not tried
 # There, by character, what is read so often (by 64 streams, 2 x 256) wants more streams still.
 CUDA_STREAMS, CUDA_STREAMS_EPOCHS = 128, 25
 MORE_TOKENS = 1.1  # times: they must read so many more in the same time
