@@ -108,7 +108,7 @@ class Optimizer:
     def _adamw(self, rate: Rate) -> None:
         """One step of the other weights, by torch's own kernel.
 
-        `torch.optim.AdamW` is a cover of that, but loads torch's compiler first, which takes a second.
+        `torch.optim.AdamW` calls the same, but imports torch's compiler first, which takes a second.
         """
         moving = [
             (w, w.grad, self.averages[n]) for n, w in self.others.items() if w.grad is not None
