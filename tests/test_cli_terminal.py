@@ -209,6 +209,7 @@ def test_the_bar_has_loss_best_speed_and_time_left_at_any_width(
 ) -> None:
     small = " ".join(SMALL)
     train = f"{sys.executable} -m lstmgen train {corpus} -m {tmp_path / 'm'} --steps 600 {small}"
+    train = f"COLUMNS=200 {train} > /dev/null"  # which are not those of the bar's terminal
     bars = [line for line in re.split("[\r\n]+", in_terminal(train, width)) if "left" in line]
     last = [line for line in bars if "best" in line][-1]
     for part in (r"^ *\d+% ", r"\d\d:\d\d left, loss \d", "bits/character"):

@@ -55,7 +55,8 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
                 break
             bar.total = record.num_steps
             told = _describe_record(record, per_token)
-            narrow = shutil.get_terminal_size().columns < WIDE
+            # The bar's own terminal; standard output may be another, or none.
+            narrow = not bar.disable and (bar.format_dict["ncols"] or WIDE) < WIDE
             shown = _describe_shortly(record, per_token) if narrow else told
             bar.set_description_str(shown, refresh=False)
             bar.update(record.step - bar.n)
