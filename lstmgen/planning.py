@@ -19,7 +19,8 @@ from lstmgen.config import (
 
 REPORT_SHARE = 0.04  # of the time given may go into validation
 MAX_REPORTS = 20
-FEW_REPORTS, MOST_SHARE = 3, 0.1  # so many may take more, for a model on the way and its curve
+FEW_REPORTS, MOST_SHARE = 3, 0.07  # so many may take more, for a model on the way and its curve
+EPOCHS_SHARE = 0.1  # and more still where time is not limited, and there is one an epoch
 AT_THE_END = 10**12  # steps between reports that come to one, however much the end is moved
 
 
@@ -199,12 +200,13 @@ def report_interval(num_steps: int, num_epochs: float, step_cost: float, valid_c
     So that validation costs little; once an epoch, or three times in all, it may cost more.
     """
     fitting = num_steps * step_cost / valid_cost
-    return ceil(num_steps / num_reports(fitting, max(FEW_REPORTS, round(num_epochs))))
+    few = max(FEW_REPORTS, round(num_epochs))
+    return ceil(num_steps / num_reports(fitting, few, EPOCHS_SHARE))
 
 
-def num_reports(fitting: float, few: int = FEW_REPORTS) -> int:
+def num_reports(fitting: float, few: int = FEW_REPORTS, most_share: float = MOST_SHARE) -> int:
     """How many validations there are to be in a run that takes as long as `fitting` of them."""
-    wanted = max(int(REPORT_SHARE * fitting), min(few, int(MOST_SHARE * fitting)))
+    wanted = max(int(REPORT_SHARE * fitting), min(few, int(most_share * fitting)))
     return min(MAX_REPORTS, max(1, wanted))
 
 

@@ -39,14 +39,14 @@ class Loss:
         self, inputs: Tensor, targets: Tensor, state: TorchState, step: int
     ) -> tuple[Tensor, TorchState]:
         """Inputs and targets (B, T), and a state -> nats, summed, and the next state."""
-        if self.sampler is None:
-            logits, state = self.network(inputs, state)
-            return cross_entropy(logits, targets).sum(), state
         sparse = self.lazy and inputs.is_cpu  # other devices may know no sparse tensors
         hidden, state = self.network.read(inputs, state, sparse)
-        drawn, output = self.sampler.draw((self.config.seed, step)), self.network.output
         # In the order in which they were read, so that nothing is moved.
         hidden, targets = hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()
+        output = self.network.output
+        if self.sampler is None:
+            return cross_entropy(output(hidden), targets).sum(), state
+        drawn = self.sampler.draw((self.config.seed, step))
         kept = targets != IGNORED
         if not kept.all():
             hidden, targets = hidden[kept], targets[kept]

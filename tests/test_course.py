@@ -15,7 +15,7 @@ from lstmgen.config import MOST_RETREATS, TrainConfig
 from lstmgen.errors import TrainingError
 from lstmgen.model import Network
 from lstmgen.scoring import Score
-from lstmgen.step import Stepper
+from lstmgen.step import Loss, Stepper
 from lstmgen.training import train
 
 
@@ -64,15 +64,15 @@ def test_a_network_that_has_diverged_writes_nothing(
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    """Let the network answer with what is not a number, for so many steps."""
-    original, left = Network.forward, [steps]
+    """Let the loss be what is not a number, for so many steps."""
+    original, left = Loss.__call__, [steps]
 
-    def poisoned(self: Network, *inputs: object) -> object:
-        logits, state = original(self, *inputs)  # type: ignore[arg-type]
+    def poisoned(self: Loss, *learned_from: Any) -> Any:
+        total, state = original(self, *learned_from)
         left[0] -= 1
-        return (logits * float("nan") if left[0] >= 0 else logits), state
+        return (total * float("nan") if left[0] >= 0 else total), state
 
-    monkeypatch.setattr(Network, "forward", poisoned)
+    monkeypatch.setattr(Loss, "__call__", poisoned)
 
 
 def test_a_loss_that_stays_not_finite_ends_the_run_and_leaves_the_files(

@@ -40,6 +40,11 @@ def test_an_hour_is_not_spent_without_a_look_at_the_validation_part() -> None:
     assert 4000 < report_every < 5000  # of some 13,000 steps
 
 
+def test_a_minute_is_for_training_and_one_look_on_the_way() -> None:
+    num_steps, report_every = planning.plan_steps(Speed(0.06, 1.66), 55)
+    assert -(-num_steps // report_every) == 2
+
+
 @pytest.mark.parametrize(
     ("tokens", "text", "level", "size"),
     [

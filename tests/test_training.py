@@ -109,7 +109,7 @@ def test_validation_is_the_score_of_the_saved_model(tmp_path: Path) -> None:
 
 def test_the_best_model_is_kept_when_later_ones_are_worse(tmp_path: Path) -> None:
     job = make_job(tmp_path, steps=60)
-    job = replace(job, training=replace(job.training, learning_rate=2.0, warmup_fraction=0.9))
+    job = replace(job, training=replace(job.training, learning_rate=1.0, warmup_fraction=0.9))
     scores = [record.score.nats_per_token for record in train(job) if record.score]
     assert scores[-1] > min(scores)
     assert checkpoint.load_model(tmp_path).results["nats_per_token"] == min(scores)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lstmgen.job import Job
 
 CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leaving
+SIZING_SECONDS = 0.25  # to measure steps for, where only the size follows from them
 
 
 def sized(job: "Job", given: Options, began: float) -> "Job":
@@ -30,7 +31,7 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     tokens = float(steps * job.training.batch_size * job.training.window)
     if not steps:
         left = minutes(given) * 60 - (time.perf_counter() - began)
-        tokens = planning.tokens_in(measure(job), left, job.training)
+        tokens = planning.tokens_in(measure(job, SIZING_SECONDS), left, job.training)
         if may_have_many:
             job, tokens = _with_streams_that_pay(job, given, tokens, left)
     if size_given:
@@ -68,9 +69,10 @@ def _with_streams_that_pay(
         config = replace(job.training, batch_size=streams, learning_rate=rate)
         with_more = replace(job, training=config)
         try:
-            tokens_with_more = planning.tokens_in(measure(with_more), left, config)
+            measured = measure(with_more, SIZING_SECONDS)
         except torch.OutOfMemoryError:  # of a GPU
             break
+        tokens_with_more = planning.tokens_in(measured, left, config)
         if tokens_with_more <= planning.MORE_TOKENS * tokens:
             break
         job, tokens = with_more, tokens_with_more

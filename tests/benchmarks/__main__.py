@@ -244,8 +244,9 @@ def step() -> None:
                 times["product"].append((time.perf_counter() - began) / 10)
                 began = time.perf_counter()
                 with device.autocast(torch.device("cpu"), precision):
-                    logits, _ = network(ids, state)
-                    loss = cross_entropy(logits, ids).mean()
+                    hidden, _ = network.read(ids, state)
+                    logits = network.output(hidden.transpose(0, 1))  # as `Loss` does
+                    loss = cross_entropy(logits, ids.t()).mean()
                 loss.backward()
                 times["backward"].append(time.perf_counter() - began)
                 began = time.perf_counter()
