@@ -76,10 +76,8 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
     if resume and made:
         raise _no_run(folder)
     try:
-        with _blaming_system(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
-            there = [name for name in OWN if os.path.lexists(folder / name)]
+        with locked(folder):
+            there = own_files(folder)
             if there and not (resume or overwrite):
                 raise CheckpointError(
                     f"{folder}: there is {there[0]} in it; give --resume to go on with a run, "
@@ -92,8 +90,16 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
                 path.rmdir()
 
 
+def own_files(folder: Path) -> list[str]:
+    """Those of a run's files that are in a folder, by name."""
+    return [name for name in OWN if os.path.lexists(folder / name)]
+
+
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Keep others out of a folder, which is made if it is not there; `CheckpointError` if one is in it."""
+    with _blaming_system(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
     except ImportError:  # Windows has no such locks, nor have some file systems, as the README says

@@ -1,6 +1,7 @@
 """A run in memory <-> what of it is kept: on the disk to resume from, and in memory to go back to."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ class Keeper:
 
     def __init__(self, folder: Path, new: bool, model: SavedModel) -> None:
         self._folder, self._new, self._holder = folder, new, folders.holder(folder)
+        self._held_again = ExitStack()  # the folder, if it had vanished
         self._common = model
         self._model: SavedModel | None = None
         self._run: SavedRun | None = None
@@ -129,11 +131,7 @@ class Keeper:
 
     def write(self) -> None:
         """Write all that waits; `CheckpointError` if something still has to."""
-        if folders.holder(self._folder) not in (None, self._holder):  # removed and made again
-            raise CheckpointError(
-                f"{self._folder}: another lstmgen has begun to train in a new folder of this name; its "
-                "files are left as they are"
-            )
+        self._hold()
         if self._new:
             if self._run is None:
                 return  # as nothing could take the place of what there may be
@@ -151,6 +149,25 @@ class Keeper:
             if self._run is not None:
                 checkpoint.save_run(self._folder / RUN_FILE, self._run)
                 self._run = None
+
+    def _hold(self) -> None:
+        """Make sure that the folder is still this run's. One that has vanished is made and held again."""
+        holder = folders.holder(self._folder)
+        if holder == self._holder:
+            return
+        if holder is not None or folders.own_files(
+            self._folder
+        ):  # removed, and made by another run
+            raise CheckpointError(
+                f"{self._folder}: another lstmgen has begun to train in a new folder of this name; its "
+                "files are left as they are, and this run's are written as soon as those are moved away"
+            )
+        self._held_again.enter_context(folders.locked(self._folder))
+        self._holder = folders.holder(self._folder)
+
+    def give_back(self) -> None:
+        """Hold a folder no longer that was made again."""
+        self._held_again.close()
 
     def try_to_write(self) -> str:
         """Write all that waits, or say what keeps it from being written."""

@@ -114,10 +114,13 @@ class Stepper:
         # window, but its gradient will not come back into this one.
         return total.detach(), tuple(tuple(part.detach() for part in layer) for layer in state)
 
-    def present_loss(self) -> float:
-        """What the next window costs before it is learned from, with the state as it is, in nats a token."""
+    def present_loss(self, ahead: int = 0) -> float:
+        """What the next window costs before it is learned from, with the state as it is, in nats a token.
+
+        Or one that is so many windows `ahead` of it.
+        """
         run = self.run
-        window = self.streams.window(run.step % self.streams.num_windows)
+        window = self.streams.window((run.step + ahead) % self.streams.num_windows)
         inputs, targets, count = on_device(window, run.network)
         with (
             torch.no_grad(),

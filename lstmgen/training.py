@@ -77,6 +77,8 @@ def train(
     except GeneratorExit:
         session.stop()
         raise
+    finally:
+        session.keeper.give_back()
 
 
 class _Session:
@@ -196,8 +198,10 @@ class _Session:
 
     def _latest(self) -> Snapshot:
         """The run as it is now, if it is well. The loss of late may be from before a step that was bad."""
-        losses = [self.meter.nats_per_token(), self.stepper.present_loss()]
-        return self.course.latest(self.run, losses)
+        present = self.stepper.present_loss()
+        if present > self.course.most:  # one window alone may be odd
+            present = min(present, self.stepper.present_loss(self.stepper.streams.num_windows // 2))
+        return self.course.latest(self.run, [self.meter.nats_per_token(), present])
 
     def _seconds(self, now: float) -> float:
         """Seconds that the run has taken in all, when the clock stands at `now`."""

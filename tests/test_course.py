@@ -300,6 +300,20 @@ def test_stopping_a_run_whose_last_step_was_ruinous_saves_what_was_well(
         assert abs(model.weights["output.bias"]).max() < 100
 
 
+def test_one_odd_window_does_not_keep_a_run_from_being_saved_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Stepper.present_loss
+
+    def odd_next(stepper: Stepper, ahead: int = 0) -> float:
+        return original(stepper, ahead) if ahead else 99.0
+
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(Stepper, "present_loss", odd_next)
+    job = make_job(tmp_path)
+    assert stopped_at(3, job).position.step == 3
+
+
 def test_a_report_right_after_a_ruinous_step_goes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,45 @@ def test_a_run_whose_folder_another_one_has_made_anew_leaves_that_alone(tmp_path
         assert not (folder / folders.LOCK_FILE).exists()
 
 
+def test_a_run_leaves_alone_what_another_one_has_finished_in_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    job = make_job(folder)
+    with folders.claimed(folder, resume=False, overwrite=False):
+        records = train(job)
+        next(records)
+        shutil.rmtree(folder)
+        with folders.claimed(folder, resume=False, overwrite=False):
+            list(train(job))
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        with pytest.raises(CheckpointError, match="as soon as those are moved away"):
+            list(records)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_folder_that_vanished_is_made_and_held_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    folder = tmp_path / "m"
+    with folders.claimed(folder, resume=False, overwrite=False):
+        records = train(make_job(folder))
+        next(records)
+        for _ in range(2):
+            shutil.rmtree(folder)
+            next(records)
+            assert (folder / folders.RUN_FILE).exists()
+            with (
+                pytest.raises(CheckpointError, match="another lstmgen is training there"),
+                folders.claimed(folder, resume=True, overwrite=False),
+            ):
+                pass
+        list(records)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        folders.RUN_FILE, folders.LOG_FILE, folders.MODEL_FILE,
+    ]  # fmt: skip
+
+
 def test_a_run_is_saved_between_its_reports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
