@@ -38,14 +38,24 @@ class Answer:
     unknown_tokens: int = 0  # of the context and of all continuations
 
     @property
+    def nats_per_token(self) -> tuple[float, ...]:
+        """What they cost per token, which does not favour the short ones."""
+        return tuple(cost / max(1, n) for cost, n in zip(self.nats, self.tokens, strict=True))
+
+    @property
     def chosen(self) -> int:
         """The likeliest continuation; of equally likely ones the first."""
-        return min(range(len(self.nats)), key=lambda i: self.nats[i])
+        return _least(self.nats)[0]
 
     @property
     def chosen_per_token(self) -> int:
-        """The one that costs least per token, which does not favour the short ones."""
-        return min(range(len(self.nats)), key=lambda i: self.nats[i] / max(1, self.tokens[i]))
+        """The one that costs least per token."""
+        return _least(self.nats_per_token)[0]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether several are the likeliest, as where they differ in symbols that the model does not know."""
+        return len(_least(self.nats)) > 1
 
     def to_json(self) -> dict[str, Any]:
         question = self.question
@@ -64,12 +74,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many questions of a group were answered rightly, and what guessing would give."""
+    """How many questions of a group were answered rightly, and what guessing would give.
+
+    Where the right choice is one of k that cost the same, that is 1 / k of a right answer: what it comes
+    to to guess among them, wherever it stands.
+    """
 
     group: str
     questions: int
-    correct: int
-    correct_per_token: int
+    correct: float
+    correct_per_token: float
     guessed: float
 
     @classmethod
@@ -77,8 +91,10 @@ class Tally:
         return cls(
             group,
             questions=len(answers),
-            correct=sum(one.chosen == one.question.answer for one in answers),
-            correct_per_token=sum(one.chosen_per_token == one.question.answer for one in answers),
+            correct=sum(_credit(one.nats, one.question.answer) for one in answers),
+            correct_per_token=sum(
+                _credit(one.nats_per_token, one.question.answer) for one in answers
+            ),
             guessed=sum(1 / len(one.nats) for one in answers),
         )
 
@@ -106,12 +122,23 @@ class Tally:
         return {
             "group": self.group,
             "questions": self.questions,
-            "correct": self.correct,
+            "correct": int(self.correct) if self.correct == int(self.correct) else self.correct,
             "accuracy": self.accuracy,
             "interval": list(self.interval),
             "accuracy_per_token": self.accuracy_per_token,
             "chance": self.chance,
         }
+
+
+def _least(costs: Sequence[float]) -> list[int]:
+    """The places of the lowest."""
+    lowest = min(costs)
+    return [place for place, cost in enumerate(costs) if cost == lowest]
+
+
+def _credit(costs: Sequence[float], answer: int | None) -> float:
+    least = _least(costs)
+    return (answer in least) / len(least)
 
 
 def parse(lines: Iterable[str], name: str) -> Iterator[Question]:
@@ -183,7 +210,10 @@ def answer(
         for question, missed in zip(block, unknown, strict=True):
             part = slice(place, place + len(question.choices))
             place = part.stop
-            yield Answer(question, tuple(nats[part].tolist()), tuple(tokens[part]), missed)
+            # The same ids cost the same, whatever rounding does beside others.
+            keys = [ids.tobytes() for ids in rows[part]]
+            costs = dict(zip(keys, nats[part].tolist(), strict=True))
+            yield Answer(question, tuple(costs[key] for key in keys), tuple(tokens[part]), missed)
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:

@@ -126,6 +126,27 @@ def test_the_likeliest_is_chosen_in_all_and_per_token() -> None:
     assert made((1.0, 1.0), (1, 1), 0).chosen == 0
 
 
+def test_choices_that_are_the_same_to_the_model_count_as_guessed(
+    random_weights: Callable[..., dict[str, NDArray[np.float32]]],
+) -> None:
+    """The right one may always stand first, as in pairs of a good and a bad sentence."""
+    vocabulary = Vocabulary("word", "space", (UNKNOWN["word"], " an", " one"))
+    config = ModelConfig(vocab_size=3, num_layers=1, hidden_size=8, embedding_size=6)
+    engine = Cells(config, random_weights(config, scale=0.8))
+    pairs = [Question(" an" * n, (" walks", " walk"), 0, "") for n in range(70)]
+    answers = list(
+        answer(engine, vocabulary, [*pairs, Question(" an", (" x", " one", " y"), 1, "")])
+    )
+    assert [one.is_open for one in answers[:70]] == [True] * 70
+    assert {one.chosen for one in answers[:70]} == {0}
+    (row,) = tally(answers[:70])
+    assert (row.accuracy, row.accuracy_per_token, row.chance) == (0.5, 0.5, 0.5)
+    assert row.to_json()["correct"] == 35
+    assert answers[70].nats[0] == answers[70].nats[2]
+    three = tally([made((2.0, 1.0, 1.0), (1, 1, 1), 2), made((2.0, 1.0, 1.0), (1, 1, 1), 0)])[0]
+    assert three.to_json()["correct"] == 0.5
+
+
 def test_groups_are_tallied_in_natural_order_after_all() -> None:
     answers = [
         made((1.0, 2.0), (1, 1), 0, "b 100-200"),

@@ -209,6 +209,8 @@ def by_choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bo
     open_ = sum(question.answer is None for question in questions)
     if open_ and answered:
         console.note(f"questions without an answer, which are not counted: {open_:,}")
+    if alike := sum(one.is_open and one.question.answer is not None for one in answers):
+        console.note(f"questions between whose likeliest choices the model cannot tell: {alike:,}")
     if unknown := sum(answer.unknown_tokens for answer in answers):
         console.note(f"unknown tokens of the questions, scored as <unk>: {unknown:,}")
 

@@ -93,7 +93,7 @@ def tallies(rows: "Sequence[Tally]") -> None:
     columns: Columns = [
         ("group", [_plain(row.group) for row in rows]),
         ("questions", [f"{row.questions:,}" for row in rows]),
-        ("correct", [f"{row.correct:,}" for row in rows]),
+        ("correct", [f"{round(row.correct, 2):,.10g}" for row in rows]),
         ("accuracy", [f"{row.accuracy:.1%}" for row in rows]),
         ("95 % interval", [f"{row.interval[0]:.1%} - {row.interval[1]:.1%}" for row in rows]),
         ("chance", [f"{row.chance:.1%}" for row in rows]),
