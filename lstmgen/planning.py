@@ -261,7 +261,8 @@ class Pace:
         The schedule of the learning rate follows the number of steps, so it bends a little. Where reports
         come twice as often as they should, or half as often, their interval changes too.
         """
-        if self.steps < 8 and step < config.num_steps:  # the first are slower than the rest
+        few = self.steps < 8 and step < config.num_steps  # the first are slower than the rest
+        if few and seconds_left > 0:
             return config
         speed = self.speed()
         if self.measured:

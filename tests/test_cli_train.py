@@ -196,6 +196,12 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
         "--minutes 0.1 leaves no time to train: to validate once takes about 50.0 seconds, and after"
         in told[2].error
     )
+    monkeypatch.setattr("lstmgen.step.measure", lambda job: planning.Speed(0.01, 50.0))
+    more = here("train", corpus, "-m", tmp_path / "0.1", "--resume", "--minutes", "0.2")
+    assert re.search(
+        r"note: to validate once takes about 50.0 seconds, of \d.\d that are left\n", more.err
+    )
+    assert more.code == 0
 
 
 def test_no_more_than_a_million_characters_are_held_out_unasked(

@@ -335,3 +335,4 @@ def test_the_first_steps_say_nothing_of_the_pace() -> None:
     config, pace = TrainConfig(num_steps=1000, report_every=1000), Pace(Speed(0.1, 2.0))
     run_at(pace, seconds=10.0, steps=7)
     assert pace.replan(config, 7, 1.0) is config
+    assert pace.replan(config, 7, -0.1).num_steps == 7  # but where they took all of the time

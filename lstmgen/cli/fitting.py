@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from lstmgen.job import Job
 
 CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leaving
-SIZING_SECONDS = 0.25  # to measure steps for, where only the size follows from them
+SIZING_SECONDS, SIZING_MOST = (
+    0.25,
+    1.0,
+)  # to measure steps for, where only the size follows from them
 
 
 def sized(job: "Job", given: Options, began: float) -> "Job":
@@ -31,7 +34,7 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     tokens = float(steps * job.training.batch_size * job.training.window)
     if not steps:
         left = minutes(given) * 60 - (time.perf_counter() - began)
-        tokens = planning.tokens_in(measure(job, SIZING_SECONDS), left, job.training)
+        tokens = planning.tokens_in(measure(job, SIZING_SECONDS, SIZING_MOST), left, job.training)
         if may_have_many:
             job, tokens = _with_streams_that_pay(job, given, tokens, left)
     if size_given:
@@ -69,7 +72,7 @@ def _with_streams_that_pay(
         config = replace(job.training, batch_size=streams, learning_rate=rate)
         with_more = replace(job, training=config)
         try:
-            measured = measure(with_more, SIZING_SECONDS)
+            measured = measure(with_more, SIZING_SECONDS, SIZING_MOST)
         except torch.OutOfMemoryError:  # of a GPU
             break
         tokens_with_more = planning.tokens_in(measured, left, config)
@@ -85,19 +88,23 @@ def _steps(job: "Job", given: Options) -> int:
     return steps or ceil(given.get("epochs", 0) * job.streams().num_windows)
 
 
-def _require_time_to_validate(measured: planning.Speed, seconds: float, left: float) -> None:
+def _require_time_to_validate(
+    measured: planning.Speed, seconds: float, left: float, resumed: bool
+) -> None:
     """A run needs one validation at its end; says where that leaves little time for the rest."""
     once = f"to validate once takes about {measured.validation_seconds:.1f} seconds"
-    if measured.validation_seconds >= left:
+    if measured.validation_seconds >= left and not resumed:
         raise OptionError(
             f"--minutes {seconds / 60:g} leaves no time to train: {once}, and after the start {left:.1f} are "
             "left; give more, or a smaller --valid-fraction or --valid-file"
         )
     if measured.validation_seconds > planning.MOST_SHARE * left:
-        console.note(
-            f"{once}, of {left:.1f} that are left; a smaller --valid-fraction or --valid-file leaves more "
-            "for training"
+        more = (
+            ""
+            if resumed
+            else "; a smaller --valid-fraction or --valid-file leaves more for training"
         )
+        console.note(f"{once}, of {left:.1f} that are left{more}")
 
 
 def minutes(given: Options) -> float:
@@ -137,8 +144,8 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
                 f"{start:.1f} seconds; give more"
             )
         left = max(deadline - used, 0.0)
-        if not saved:
-            _require_time_to_validate(measured, seconds, left)
+        if deadline > used:
+            _require_time_to_validate(measured, seconds, left, saved is not None)
         more, report_every = planning.plan_steps(measured, left)
         steps = done + more if deadline > used else done
         config = replace(config, report_every=report_every)

@@ -53,7 +53,7 @@ def train(
     minutes: Annotated[
         float | None,
         _run(
-            help="Time for the whole command; with --resume, in all.",
+            help="Time for the whole command; with --resume, for training in all.",
             show_default=str(DEFAULT_MINUTES),
         ),
     ] = None,
