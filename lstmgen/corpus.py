@@ -75,10 +75,16 @@ def read_all(paths: Sequence[str], encoding: str = DEFAULT_ENCODING) -> Text:
     """The files one after the other, as `cat` joins them, as one text."""
     texts = [read(path, encoding) for path in paths]
     first, last = texts[0].name, texts[-1].name
+    notes = [note for text in texts for note in text.notes]
+    if unended := [text.name for text in texts[:-1] if not text.text.endswith("\n")]:
+        notes.append(
+            "files without a line end at their end, in whose last line the next one goes on: "
+            f"{len(unended):,} of {len(texts):,}, {unended[0]} first"
+        )
     return Text(
         name=first if len(paths) == 1 else f"{len(paths)} files, {first} to {last}",
         text="".join(text.text for text in texts),
-        notes=tuple(note for text in texts for note in text.notes),
+        notes=tuple(notes),
     )
 
 

@@ -28,7 +28,10 @@ def choose(name: str) -> torch.device:
     if kind == "cuda":
         count = torch.cuda.device_count()
         if not torch.cuda.is_available():
-            raise DeviceError(f"--device {name}: torch finds no CUDA device here; use --device cpu")
+            why = "" if torch.version.cuda else " (it was built without CUDA)"
+            raise DeviceError(
+                f"--device {name}: torch{why} finds no CUDA device here; use --device cpu"
+            )
         if int(number or 0) >= count:
             raise DeviceError(
                 f"--device {name}: there are {count} here; use one of cuda:0 to cuda:{count - 1}"

@@ -43,6 +43,7 @@ _PATTERNS: dict[Words, re.Pattern[str]] = {
 }  # fmt: skip
 
 _CHUNK = 1 << 20  # characters cut into words at a time, so that memory holds few strings at once
+_CUT = re.compile(r"\n|(?<=\S)(?=[^\S\n]\S)")  # after a line end, or before a word and its blank
 
 
 @dataclass(frozen=True)
@@ -207,10 +208,11 @@ def _tokenize(text: str, words: Words) -> list[str]:
 
 
 def _chunks(text: str, words: Words) -> Iterator[list[str]]:
-    """The words of a text, some lines at a time: no token reaches beyond a line end."""
+    """The words of a text, many at a time, cut where none goes on."""
     start = 0
     while start < len(text):
-        end = text.find("\n", start + _CHUNK) + 1 or len(text)
+        cut = _CUT.search(text, start + _CHUNK)
+        end = cut.end() if cut else len(text)
         yield _tokenize(text[start:end], words)
         start = end
 

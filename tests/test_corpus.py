@@ -218,7 +218,13 @@ def test_several_files_are_joined_as_cat_joins_them(tmp_path: Path) -> None:
     text = read_all(paths)
     assert text.text == "one more\n\n"
     assert text.name == f"3 files, {paths[0]} to {paths[2]}"
-    assert [paths[1] in note for note in text.notes] == [True]
+    assert text.notes == (
+        f"{paths[1]}: made CRLF and CR line ends into LF",
+        f"files without a line end at their end, in whose last line the next one goes on: 1 of 3, {paths[0]} "
+        "first",
+    )
+    assert not read_all(paths[2:]).notes
+    assert not read_all([paths[1], paths[0]]).notes[1:]  # the last one has none to go on in
 
 
 def test_encoding_holds_for_every_file(tmp_path: Path) -> None:

@@ -65,6 +65,17 @@ def test_cuda_is_refused_where_there_is_none(name: str) -> None:
         device.choose(name)
 
 
+@pytest.mark.parametrize(("built_with", "told"), [(None, True), ("13.0", False)])
+def test_a_torch_without_cuda_is_told_from_a_machine_without(
+    monkeypatch: pytest.MonkeyPatch, built_with: str | None, told: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", built_with)
+    with pytest.raises(DeviceError) as refused:
+        device.choose("cuda")
+    assert ("built without CUDA" in str(refused.value)) == told
+
+
 @ON_CUDA
 def test_cuda_device_beyond_the_last_is_refused_with_those_there_are() -> None:
     count = torch.cuda.device_count()

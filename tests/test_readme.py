@@ -37,11 +37,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("readme")
     text = "I grew up in France and I speak fluent French.\n\n" * 150
     names = ["corpus.txt", "other.txt", "a.txt", "b.txt", "part1.txt", "part2.txt.gz", "primes.txt",
-             "wiki.txt", "line.txt", "names.txt", "mixed.txt", "valid.txt"]  # fmt: skip
+             "opening.txt", "wiki.txt", "line.txt", "names.txt", "mixed.txt", "valid.txt"]  # fmt: skip
     question = '{"context": "I grew up in", "choices": [" France", " Peru"], "answer": 0}\n'
     (path / "questions.jsonl").write_text(question)
     for name in names:
-        (path / name).write_text(text if name != "primes.txt" else "I grew\nI speak\n")
+        primes = name in ("primes.txt", "opening.txt")
+        (path / name).write_text("I grew\nI speak\n" if primes else text)
     (path / "data").symlink_to(ROOT / "data")
     for command in TRAINING:  # one after the other, as a reader types them
         run(command, path)

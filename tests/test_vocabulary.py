@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lstmgen import vocabulary as vocabulary_module
 from lstmgen.config import CorpusConfig, Level, Words
 from lstmgen.errors import OptionError
 from lstmgen.vocabulary import UNKNOWN, UNKNOWN_ID, Vocabulary, build
@@ -101,6 +102,21 @@ def test_text_beyond_one_chunk_is_encoded_like_its_parts(level: Level, words: Wo
     np.testing.assert_array_equal(
         vocabulary.encode(line * times), np.tile(vocabulary.encode(line), times)
     )
+
+
+@given(st.text("a.,' \t\n\u3000", max_size=60), st.sampled_from(get_args(Words)), st.integers(1, 9))
+def test_words_are_the_same_wherever_chunks_end(text: str, words: Words, chunk: int) -> None:
+    whole = vocabulary_module._tokenize(text, words)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vocabulary_module, "_CHUNK", chunk)
+        assert [one for part in vocabulary_module._chunks(text, words) for one in part] == whole
+
+
+def test_a_text_of_one_line_is_cut_into_words_a_part_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vocabulary_module, "_CHUNK", 50)
+    assert max(map(len, vocabulary_module._chunks("on and on " * 99, "space"))) < 30
 
 
 @pytest.mark.parametrize("known", ["ac", "aé", "a中"])

@@ -114,7 +114,7 @@ def evaluate(
 
     Each file is a text of its own, read as if a line end stood before it; with --by line each line
     is scored as a text of its own, its line end included. Lower is better: bits per character compare
-    across models of every kind, perplexity across models with the same tokens.
+    across models of every kind that know all symbols, perplexity across models with the same tokens.
 
     Give at most one of --by, --context, --choices, --dynamic and --cache; none with several models.
     """

@@ -26,7 +26,9 @@ def sample(
     prime: Annotated[str | None, typer.Option(help="Text to go on from.")] = None,
     prime_file: Annotated[
         str | None,
-        typer.Option(help="File with the text to go on from; its last line end is left out."),
+        typer.Option(
+            help="File with the text to go on from, - for standard input; its last line end is left out."
+        ),
     ] = None,
     encoding: Annotated[str, typer.Option(help="Encoding of what is read.")] = DEFAULT_ENCODING,
     each_line: Annotated[
@@ -150,7 +152,8 @@ def sample(
     engine = trained.choose_engine(saved, device, 0)
     if seed is None and beams is None:
         seed = secrets.randbelow(2**31)
-        console.say(f"seed {seed}")
+        if decoding.temperature:  # otherwise it changes nothing
+            console.say(f"seed {seed}")
     texts: Iterator[str] = iter([only_prime])
     if each_line:
         texts = Ahead(line.removesuffix("\n") for line in corpus.lines("-", encoding))

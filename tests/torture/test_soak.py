@@ -101,16 +101,18 @@ def test_many_lines(times: Callable[[int, int], int], tally: Callable[[str, int]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        watch = Watch(process.pid, warm_up=0, every=0)
-        answers, lines = 0, islice(cycle(stories), count)
-        while part := list(islice(lines, 500)):
+        watch, answers, lines = None, 0, islice(cycle(stories), count)
+        # The first part is as much as a pipe holds: no later one comes in with more at once.
+        while part := list(islice(lines, 3000 if watch is None else 500)):
             process.stdin.write(b"".join(part))
             process.stdin.flush()
             for _ in part:
                 assert process.stdout.readline().count(b"\t") == 4
                 answers += 1
+            watch = watch or Watch(process.pid, warm_up=0, every=0)
             watch.look()
         process.stdin.close()
     assert process.returncode == 0
     assert answers == count
+    assert watch is not None
     tally(f"lines scored in one stream: {watch.require_flat()}", count)
