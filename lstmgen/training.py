@@ -92,6 +92,7 @@ class _Session:
         common = SavedModel(job.model, job.vocabulary, {}, {"corpus": job.data.facts})
         self.keeper = Keeper(job.folder, not self.resumed, common)
         self.keeper.require_room(self.course.last_good)
+        self.unwritten = ""  # what keeps files from being written, if anything does
         self.meter, self.pace = _Meter(job.device), Pace(job.measured)
 
     @property
@@ -132,9 +133,11 @@ class _Session:
             self._keep(self.course.last_good if marking else self._latest())
             self.saved_at = time.perf_counter()
         if logging or saving:
-            if unwritten := self.keeper.try_to_write():
-                unwritten += "; training goes on, and it is tried again"
-            record = replace(record, note=unwritten)
+            unwritten = self.keeper.try_to_write()
+            if reporting or unwritten != self.unwritten:  # not as often as it is tried
+                self.unwritten = unwritten
+                note = f"{unwritten}; training goes on, and it is tried again" if unwritten else ""
+                record = replace(record, note=note)
         if logging:
             self.meter = _Meter(self.job.device)
         return record
