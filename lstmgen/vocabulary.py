@@ -43,7 +43,7 @@ _PATTERNS: dict[Words, re.Pattern[str]] = {
 }  # fmt: skip
 
 _CHUNK = 1 << 20  # characters cut into words at a time, so that memory holds few strings at once
-_CUT = re.compile(r"\n|(?<=\S)(?=[^\S\n]\S)")  # after a line end, or before a word and its blank
+_CUT = re.compile(r"\n|(?=[^\S\n]\S)")  # after a line end, or before a word and its blank
 
 
 @dataclass(frozen=True)

@@ -251,6 +251,10 @@ def test_the_present_loss_is_that_of_the_state_as_it_is(tmp_path: Path) -> None:
     stepper = fresh(make_job(tmp_path))
     stepper.step(0.02)
     assert isfinite(stepper.present_loss())
+    there = stepper.present_loss(ahead=3)
+    assert there != stepper.present_loss()
+    stepper.run.step += 3
+    assert there == stepper.present_loss()
     stepper.run.state[1][0][2] = float("nan")  # of one stream
     assert isnan(stepper.present_loss())
 
