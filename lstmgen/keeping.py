@@ -155,9 +155,8 @@ class Keeper:
         holder = folders.holder(self._folder)
         if holder == self._holder:
             return
-        if holder is not None or folders.own_files(
-            self._folder
-        ):  # removed, and made by another run
+        if holder is not None or folders.own_files(self._folder):
+            # It was removed, or moved away, and another run has made one of this name.
             raise CheckpointError(
                 f"{self._folder}: another lstmgen has begun to train in a new folder of this name; its "
                 "files are left as they are, and this run's are written as soon as those are moved away"
