@@ -1,5 +1,6 @@
 """A run in memory <-> what of it is kept: on the disk to resume from, and in memory to go back to."""
 
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -93,7 +94,12 @@ class Keeper:
 
     def __init__(self, folder: Path, new: bool, model: SavedModel) -> None:
         self._folder, self._new, self._holder = folder, new, folders.holder(folder)
-        self._held_again = ExitStack()  # the folder, if it had vanished
+        self._held = ExitStack()
+        self._directory: int | None = (
+            None  # open, so that no other folder comes to be known as this one
+        )
+        if self._holder is not None:
+            self._remember_folder()
         self._common = model
         self._model: SavedModel | None = None
         self._run: SavedRun | None = None
@@ -155,18 +161,29 @@ class Keeper:
         holder = folders.holder(self._folder)
         if holder == self._holder:
             return
-        if holder is not None or folders.own_files(self._folder):
+        if holder is not None or (folders.own_files(self._folder) and not self._is_the_folder()):
             # It was removed, or moved away, and another run has made one of this name.
             raise CheckpointError(
                 f"{self._folder}: another lstmgen has begun to train in a new folder of this name; its "
-                "files are left as they are, and this run's are written as soon as those are moved away"
+                "files are left as they are"
             )
-        self._held_again.enter_context(folders.locked(self._folder))
+        self._held.enter_context(folders.locked(self._folder))
         self._holder = folders.holder(self._folder)
+        self._remember_folder()
+
+    def _remember_folder(self) -> None:
+        self._directory = os.open(self._folder, os.O_RDONLY)
+        self._held.callback(os.close, self._directory)
+
+    def _is_the_folder(self) -> bool:
+        """Whether the folder is the one that this run began in, of which only the lock was removed."""
+        if self._directory is None:
+            return False
+        return os.path.samestat(os.fstat(self._directory), self._folder.stat())
 
     def give_back(self) -> None:
-        """Hold a folder no longer that was made again."""
-        self._held_again.close()
+        """Let go of the folder, and of the lock if that had to be taken again."""
+        self._held.close()
 
     def try_to_write(self) -> str:
         """Write all that waits, or say what keeps it from being written."""

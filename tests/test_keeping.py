@@ -43,9 +43,21 @@ def test_a_run_leaves_alone_what_another_one_has_finished_in_its_folder(tmp_path
         with folders.claimed(folder, resume=False, overwrite=False):
             list(train(job))
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
-        with pytest.raises(CheckpointError, match="as soon as those are moved away"):
+        with pytest.raises(CheckpointError, match="its files are left as they are"):
             list(records)
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_lock_that_was_removed_is_taken_again_and_the_run_is_saved(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    with folders.claimed(folder, resume=False, overwrite=False):
+        records = train(make_job(folder))
+        while not next(records).score:
+            pass
+        (folder / folders.LOCK_FILE).unlink()
+        last = list(records)[-1]
+        assert checkpoint.load_run(folder).position.step == last.step == last.num_steps
+    assert not (folder / folders.LOCK_FILE).exists()
 
 
 def test_a_folder_that_vanished_is_made_and_held_again(

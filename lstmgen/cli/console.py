@@ -102,8 +102,8 @@ def note_unknown(unknown: int, tokens: int) -> None:
     """Say how many tokens the model does not know, if there are any."""
     if unknown:
         note(
-            f"unknown tokens, scored as <unk>: {unknown:,} of {tokens:,} ({unknown / tokens:.2%}); they "
-            "cost little, so bits a character are lower than of a model that knows them"
+            f"unknown tokens, scored as <unk>: {unknown:,} of {tokens:,} ({unknown / tokens:.2%}); so "
+            "bits a character do not compare with those of a model that knows them"
         )
 
 
