@@ -1,5 +1,14 @@
-"""`python -m lstmgen` is `lstmgen`."""
+"""`lstmgen`, and `python -m lstmgen`."""
 
-from lstmgen.cli import main
+from lstmgen import leaving
 
-main()
+
+def main() -> None:
+    leaving.meet_signals()  # before all that takes time to import
+    from lstmgen.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

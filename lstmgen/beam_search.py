@@ -60,7 +60,8 @@ def search(
                 for piece in [vocabulary.piece(i, prime, text.tokens)]
             ]
             beam = _distinct(sorted(ended + longer, key=lambda text: text.nats))[:num_beams]
-            if len(beam) == num_beams or count >= totals.size:
+            # What is not among them costs no less than the last of them.
+            if len(longer) < count or (len(beam) == num_beams and beam[-1].nats <= longer[-1].nats):
                 break
         going = [text for text in beam if not text.stop]
         if going:

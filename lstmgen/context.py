@@ -5,7 +5,7 @@ Shapes: P places in the text, N tokens of context, V vocabulary.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, sqrt
+from math import inf, isfinite, nan, sqrt
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,22 @@ class ContextScore:
     nats_per_token: float
     standard_error: float  # of nats_per_token, as some places stand for all; 0 where all are scored
     bits_per_character: float
-    gain: float  # nats a token below the context before it
+    gain: float  # nats a token below the context before it; nan for the first
     gain_error: float  # its standard error, places compared one by one; inf for a single one
 
     def to_json(self) -> dict[str, Any]:
-        known = isfinite(self.gain_error)  # JSON has no infinity
-        return vars(self) | {"gain_error": self.gain_error if known else None}
+        gains = {"gain": self.gain, "gain_error": self.gain_error}
+        return vars(self) | {name: one if isfinite(one) else None for name, one in gains.items()}
+
+
+def require_places(num_tokens: int, longest: int, name: str = "the text") -> None:
+    """`OptionError` if a text has no place with so many tokens before it."""
+    if num_tokens < 2:
+        raise OptionError(f"--context: {name} has {num_tokens:,} token; it takes two or more")
+    if longest >= num_tokens:
+        raise OptionError(
+            f"--context is {longest:,}, and {name} has {num_tokens:,} tokens; give a smaller one"
+        )
 
 
 def places(num_tokens: int, longest: int) -> NDArray[np.int64]:
@@ -43,12 +53,7 @@ def places(num_tokens: int, longest: int) -> NDArray[np.int64]:
 
     `OptionError` if there is none.
     """
-    if num_tokens < 2:
-        raise OptionError(f"--context: the text has {num_tokens:,} token; it takes two or more")
-    if longest >= num_tokens:
-        raise OptionError(
-            f"--context is {longest:,}, and the text has {num_tokens:,} tokens; give a smaller one"
-        )
+    require_places(num_tokens, longest)
     candidates = np.arange(longest, num_tokens)
     if len(candidates) <= MAX_PLACES:
         return candidates
@@ -82,9 +87,8 @@ def scores(
     characters_per_token = float(lengths[chosen].mean())
     for context in contexts:
         costs = _costs(engine, ids, chosen, context)
-        gains = np.zeros(len(costs)) if before is None else before - costs
-        mean, gain = float(costs.mean()), float(gains.mean())
-        gain_error = 0.0 if before is None else _standard_error(gains)
+        gains = np.full(len(costs), nan) if before is None else before - costs
+        mean, gain, gain_error = float(costs.mean()), float(gains.mean()), _standard_error(gains)
         yield ContextScore(
             context=context,
             places=len(chosen),

@@ -29,6 +29,8 @@ def pytest_configure() -> None:
     # Before torch is imported: networks as small as the tests' are up to a thousand times slower on
     # two threads than on one where other work wants the same cores, and no faster where none does.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # As users have it, whose streams are buffered: what is held back is part of what may go wrong.
+    os.environ.pop("PYTHONUNBUFFERED", None)
     # A shell that runs the tests in the background has them ignore Ctrl-C, and what they start too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

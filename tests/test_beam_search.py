@@ -56,6 +56,24 @@ def test_a_likelier_text_behind_a_less_likely_token_is_found() -> None:
     assert second == greedy
 
 
+class Ending(Stateless):
+    """An engine after whose `a` four tokens are likely that end a text, and then `b`."""
+
+    following: ClassVar = {
+        1: (1e-9, 1e-9, 1e-9, 1e-9, 1e-4, 1e-9, 0.9, 1e-9),
+        6: (1e-9, 1e-9, 0.245, 0.245, 0.245, 0.245, 1e-9, 0.02),
+    }
+
+    def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
+        return np.log([[self.following[int(i)] for i in row] for row in ids]), state
+
+
+def test_texts_that_end_alike_keep_no_likelier_one_from_being_found() -> None:
+    marks = Vocabulary("char", "prose", (UNKNOWN["char"], *"\n!,.?ab"))
+    texts = search(Ending(), marks, "", num_beams=2, length=2, stops=tuple("!,.?"))
+    assert [text.text for text in texts] == ["a", "ab"]
+
+
 def test_a_beam_as_wide_as_all_texts_finds_them_all_in_order(
     random_weights: Callable[..., Any],
 ) -> None:

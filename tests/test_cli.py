@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -44,7 +45,7 @@ from lstmgen.ranges import RANGES
         (("eval", "CORPUS", "--context", "1,x"), "--context is '1,x'"),
         (("eval", "CORPUS", "--context", "0"), "--context is '0'"),
         (("eval", "CORPUS", "--context", ""), "--context is ''"),
-        (("eval", "CORPUS", "--context", "99999"), "the text has"),
+        (("eval", "CORPUS", "--context", "99999"), "trips.txt has 3,744 tokens"),
         (("eval", "CORPUS", "--choices"), "line 1 of"),
         (("eval", "-", "CORPUS", "-"), "- is named 2 times"),
         (("eval", "-", "-", "--by", "line"), "- is named 2 times"),
@@ -144,6 +145,36 @@ def test_wrong_usage_is_told_by_its_code_where_nobody_listens(ending: str) -> No
         command = f"{sys.executable} -m lstmgen {what} {ending}; echo ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
         assert (done.stdout, done.stderr) == (b"2\n", b"")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such streams there")
+def test_a_reader_is_waited_for_whatever_others_made_of_the_stream() -> None:
+    code = "from lstmgen.cli import console; [console.emit('x' * 999) for _ in range(999)]"
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE
+    ) as process:
+        os.close(writing)
+        time.sleep(1.0)  # the pipe is full
+        with os.fdopen(reading, "rb") as file:
+            assert len(file.read()) == 999 * 999
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+def test_ctrl_c_while_the_command_starts_is_quiet() -> None:
+    code = (
+        "import builtins, os, runpy, signal\noriginal = builtins.__import__\n"
+        "def slow(name, *about, **how):\n"
+        "    if name == 'typer': os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return original(name, *about, **how)\n"
+        "builtins.__import__ = slow\nrunpy.run_module('lstmgen', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 def test_a_stream_without_a_buffer_loses_nothing_in_silence(tmp_path: Path) -> None:

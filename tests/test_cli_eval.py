@@ -37,7 +37,8 @@ def test_eval_of_several_texts_has_a_row_each_and_a_total(
     other.write_text("Zoë went to Rome.\n")
     lines = here("eval", "-m", model, corpus, other, "--json").out.splitlines()
     first, second, total = map(json.loads, lines)
-    assert total["file"] == "total"
+    assert (total["file"], total["texts"]) == ("total", 2)  # a file may have that name too
+    assert "texts" not in first
     assert total["nats"] == pytest.approx(first["nats"] + second["nats"])
     assert second["unknown_tokens"] == 2  # Z and ë
     table = here("eval", "-m", model, corpus, other)
@@ -137,7 +138,9 @@ def test_eval_by_token_adds_up_to_the_score_of_the_text(
     assert [record["text"] for record in records] == list("a\\\tZ\n")
 
 
-def test_eval_with_little_context_knows_less(model: Path, corpus: Path, here: Any) -> None:
+def test_eval_with_little_context_knows_less(
+    model: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
     options = ("eval", "-m", model, corpus, "--context", "16,1,4")
     records = [json.loads(line) for line in here(*options, "--json").out.splitlines()]
     assert [record["context"] for record in records] == [1, 4, 16]
@@ -148,6 +151,11 @@ def test_eval_with_little_context_knows_less(model: Path, corpus: Path, here: An
     assert f"{bits[0]:.4f}" in done.out
     assert "█" in done.out
     assert "standard error" in done.err
+    short = tmp_path / "short.txt"
+    short.write_text("Ann went.")
+    done = here("eval", "-m", model, corpus, short, "--context", "1,16")
+    assert f"--context is 16, and {short} has 9 tokens" in done.error
+    assert done.out == ""  # before any work is done
     auto = here("eval", "-m", model, corpus, "--context", "auto").out.splitlines()
     assert [line.split()[0] for line in auto[1:4]] == ["1", "2", "4"]
 
@@ -279,6 +287,8 @@ def test_eval_refuses_to_tune_on_what_tells_nothing(
     told = here(*options, short, "--dynamic").error
     assert f"--tune-on {short}: its 11 tokens cost the same whatever is tried" in told
     assert "--tune-on" in here(*options, corpus, "-m", model, "--cache", "9").error
+    nothing = ("--cache", "9", "--cache-share", "0")
+    assert "with --cache-share 0 no setting changes" in here(*options, corpus, *nothing).error
     assert "standard input" in here("eval", "-", "-m", model, "--dynamic", "--tune-on", "-").error
 
 
@@ -322,6 +332,7 @@ def test_eval_compares_models_on_the_same_text(
     unseen.write_text(f"xylophone quartz\n{TEXT}")
     done = here("eval", unseen, *both)
     assert f"{worse} does not know" in done.err
+    assert "do not compare with those of a model that knows them" in done.err
     third = here("eval", corpus, "-m", worse, "-m", model, "-m", worse, "--json").out.splitlines()
     one, other = map(json.loads, third[3:])
     assert one["difference"] == pytest.approx(bits[0] - bits[1], rel=1e-5)

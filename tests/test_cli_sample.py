@@ -110,7 +110,9 @@ def test_greedy_is_the_likeliest_path_and_needs_no_seed(model: Path, here: Any) 
     for seed in "1", "2":
         done = here("sample", "-m", model, "--prime", "Ben", "-l", "20", "-t", "0", "--seed", seed)
         assert done.out.removesuffix("\n") == text.removesuffix("\n")
-    assert "seed" not in here("sample", "-m", model, "--prime", "Ben", "-l", "20", "-t", "0").err
+    greedy = ("sample", "-m", model, "--prime", "Ben", "-l", "20", "-t", "0")
+    assert "seed" not in here(*greedy).err
+    assert here(*greedy, "--json").out == here(*greedy, "--json").out
 
 
 def test_beams_print_the_likeliest_texts_and_need_no_seed(model: Path, here: Any) -> None:

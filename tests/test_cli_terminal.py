@@ -126,6 +126,59 @@ def test_ctrl_c_in_a_terminal_ends_the_text_with_a_line_end(model: Path) -> None
     assert shown.splitlines()[-1] == "130 the prompt"
 
 
+def test_ctrl_c_while_a_slow_terminal_is_written_to_is_quiet(model: Path, corpus: Path) -> None:
+    """The signal comes in the midst of a write, which is not to be entered again."""
+    main_end, end = open_terminal(100)
+    command = [
+        sys.executable,
+        "-m",
+        "lstmgen",
+        "eval",
+        str(corpus),
+        "--by",
+        "token",
+        "-m",
+        str(model),
+    ]
+    with subprocess.Popen(
+        command, stdin=end, stdout=end, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    ) as process:  # fmt: skip
+        os.close(end)
+        assert process.stderr is not None
+        time.sleep(1.5)  # nobody reads, so it waits by now
+        os.write(main_end, b"\x03")
+        assert process.wait(20) == 130
+        assert process.stderr.read() == b""
+    os.close(main_end)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_reader_that_has_stopped_does_not_hold_up_the_end(
+    model: Path, number: int, code: int
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "lstmgen",
+        "sample",
+        "-m",
+        str(model),
+        "-n",
+        "9999",
+        "--seed",
+        "1",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        time.sleep(2.0)  # the pipe is full
+        process.send_signal(number)
+        assert process.wait(20) == code
+        assert process.stderr.read() == b""
+
+
 SCORES = [
     ("a-text-with-a-long-name.txt", Score(158311.27, 111540, 211540, 12)),
     ("total", Score(58311.27, 11540, 11540, 0)),

@@ -116,6 +116,12 @@ def test_more_context_than_there_is_text_is_refused(cells: Cells) -> None:
         list(scores(cells, some_ids(60), [1, 60], ones(60)))
 
 
+def test_there_is_no_gain_on_nothing(cells: Cells) -> None:
+    first, second = (one.to_json() for one in scores(cells, some_ids(60), [1, 4], ones(60)))
+    assert first["gain"] is first["gain_error"] is None
+    assert second["gain_error"] > 0
+
+
 def test_a_single_place_says_nothing_of_how_sure_a_gain_is(cells: Cells) -> None:
     _, second = scores(cells, some_ids(9), [4, 8], ones(9))
     assert second.places == 1

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,37 +16,28 @@ from lstmgen.keeping import Snapshot
 from lstmgen.training import train
 
 
-def test_a_run_whose_folder_another_one_has_made_anew_leaves_that_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_run_whose_folder_another_one_has_made_anew_leaves_that_alone(
+    tmp_path: Path, ended: bool
+) -> None:
     folder = tmp_path / "m"
     job = make_job(folder)
     with folders.claimed(folder, resume=False, overwrite=False):
         records = train(job)
         next(records)
         shutil.rmtree(folder)
-        with folders.claimed(folder, resume=False, overwrite=False):
+        with ExitStack() as other:
+            other.enter_context(folders.claimed(folder, resume=False, overwrite=False))
             list(train(job))
+            if ended:
+                other.close()
             before = {path.name: path.read_bytes() for path in folder.iterdir()}
             with pytest.raises(
-                CheckpointError, match="another lstmgen has begun to train in a new"
+                CheckpointError, match="in a new folder of this name; its files are"
             ):
                 list(records)
             assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
         assert not (folder / folders.LOCK_FILE).exists()
-
-
-def test_a_run_leaves_alone_what_another_one_has_finished_in_its_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "m"
-    job = make_job(folder)
-    with folders.claimed(folder, resume=False, overwrite=False):
-        records = train(job)
-        next(records)
-        shutil.rmtree(folder)
-        with folders.claimed(folder, resume=False, overwrite=False):
-            list(train(job))
-        before = {path.name: path.read_bytes() for path in folder.iterdir()}
-        with pytest.raises(CheckpointError, match="its files are left as they are"):
-            list(records)
-        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_a_lock_that_was_removed_is_taken_again_and_the_run_is_saved(tmp_path: Path) -> None:

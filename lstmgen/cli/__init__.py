@@ -1,6 +1,5 @@
 """The command line: three commands, and the one place that catches user errors and exits."""
 
-import signal
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from inspect import cleandoc
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from lstmgen import __version__
+from lstmgen import __version__, leaving
 from lstmgen.cli import console
 from lstmgen.cli.eval import evaluate
 from lstmgen.cli.sample import sample
@@ -91,12 +90,6 @@ def options(
     """Train a recurrent language model on your own text, then generate and score text with it."""
 
 
-def _leave(number: int, frame: object) -> None:
-    if number == signal.SIGINT:
-        console.break_line()
-    sys.exit(128 + number)
-
-
 def _refuse(why: str) -> None:
     console.say(f"error: {console.visible(why, keep_newlines=False)}")
     sys.exit(1)
@@ -104,9 +97,6 @@ def _refuse(why: str) -> None:
 
 def main() -> None:
     """Run the command line; exit codes are 0, 1 user's mistake, 2 usage, 128 and the number of a signal."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as the shell has it for `command &`
-            signal.signal(number, _leave)
     try:
         with redirect_stderr(console.Talk(sys.stderr)):  # a usage error is told by typer itself
             app(standalone_mode=True)
@@ -122,3 +112,5 @@ def main() -> None:
         if any(sign in told for sign in NO_DEVICE):
             _refuse(f"the GPU cannot be used ({told.splitlines()[0]}); give --device cpu")
         raise
+    finally:
+        leaving.settle(sys.stderr)

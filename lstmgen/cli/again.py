@@ -57,7 +57,14 @@ def axes(tune_on: str | None, settings: Again | None, given: Mapping[str, float]
         )
     from lstmgen.tuning import AXES
 
-    free = {n: values for n, values in AXES[kind(settings)].items() if n not in given}
+    name = kind(settings)
+    if 0 in (given.get("rate"), given.get("share")):
+        option = console.option(f"{name}_{'share' if name == 'cache' else 'rate'}", 0)
+        raise OptionError(
+            f"--tune-on {tune_on!r} has nothing to choose, as with {option} no setting changes anything; "
+            "give more than 0"
+        )
+    free = {n: values for n, values in AXES[name].items() if n not in given}
     if not free:
         raise OptionError(
             f"--tune-on {tune_on!r} has nothing to choose, as all settings are given; leave one of them out"

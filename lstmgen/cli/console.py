@@ -9,6 +9,7 @@ from contextlib import suppress
 from errno import EAGAIN, EBADF, EINVAL, EPIPE
 from typing import TextIO
 
+from lstmgen import leaving
 from lstmgen.errors import OutputError
 
 LONG_WORK = 50  # parts, from which on a bar may be worth drawing
@@ -31,7 +32,7 @@ def emit(text: str, *, bold: bool = False) -> None:
     try:
         _write(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
-        _forget_stdout()
+        leaving.forget(sys.stdout)
         if error.errno == EPIPE or (sys.platform == "win32" and error.errno == EINVAL):
             sys.exit(0)  # whoever read has enough, as `head` has
         raise OutputError(
@@ -41,17 +42,14 @@ def emit(text: str, *, bold: bool = False) -> None:
 
 def _write(data: bytes) -> None:
     file = sys.stdout.buffer
+    with suppress(AttributeError, OSError, ValueError):  # as where there are no such files
+        os.set_blocking(file.fileno(), True)  # whom we share it with may have wanted it otherwise
     while data:
         written = file.write(data)
         if not written:  # of a stream without a buffer that would have to wait
             raise OSError(EAGAIN, os.strerror(EAGAIN))
         data = data[written:]  # as such a stream takes what there is room for
     file.flush()
-
-
-def _forget_stdout() -> None:
-    """Keep Python from complaining when it leaves and flushes what nobody reads."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Talk:
@@ -141,16 +139,6 @@ def _picture(character: str) -> str:
 def takes_colour() -> bool:
     """Whether text may be set apart: not where `NO_COLOR` is set (https://no-color.org)."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in (None, "", "dumb")
-
-
-def break_line() -> None:
-    """Let the prompt stand on a line of its own after a command was interrupted."""
-    with suppress(OSError):
-        if shows_output():
-            # Past the buffer, as a write to it may just have been interrupted.
-            os.write(sys.stdout.fileno(), b"\n")
-            return
-    say("")
 
 
 def shows_output() -> bool:

@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from lstmgen.job import Job
 
 CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leaving
-SIZING_SECONDS, SIZING_MOST = (
-    0.25,
-    1.0,
-)  # to measure steps for, where only the size follows from them
+SIZING = {"seconds": 0.25, "most": 1.0}  # to measure steps for, where only the size follows
 
 
 def sized(job: "Job", given: Options, began: float) -> "Job":
@@ -34,7 +31,7 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     tokens = float(steps * job.training.batch_size * job.training.window)
     if not steps:
         left = minutes(given) * 60 - (time.perf_counter() - began)
-        tokens = planning.tokens_in(measure(job, SIZING_SECONDS, SIZING_MOST), left, job.training)
+        tokens = planning.tokens_in(measure(job, **SIZING), left, job.training)
         if may_have_many:
             job, tokens = _with_streams_that_pay(job, given, tokens, left)
     if size_given:
@@ -72,7 +69,7 @@ def _with_streams_that_pay(
         config = replace(job.training, batch_size=streams, learning_rate=rate)
         with_more = replace(job, training=config)
         try:
-            measured = measure(with_more, SIZING_SECONDS, SIZING_MOST)
+            measured = measure(with_more, **SIZING)
         except torch.OutOfMemoryError:  # of a GPU
             break
         tokens_with_more = planning.tokens_in(measured, left, config)
@@ -99,12 +96,8 @@ def _require_time_to_validate(
             "left; give more, or a smaller --valid-fraction or --valid-file"
         )
     if measured.validation_seconds > planning.MOST_SHARE * left:
-        more = (
-            ""
-            if resumed
-            else "; a smaller --valid-fraction or --valid-file leaves more for training"
-        )
-        console.note(f"{once}, of {left:.1f} that are left{more}")
+        advice = "; a smaller --valid-fraction or --valid-file leaves more for training"
+        console.note(f"{once}, of {left:.1f} that are left{'' if resumed else advice}")
 
 
 def minutes(given: Options) -> float:

@@ -151,8 +151,8 @@ def sample(
     # One text at a time is what NumPy is best at, so "auto" does not look for an accelerator.
     engine = trained.choose_engine(saved, device, 0)
     if seed is None and beams is None:
-        seed = secrets.randbelow(2**31)
-        if decoding.temperature:  # otherwise it changes nothing
+        seed = secrets.randbelow(2**31) if decoding.temperature else 0  # where it changes nothing
+        if decoding.temperature:
             console.say(f"seed {seed}")
     texts: Iterator[str] = iter([only_prime])
     if each_line:

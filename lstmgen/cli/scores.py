@@ -29,11 +29,11 @@ def by_corpus(
     kind = again.kind(how) if how else ""
     static, other = list[tuple[str, Score]](), list[tuple[str, Score]]()
 
-    def found(name: str, score: Score, second: again.Again | None = None) -> None:
+    def found(name: str, score: Score, second: again.Again | None = None, **more: int) -> None:
         (other if second else static).append((f"{name} ({kind})" if second else name, score))
         if as_json:
             told = {kind: second.to_json()} if second else {}
-            _emit_json({"file": name, **told, **score.to_json()})
+            _emit_json({"file": name, **more, **told, **score.to_json()})
 
     for text, ids in zip(read, encoded, strict=True):
         streams = streams_to_score(ids, vocabulary.start_id)
@@ -46,9 +46,9 @@ def by_corpus(
             found(text.name, replace(score, nats=nats), how)
     total = sum((score for _, score in static), Score())
     if len(read) > 1:
-        found("total", total)
+        found("total", total, texts=len(read))
         if how:
-            found("total", sum((score for _, score in other), Score()), how)
+            found("total", sum((score for _, score in other), Score()), how, texts=len(read))
     if not as_json:
         tables.scores(static + other)
     console.note_unknown(total.unknown_tokens, total.tokens)
@@ -81,7 +81,8 @@ def compare(
             if score.unknown_tokens:
                 console.note(
                     f"{name} does not know {score.unknown_tokens:,} of the {score.tokens:,} tokens of "
-                    f"{text.name}, which cost it little: its bits per character are too low to compare"
+                    f"{text.name}: its bits per character do not compare with those of a model that knows "
+                    "them"
                 )
         if not as_json:
             if len(read) > 1:
@@ -158,6 +159,8 @@ def by_context(
     unknown = total = 0
     encoded = [saved.vocabulary.encode(text.text) for text in read]
     asked = [contexts or context.doublings(len(ids)) for ids in encoded]
+    for text, ids, numbers in zip(read, encoded, asked, strict=True):
+        context.require_places(len(ids), max(numbers), text.name)
     work = (
         sum(numbers) * min(len(ids), context.MAX_PLACES)
         for ids, numbers in zip(encoded, asked, strict=True)

@@ -73,8 +73,8 @@ def contexts(name: str, rows: "Sequence[ContextScore]", num_tokens: int) -> None
         ("bits/character", [f"{row.bits_per_character:.4f}" for row in rows]),
         ("nats/token", [f"{row.nats_per_token:.4f}" for row in rows]),
         ("+-", [f"{row.standard_error:.4f}" for row in rows]),
-        ("gain", [f"{row.gain:.4f}" for row in rows]),
-        ("+-", [f"{row.gain_error:.4f}" if isfinite(row.gain_error) else "-" for row in rows]),
+        ("gain", [_known(row.gain) for row in rows]),
+        ("+-", [_known(row.gain_error) for row in rows]),
     ]
     room = min(BAR, _room() - _needed(columns) - GAP)
     if room >= SHORT_BAR:
@@ -100,6 +100,10 @@ def tallies(rows: "Sequence[Tally]") -> None:
         ("by token", [f"{row.accuracy_per_token:.1%}" for row in rows]),
     ]
     _print(_narrowed(columns, "correct"))
+
+
+def _known(value: float) -> str:
+    return f"{value:.4f}" if isfinite(value) else "-"
 
 
 def heading(name: str) -> None:

@@ -1,0 +1,55 @@
+"""How a command ends before it is through: at once and quietly, whoever ends it and whoever reads.
+
+Nothing of the package is imported here, so that signals are met from the first moment on.
+"""
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import TextIO
+
+
+def meet_signals() -> None:
+    """Let Ctrl-C and SIGTERM end the command with 128 and their number."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as the shell has it for `command &`
+            signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: object) -> None:
+    if number == signal.SIGINT:
+        _break_line()
+    forget(sys.stdout)  # a reader that has stopped would hold up what is left of it
+    sys.exit(128 + number)
+
+
+def _break_line() -> None:
+    """Let the prompt of a terminal stand on a line of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # it is closed, or no file at all
+            if stream.isatty():
+                # Past the buffer, as a write to it may just have been interrupted.
+                os.write(stream.fileno(), b"\n")
+                return
+
+
+def forget(stream: TextIO | None) -> None:
+    """Send what a stream holds back, and all to come, to nowhere.
+
+    Python would wait until it can be written when it leaves, or complain that it cannot.
+    """
+    with suppress(AttributeError, OSError, ValueError):
+        place = stream.fileno()  # type: ignore[union-attr]
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, place)
+        os.close(nowhere)
+
+
+def settle(stream: TextIO | None) -> None:
+    """Write what a stream holds back, or forget it: at the end Python would exit with 120 over it."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except (OSError, ValueError):
+        forget(stream)
