@@ -19,7 +19,7 @@ from lstmgen.scoring import (
     Score,
     as_array,
     cross_entropy,
-    of_text,
+    of_ids,
     read_windows,
     score_ids,
     slices,
@@ -73,22 +73,33 @@ def score_rows(
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
     for begin in range(0, len(order), ROWS):
         group = order[begin : begin + ROWS]
-        longest = len(rows[group[-1]])
-        inputs: NDArray[np.int64] = np.full((len(group), longest), start_id, np.int64)
-        targets: NDArray[np.int64] = np.full((len(group), longest), IGNORED, np.int64)
-        for place, row in enumerate(group):
-            ids = rows[row]
-            inputs[place, 1 : len(ids)] = ids[:-1]
-            targets[place, first[row] : len(ids)] = ids[first[row] :]
         state = engine.initial_state(len(group))
-        for start in range(0, longest, WINDOW):
-            part = slice(start, start + WINDOW)
-            hidden, state = engine.read(inputs[:, part], state)
-            b, t = np.nonzero(targets[:, part] != IGNORED)
-            costs: NDArray[np.float64] = np.zeros(targets[:, part].shape)
-            costs[b, t] = token_nats(engine, hidden[b, t], targets[:, part][b, t])
+        for part in slices(len(rows[group[-1]]), WINDOW):
+            inputs, targets = _side_by_side(rows, first, group, part, start_id)
+            hidden, state = engine.read(inputs, state)
+            b, t = np.nonzero(targets != IGNORED)
+            costs: NDArray[np.float64] = np.zeros(targets.shape)
+            costs[b, t] = token_nats(engine, hidden[b, t], targets[b, t])
             totals[group] += costs.sum(axis=-1)
     return totals
+
+
+def _side_by_side(
+    rows: Sequence[Ids], first: Sequence[int], group: Sequence[int], part: slice, start_id: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A part of some rows as inputs and targets, (B, T); what is not to be scored is IGNORED."""
+    shape = len(group), min(WINDOW, len(rows[group[-1]]) - part.start)
+    inputs: NDArray[np.int64] = np.full(shape, start_id, np.int64)
+    targets: NDArray[np.int64] = np.full(shape, IGNORED, np.int64)
+    for place, row in enumerate(group):
+        ids = rows[row][part]
+        if len(ids):
+            inputs[place, 1 : len(ids)] = ids[:-1]
+            if part.start:
+                inputs[place, 0] = rows[row][part.start - 1]
+            scored = max(0, first[row] - part.start)
+            targets[place, scored : len(ids)] = ids[scored:]
+    return inputs, targets
 
 
 def score_lines(
@@ -99,9 +110,10 @@ def score_lines(
 ) -> Iterator[tuple[str, Score]]:
     """Each line with its score from a fresh start, in order; a line end counts as its last token.
 
-    No line is the empty string. So many lines as are at hand, some two thousand at most, are sorted by
-    length and scored side by side; `ready` says whether the next is at hand. A long line is scored as a
-    text of its own. `CorpusError` of `lines` comes after the scores of all lines before.
+    An empty line is its line end, and none is the empty string. So many lines as are at hand, some two
+    thousand at most, are sorted by length and scored side by side; `ready` says whether the next is at
+    hand. A long line is scored as a text of its own. `CorpusError` of `lines` comes after the scores of
+    all lines before.
     """
     lines, pool, size = iter(lines), list[str](), 0
     while True:
@@ -129,6 +141,6 @@ def _score_pool(engine: Engine, vocabulary: Vocabulary, texts: list[str]) -> lis
         if len(ids) > LONG_LINE:
             totals[row] = score_ids(engine, ids, start_id)
     return [
-        of_text(float(total), vocabulary, ids, text)
+        of_ids(float(total), vocabulary, ids, len(text))
         for total, ids, text in zip(totals, encoded, texts, strict=True)
     ]

@@ -53,7 +53,7 @@ class Answer:
         return _least(self.nats_per_token)[0]
 
     @property
-    def is_open(self) -> bool:
+    def is_undecided(self) -> bool:
         """Whether several are the likeliest, as where they differ in symbols that the model does not know."""
         return len(_least(self.nats)) > 1
 

@@ -3,6 +3,7 @@
 Shapes: N tokens, M blocks.
 """
 
+import re
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -12,9 +13,12 @@ from numpy.typing import NDArray
 
 from lstmgen.scoring import LN2, Z_95
 
-MIN_LINES = 30  # fewer, and the text is cut into blocks of equal length instead
+MIN_LINES = (
+    30  # fewer, and the text is cut into blocks of equal length instead, where these are more
+)
 NUM_BLOCKS, BLOCK_LENGTH = 100, 50  # at most; characters, at least
 FEW_BLOCKS = 10  # with fewer, how much they vary is not known
+_LINE = re.compile(r"\n*[^\n]+(?:\n+\Z|\n?)")
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,15 @@ def t_95(freedom: int) -> float:
 
 
 def edges(text: str) -> NDArray[np.int64]:
-    """Where blocks end: after each line that is not empty, or at equal distances where lines are few."""
-    ends = [i + 1 for i in range(1, len(text)) if text[i] == "\n" and text[i - 1] != "\n"]
-    if len(ends) < MIN_LINES:
-        count = min(NUM_BLOCKS, max(1, len(text) // BLOCK_LENGTH))
+    """Where blocks end: after each line that is not empty, or at equal distances where lines are few.
+
+    Empty lines belong to the next that is not, or at the end of the text to the last.
+    """
+    ends = [line.end() for line in _LINE.finditer(text)]
+    count = min(NUM_BLOCKS, max(1, len(text) // BLOCK_LENGTH))
+    if len(ends) < min(MIN_LINES, count):
         ends = [len(text) * k // count for k in range(1, count + 1)]
-    return np.unique([end for end in [*ends, len(text)] if end > 0])
+    return np.array(ends, np.int64)
 
 
 def by_block(

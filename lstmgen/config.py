@@ -149,6 +149,9 @@ class TrainConfig(JsonConfig):
         Range(1e-12, 1e12).require("the norm that gradients are clipped to", self.clip_norm)
 
 
+MAX_SECONDS, MAX_COUNT, MAX_NATS = 1e12, 10**15, 1e300  # beyond what any run comes to
+
+
 @dataclass(frozen=True, kw_only=True)
 class Position(JsonConfig):
     """How far a run has come. The best score on the validation part is kept by its parts."""
@@ -255,4 +258,3 @@ FINE_TUNING_RATE = 0.01  # of weights that know something already, which they sh
 LARGE_VOCABULARY = 8192  # symbols, of which a step meets only some
 SOFTMAX_SAMPLE = 2048  # symbols drawn a step then
 MOST_RETREATS = 4  # of a run that diverges; they take the learning rate to a thousandth
-MAX_SECONDS, MAX_COUNT, MAX_NATS = 1e12, 10**15, 1e300  # beyond what any run comes to

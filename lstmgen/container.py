@@ -56,7 +56,7 @@ class Container:
         self._path, self._file = path, file
         header, payload = self._header()
         if not isinstance(header, dict):
-            raise self._damaged("no header that can be read (list)")
+            raise self._damaged(f"no header that can be read ({type(header).__name__})")
         envelope = self._envelope(header.pop("__metadata__", None))
         self._table: dict[str, Any] = header
         self.entries = self._entries(payload)

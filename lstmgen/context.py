@@ -63,7 +63,7 @@ def places(num_tokens: int, longest: int) -> NDArray[np.int64]:
 
 def doublings(num_tokens: int) -> list[int]:
     """1, 2, 4, ... as far as the text leaves places enough to tell a difference."""
-    return [1 << k for k in range(15) if 1 << k <= min(MAX_CONTEXT, num_tokens // 8)] or [1]
+    return [1 << k for k in range(MAX_CONTEXT.bit_length()) if 1 << k <= num_tokens // 8] or [1]
 
 
 def scores(

@@ -25,6 +25,7 @@ SOME = 1 << 20  # characters, or bytes, that tell what a text is like
 FEW_LINES = 100  # that tell whether a list is sorted
 RISING = 0.9  # share of lines, where chance would give half
 ENOUGH = 100  # characters, before which nothing is said of how many zeros are among them
+ACROSS_LINES = ("iso2022_kr", "hz")  # in which what a line holds depends on those before it
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
@@ -162,9 +163,13 @@ def called(path: str) -> str:
 
 
 def _marks_lines(encoding: str) -> bool:
-    """Whether a line end is the byte of ASCII; unknown encodings are refused elsewhere."""
+    """Whether lines can be told by the byte of ASCII, and read one by one.
+
+    Unknown encodings are refused elsewhere.
+    """
     try:
-        return "\n".encode(encoding) == b"\n"
+        alone = codecs.lookup(encoding).name not in ACROSS_LINES
+        return alone and "\n".encode(encoding) == b"\n"
     except (LookupError, ValueError):
         return False
 

@@ -100,7 +100,7 @@ class Course:
             elif self.best and has_model(folder):
                 kept = f"the best model so far is in {folder}"
             elif has_model(folder):
-                kept = f"{folder} still holds the earlier model"
+                kept = f"the model in {folder} is an earlier one"
             raise TrainingError(
                 f"{why} and going back {MOST_RETREATS} times did not help; {kept}; "
                 "train again with a lower --learning-rate"

@@ -19,6 +19,7 @@ LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.svg"
 LOCK_FILE = ".lstmgen.lock"
 OWN = (MODEL_FILE, RUN_FILE, LOG_FILE, CURVES_FILE)  # which a new run takes the place of
+FileId = tuple[int, int]
 CANNOT_LOCK = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # file systems
 
 
@@ -124,7 +125,7 @@ def locked(folder: Path) -> Iterator[None]:
                 raise
             # Whoever held it may have removed it just now, and then it keeps nobody out.
             with suppress(FileNotFoundError):
-                if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                if _id(path.stat()) == _id(os.fstat(file.fileno())):
                     break
             file.close()
     with file:
@@ -132,21 +133,31 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             with suppress(OSError):
-                if holder(folder) == os.fstat(file.fileno()).st_ino:  # not one made there since
+                if lock_id(folder) == _id(os.fstat(file.fileno())):  # not one made there since
                     path.unlink()
 
 
-def holder(folder: Path) -> int | None:
-    """What the run that holds a folder is known by; None where nobody does."""
+def lock_id(folder: Path) -> FileId | None:
+    """What tells the lock of a folder from another run's; None where there is none."""
     return file_id(folder / LOCK_FILE)
 
 
-def file_id(path: Path) -> int | None:
+def weight_files(folder: Path) -> set[FileId]:
+    """What the files of weights in a folder are known by: those of a model, and of a run."""
+    known = {file_id(folder / name) for name in (MODEL_FILE, RUN_FILE)}
+    return {one for one in known if one is not None}
+
+
+def file_id(path: Path) -> FileId | None:
     """What tells a file from another that takes its place; None where there is none."""
     try:
-        return path.stat().st_ino
+        return _id(path.stat())
     except OSError:
         return None
+
+
+def _id(about: os.stat_result) -> FileId:
+    return about.st_ino, about.st_mtime_ns  # as the first may be given once more, to a later file
 
 
 def reserve(folder: Path, sizes: Mapping[str, int]) -> None:

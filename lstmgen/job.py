@@ -1,6 +1,7 @@
 """What a run has to do: all that is settled before its first step."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ import torch
 from lstmgen.batching import Streams
 from lstmgen.config import ModelConfig, TrainConfig
 from lstmgen.dataset import Dataset
-from lstmgen.planning import Speed
+from lstmgen.pace import Speed
 from lstmgen.vocabulary import Vocabulary
 
 
@@ -25,13 +26,15 @@ class Job:
     measured: Speed | None = None  # beforehand, where it was planned by time
     sample_seconds: float | None = None  # between two samples of what the network writes by then
 
+    @cached_property
     def streams(self) -> Streams:
+        """The part that is trained on, as it is read."""
         size, window = self.training.batch_size, self.training.window
         return Streams(self.data.train_ids, self.data.vocabulary.start_id, size, window)
 
     def epochs(self, steps: int) -> float:
         """How often the text has been read after so many steps."""
-        return steps / self.streams().num_windows
+        return steps / self.streams.num_windows
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -1,6 +1,5 @@
 """A run in memory <-> what of it is kept: on the disk to resume from, and in memory to go back to."""
 
-import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -93,14 +92,9 @@ class Keeper:
     """
 
     def __init__(self, folder: Path, new: bool, model: SavedModel) -> None:
-        self._folder, self._new, self._holder = folder, new, folders.holder(folder)
-        self._held = ExitStack()
-        self._directory: int | None = (
-            None  # open, so that no other folder comes to be known as this one
-        )
-        if self._holder is not None:
-            self._remember_folder()
-        self._common = model
+        self._folder, self._new, self._common = folder, new, model
+        self._lock, self._left = folders.lock_id(folder), folders.weight_files(folder)
+        self._held = ExitStack()  # of a lock that had to be taken again
         self._model: SavedModel | None = None
         self._run: SavedRun | None = None
         self._lines: list[Mapping[str, Any]] = []
@@ -138,6 +132,12 @@ class Keeper:
     def write(self) -> None:
         """Write all that waits; `CheckpointError` if something still has to."""
         self._hold()
+        try:
+            self._write()
+        finally:
+            self._left = folders.weight_files(self._folder)
+
+    def _write(self) -> None:
         if self._new:
             if self._run is None:
                 return  # as nothing could take the place of what there may be
@@ -158,31 +158,20 @@ class Keeper:
 
     def _hold(self) -> None:
         """Make sure that the folder is still this run's. One that has vanished is made and held again."""
-        holder = folders.holder(self._folder)
-        if holder == self._holder:
+        lock = folders.lock_id(self._folder)
+        if lock == self._lock:
             return
-        if holder is not None or (folders.own_files(self._folder) and not self._is_the_folder()):
-            # It was removed, or moved away, and another run has made one of this name.
+        if lock is not None or folders.weight_files(self._folder) - self._left:
+            # The folder, or its lock, was removed or moved away, and another run has begun there since.
             raise CheckpointError(
-                f"{self._folder}: another lstmgen has begun to train in a new folder of this name; its "
+                f"{self._folder}: another lstmgen has begun to train in a folder of this name; its "
                 "files are left as they are"
             )
         self._held.enter_context(folders.locked(self._folder))
-        self._holder = folders.holder(self._folder)
-        self._remember_folder()
-
-    def _remember_folder(self) -> None:
-        self._directory = os.open(self._folder, os.O_RDONLY)
-        self._held.callback(os.close, self._directory)
-
-    def _is_the_folder(self) -> bool:
-        """Whether the folder is the one that this run began in, of which only the lock was removed."""
-        if self._directory is None:
-            return False
-        return os.path.samestat(os.fstat(self._directory), self._folder.stat())
+        self._lock = folders.lock_id(self._folder)
 
     def give_back(self) -> None:
-        """Let go of the folder, and of the lock if that had to be taken again."""
+        """Let go of the lock, if that had to be taken again."""
         self._held.close()
 
     def try_to_write(self) -> str:

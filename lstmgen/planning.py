@@ -1,27 +1,9 @@
-"""Turns how fast this machine is, how much text there is and how much time, into a run that fits.
+"""Turns how much text there is, and how much of it will be read, into a network and numbers that suit."""
 
-All of it is arithmetic on what is measured, a `Speed`; only `Pace` looks at the clock itself.
-"""
-
-import time
-from dataclasses import replace
-from math import ceil, exp, log2, prod
+from math import exp, log2
 from typing import NamedTuple
 
-from lstmgen.config import (
-    LARGE_VOCABULARY,
-    SOFTMAX_SAMPLE,
-    CellName,
-    Level,
-    ModelConfig,
-    TrainConfig,
-)
-
-REPORT_SHARE = 0.04  # of the time given may go into validation
-MAX_REPORTS = 20
-FEW_REPORTS, MOST_SHARE = 3, 0.07  # so many may take more, for a model on the way and its curve
-EPOCHS_SHARE = 0.1  # and more still where time is not limited, and there is one an epoch
-AT_THE_END = 10**12  # steps between reports that come to one, however much the end is moved
+from lstmgen.config import LARGE_VOCABULARY, SOFTMAX_SAMPLE, CellName, Level, TrainConfig
 
 
 class Width(NamedTuple):
@@ -65,18 +47,6 @@ MOST_LOGITS, BYTES_A_LOGIT = 2**28, 16
 # What an LSTM reads so many times in fewer streams, by character, is learned at this rate.
 MANY_EPOCHS, MANY_EPOCHS_RATE = 10, 0.08
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
-
-
-class Speed(NamedTuple):
-    """What a step and a validation were measured to take on this machine."""
-
-    step_seconds: float
-    validation_seconds: float
-
-
-def tokens_in(speed: Speed, seconds: float, config: TrainConfig) -> float:
-    """How many tokens can be trained on in this time."""
-    return config.batch_size * config.window * max(0.0, seconds) / speed.step_seconds
 
 
 def hidden_size(tokens: float, text_tokens: int, level: Level, many_streams: bool = False) -> int:
@@ -178,98 +148,3 @@ def softmax_sample(vocab_size: int, level: Level, fitting: int = 0) -> int:
     if vocab_size >= LARGE_VOCABULARY:
         return SOFTMAX_SAMPLE
     return SOFTMAX_SAMPLE // 2 if level == "word" and vocab_size >= LARGE_VOCABULARY // 2 else 0
-
-
-def score_cost(model: ModelConfig, config: TrainConfig) -> float:
-    """How long a token takes to be scored, where to be trained on takes 1.
-
-    Training goes forward, backward and to the weights, with a sample of a large vocabulary, in bfloat16
-    at half the price; a score takes all symbols, in float32.
-    """
-    layers = sum(prod(s) for n, s in model.weight_shapes().items() if ".weight_" in n)
-    drawn = config.softmax_sample or model.vocab_size
-    price = 3 if config.precision == "float32" else 1.5
-    return (layers + model.vocab_size * model.hidden_size) / (
-        price * (layers + drawn * model.hidden_size)
-    )
-
-
-def report_interval(num_steps: int, num_epochs: float, step_cost: float, valid_cost: float) -> int:
-    """Every how many steps to report, where time is not limited; costs in whatever unit.
-
-    So that validation costs little; once an epoch, or three times in all, it may cost more.
-    """
-    fitting = num_steps * step_cost / valid_cost
-    few = max(FEW_REPORTS, round(num_epochs))
-    return ceil(num_steps / num_reports(fitting, few, EPOCHS_SHARE))
-
-
-def num_reports(fitting: float, few: int = FEW_REPORTS, most_share: float = MOST_SHARE) -> int:
-    """How many validations there are to be in a run that takes as long as `fitting` of them."""
-    wanted = max(int(REPORT_SHARE * fitting), min(few, int(most_share * fitting)))
-    return min(MAX_REPORTS, max(1, wanted))
-
-
-def plan_steps(speed: Speed, seconds: float) -> tuple[int, int]:
-    """How many steps fit into the time, and after how many to report, validation included."""
-    count = num_reports(seconds / speed.validation_seconds)
-    num_steps = max(1, int((seconds - count * speed.validation_seconds) / speed.step_seconds))
-    return num_steps, ceil(num_steps / count) if count > 1 else AT_THE_END
-
-
-def last_step(speed: Speed, report_every: int, step: int, seconds_left: float) -> int:
-    """The step that a run can come to, with a report every so often and at the end.
-
-    It is at `step`, the report due there, if one is, still to come. So at step 250, with a report every 100,
-    steps of 0.1 s, reports of 2 s, and 30 s left: 5 s and a report to step 300, 12 s to 400, and in the 11 s
-    that remain 90 steps and the last report, which comes to 490.
-    """
-    since_report = (step - 1) % report_every + 1
-    periods, rest = divmod(
-        seconds_left + since_report * speed.step_seconds,
-        report_every * speed.step_seconds + speed.validation_seconds,
-    )
-    rest_steps = max(0, int((rest - speed.validation_seconds) / speed.step_seconds))
-    return step - since_report + int(periods) * report_every + rest_steps
-
-
-class Pace:
-    """How fast a run goes, and where its end is to be moved so that it keeps to its time.
-
-    `measured` is what was measured before the run, where anything was: perhaps while the machine
-    was busy with something else.
-    """
-
-    def __init__(self, measured: Speed | None) -> None:
-        self.started = time.perf_counter()
-        self.steps = 0
-        self.measured = measured
-        self.validations: list[float] = []  # seconds
-
-    def speed(self) -> Speed:
-        """As it is by now. Until a validation has been seen, it is as wrongly measured as a step."""
-        step = (time.perf_counter() - self.started - sum(self.validations)) / self.steps
-        if self.validations:
-            return Speed(step, sum(self.validations) / len(self.validations))
-        if self.measured is None:
-            return Speed(step, 0.0)
-        return Speed(step, self.measured.validation_seconds * step / self.measured.step_seconds)
-
-    def replan(self, config: TrainConfig, step: int, seconds_left: float) -> TrainConfig:
-        """The same run with as many steps as the time left allows; unchanged if nearly right.
-
-        The schedule of the learning rate follows the number of steps, so it bends a little. Where reports
-        come twice as often as they should, or half as often, their interval changes too.
-        """
-        few = self.steps < 8 and step < config.num_steps  # the first are slower than the rest
-        if few and seconds_left > 0:
-            return config
-        speed = self.speed()
-        if self.measured:
-            _, every = plan_steps(speed, time.perf_counter() - self.started + seconds_left)
-            if not 1 / 2 <= every / config.report_every <= 2:
-                config = replace(config, report_every=every)
-        num_steps = max(step, last_step(speed, config.report_every, step, seconds_left))
-        if abs(num_steps - config.num_steps) <= 0.01 * (config.num_steps - step):
-            return config
-        return replace(config, num_steps=num_steps)

@@ -109,7 +109,7 @@ def _first_above(cumulative: Logits, points: Logits) -> IdRow:
 class Batch:
     """Texts that are sampled side by side.
 
-    All begin with the same prime or each with its own. `advance` draws the next id of every text in
+    Each has a prime of its own. `advance` draws the next id of every text in
     the batch; `keep` drops those that are finished; `add` takes in others.
     """
 

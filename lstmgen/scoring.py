@@ -218,9 +218,9 @@ def slices(number: int, size: int) -> list[slice]:
 def score_text(engine: Engine, vocabulary: Vocabulary, text: str) -> Score:
     """The score of a text by itself, read as if a line end stood before it."""
     ids = vocabulary.encode(text)
-    return of_text(score_ids(engine, ids, vocabulary.start_id), vocabulary, ids, text)
+    return of_ids(score_ids(engine, ids, vocabulary.start_id), vocabulary, ids, len(text))
 
 
-def of_text(nats: float, vocabulary: Vocabulary, ids: Ids, text: str) -> Score:
-    """The score of a text, given its nats and what they are of."""
-    return Score(nats, len(ids), len(text), vocabulary.count_unknown(ids))
+def of_ids(nats: float, vocabulary: Vocabulary, ids: Ids, characters: int) -> Score:
+    """The score of a text, given its nats, its ids and how many characters it has."""
+    return Score(nats, len(ids), characters, vocabulary.count_unknown(ids))

@@ -15,7 +15,7 @@ from lstmgen.batching import IGNORED, Window
 from lstmgen.job import Job
 from lstmgen.keeping import Run
 from lstmgen.model import Network, TorchEngine, TorchState
-from lstmgen.planning import Speed
+from lstmgen.pace import Speed
 from lstmgen.recording import PLAIN_CALLS, Recording
 from lstmgen.sampled_softmax import Sampler, sampled_nats
 from lstmgen.scoring import cross_entropy, streams_to_score, window_nats
@@ -60,7 +60,7 @@ class Stepper:
     """
 
     def __init__(self, run: Run, job: Job) -> None:
-        self.run, self.config, self.streams = run, job.training, job.streams()
+        self.run, self.config, self.streams = run, job.training, job.streams
         self.loss = Loss(run.network, job)
         # A recording repeats what it did, and a sample of symbols is another one in each step.
         recorded = run.network.device.type == "cuda" and self.loss.sampler is None

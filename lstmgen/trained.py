@@ -20,10 +20,10 @@ from lstmgen.config import (
 from lstmgen.errors import OptionError
 from lstmgen.generation import Generated, Prime, generate, stream
 from lstmgen.ranges import require_whole
-from lstmgen.scoring import Engine, Score, score_text
+from lstmgen.scoring import Engine, Score, of_ids, score_ids
 from lstmgen.vocabulary import Vocabulary
 
-DEMO = Path(__file__).with_name("demo.safetensors")
+BUILT_IN = Path(__file__).with_name("demo.safetensors")
 
 # Work, in tokens times parameters, from which importing torch is worth its time.
 TORCH_PAYS = 2.0e11
@@ -51,7 +51,7 @@ def find(model: str | Path | None) -> str | Path:
             raise OptionError("--model is empty; name a folder or a file, or leave it out")
         return model
     there = os.path.exists(DEFAULT_MODEL_FOLDER)  # noqa: PTH110  # which raises nothing
-    return DEFAULT_MODEL_FOLDER if there else DEMO
+    return DEFAULT_MODEL_FOLDER if there else BUILT_IN
 
 
 def choose_engine(saved: SavedModel, device: str, num_tokens: int) -> Engine:
@@ -163,7 +163,7 @@ class TrainedModel:
         require_whole("--beams", num_beams, 1)
         return search(
             self._sampling, self.vocabulary, prime,
-            num_beams=num_beams, length=length, stops=checked(length, stop),
+            num_beams=int(num_beams), length=length, stops=checked(length, stop),
         )  # fmt: skip
 
     def score(self, text: str) -> Score:
@@ -175,12 +175,12 @@ class TrainedModel:
             raise ValueError(f"the text to score is {text!r:.40}; give one text, as a str")
         if not text:
             raise OptionError("the text to score is empty; give one with a character at least")
-        num_tokens = len(self.vocabulary.encode(text))
-        engine = self._sampling
-        if takes_torch(self.saved, self.device, num_tokens):
-            self._torch = self._torch or choose_engine(self.saved, self.device, num_tokens)
+        ids, engine = self.vocabulary.encode(text), self._sampling
+        if takes_torch(self.saved, self.device, len(ids)):
+            self._torch = self._torch or choose_engine(self.saved, self.device, len(ids))
             engine = self._torch
-        return score_text(engine, self.vocabulary, text)
+        nats = score_ids(engine, ids, self.vocabulary.start_id)
+        return of_ids(nats, self.vocabulary, ids, len(text))
 
 
 def checked(length: int, stop: str | Sequence[str]) -> tuple[str, ...]:
@@ -196,7 +196,7 @@ def _seed(seed: int | None) -> int:
     if seed is None:
         return secrets.randbelow(2**31)
     require_whole("--seed", seed, 0)
-    return seed
+    return int(seed)  # NumPy's would run over
 
 
 def load(model: str | Path | None = None, device: str = "auto") -> TrainedModel:

@@ -27,8 +27,8 @@ from lstmgen.generation import Prime, stream
 from lstmgen.job import Job
 from lstmgen.keeping import Keeper, Run, Snapshot
 from lstmgen.model import Network, TorchEngine
-from lstmgen.planning import Pace
-from lstmgen.scoring import Score, score_ids
+from lstmgen.pace import Pace
+from lstmgen.scoring import Score, of_ids, score_ids
 from lstmgen.step import Stepper
 
 SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
@@ -215,7 +215,7 @@ class _Session:
         return Progress(
             step=step,
             num_steps=course.config.num_steps,
-            epoch=step / self.stepper.streams.num_windows,
+            epoch=self.job.epochs(step),
             seconds=self._seconds(time.perf_counter()),
             learning_rate=course.learning_rate(step - 1),
             tokens_per_second=self.meter.tokens_per_second(),
@@ -244,9 +244,9 @@ def _begin(job: Job, saved: SavedRun | None, initial: SavedModel | None) -> tupl
 
 def validate(network: Network, job: Job) -> Score:
     """The score of the validation part, in float32: what `eval` says of the same text."""
-    total = score_ids(TorchEngine(network), job.data.valid_ids, job.vocabulary.start_id)
-    unknown = job.vocabulary.count_unknown(job.data.valid_ids)
-    return Score(total, len(job.data.valid_ids), job.data.valid_characters, unknown)
+    ids = job.data.valid_ids
+    nats = score_ids(TorchEngine(network), ids, job.vocabulary.start_id)
+    return of_ids(nats, job.vocabulary, ids, job.data.valid_characters)
 
 
 class _Meter:

@@ -1,5 +1,6 @@
 """Scores by token, by line and of ends add up to what `scoring` says of the same text."""
 
+import tracemalloc
 from collections.abc import Callable, Iterator
 from math import exp, log
 from typing import Any
@@ -120,6 +121,31 @@ def test_a_long_line_takes_no_room_beside_short_ones(
     monkeypatch.setattr(breakdown, "score_rows", watched)
     list(score_lines(cells, letters, ["a\n", "b" * 9000 + "\n", "c\n"]))
     assert sorted(widths) == [0, 2, 2]
+
+
+def test_long_texts_side_by_side_take_room_for_a_window_at_a_time(letters: Vocabulary) -> None:
+    class Silent:
+        """Guesses, and does no more."""
+
+        vocab_size = len(letters)
+
+        def initial_state(self, batch_size: int) -> None:
+            return None
+
+        def read(self, ids: Any, state: None) -> tuple[Any, None]:
+            return np.zeros((*ids.shape, 1), np.float32), None
+
+        def logits(self, hidden: Any, symbols: slice | None = None) -> Any:
+            return np.zeros((len(hidden), len(range(self.vocab_size)[symbols or slice(None)])))
+
+    length = 100_000
+    rows = [np.zeros(length, letters.encode("a").dtype)] * breakdown.ROWS
+    tracemalloc.start()
+    nats = score_rows(Silent(), rows, 0, first=[length - 2] * len(rows))  # type: ignore[arg-type]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert nats.tolist() == pytest.approx([2 * np.log(len(letters))] * len(rows))
+    assert peak < len(rows) * length  # bytes
 
 
 def test_a_long_line_is_scored_as_the_text_it_is(cells: Cells, letters: Vocabulary) -> None:

@@ -146,7 +146,7 @@ def test_choices_that_are_the_same_to_the_model_count_as_guessed(
     answers = list(
         answer(engine, vocabulary, [*pairs, Question(" an", (" x", " one", " y"), 1, "")])
     )
-    assert [one.is_open for one in answers[:70]] == [True] * 70
+    assert [one.is_undecided for one in answers[:70]] == [True] * 70
     assert {one.chosen for one in answers[:70]} == {0}
     (row,) = tally(answers[:70])
     assert (row.accuracy, row.accuracy_per_token, row.chance) == (0.5, 0.5, 0.5)

@@ -194,6 +194,14 @@ def test_names_that_are_no_text_can_be_told_apart() -> None:
     assert json.loads(b'"' + done.stdout + b'"') == "a\udcff a\udcfe"
 
 
+@pytest.mark.parametrize("command", [(), ("train",), ("sample",), ("eval",)])
+def test_help_shows_flags_without_a_value(command: tuple[str, ...], here: Any) -> None:
+    said = here(*command, "--help").out
+    assert "--help" in said
+    assert "bool" not in said
+    assert "...}" not in said  # of a text that may be given several times
+
+
 @pytest.mark.parametrize("what", ["--help", "eval -h"])
 def test_help_into_a_closed_pipe_is_quiet(what: str) -> None:
     for reader in ("true", "head -n 1 > /dev/null", "head -c 500 > /dev/null"):

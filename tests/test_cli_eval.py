@@ -340,7 +340,7 @@ def test_eval_compares_models_on_the_same_text(
     short = tmp_path / "short.txt"
     short.write_text("Ann went to Rome.\nBen")
     done = here("eval", short, *both)
-    assert f"1 blocks: the text is too short to tell {worse} from {model}" in done.err
+    assert f"2 blocks: the text is too short to tell {worse} from {model}" in done.err
     assert done.out.splitlines()[2].split()[-4] == "-"
     same = here("eval", corpus, "-m", model, "-m", model)
     assert "+0.0000" in same.out

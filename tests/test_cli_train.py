@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from math import log
 from pathlib import Path
@@ -16,10 +17,12 @@ import pytest
 import torch
 from commands import SMALL, TEXT, run
 
-from lstmgen import checkpoint, folders, planning, training
+from lstmgen import checkpoint, folders, pace, training
+from lstmgen.cli import watching
 from lstmgen.cli.telling import to_resume
 from lstmgen.scoring import Score
 from lstmgen.step import Stepper
+from lstmgen.training import Progress
 
 
 def test_train_says_its_plan_and_what_to_do_next(corpus: Path, tmp_path: Path, here: Any) -> None:
@@ -174,7 +177,7 @@ def test_a_run_of_minutes_keeps_its_time_and_says_it(
     done = here("train", corpus, "-m", tmp_path / "c", "--minutes", "0.5", *SMALL)
     assert "the start took 4" in done.error
     monkeypatch.setattr(time, "process_time", lambda: 0.0)
-    monkeypatch.setattr("lstmgen.cli.fitting.DEFAULT_MINUTES", 0.06)
+    monkeypatch.setattr("lstmgen.cli.options.DEFAULT_MINUTES", 0.06)
     done = here("train", corpus, "-m", tmp_path / "b", *SMALL)
     assert "--minutes 0.06 (the default): about" in done.err
 
@@ -185,7 +188,7 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
     monkeypatch.setattr(time, "process_time", lambda: 0.0)
     told = []
     for seconds in (0.1, 1.5, 50.0):
-        monkeypatch.setattr("lstmgen.step.measure", lambda job, s=seconds: planning.Speed(0.01, s))
+        monkeypatch.setattr("lstmgen.step.measure", lambda job, s=seconds: pace.Speed(0.01, s))
         told.append(
             here("train", corpus, "-m", tmp_path / f"{seconds}", "--minutes", "0.1", *SMALL)
         )
@@ -196,7 +199,7 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
         "--minutes 0.1 leaves no time to train: to validate once takes about 50.0 seconds, and after"
         in told[2].error
     )
-    monkeypatch.setattr("lstmgen.step.measure", lambda job: planning.Speed(0.01, 50.0))
+    monkeypatch.setattr("lstmgen.step.measure", lambda job: pace.Speed(0.01, 50.0))
     more = here("train", corpus, "-m", tmp_path / "0.1", "--resume", "--minutes", "0.2")
     assert re.search(
         r"note: to validate once takes about 50.0 seconds, of \d.\d that are left\n", more.err
@@ -207,7 +210,7 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
 def test_no_more_than_a_million_characters_are_held_out_unasked(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstmgen.cli.plan.MOST_HELD_OUT", 100)
+    monkeypatch.setattr("lstmgen.cli.options.MOST_HELD_OUT", 100)
     for options, held_out in (((), 100), (("--valid-fraction", "0.1"), round(len(TEXT) / 10))):
         folder = tmp_path / str(held_out)
         done = here("train", corpus, "-m", folder, "--steps", "2", *SMALL, *options)
@@ -378,6 +381,18 @@ def test_a_run_that_is_stopped_as_its_loss_blows_up_tells_which_step_is_saved(
     assert "the loss had blown up by step 9" in done.err
 
 
+def test_what_happened_as_a_run_was_stopped_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    def records() -> Iterator[Progress]:
+        record = Progress(9, 20, 0.1, 1.0, 0.01, 100.0, 2.0, None)
+        yield record
+        signal.raise_signal(signal.SIGTERM)
+        yield replace(record, step=4, note="the loss blew up; back to step 4")
+
+    last, caught = watching.follow(records(), quiet=True, per_token=1.0)
+    assert (last.step, caught) == (4, signal.SIGTERM)
+    assert capsys.readouterr().err == "note: the loss blew up; back to step 4\n"
+
+
 @pytest.mark.parametrize(
     ("name", "saves"), [("SIGINT", False), ("SIGTERM", True), ("SIGHUP", True)]
 )
@@ -434,7 +449,7 @@ def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path,
     done = here("train", corpus.with_name("more.txt"), "-m", tmp_path / "more", "--steps", "1",
                 *SMALL[4:], "--init-from", model)  # fmt: skip
     theirs = len(checkpoint.load_model(model).vocabulary)
-    told = f"begins with {theirs - 2} symbols of --init-from; 3 are new, and 2 of its own are not in the"
+    told = f"begins with {theirs - 2} symbols of --init-from; 3 are new, and 2 of its own, seldom"
     assert told in done.err
     for options in ((), ("--init-from", model)):
         folder = tmp_path / f"m{len(losses)}"
@@ -577,7 +592,7 @@ def test_a_model_that_is_not_the_last_is_said_to_be_so(
     for costs, said in ([9.0, 7.0, 8.0, 9.0], True), ([9.0, 8.0, 7.0, 6.0], False):
         found = (Score(cost, 1, 1) for cost in costs)
         monkeypatch.setattr(training, "validate", lambda network, job, found=found: next(found))
-        monkeypatch.setattr(planning, "report_interval", lambda *_, **__: 50)
+        monkeypatch.setattr(pace, "report_interval", lambda *_, **__: 50)
         done = here("train", corpus, "-m", folder, *options)
         best = 100 if said else 200
         told = f"it is the model of step {best} of 200: the validation loss has risen since"

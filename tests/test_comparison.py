@@ -30,6 +30,17 @@ def test_blocks_are_lines_where_there_are_many() -> None:
     assert edges("x" * 20).tolist() == [20]
 
 
+def test_a_few_lines_are_blocks_where_stretches_would_be_fewer() -> None:
+    assert len(edges("ab\n" * 20)) == 20
+    assert len(edges("He was born in a village by the sea, in spring.\n" * 20)) == 20
+    assert len(edges(("x" * 999 + "\n") * 20)) == NUM_BLOCKS
+
+
+def test_empty_lines_at_the_end_are_no_block_of_their_own() -> None:
+    for count in (5, MIN_LINES):
+        assert edges("a\n" * count + "\n\n").tolist()[-2:] == [2 * count - 2, 2 * count + 2]
+
+
 def test_each_token_counts_in_the_block_in_which_it_ends() -> None:
     sums = by_block(np.array([2, 1, 3, 1]), np.array([1.0, 2.0, 4.0, 8.0]), np.array([3, 5, 7]))
     assert sums.tolist() == [3, 0, 12]

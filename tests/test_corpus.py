@@ -289,6 +289,14 @@ def test_lines_in_another_encoding(tmp_path: Path, encoding: str) -> None:
     assert lines_of(tmp_path, "é\nzwei\n".encode(encoding), encoding) == ["é\n", "zwei\n"]
 
 
+@pytest.mark.parametrize("encoding", ["iso2022_kr", "ISO-2022-KR", "hz", "iso2022_jp"])
+def test_lines_in_an_encoding_that_carries_something_from_line_to_line(
+    tmp_path: Path, encoding: str
+) -> None:
+    text = "가나\nabc\n바다\n" if "kr" in encoding.lower() else "中国\nabc\n日本\n"
+    assert lines_of(tmp_path, text.encode(encoding), encoding) == text.splitlines(keepends=True)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-8-sig", "utf-32-be"])
 def test_lines_are_there_as_soon_as_they_come(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "pipe"

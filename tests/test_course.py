@@ -126,7 +126,7 @@ def test_a_run_that_was_never_well_says_that_there_is_no_model(
         list(train(make_job(tmp_path)))
     assert not (tmp_path / folders.MODEL_FILE).exists()
     (tmp_path / folders.MODEL_FILE).touch()  # of a run before, as with --overwrite
-    with pytest.raises(TrainingError, match=r" still holds the earlier model; train"):
+    with pytest.raises(TrainingError, match=r"the model in .* is an earlier one; train"):
         list(train(make_job(tmp_path)))
 
 

@@ -178,11 +178,11 @@ def test_a_hold_is_given_back_and_no_other(tmp_path: Path) -> None:
             pass
         with ExitStack() as later:
             later.enter_context(claimed(folder))
-            mine = folders.holder(folder)
+            mine = folders.lock_id(folder)
             later = later.pop_all()
-    assert folders.holder(folder) == mine is not None
+    assert folders.lock_id(folder) == mine is not None
     later.close()
-    assert folders.holder(folder) is None
+    assert folders.lock_id(folder) is None
 
 
 def test_room_is_asked_for_what_files_grow_by(

@@ -33,6 +33,7 @@ ORDER = (
     "generation",
     "beam_search",
     "planning",
+    "pace",
     "curves",
     "device",
     "recurrence",
@@ -110,7 +111,7 @@ def test_torch_is_not_imported_before_it_is_needed() -> None:
 def test_no_command_waits_for_torchs_compiler_to_be_imported(tmp_path: Path) -> None:
     """Which takes a second, and which `torch.optim` imports as soon as it is used."""
     (tmp_path / "text.txt").write_text("ten green bottles on the wall\n" * 100)
-    train = "train", "text.txt", "--minutes", "0.05", "--hidden-size", "8", "--device", "cpu"
+    train = "train", "text.txt", "--steps", "2", "--hidden-size", "8", "--device", "cpu"
     for command in (train, ("eval", "text.txt", "--dynamic", "--device", "cpu")):
         line = [sys.executable, "-X", "importtime", "-m", "lstmgen", *command]
         done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True)

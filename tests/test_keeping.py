@@ -1,10 +1,12 @@
 """What is kept of a run, whatever the disk does, and what takes the place of what."""
 
 import errno
+import os
 import shutil
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,9 +34,7 @@ def test_a_run_whose_folder_another_one_has_made_anew_leaves_that_alone(
             if ended:
                 other.close()
             before = {path.name: path.read_bytes() for path in folder.iterdir()}
-            with pytest.raises(
-                CheckpointError, match="in a new folder of this name; its files are"
-            ):
+            with pytest.raises(CheckpointError, match="in a folder of this name; its files are"):
                 list(records)
             assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
         assert not (folder / folders.LOCK_FILE).exists()
@@ -50,6 +50,37 @@ def test_a_lock_that_was_removed_is_taken_again_and_the_run_is_saved(tmp_path: P
         last = list(records)[-1]
         assert checkpoint.load_run(folder).position.step == last.step == last.num_steps
     assert not (folder / folders.LOCK_FILE).exists()
+
+
+def test_what_another_run_left_where_the_lock_was_removed_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    with folders.claimed(folder, resume=False, overwrite=False):
+        records = train(make_job(folder))
+        while not next(records).score:
+            pass
+        (folder / folders.LOCK_FILE).unlink()  # by somebody who takes it for one that was left
+        with folders.claimed(folder, resume=False, overwrite=True):
+            list(train(make_job(folder)))
+        before = {path.name: path.read_bytes() for path in folder.iterdir()}
+        with pytest.raises(CheckpointError, match="another lstmgen has begun to train"):
+            list(records)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_folder_that_may_be_written_and_not_read_takes_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, really_open = tmp_path / "m", os.open
+
+    def choosy(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if path == folder and not flags & (os.O_WRONLY | os.O_RDWR):
+            raise PermissionError(errno.EACCES, "no")
+        return really_open(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", choosy)
+    with folders.claimed(folder, resume=False, overwrite=False):
+        list(train(make_job(folder)))
+    assert checkpoint.load_run(folder).position.step == NUM_STEPS
 
 
 def test_a_folder_that_vanished_is_made_and_held_again(

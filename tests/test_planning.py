@@ -1,7 +1,5 @@
-"""A plan fills the time, keeps it as the machine slows, and grows with what there is to learn from."""
+"""A plan grows with what there is to learn from."""
 
-import time
-from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -14,35 +12,8 @@ from lstmgen.config import (
     SOFTMAX_SAMPLE,
     CellName,
     Level,
-    ModelConfig,
     TrainConfig,
 )
-from lstmgen.planning import Pace, Speed
-
-
-@given(st.floats(1e-4, 1), st.floats(1e-3, 30), st.floats(10, 1e5))
-def test_the_plan_fills_the_time_and_not_more(step: float, validation: float, time: float) -> None:
-    num_steps, report_every = planning.plan_steps(Speed(step, validation), time)
-    reports = -(-num_steps // report_every)
-    assert 1 <= reports <= planning.MAX_REPORTS
-    spent = num_steps * step + reports * validation
-    if num_steps > 1:
-        # A step is left over, and as many reports as rounding the interval up saves.
-        assert time - 2 * step - planning.MAX_REPORTS * validation < spent <= time
-    if reports > 1:
-        few = reports <= planning.FEW_REPORTS
-        share = planning.MOST_SHARE if few else planning.REPORT_SHARE
-        assert reports * validation <= share * time
-
-
-def test_an_hour_is_not_spent_without_a_look_at_the_validation_part() -> None:
-    _, report_every = planning.plan_steps(Speed(0.26, 75.0), 3600)
-    assert 4000 < report_every < 5000  # of some 13,000 steps
-
-
-def test_a_minute_is_for_training_and_one_look_on_the_way() -> None:
-    num_steps, report_every = planning.plan_steps(Speed(0.06, 1.66), 55)
-    assert -(-num_steps // report_every) == 2
 
 
 @pytest.mark.parametrize(
@@ -241,98 +212,3 @@ def test_all_symbols_are_taken_on_cuda_where_their_logits_fit() -> None:
     assert 4 * 4 * tokens * fitting == pytest.approx(small / 2, rel=1e-3)
     assert planning.softmax_sample(fitting, "word", fitting) == 0
     assert planning.softmax_sample(fitting + 1, "word", fitting) == SOFTMAX_SAMPLE
-
-
-def test_reports_are_fewer_where_there_is_much_to_validate_on() -> None:
-    few = planning.report_interval(1000, 0.2, step_cost=2048, valid_cost=1_000_000)
-    many = planning.report_interval(1000, 0.2, step_cost=2048, valid_cost=1_000)
-    assert few == 1000 > many == 1000 // planning.MAX_REPORTS
-    # Passes over a text of which the usual tenth is held out, and scored at 2/3 of the price.
-    for epochs, reports in ((1, 1), (3, 3), (8, 8), (60, 20)):
-        steps = 1000 * epochs
-        every = planning.report_interval(steps, epochs, step_cost=900, valid_cost=100_000 * 2 / 3)
-        assert -(-steps // every) == reports
-
-
-def test_a_score_costs_more_than_training_on_a_sample_of_many_symbols_and_less_on_all() -> None:
-    letters = ModelConfig(vocab_size=65, hidden_size=384)
-    config = TrainConfig(num_steps=1, report_every=1)
-    assert planning.score_cost(letters, config) == pytest.approx(1 / 3)
-    assert planning.score_cost(letters, replace(config, precision="bfloat16")) == pytest.approx(
-        2 / 3
-    )
-    words = ModelConfig(vocab_size=33_278, hidden_size=512, embedding_size=512, tie=True)
-    sampled = replace(config, softmax_sample=2048, precision="bfloat16")
-    # 4 layers' matrices of 4 x 512 x 512, and 512 numbers a symbol.
-    assert planning.score_cost(words, sampled) == pytest.approx(
-        (16 * 512 + 33_278) / (16 * 512 + 2048) / 1.5
-    )
-
-
-def run_at(pace: Pace, seconds: float, steps: int) -> None:
-    """As if `steps` steps had taken `seconds` so far."""
-    pace.started, pace.steps = time.perf_counter() - seconds, steps
-
-
-def test_the_end_follows_the_pace() -> None:
-    config, pace = TrainConfig(num_steps=1000, report_every=1000), Pace(None)
-    pace.validations = [2.0]
-    run_at(pace, seconds=12.0, steps=100)
-    assert pace.replan(config, 100, 92.0) is config  # just right: 90 s and a report
-    slower = pace.replan(config, 100, 47.0)
-    assert slower.num_steps == pytest.approx(100 + 450, abs=2)
-    run_at(pace, seconds=7.0, steps=100)
-    faster = pace.replan(config, 100, 92.0)
-    assert faster.num_steps == pytest.approx(100 + 1760, abs=4)  # two reports now: at 1,000 too
-
-
-def test_a_single_report_stays_one_when_the_end_is_moved() -> None:
-    measured = Speed(step_seconds=0.1, validation_seconds=40.0)
-    num_steps, report_every = planning.plan_steps(measured, 600)
-    config = TrainConfig(num_steps=num_steps, report_every=report_every)
-    pace = Pace(measured)
-    run_at(pace, seconds=90.0, steps=1000)  # faster than measured, as validation will be
-    config = pace.replan(config, 1000, 510.0)
-    assert config.num_steps == pytest.approx(1000 + (510 - 36) / 0.09, abs=4)
-    # Past the step at which the one report was foreseen, there is still only one to come.
-    run_at(pace, seconds=180.0, steps=2000)
-    assert pace.replan(config, 2000, 420.0) is config
-
-
-@pytest.mark.parametrize("slower", [1 / 40, 1 / 3, 3, 40])
-def test_a_run_measured_at_a_bad_moment_is_planned_anew(slower: float) -> None:
-    """Measured beside other work, or before it began: what the run itself shows is believed."""
-    truth, deadline = Speed(step_seconds=0.08, validation_seconds=1.0), 300.0
-    measured = Speed(truth.step_seconds * slower, truth.validation_seconds * slower)
-    num_steps, report_every = planning.plan_steps(measured, deadline)
-    config, pace = TrainConfig(num_steps=num_steps, report_every=report_every), Pace(measured)
-    seconds, step, reports = 0.0, 0, 0
-    while step < config.num_steps:
-        seconds, step = seconds + truth.step_seconds, step + 1
-        run_at(pace, seconds, steps=step)
-        config = pace.replan(config, step, deadline - seconds)
-        if step % config.report_every == 0 or step == config.num_steps:
-            pace.validations.append(truth.validation_seconds)
-            seconds, reports = seconds + truth.validation_seconds, reports + 1
-    assert seconds == pytest.approx(deadline, rel=0.02)
-    assert reports * truth.validation_seconds <= 2.5 * planning.REPORT_SHARE * deadline
-    assert reports >= 4
-
-
-@pytest.mark.parametrize(
-    ("step", "seconds", "last"),
-    [(4, 8.0, 10), (4, 20.0, 20), (4, 25.0, 23), (10, 2.0, 10), (10, 16.0, 20), (11, 15.0, 22)],
-)
-def test_the_last_step_is_that_which_leaves_time_for_the_reports(
-    step: int, seconds: float, last: int
-) -> None:
-    """A second a step and two a report, one each ten steps and one at the end."""
-    speed = Speed(step_seconds=1.0, validation_seconds=2.0)
-    assert planning.last_step(speed, 10, step, seconds) == last
-
-
-def test_the_first_steps_say_nothing_of_the_pace() -> None:
-    config, pace = TrainConfig(num_steps=1000, report_every=1000), Pace(Speed(0.1, 2.0))
-    run_at(pace, seconds=10.0, steps=7)
-    assert pace.replan(config, 7, 1.0) is config
-    assert pace.replan(config, 7, -0.1).num_steps == 7  # but where they took all of the time

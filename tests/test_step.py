@@ -26,7 +26,7 @@ from lstmgen.training import train
 def test_with_every_symbol_drawn_the_loss_of_a_window_is_that_of_all(tmp_path: Path) -> None:
     """Also in the last windows of a text, which its streams do not fill."""
     job = make_job(tmp_path, softmax_sample=0)
-    network, streams = Network(job.model), job.streams()
+    network, streams = Network(job.model), job.streams
     network.initialize(0)
     torch.nn.init.normal_(network.output.weight)
     state = network.initial_state(job.training.batch_size)
@@ -57,7 +57,7 @@ def test_a_text_begins_with_nothing_remembered_each_time(
         zeros = network.initial_state(job.training.batch_size)
         state = tuple(tuple(part + held for part in layer) for layer in zeros)
         run = Run(network, optim.Optimizer(network, job.training), state)
-        run.step = epochs * job.streams().num_windows + window
+        run.step = epochs * job.streams.num_windows + window
         nats.append(float(Stepper(run, job).step(0.02)[0]))
     assert (nats[0] == nats[1]) == begins
 
@@ -109,7 +109,7 @@ def test_sparse_gradients_make_the_same_steps_as_others(
 
 def test_each_step_and_each_seed_leaves_out_other_units(tmp_path: Path) -> None:
     job = make_job(tmp_path, dropout=0.5)
-    streams = job.streams()
+    streams = job.streams
 
     def total(step: int, seed: int) -> float:
         """Of the first window of the text, with the same weights."""

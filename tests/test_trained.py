@@ -69,6 +69,13 @@ def test_many_texts_have_seeds_in_a_row(model: lstmgen.TrainedModel) -> None:
     assert texts[0].text != texts[2].text
 
 
+def test_seeds_and_numbers_of_numpy_are_as_good_as_others(model: lstmgen.TrainedModel) -> None:
+    seeds = [text.seed for text in model.generate(["a"] * 3, length=2, seed=np.uint8(254))]  # type: ignore[arg-type]
+    assert json.dumps(seeds) == "[254, 255, 256]"
+    wide = model.search("a", num_beams=np.uint8(100), length=3)  # type: ignore[arg-type]
+    assert wide == model.search("a", num_beams=100, length=3)
+
+
 def test_without_a_seed_each_call_gives_another_text(model: lstmgen.TrainedModel) -> None:
     assert model.sample(length=100) != model.sample(length=100)
 
@@ -90,7 +97,7 @@ def test_a_score_is_what_the_command_says(
 
 def test_a_score_is_that_of_a_few_lines_from_the_file_alone() -> None:
     """The built-in model, one step at a time in float64, from its file as README describes it."""
-    raw = trained.DEMO.read_bytes()
+    raw = trained.BUILT_IN.read_bytes()
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     description = json.loads(json.loads(header["__metadata__"]["lstmgen"])["description"])
     w = {name: array.astype(np.float64) for name, array in safetensors.numpy.load(raw).items()}
@@ -109,7 +116,7 @@ def test_a_score_is_that_of_a_few_lines_from_the_file_alone() -> None:
             x = h[k] = np.tanh(c[k]) / (1 + np.exp(-o))
         logits = w["output.weight"] @ h.sum(axis=0) + w["output.bias"]
         total += np.log(np.exp(logits).sum()) - logits[ids[token]]
-    assert lstmgen.load(trained.DEMO).score(text).nats == pytest.approx(total, rel=1e-5)
+    assert lstmgen.load(trained.BUILT_IN).score(text).nats == pytest.approx(total, rel=1e-5)
 
 
 def test_a_model_tells_what_it_is(model: lstmgen.TrainedModel, letters: Vocabulary) -> None:
@@ -157,7 +164,7 @@ def test_where_nothing_is_named_it_is_the_working_folders_model_or_the_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert trained.find(None) == trained.DEMO
+    assert trained.find(None) == trained.BUILT_IN
     assert trained.find("x") == "x"
     (tmp_path / "lstmgen-model").mkdir()
     assert trained.find(None) == "lstmgen-model"
@@ -193,8 +200,8 @@ def test_an_engine_is_made_once(
 
 
 def test_the_built_in_model_is_small_and_writes_english() -> None:
-    assert trained.DEMO.stat().st_size <= 1_000_000
-    model = lstmgen.load(trained.DEMO)
+    assert trained.BUILT_IN.stat().st_size <= 1_000_000
+    model = lstmgen.load(trained.BUILT_IN)
     corpus = (DATA / "lives.txt").read_text()
     assert model.score(corpus[:5000]).bits_per_character < 0.5
     # The words of its corpus, nearly all of them spelled right.

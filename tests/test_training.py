@@ -19,7 +19,7 @@ from lstmgen.config import CellName
 from lstmgen.errors import CheckpointError
 from lstmgen.keeping import Keeper
 from lstmgen.model import Network
-from lstmgen.planning import Pace
+from lstmgen.pace import Pace
 from lstmgen.scoring import score_text
 from lstmgen.step import Stepper
 from lstmgen.training import train

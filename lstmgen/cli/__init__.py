@@ -4,7 +4,7 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from inspect import cleandoc
 from io import StringIO
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -25,11 +25,21 @@ NO_DEVICE = ("no kernel image", "kernel image is invalid", "are busy or unavaila
 
 
 class _Helping:
-    """Help that goes the way of all output, so that a closed pipe or a full disk is met as elsewhere."""
+    """Help that goes the way of all output, so that a closed pipe or a full disk is met as elsewhere.
+
+    A flag stands there without a kind of value, as it takes none.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # the commands' own
+        for option in params:
+            if getattr(option, "is_flag", False):
+                option.metavar = ""
+        return params
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         if console.shows_output():
-            super().format_help(ctx, formatter)  # type: ignore[misc]  # the commands' own
+            super().format_help(ctx, formatter)  # type: ignore[misc]
             return
         with redirect_stdout(StringIO()) as told:
             super().format_help(ctx, formatter)  # type: ignore[misc]
@@ -57,7 +67,6 @@ class _Command(_Helping, TyperCommand):
 app = typer.Typer(
     cls=_Group,
     name="lstmgen",
-    help="Train a recurrent language model on your own text, then generate and score text with it.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -81,16 +90,19 @@ def _show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(
+def general(
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Train a recurrent language model on your own text, then generate and score text with it."""
+    """Train a recurrent language model on your own text, then generate and score text with it.
+
+    To begin: lstmgen sample writes with a small built-in model; lstmgen train your.txt makes your own.
+    """
 
 
-def _refuse(why: str) -> None:
+def _refuse(why: str) -> NoReturn:
     console.say(f"error: {console.visible(why, keep_newlines=False)}")
     sys.exit(1)
 
@@ -99,7 +111,7 @@ def main() -> None:
     """Run the command line; exit codes are 0, 1 user's mistake, 2 usage, 128 and the number of a signal."""
     try:
         with redirect_stderr(console.Talk(sys.stderr)):  # a usage error is told by typer itself
-            app(standalone_mode=True)
+            app()
     except LstmgenError as error:
         _refuse(str(error))
     except (MemoryError, RuntimeError) as error:

@@ -34,7 +34,7 @@ def load(model: str | None) -> "SavedModel":
     from lstmgen import checkpoint, trained
 
     path = trained.find(model)
-    if path == trained.DEMO:
+    if path == trained.BUILT_IN:
         console.note(
             f"there is no {DEFAULT_MODEL_FOLDER} here, so this is the built-in model, trained on "
             "invented life stories; make your own with `lstmgen train corpus.txt`"

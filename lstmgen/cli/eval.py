@@ -17,7 +17,7 @@ DYNAMIC = DynamicConfig()
 
 def evaluate(
     texts: Annotated[
-        list[str], typer.Argument(metavar="TEXT...", help="Files to score; - is standard input.")
+        list[str], typer.Argument(metavar="TEXT", help="Files to score; - is standard input.")
     ],
     by: Annotated[
         By,

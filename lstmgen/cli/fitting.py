@@ -5,10 +5,10 @@ from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from lstmgen import planning
+from lstmgen import pace, planning
 from lstmgen.cli import console
-from lstmgen.cli.plan import Options
-from lstmgen.config import DEFAULT_MINUTES, Position, TrainConfig
+from lstmgen.cli.options import Options, minutes
+from lstmgen.config import Position, TrainConfig
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lstmgen.job import Job
 
 CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leaving
+LITTLE = 0.03  # of --minutes, for which a run that has ended is not begun again
 SIZING = {"seconds": 0.25, "most": 1.0}  # to measure steps for, where only the size follows
 
 
@@ -31,7 +32,7 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     tokens = float(steps * job.training.batch_size * job.training.window)
     if not steps:
         left = minutes(given) * 60 - (time.perf_counter() - began)
-        tokens = planning.tokens_in(measure(job, **SIZING), left, job.training)
+        tokens = pace.tokens_in(measure(job, **SIZING), left, job.training)
         if may_have_many:
             job, tokens = _with_streams_that_pay(job, given, tokens, left)
     if size_given:
@@ -72,7 +73,7 @@ def _with_streams_that_pay(
             measured = measure(with_more, **SIZING)
         except torch.OutOfMemoryError:  # of a GPU
             break
-        tokens_with_more = planning.tokens_in(measured, left, config)
+        tokens_with_more = pace.tokens_in(measured, left, config)
         if tokens_with_more <= planning.MORE_TOKENS * tokens:
             break
         job, tokens = with_more, tokens_with_more
@@ -82,11 +83,11 @@ def _with_streams_that_pay(
 def _steps(job: "Job", given: Options) -> int:
     """The number of steps that was asked for, as steps or epochs; 0 where time is to decide."""
     steps: int = given.get("steps", 0)
-    return steps or ceil(given.get("epochs", 0) * job.streams().num_windows)
+    return steps or ceil(given.get("epochs", 0) * job.streams.num_windows)
 
 
 def _require_time_to_validate(
-    measured: planning.Speed, seconds: float, left: float, resumed: bool
+    measured: pace.Speed, seconds: float, left: float, resumed: bool
 ) -> None:
     """A run needs one validation at its end; says where that leaves little time for the rest."""
     once = f"to validate once takes about {measured.validation_seconds:.1f} seconds"
@@ -95,14 +96,9 @@ def _require_time_to_validate(
             f"--minutes {seconds / 60:g} leaves no time to train: {once}, and after the start {left:.1f} are "
             "left; give more, or a smaller --valid-fraction or --valid-file"
         )
-    if measured.validation_seconds > planning.MOST_SHARE * left:
+    if measured.validation_seconds > pace.MOST_SHARE * left:
         advice = "; a smaller --valid-fraction or --valid-file leaves more for training"
         console.note(f"{once}, of {left:.1f} that are left{'' if resumed else advice}")
-
-
-def minutes(given: Options) -> float:
-    """The time that was asked for, or is usual."""
-    return float(given.get("minutes", DEFAULT_MINUTES))
 
 
 def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) -> "Job":
@@ -113,63 +109,82 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
     """
     from lstmgen.step import measure
 
-    config, measured = job.training, None
-    at = saved.position if saved else Position()
+    config, at = job.training, saved.position if saved else Position()
     if at.device not in ("", job.device.type):
         console.note(
             f"the run was on {at.device} and is continued on {job.device.type}: its weights may differ "
             "in some bits from those of a run that stays on one device"
         )
-    done, steps = at.step, _steps(job, given)
+    steps = _steps(job, given)
     if steps:
-        deadline = None
-    elif saved and "minutes" not in given:
-        steps, deadline = config.num_steps, at.deadline
-        measured = measure(job) if deadline is not None else None
+        job = replace(job, training=replace(config, num_steps=steps))
+    elif saved and "minutes" not in given:  # to the end that it had
+        measured = measure(job) if at.deadline is not None else None
+        job = replace(job, deadline=at.deadline, measured=measured)
     else:
-        measured = measure(job)
-        used, seconds = at.seconds, minutes(given) * 60
-        start = time.perf_counter() - began
-        deadline = seconds - start - CLOSING_SECONDS
-        if deadline <= 0:
-            raise OptionError(
-                f"--minutes {seconds / 60:g} is over before training can begin, as the start took "
-                f"{start:.1f} seconds; give more"
-            )
-        left = max(deadline - used, 0.0)
-        if deadline > used:
-            _require_time_to_validate(measured, seconds, left, saved is not None)
-        more, report_every = planning.plan_steps(measured, left)
-        steps = done + more if deadline > used else done
-        config = replace(config, report_every=report_every)
-    if steps <= done:
-        raise OptionError(
-            f"the run in {job.folder} is at step {done:,}, its end; to train it further, give more --steps, "
-            "--epochs or --minutes in all"
-        )
-    if deadline is None and (saved is None or steps != config.num_steps):
-        report_every = planning.report_interval(
+        job = _within_minutes(job, given, at if saved else None, began)
+    steps = job.training.num_steps
+    if steps <= at.step:
+        raise _over(job, at.step, config.num_steps)
+    if job.deadline is None and (saved is None or steps != config.num_steps):
+        report_every = pace.report_interval(
             steps,
             job.epochs(steps),
             step_cost=config.batch_size * config.window,
-            valid_cost=len(job.data.valid_ids) * planning.score_cost(job.model, config),
+            valid_cost=len(job.data.valid_ids) * pace.score_cost(job.model, config),
         )
-        config = replace(config, report_every=report_every)
-    if not saved:
-        config = _suited(config, job, given, job.epochs(steps))
-    return replace(
-        job,
-        training=replace(config, num_steps=steps),
-        deadline=deadline,
-        measured=measured,
+        job = replace(job, training=replace(job.training, report_every=report_every))
+    return job if saved else replace(job, training=_suited(job, given))
+
+
+def _within_minutes(job: "Job", given: Options, at: Position | None, began: float) -> "Job":
+    """The job with as many steps as the time allows; `at` is where a saved run is.
+
+    No step is left where there is no time for one more.
+    """
+    from lstmgen.step import measure
+
+    measured, seconds = measure(job), minutes(given) * 60
+    start = time.perf_counter() - began
+    deadline = seconds - start - CLOSING_SECONDS
+    if deadline <= 0:
+        raise OptionError(
+            f"--minutes {seconds / 60:g} is over before training can begin, as the start took "
+            f"{start:.1f} seconds; give more"
+        )
+    done, left, least = 0, deadline, 0.0
+    if at is not None:
+        done, left = at.step, deadline - at.seconds
+        if done >= job.training.num_steps:  # as its own start may have taken longer than this one
+            least = LITTLE * seconds
+    if left <= least:
+        more, report_every = 0, job.training.report_every
+    else:
+        _require_time_to_validate(measured, seconds, left, at is not None)
+        more, report_every = pace.plan_steps(measured, left)
+    training = replace(job.training, num_steps=done + more, report_every=report_every)
+    return replace(job, training=training, deadline=deadline, measured=measured)
+
+
+def _over(job: "Job", done: int, planned: int) -> OptionError:
+    """What to say where a saved run is asked to go no further than it has come."""
+    if done < planned:
+        return OptionError(
+            f"the run in {job.folder} is at step {done:,} of {planned:,} already; leave "
+            "--steps, --epochs and --minutes out to go on to its end, or give more of them in all"
+        )
+    return OptionError(
+        f"the run in {job.folder} is at step {done:,}, its end; to train it further, give more --steps, "
+        "--epochs or --minutes in all"
     )
 
 
-def _suited(config: TrainConfig, job: "Job", given: Options, epochs: float) -> TrainConfig:
+def _suited(job: "Job", given: Options) -> TrainConfig:
     """The numbers as they suit how often the text will be read, unless they were given.
 
     That is what keeps it from being learned by heart, and the learning rate where it is still the usual one.
     """
+    config, epochs = job.training, job.epochs(job.training.num_steps)
     size, text_tokens = job.model.hidden_size, len(job.data.train_ids)
     level, rate = job.vocabulary.level, config.learning_rate
     if rate == TrainConfig.learning_rate:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
-from lstmgen.cli.plan import Options
+from lstmgen.cli.options import Options
 from lstmgen.config import CorpusConfig, TrainConfig
 from lstmgen.errors import OptionError
 

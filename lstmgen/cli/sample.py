@@ -116,16 +116,7 @@ def sample(
     shaping = {name: value for name, value in shaping.items() if value is not None}
     decoding = DecodingConfig(**shaping)
     if beams is not None:
-        if shaping or seed is not None:
-            raise OptionError(
-                f"--beams {beams} draws nothing; leave out --seed, --temperature, --top-k, --top-p, "
-                "--min-p and --repetition-penalty, or --beams"
-            )
-        if num_samples > beams:
-            raise OptionError(
-                f"--num-samples {num_samples} is more than --beams {beams} can find; lower it, or raise "
-                f"--beams, to {MOST_BEAMS} at most"
-            )
+        _require_nothing_drawn(beams, num_samples, shaping if seed is None else {"seed": seed})
     from lstmgen import corpus, trained
     from lstmgen.beam_search import search
     from lstmgen.generation import generate, stream
@@ -162,12 +153,9 @@ def sample(
     drawn: Any = how | {"decoding": decoding}
     if num_samples == 1 and not each_line and not as_json and beams is None:
         only = next(primes)
-        last = only.text if echo else ""
-        console.emit(last, bold=True)
-        for part in _gathered(stream(engine, saved.vocabulary, only, **drawn)):
-            console.emit(part)
-            last = part
-        console.emit("" if last.endswith("\n") else "\n")
+        _write_as_it_comes(
+            only.text if echo else "", stream(engine, saved.vocabulary, only, **drawn)
+        )
         return
     if beams is None:
         written = generate(engine, saved.vocabulary, primes, ready=primes.ready, **drawn)
@@ -186,6 +174,30 @@ def sample(
             console.emit(text.prime if echo else "", bold=True)
             last = text.text or (text.prime if echo else "")
             console.emit(text.text + ("" if last.endswith("\n") else "\n"))
+
+
+def _require_nothing_drawn(beams: int, num_samples: int, drawing: dict[str, Any]) -> None:
+    """A beam search does without what shapes a draw, and finds as many texts as it has beams."""
+    if drawing:
+        raise OptionError(
+            f"--beams {beams} draws nothing; leave out --seed, --temperature, --top-k, --top-p, "
+            "--min-p and --repetition-penalty, or --beams"
+        )
+    if num_samples > beams:
+        raise OptionError(
+            f"--num-samples {num_samples} is more than --beams {beams} can find; lower it, or raise "
+            f"--beams, to {MOST_BEAMS} at most"
+        )
+
+
+def _write_as_it_comes(prime: str, pieces: Iterator[str]) -> None:
+    """A single text after its prime, with a line end where it has none."""
+    console.emit(prime, bold=True)
+    last = prime
+    for part in _gathered(pieces):
+        console.emit(part)
+        last = part
+    console.emit("" if last.endswith("\n") else "\n")
 
 
 def _likeliest(texts: "Sequence[Generated]", count: int) -> "Sequence[Generated]":

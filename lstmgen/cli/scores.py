@@ -11,6 +11,7 @@ from lstmgen.errors import OptionError
 if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel
     from lstmgen.corpus import Text
+    from lstmgen.vocabulary import Ids
 
 CHARACTERS_A_WORD = 5  # or so
 ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
@@ -21,34 +22,35 @@ def by_corpus(
 ) -> None:
     """The score of each text, and beside it, never in its place, that of a model with a memory."""
     from lstmgen import trained
-    from lstmgen.scoring import Score, of_text, streams_to_score, window_nats
+    from lstmgen.scoring import Score, of_ids, streams_to_score, window_nats
 
     vocabulary = saved.vocabulary
     encoded = [vocabulary.encode(text.text) for text in read]
     engine = trained.choose_engine(saved, device, sum(map(len, encoded)))
     kind = again.kind(how) if how else ""
     static, other = list[tuple[str, Score]](), list[tuple[str, Score]]()
+    second = {kind: how.to_json()} if how else {}
 
-    def found(name: str, score: Score, second: again.Again | None = None, **more: int) -> None:
-        (other if second else static).append((f"{name} ({kind})" if second else name, score))
+    def found(rows: list[tuple[str, Score]], name: str, score: Score, **more: Any) -> None:
+        rows.append((f"{name} ({kind})" if rows is other else name, score))
         if as_json:
-            told = {kind: second.to_json()} if second else {}
-            _emit_json({"file": name, **more, **told, **score.to_json()})
+            _emit_json({"file": name, **more, **score.to_json()})
 
     for text, ids in zip(read, encoded, strict=True):
         streams = streams_to_score(ids, vocabulary.start_id)
         parts = window_nats(engine, streams)
         nats = sum(console.watched(parts, streams.num_windows))
-        score = of_text(nats, vocabulary, ids, text.text)
-        found(text.name, score)
+        score = of_ids(nats, vocabulary, ids, len(text.text))
+        found(static, text.name, score)
         if how:
             nats = again.nats(saved, engine, ids, device, how)
-            found(text.name, replace(score, nats=nats), how)
+            found(other, text.name, replace(score, nats=nats), **second)
     total = sum((score for _, score in static), Score())
     if len(read) > 1:
-        found("total", total, texts=len(read))
+        found(static, "total", total, texts=len(read))
         if how:
-            found("total", sum((score for _, score in other), Score()), how, texts=len(read))
+            again_total = sum((score for _, score in other), Score())
+            found(other, "total", again_total, texts=len(read), **second)
     if not as_json:
         tables.scores(static + other)
     console.note_unknown(total.unknown_tokens, total.tokens)
@@ -60,7 +62,7 @@ def compare(
 ) -> None:  # fmt: skip
     from lstmgen import comparison, trained
     from lstmgen.breakdown import score_tokens
-    from lstmgen.scoring import Score, of_text
+    from lstmgen.scoring import Score, of_ids
 
     characters = sum(len(text.text) for text in read)
     engines = [
@@ -73,7 +75,7 @@ def compare(
             vocabulary = saved.vocabulary
             ids = vocabulary.encode(text.text)
             nats, _ = score_tokens(engine, ids, vocabulary.start_id)
-            score = of_text(float(nats.sum()), vocabulary, ids, text.text)
+            score = of_ids(float(nats.sum()), vocabulary, ids, len(text.text))
             scores.append((str(name), score))
             blocks.append(comparison.by_block(vocabulary.lengths(text.text), nats, ends))
         found = [comparison.difference(blocks[0], block, ends) for block in blocks[1:]]
@@ -136,19 +138,18 @@ def by_token(saved: "SavedModel", read: list["Text"], device: str, as_json: bool
     from lstmgen import trained
     from lstmgen.breakdown import score_tokens
 
-    vocabulary, unknown, total = saved.vocabulary, 0, 0
+    vocabulary = saved.vocabulary
     encoded = [vocabulary.encode(text.text) for text in read]
     engine = trained.choose_engine(saved, device, sum(map(len, encoded)))
     for text, ids in zip(read, encoded, strict=True):
         nats, ranks = score_tokens(engine, ids, vocabulary.start_id)
-        unknown, total = unknown + vocabulary.count_unknown(ids), total + len(ids)
         tokens = vocabulary.tokenize(text.text)
         for token, cost, rank in zip(tokens, nats.tolist(), ranks.tolist(), strict=True):
             if as_json:
                 _emit_json({"file": text.name, "text": token, "nats": cost, "rank": rank})
             else:
                 console.emit(f"{cost:.6f}\t{rank}\t{token.translate(ESCAPES)}\n")
-    console.note_unknown(unknown, total)
+    _note_unknown(saved, encoded)
 
 
 def by_context(
@@ -156,7 +157,6 @@ def by_context(
 ) -> None:
     from lstmgen import context, trained
 
-    unknown = total = 0
     encoded = [saved.vocabulary.encode(text.text) for text in read]
     asked = [contexts or context.doublings(len(ids)) for ids in encoded]
     for text, ids, numbers in zip(read, encoded, asked, strict=True):
@@ -177,8 +177,7 @@ def by_context(
             if len(read) > 1:
                 tables.heading(text.name)
             tables.contexts(text.name, found, len(ids))
-        unknown, total = unknown + saved.vocabulary.count_unknown(ids), total + len(ids)
-    console.note_unknown(unknown, total)
+    _note_unknown(saved, encoded)
 
 
 def by_choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
@@ -209,13 +208,18 @@ def by_choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bo
             _emit_json(record)
     elif not as_json:
         tables.tallies(tally)
-    open_ = sum(question.answer is None for question in questions)
-    if open_ and answered:
-        console.note(f"questions without an answer, which are not counted: {open_:,}")
-    if alike := sum(one.is_open and one.question.answer is not None for one in answers):
+    unanswered = sum(question.answer is None for question in questions)
+    if unanswered and answered:
+        console.note(f"questions without an answer, which are not counted: {unanswered:,}")
+    if alike := sum(one.is_undecided and one.question.answer is not None for one in answers):
         console.note(f"questions between whose likeliest choices the model cannot tell: {alike:,}")
     if unknown := sum(answer.unknown_tokens for answer in answers):
         console.note(f"unknown tokens of the questions, scored as <unk>: {unknown:,}")
+
+
+def _note_unknown(saved: "SavedModel", encoded: list["Ids"]) -> None:
+    unknown = sum(map(saved.vocabulary.count_unknown, encoded))
+    console.note_unknown(unknown, sum(map(len, encoded)))
 
 
 def _names(read: list["Text"]) -> str:

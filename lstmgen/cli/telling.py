@@ -5,8 +5,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
-from lstmgen.cli.fitting import minutes
-from lstmgen.cli.plan import Options, usual_valid_fraction
+from lstmgen.cli.options import Options, minutes, usual_valid_fraction
 from lstmgen.config import DEFAULT_ENCODING, DEFAULT_MODEL_FOLDER, MODEL_VARIABLE, CorpusConfig
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def of_start(other: "SavedModel", data: "Dataset") -> str:
     theirs, ours = set(other.vocabulary.tokens), set(data.vocabulary.tokens)
     return (
         f"begins with {len(theirs & ours):,} symbols of --init-from; {len(ours - theirs):,} are new, and "
-        f"{len(theirs - ours):,} of its own are not in the text and are left out"
+        f"{len(theirs - ours):,} of its own, seldom or never in the part to train on, are left out"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lstmgen.cli import plan, running
+from lstmgen.cli import options, running
 from lstmgen.config import (
     DEFAULT_ENCODING,
     DEFAULT_MINUTES,
@@ -44,7 +44,7 @@ _text, _network, _run, _learning, _machine = (
 def train(
     corpus: Annotated[
         list[str],
-        typer.Argument(metavar="CORPUS...", help="Text files, gzip too; - is standard input."),
+        typer.Argument(metavar="CORPUS", help="Text files, gzip too; - is standard input."),
     ],
     model: Annotated[
         str,
@@ -199,7 +199,7 @@ def train(
     weight_decay: Annotated[
         float | None,
         _learning(
-            help="Share of each weight that a step takes off, times the learning rate.",
+            help="How fast weights shrink: a step takes off this share of each, times the learning rate.",
             show_default="0.01 to 0.1, by epochs",
         ),
     ] = None,
@@ -253,7 +253,7 @@ def train(
     # Keyed by option; a field of `config` for it has the same name.
     given = {name: value for name, value in locals().items() if value is not None}
     began = time.perf_counter() - time.process_time()  # near to when Python was started
-    plan.require_sense(given)
+    options.require_sense(given)
     if quiet and sample_every is not None:
         raise OptionError("--quiet shows no samples; leave out --quiet or --sample-every")
 

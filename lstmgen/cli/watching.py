@@ -51,6 +51,9 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
             if last is None:
                 bar.initial = bar.n = record.step
             last = record
+            if record.note:
+                bar.clear()
+                console.note(record.note)
             if caught:
                 break
             bar.total = record.num_steps
@@ -62,9 +65,6 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
             bar.update(record.step - bar.n)
             if record.sample is not None and not quiet:
                 _show_sample(bar, record.sample)
-            if record.note:
-                bar.clear()
-                console.note(record.note)
             if record.score and bar.disable and not quiet:
                 console.say(f"step {record.step:,} of {record.num_steps:,}: {told}")
     finally:

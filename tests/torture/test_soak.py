@@ -12,7 +12,7 @@ from statistics import median
 import pytest
 
 from lstmgen.folders import MODEL_FILE
-from lstmgen.trained import DEMO
+from lstmgen.trained import BUILT_IN
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="a process is watched through /proc"
@@ -82,7 +82,7 @@ def test_training(
 
 def test_a_long_text(times: Callable[[int, int], int], tally: Callable[[str, int], None]) -> None:
     length = times(60_000, 10_000_000)
-    command = [sys.executable, "-m", "lstmgen", "sample", "-m", str(DEMO), "--seed", "1"]
+    command = [sys.executable, "-m", "lstmgen", "sample", "-m", str(BUILT_IN), "--seed", "1"]
     with subprocess.Popen([*command, "-l", str(length)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         watch, read = Watch(process.pid, warm_up=1), 0
@@ -97,7 +97,7 @@ def test_a_long_text(times: Callable[[int, int], int], tally: Callable[[str, int
 def test_many_lines(times: Callable[[int, int], int], tally: Callable[[str, int], None]) -> None:
     count = times(10_000, 10_000_000)
     stories = [line.encode()[:20] + b"\n" for line in LIVES.read_text().splitlines() if line]
-    command = [sys.executable, "-m", "lstmgen", "eval", "-", "--by", "line", "-m", str(DEMO)]
+    command = [sys.executable, "-m", "lstmgen", "eval", "-", "--by", "line", "-m", str(BUILT_IN)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None

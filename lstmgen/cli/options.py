@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lstmgen import planning
 from lstmgen.cli import console
 from lstmgen.config import (
+    DEFAULT_MINUTES,
     FINE_TUNING_RATE,
     MOST_HELD_OUT,
     CorpusConfig,
@@ -59,6 +60,11 @@ def require_sense(given: Options) -> None:
     if "steps" in given:
         TrainConfig(num_steps=given["steps"], report_every=1)
     ModelConfig(vocab_size=2, **_part(given, ModelConfig, "tie"))
+
+
+def minutes(given: Options) -> float:
+    """The time that was asked for, or is usual."""
+    return float(given.get("minutes", DEFAULT_MINUTES))
 
 
 def _part(given: Options, config: type, *without: str) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from jobs import make_job, stopped_at
 
 from lstmgen import checkpoint, dataset, device, planning
 from lstmgen import step as step_module
-from lstmgen.cli import fitting, plan, resuming
+from lstmgen.cli import fitting, options, resuming
 from lstmgen.config import SOFTMAX_SAMPLE, CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.errors import OptionError
 from lstmgen.job import Job
-from lstmgen.planning import Speed
+from lstmgen.pace import Speed
 from lstmgen.training import train
 
 
@@ -29,6 +29,30 @@ def test_a_timed_run_that_goes_on_knows_what_validation_takes(tmp_path: Path) ->
         )
         assert again.measured is not None
         assert again.deadline == pytest.approx(120 - 7 - 0.5 if given else 60, abs=4)
+
+
+def test_a_run_that_has_ended_is_not_begun_again_for_what_its_start_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = replace(make_job(tmp_path), deadline=60.0)
+    saved = stopped_at(5, job)
+    saved = replace(saved, position=replace(saved.position, seconds=57.0))
+    done = saved.position.step
+
+    monkeypatch.setattr(step_module, "measure", lambda job: Speed(0.01, 1.0))
+
+    def more(planned: int, minutes: float) -> int:
+        again = replace(job, training=replace(saved.training, num_steps=planned))
+        fitted = fitting.timed(again, {"minutes": minutes}, saved, time.perf_counter())
+        return fitted.training.num_steps - done
+
+    for planned in (done, done + 9):  # the second was stopped
+        assert more(planned, 1.0) == pytest.approx(150, abs=2)  # 2.5 s, one of them to validate
+    assert more(done + 9, 0.985) > 0  # 1.6 s, which is little of a minute
+    with pytest.raises(OptionError, match=f"is at step {done}, its end"):
+        more(done, 0.985)
+    with pytest.raises(OptionError, match=f"is at step {done} of {done + 9} already; leave"):
+        more(done + 9, 0.5)
 
 
 def test_what_is_given_stays_and_the_rest_is_planned(tmp_path: Path) -> None:
@@ -57,7 +81,7 @@ def test_what_is_read_many_times_is_learned_at_a_higher_rate(
     job = make_job(tmp_path, cell=cell)
     usual = given.get("learning_rate", TrainConfig.learning_rate)
     job = replace(job, training=replace(job.training, learning_rate=usual))
-    steps = epochs * job.streams().num_windows
+    steps = epochs * job.streams.num_windows
     assert fitting.timed(job, given | {"steps": steps}, None, 0.0).training.learning_rate == rate
 
 
@@ -159,7 +183,7 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
     memory = 8 * 2**30 if where == "cuda" else 0
     monkeypatch.setattr(device, "free_memory", lambda there: memory)
     there = torch.device(where)
-    numbers = plan.training({"precision": "float32"}, data, there, None)
+    numbers = options.training({"precision": "float32"}, data, there, None)
     assert numbers.softmax_sample == sample
     job = Job(tmp_path, data, ModelConfig(vocab_size=len(data.vocabulary)), numbers, there)
     planned = fitting.sized(job, {"minutes": 0.1}, time.perf_counter()).training
@@ -198,10 +222,10 @@ def test_a_text_is_cut_the_same_way_when_its_run_goes_on(tmp_path: Path) -> None
     path = tmp_path / "text.txt"
     text = Text("text", "She sells sea shells.\n" * 3000)
     path.write_text(text.text)
-    first = plan.data({"seed": 5}, text, None, None)
+    first = options.data({"seed": 5}, text, None, None)
     job = make_job(tmp_path / "m", text=text.text)
     job = replace(job, data=first, training=replace(job.training, seed=5))
     job = replace(job, model=replace(job.model, vocab_size=len(first.vocabulary)))
     again = resuming.data(stopped_at(1, job), {}, text, None)
     assert (again.train_ids == first.train_ids).all()
-    assert (plan.data({"seed": 0}, text, None, None).train_ids != first.train_ids).any()
+    assert (options.data({"seed": 0}, text, None, None).train_ids != first.train_ids).any()
