@@ -9,6 +9,7 @@ from math import sqrt
 from typing import Any
 
 from lstmgen.breakdown import score_rows
+from lstmgen.container import unique
 from lstmgen.errors import CorpusError
 from lstmgen.scoring import Z_95, Engine
 from lstmgen.vocabulary import Ids, Vocabulary
@@ -160,7 +161,7 @@ def parse(lines: Iterable[str], name: str) -> Iterator[Question]:
 def _question(line: str) -> Question:
     """`ValueError` says what does not fit."""
     try:
-        data = json.loads(line)
+        data = json.loads(line, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is not JSON ({error})") from None
     if not isinstance(data, dict):

@@ -121,8 +121,8 @@ class ModelConfig(JsonConfig):
 class TrainConfig(JsonConfig):
     """How a network is trained.
 
-    With corpus, first weights and machine it fixes every bit of a run, unless the run ends by the clock,
-    which moves its number of steps.
+    With corpus, first weights, machine and number of threads it fixes every bit of a run on the CPU, unless
+    the run ends by the clock, which moves its number of steps.
     """
 
     num_steps: int

@@ -99,7 +99,7 @@ class Container:
         if _marks(text, SMALL + payload) > SMALL + payload:
             raise self._damaged("its header holds too many things")
         try:
-            return json.loads(text, object_pairs_hook=_unique)
+            return json.loads(text, object_pairs_hook=unique)
         except (ValueError, RecursionError) as error:
             what = f"no header that can be read ({type(error).__name__})"
             raise self._damaged(what) from None
@@ -127,6 +127,8 @@ class Container:
         rows = []
         try:
             for name, row in self._table.items():
+                if set(row) != {"dtype", "shape", "data_offsets"}:
+                    raise ValueError
                 start, end = _sizes(row["data_offsets"])
                 rows.append((start, end, name, DTYPES[row["dtype"]], _sizes(row["shape"])))
         except (KeyError, TypeError, ValueError):
@@ -153,7 +155,8 @@ def _sizes(value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object of names and values; `ValueError` where a name occurs twice, as one would be lost."""
     values = dict(pairs)
     if len(values) < len(pairs):
         raise ValueError("a name occurs twice")

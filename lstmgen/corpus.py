@@ -25,7 +25,7 @@ SOME = 1 << 20  # characters, or bytes, that tell what a text is like
 FEW_LINES = 100  # that tell whether a list is sorted
 RISING = 0.9  # share of lines, where chance would give half
 ENOUGH = 100  # characters, before which nothing is said of how many zeros are among them
-ACROSS_LINES = ("iso2022_kr", "hz")  # in which what a line holds depends on those before it
+ACROSS_LINES = ("iso2022", "hz")  # encodings in which a line may depend on those before it
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
@@ -168,7 +168,7 @@ def _marks_lines(encoding: str) -> bool:
     Unknown encodings are refused elsewhere.
     """
     try:
-        alone = codecs.lookup(encoding).name not in ACROSS_LINES
+        alone = not codecs.lookup(encoding).name.startswith(ACROSS_LINES)
         return alone and "\n".encode(encoding) == b"\n"
     except (LookupError, ValueError):
         return False
@@ -220,11 +220,12 @@ def _decoded_lines(name: str, file: BufferedReader | GzipFile, encoding: str) ->
     wrong: UnicodeDecodeError | UnicodeEncodeError | None = None
     pieces: list[str] = []  # of a line whose end is still to come
     while raw and not wrong:
-        raw, held = file.read1(SOME), len(decoder.getstate()[0])
+        raw, before = file.read1(SOME), decoder.getstate()
         try:
             piece = decoder.decode(raw, not raw)
         except UnicodeDecodeError as error:
-            wrong, piece = error, decoder.decode(raw[: max(0, error.start - held)])
+            decoder.setstate(before)
+            wrong, piece = error, decoder.decode(raw[: max(0, error.start - len(before[0]))])
         try:
             piece.encode()  # escape codecs can make lone surrogates, which are no text
         except UnicodeEncodeError as error:

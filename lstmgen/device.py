@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
@@ -76,12 +77,19 @@ def whole_float32(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+    before = _set_tf32(False)
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        _set_tf32(before)
+
+
+def _set_tf32(allowed: bool) -> bool:
+    """Whether recurrent layers in float32 may be short of bits on CUDA from now on; what was so before."""
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # 2.9 tells of a newer way
+        before: bool = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = allowed
+    return before
 
 
 def seed(device: torch.device, number: int) -> None:

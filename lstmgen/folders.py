@@ -125,7 +125,7 @@ def locked(folder: Path) -> Iterator[None]:
                 raise
             # Whoever held it may have removed it just now, and then it keeps nobody out.
             with suppress(FileNotFoundError):
-                if _id(path.stat()) == _id(os.fstat(file.fileno())):
+                if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
                     break
             file.close()
     with file:
@@ -133,13 +133,16 @@ def locked(folder: Path) -> Iterator[None]:
             yield
         finally:
             with suppress(OSError):
-                if lock_id(folder) == _id(os.fstat(file.fileno())):  # not one made there since
+                if lock_id(folder) == os.fstat(file.fileno()).st_ino:  # not one made there since
                     path.unlink()
 
 
-def lock_id(folder: Path) -> FileId | None:
+def lock_id(folder: Path) -> int | None:
     """What tells the lock of a folder from another run's; None where there is none."""
-    return file_id(folder / LOCK_FILE)
+    try:
+        return (folder / LOCK_FILE).stat().st_ino  # which is no other's as long as the lock is open
+    except OSError:
+        return None
 
 
 def weight_files(folder: Path) -> set[FileId]:
@@ -151,12 +154,9 @@ def weight_files(folder: Path) -> set[FileId]:
 def file_id(path: Path) -> FileId | None:
     """What tells a file from another that takes its place; None where there is none."""
     try:
-        return _id(path.stat())
+        about = path.stat()
     except OSError:
         return None
-
-
-def _id(about: os.stat_result) -> FileId:
     return about.st_ino, about.st_mtime_ns  # as the first may be given once more, to a later file
 
 

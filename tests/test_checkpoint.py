@@ -203,6 +203,18 @@ def test_weights_of_one_shape_cannot_change_places(file: Path) -> None:
         checkpoint.load_model(file)
 
 
+@pytest.mark.parametrize("row", [{"x": [[]]}, {"dtype": "F99"}, {"shape": None}])
+def test_a_table_that_says_what_it_should_not_is_refused(file: Path, row: dict[str, Any]) -> None:
+    raw = file.read_bytes()
+    (length,) = struct.unpack_from("<Q", raw)
+    header = json.loads(raw[8 : 8 + length])
+    header["output.bias"] |= row
+    changed = json.dumps(header).encode()
+    file.write_bytes(struct.pack("<Q", len(changed)) + changed + raw[8 + length :])
+    with pytest.raises(CheckpointError, match="its table of arrays cannot be read"):
+        checkpoint.load_model(file)
+
+
 @pytest.mark.parametrize(
     "content",
     [

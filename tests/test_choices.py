@@ -210,6 +210,12 @@ def test_unknown_tokens_of_context_and_choices_are_counted(
     assert one.to_json()["unknown_tokens"] == 5
 
 
+def test_a_question_that_says_something_twice_is_refused() -> None:
+    twice = '{"context": "I", "context": "J", "choices": ["a", "b"]}'
+    with pytest.raises(CorpusError, match=r"line 2 of q .*a name occurs twice"):
+        list(parse([json.dumps(GOOD), twice], "q"))
+
+
 def test_a_group_may_not_take_the_name_of_the_whole() -> None:
     with pytest.raises(CorpusError, match='the group "all" is that of all questions'):
         list(parse([json.dumps(GOOD | {"group": "all"})], "q"))

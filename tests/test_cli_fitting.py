@@ -36,19 +36,19 @@ def test_a_run_that_has_ended_is_not_begun_again_for_what_its_start_took(
 ) -> None:
     job = replace(make_job(tmp_path), deadline=60.0)
     saved = stopped_at(5, job)
-    saved = replace(saved, position=replace(saved.position, seconds=57.0))
     done = saved.position.step
-
     monkeypatch.setattr(step_module, "measure", lambda job: Speed(0.01, 1.0))
 
-    def more(planned: int, minutes: float) -> int:
+    def more(planned: int, minutes: float, seconds: float = 57.0) -> int:
+        run = replace(saved, position=replace(saved.position, seconds=seconds))
         again = replace(job, training=replace(saved.training, num_steps=planned))
-        fitted = fitting.timed(again, {"minutes": minutes}, saved, time.perf_counter())
+        fitted = fitting.timed(again, {"minutes": minutes}, run, time.perf_counter())
         return fitted.training.num_steps - done
 
     for planned in (done, done + 9):  # the second was stopped
         assert more(planned, 1.0) == pytest.approx(150, abs=2)  # 2.5 s, one of them to validate
-    assert more(done + 9, 0.985) > 0  # 1.6 s, which is little of a minute
+    assert more(done, 61, seconds=3597) > 0  # a minute, however little that is of an hour
+    assert more(done + 9, 0.985) > 0  # 1.6 s
     with pytest.raises(OptionError, match=f"is at step {done}, its end"):
         more(done, 0.985)
     with pytest.raises(OptionError, match=f"is at step {done} of {done + 9} already; leave"):

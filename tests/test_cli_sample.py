@@ -44,6 +44,16 @@ def test_a_device_that_there_is_not_is_refused_before_a_seed_is_told(
     assert "gpu" in done.err
 
 
+def test_all_seeds_of_many_texts_can_be_given_again(model: Path, here: Any) -> None:
+    last = 2**63 - 1
+    options = ("sample", "-m", model, "-n", "3", "-l", "2", "--json", "--seed")
+    assert (
+        f"--seed {last - 1} leaves no seeds for --num-samples 3" in here(*options, last - 1).error
+    )
+    seeds = [json.loads(line)["seed"] for line in here(*options, last - 2).out.splitlines()]
+    assert seeds == [last - 2, last - 1, last]
+
+
 def test_one_text_of_many_comes_again_with_its_own_seed(model: Path, here: Any) -> None:
     many = here("sample", "-m", model, "-n", "70", "--seed", "10", "-l", "30", "--json").out
     texts = [json.loads(line) for line in many.splitlines()]

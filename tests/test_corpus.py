@@ -294,7 +294,16 @@ def test_lines_in_an_encoding_that_carries_something_from_line_to_line(
     tmp_path: Path, encoding: str
 ) -> None:
     text = "가나\nabc\n바다\n" if "kr" in encoding.lower() else "中国\nabc\n日本\n"
-    assert lines_of(tmp_path, text.encode(encoding), encoding) == text.splitlines(keepends=True)
+    raw = text.encode(encoding)
+    if encoding == "hz":
+        text, raw = text + "abcdef\n", raw + b"abc~\ndef\n"
+    assert lines_of(tmp_path, raw, encoding) == text.splitlines(keepends=True)
+    for wrong in ("가" if "kr" in encoding.lower() else "中").encode(encoding)[:-1], b"\xff":
+        path = put(tmp_path, raw + b"abc\n" + wrong + b"\xff\n")
+        found = lines(path, encoding)
+        assert [next(found) for _ in range(text.count("\n") + 1)][-1] == "abc\n"
+        with pytest.raises(CorpusError, match=f"is not {encoding}"):
+            next(found)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-8-sig", "utf-32-be"])

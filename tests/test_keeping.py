@@ -40,6 +40,17 @@ def test_a_run_whose_folder_another_one_has_made_anew_leaves_that_alone(
         assert not (folder / folders.LOCK_FILE).exists()
 
 
+def test_a_lock_that_was_touched_is_still_the_runs(tmp_path: Path) -> None:
+    """As by whoever keeps files from being purged for their age."""
+    with folders.claimed(tmp_path, resume=False, overwrite=False):
+        records = train(make_job(tmp_path))
+        next(records)
+        os.utime(tmp_path / folders.LOCK_FILE, (1, 1))
+        list(records)
+    assert checkpoint.load_run(tmp_path).position.step == NUM_STEPS
+    assert not (tmp_path / folders.LOCK_FILE).exists()
+
+
 def test_a_lock_that_was_removed_is_taken_again_and_the_run_is_saved(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     with folders.claimed(folder, resume=False, overwrite=False):

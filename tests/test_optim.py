@@ -1,6 +1,7 @@
 """What moves the weights: each rule against its definition, worked out another way."""
 
 from dataclasses import replace
+from math import inf, nan
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +192,28 @@ def test_gradients_that_are_said_to_be_larger_count_as_what_they_are(
         ends.append(network.weights() | {n: t.numpy() for n, t in optimizer.tensors().items()})
     for name, value in ends[0].items():
         np.testing.assert_allclose(ends[1][name], value, rtol=1e-5, atol=1e-12)
+
+
+def test_what_ran_over_its_half_precision_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_lazy(monkeypatch)
+    ends = []
+    for odd in (0.0, inf, -inf, nan):
+        network, optimizer = tied(replace(SAMPLED, softmax_sample=0))
+        for weight in network.named_weights().values():
+            weight.grad = torch.ones_like(weight)
+            weight.grad.flatten()[0] = odd
+        optimizer.step(0.01, 2.0**12)
+        ends.append(network.weights())
+    for end in ends[1:]:
+        for name, value in ends[0].items():
+            np.testing.assert_array_equal(end[name], value)
+
+
+def test_singular_values_come_to_lie_where_it_is_said() -> None:
+    x = np.geomspace(0.001, 1, 100_000)
+    for a, b, c in optim.POLYNOMIALS:
+        x = a * x + b * x**3 + c * x**5
+    assert (round(x.min(), 2), round(x.max(), 2)) == (0.13, 1.87)
 
 
 def test_orthogonalizing_is_the_polynomials_one_after_the_other() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lstmgen.job import Job
 
 CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leaving
-LITTLE = 0.03  # of --minutes, for which a run that has ended is not begun again
+LITTLE_SECONDS = 2.0  # for which a run that has ended is not begun again
 SIZING = {"seconds": 0.25, "most": 1.0}  # to measure steps for, where only the size follows
 
 
@@ -156,7 +156,7 @@ def _within_minutes(job: "Job", given: Options, at: Position | None, began: floa
     if at is not None:
         done, left = at.step, deadline - at.seconds
         if done >= job.training.num_steps:  # as its own start may have taken longer than this one
-            least = LITTLE * seconds
+            least = LITTLE_SECONDS
     if left <= least:
         more, report_every = 0, job.training.report_every
     else:

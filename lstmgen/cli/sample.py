@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BLINK = 0.005  # seconds
 MOST_BEAMS = 100
+MOST_SEED = 2**63 - 1
 MOST_WARNED = 200  # unknown symbols that are told of
 
 
@@ -87,7 +88,7 @@ def sample(
         int | None,
         typer.Option(
             min=0,
-            max=2**63 - 1,
+            max=MOST_SEED,
             help="Seed of the first text; each further text has the next one.",
             show_default="random",
         ),
@@ -117,6 +118,11 @@ def sample(
     decoding = DecodingConfig(**shaping)
     if beams is not None:
         _require_nothing_drawn(beams, num_samples, shaping if seed is None else {"seed": seed})
+    if seed is not None and seed > MOST_SEED - (num_samples - 1):
+        raise OptionError(
+            f"--seed {seed} leaves no seeds for --num-samples {num_samples}, as each text has the next one; "
+            "give a lower one"
+        )
     from lstmgen import corpus, trained
     from lstmgen.beam_search import search
     from lstmgen.generation import generate, stream
