@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+# As on a fresh machine, whatever whoever runs the tests has set; before typer asks for them.
+for _name in ("LSTMGEN_MODEL", "GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "COLUMNS", "NO_COLOR"):
+    os.environ.pop(_name, None)
+
 TEXT = "".join(
     f"{name} went to {place} and ate {food}.\n"
     for name in ("Ann", "Ben", "Cleo", "Dan", "Eve")

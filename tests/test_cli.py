@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -29,7 +30,6 @@ from lstmgen.ranges import RANGES
         (("sample", "--top-p", "0"), "--top-p is 0"),
         (("sample", "--top-p", "1.5"), "--top-p is 1.5"),
         (("sample", "--stop", ""), "--stop is empty"),
-        (("sample", "--prime", "a", "--each-line"), "only one of"),
         (("sample", "--prime-file", "nowhere.txt"), "nowhere.txt: there is no such file"),
         (("sample", "--device", "gpu"), "--device 'gpu'"),
         (("sample", "-m", "nowhere"), "there is no model here"),
@@ -38,10 +38,13 @@ from lstmgen.ranges import RANGES
         (("eval", "."), "this is a folder"),
         (("eval", "CORPUS", "--device", "gpu"), "--device 'gpu'"),
         (("eval", "CORPUS", "--by", "line", "--device", "gpu"), "--device 'gpu'"),
+        (("eval", "CORPUS", "--by", "token", "--device", "gpu"), "--device 'gpu'"),
+        (("eval", "CORPUS", "--context", "1", "--device", "gpu"), "--device 'gpu'"),
+        (("eval", "QUESTIONS", "--choices", "--device", "gpu"), "--device 'gpu'"),
+        (("eval", "CORPUS", "-m", "MODEL", "-m", "MODEL", "--device", "gpu"), "--device 'gpu'"),
         (("eval", "CORPUS", "--encoding", "klingon"), "--encoding 'klingon'"),
         (("eval", "nowhere.txt", "--by", "line"), "nowhere.txt: there is no such file"),
         (("eval", "CORPUS", "--by", "line", "--encoding", "klingon"), "--encoding 'klingon'"),
-        (("eval", "CORPUS", "--by", "line", "--choices"), "only one of --by"),
         (("eval", "CORPUS", "--context", "1,x"), "--context is '1,x'"),
         (("eval", "CORPUS", "--context", "0"), "--context is '0'"),
         (("eval", "CORPUS", "--context", ""), "--context is ''"),
@@ -54,7 +57,6 @@ from lstmgen.ranges import RANGES
         (("train", "nowhere.txt"), "nowhere.txt: there is no such file; check its path"),
         (("train", "CORPUS", "-q", "--sample-every", "1"), "--quiet shows no samples"),
         (("sample", "--beams", "3", "-n", "4"), "lower it, or raise --beams, to 100 at most"),
-        (("train", "CORPUS", "--steps", "5", "--epochs", "1"), "only one of"),
         (("train", "CORPUS", "--minutes", "0"), "--minutes is 0"),
         (("train", "CORPUS", "--steps", "0"), "--steps is 0"),
         (("train", "CORPUS", "--init-from", ""), "--init-from is empty"),
@@ -66,7 +68,6 @@ from lstmgen.ranges import RANGES
         (("train", "CORPUS", "--tie", "--embedding-size", "5", "--hidden-size", "6"), "--tie"),
         (("train", "CORPUS", "--window", "100000"), "needs 100,000 (a whole --window)"),
         (("train", "CORPUS", "--device", "cuda:x"), "--device 'cuda:x'"),
-        (("train", "CORPUS", "--resume", "--overwrite"), "leave out --overwrite"),
         (("train", "CORPUS", "--resume", "-m", "."), ".: there is no run to go on with"),
         (
             ("train", "CORPUS", "--resume", "-m", "nowhere"),
@@ -91,10 +92,52 @@ def test_a_mistake_gets_one_line_and_code_1(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LSTMGEN_MODEL", str(model if arguments[0] != "train" else tmp_path / "m"))
-    done = here(*(str(corpus) if a == "CORPUS" else a for a in arguments))
+    questions = Path(__file__).parents[1] / "data" / "lives.choices.jsonl"
+    files = {"CORPUS": str(corpus), "MODEL": str(model), "QUESTIONS": str(questions)}
+    done = here(*(files.get(a, a) for a in arguments))
     assert said in done.error
     assert done.out == ""
     assert not list(tmp_path.rglob("*.safetensors"))
+
+
+ONE_OF = {
+    "sample": (("--prime", "a"), ("--prime-file", "CORPUS"), ("--each-line",)),
+    "eval": (("--by", "line"), ("--by", "token"), ("--context", "1"), ("--choices",), ("--dynamic",),
+             ("--cache", "9")),
+    "train": (("--minutes", "1"), ("--epochs", "1"), ("--steps", "1")),
+}  # fmt: skip
+PAIRS = [
+    (command, one, other)
+    for command, options in ONE_OF.items()
+    for one, other in combinations(options, 2)
+    if one[0] != other[0]
+]
+
+
+@pytest.mark.parametrize(("command", "one", "other"), PAIRS)
+def test_what_cannot_be_done_at_once_is_refused(
+    command: str, one: tuple[str, ...], other: tuple[str, ...], model: Path, corpus: Path, here: Any,
+) -> None:  # fmt: skip
+    options = (str(corpus) if word == "CORPUS" else word for word in (*one, *other))
+    text = () if command == "sample" else (corpus,)
+    assert "give only one of" in here(command, *text, "-m", model, *options).error
+
+
+@pytest.mark.parametrize("option", ONE_OF["eval"])
+def test_several_models_are_compared_in_one_way(
+    option: tuple[str, ...], model: Path, corpus: Path, here: Any
+) -> None:
+    error = here("eval", corpus, "-m", model, "-m", model, *option).error
+    assert "several models are compared by corpus; leave out" in error
+
+
+@pytest.mark.parametrize("option", [("--overwrite",), ("--init-from", "MODEL")])
+def test_a_run_that_goes_on_begins_with_nothing_else(
+    option: tuple[str, ...], model: Path, corpus: Path, here: Any
+) -> None:
+    options = (str(model) if word == "MODEL" else word for word in option)
+    error = here("train", corpus, "-m", model, "--resume", *options).error
+    assert "leave out --overwrite and --init-from" in error
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_a_run_that_has_ended_is_not_begun_again_for_what_its_start_took(
     job = replace(make_job(tmp_path), deadline=60.0)
     saved = stopped_at(5, job)
     done = saved.position.step
-    monkeypatch.setattr(step_module, "measure", lambda job: Speed(0.01, 1.0))
+    monkeypatch.setattr(step_module, "measure", lambda job: Speed(0.1, 1.0))
 
     def more(planned: int, minutes: float, seconds: float = 57.0) -> int:
         run = replace(saved, position=replace(saved.position, seconds=seconds))
@@ -46,13 +46,22 @@ def test_a_run_that_has_ended_is_not_begun_again_for_what_its_start_took(
         return fitted.training.num_steps - done
 
     for planned in (done, done + 9):  # the second was stopped
-        assert more(planned, 1.0) == pytest.approx(150, abs=2)  # 2.5 s, one of them to validate
+        assert more(planned, 1.0) == pytest.approx(15, abs=3)  # 2.5 s, one of them to validate
     assert more(done, 61, seconds=3597) > 0  # a minute, however little that is of an hour
     assert more(done + 9, 0.985) > 0  # 1.6 s
     with pytest.raises(OptionError, match=f"is at step {done}, its end"):
         more(done, 0.985)
     with pytest.raises(OptionError, match=f"is at step {done} of {done + 9} already; leave"):
         more(done + 9, 0.5)
+
+
+@pytest.mark.parametrize("epochs", [0.5, 2])
+def test_epochs_are_so_many_times_the_text(tmp_path: Path, epochs: float) -> None:
+    job = make_job(tmp_path)
+    planned = fitting.timed(job, {"epochs": epochs}, None, 0.0)
+    windows = -(-len(job.data.train_ids) // (job.training.batch_size * job.training.window))
+    assert abs(planned.training.num_steps - epochs * windows) < 1
+    assert planned.epochs(planned.training.num_steps) == pytest.approx(epochs, abs=0.02)
 
 
 def test_what_is_given_stays_and_the_rest_is_planned(tmp_path: Path) -> None:

@@ -235,23 +235,6 @@ def test_lines_before_one_that_is_not_utf_8_are_answered(model: Path) -> None:
     assert [line[:3] for line in done.out.splitlines()] == ["Ann", "Ben"]
 
 
-def test_ctrl_c_while_waiting_for_a_line_is_quiet(model: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "lstmgen", "sample", "-m", str(model), "--each-line", "--seed", "1"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(b"Ann\n")
-        process.stdin.flush()
-        assert process.stdout.read(1) == b"A"  # it has begun
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        assert process.stderr.read().strip() == b""
-        assert process.wait(30) == 130
-
-
 def test_a_prime_comes_from_a_file_or_standard_input(
     model: Path, tmp_path: Path, here: Any
 ) -> None:

@@ -220,6 +220,23 @@ def test_no_more_than_a_million_characters_are_held_out_unasked(
     assert here("train", corpus, "-m", tmp_path / "100", "--resume", "--steps", "4").code == 0
 
 
+def test_a_quiet_run_that_is_stopped_tells_how_to_go_on(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Stepper.step
+
+    def stopped_at_9(stepper: Any, rate: float) -> Any:
+        if stepper.run.step == 8:
+            signal.raise_signal(signal.SIGTERM)
+        return original(stepper, rate)
+
+    monkeypatch.setattr(Stepper, "step", stopped_at_9)
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    done = here("train", corpus, "-m", tmp_path / "m", "--steps", "20", "--quiet", *SMALL)
+    assert done.code == 143
+    assert done.err.startswith("stopped at step 9 of 20 and saved; to go on:\n  lstmgen train ")
+
+
 def test_quiet_says_nothing(corpus: Path, tmp_path: Path, here: Any) -> None:
     done = here("train", corpus, "-m", tmp_path / "m", "--steps", "2", "--quiet", *SMALL)
     assert (done.code, done.out, done.err) == (0, "", "")
@@ -275,6 +292,14 @@ def test_resume_refuses_another_corpus_or_network(corpus: Path, tmp_path: Path, 
     assert "not the text that the run began with" in here("train", other, *resume).error
     assert "--hidden-size 32" in here("train", corpus, *resume, "--hidden-size", "32").error
     assert "--level word" in here("train", corpus, *resume, "--level", "word").error
+    others = {
+        "learning-rate": 0.5, "adamw-share": 0.9, "dropout": 0.3, "weight-drop": 0.4, "weight-decay": 0.5,
+        "memory": 50, "softmax-sample": 5, "batch-size": 2, "window": 8, "seed": 9, "num-layers": 3,
+        "embedding-size": 5, "cell": "gru", "min-count": 3, "valid-fraction": 0.2,
+    }  # fmt: skip
+    for name, value in others.items():
+        error = here("train", corpus, *resume, f"--{name}", str(value)).error
+        assert f"--{name} {value} is not what the run began with (" in error
     assert "step 2" in here("train", corpus, "-m", folder, "--resume").error
     assert {path: path.read_bytes() for path in folder.iterdir()} == files
     moved = tmp_path / "moved.txt"  # the corpus is known by what it says, not by its name
@@ -423,7 +448,7 @@ def test_only_ctrl_c_is_meant_when_it_comes_twice(
 
 def test_a_signal_that_is_to_be_ignored_is_ignored(corpus: Path, tmp_path: Path) -> None:
     """As `nohup` starts a command, and the shell one in the background."""
-    command = ["train", corpus, "-m", tmp_path / "m", "--steps", "400", *SMALL]
+    command = ["train", corpus, "-m", tmp_path / "m", "--steps", "1500", *SMALL]
     line = shlex.join([sys.executable, "-m", "lstmgen", *map(str, command)])
     process = subprocess.Popen(
         ["bash", "-c", f"trap '' HUP INT; exec {line}"], stderr=subprocess.PIPE, text=True
@@ -434,12 +459,13 @@ def test_a_signal_that_is_to_be_ignored_is_ignored(corpus: Path, tmp_path: Path)
         said += line
         if line.startswith("training"):
             time.sleep(0.3)
+            assert process.poll() is None
             process.send_signal(signal.SIGHUP)
             process.send_signal(signal.SIGINT)
     process.stderr.close()
     assert process.wait() == 0, said
     assert "stopped" not in said
-    assert checkpoint.load_run(tmp_path / "m").position.step == 400
+    assert checkpoint.load_run(tmp_path / "m").position.step == 1500
 
 
 def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path, tmp_path: Path,

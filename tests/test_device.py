@@ -29,6 +29,18 @@ def test_auto_is_the_cpu_where_there_is_nothing_better() -> None:
     assert device.choose("auto") == CPU
 
 
+@pytest.mark.parametrize(
+    ("cuda", "mps", "chosen"),
+    [(True, True, "cuda:0"), (True, False, "cuda:0"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_is_the_best_that_there_is(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert device.choose("auto") == torch.device(chosen)
+
+
 @ON_CUDA
 @pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
 def test_first_cuda_device_is_chosen_where_there_is_one(name: str) -> None:

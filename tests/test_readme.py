@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from lstmgen import context, course, optim, training
 from lstmgen.config import (
     DEFAULT_LENGTH,
+    FINE_TUNING_RATE,
+    LARGE_VOCABULARY,
+    MOST_HELD_OUT,
+    SOFTMAX_SAMPLE,
     CorpusConfig,
     DecodingConfig,
+    DynamicConfig,
     ModelConfig,
     TrainConfig,
 )
@@ -160,3 +166,24 @@ def test_the_python_of_the_readme_runs(folder: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout.splitlines()[-1]) > 0
+
+
+@pytest.mark.parametrize(
+    ("value", "figure", "told"),
+    [
+        (training.SAVE_SECONDS, 60, "loses at most a minute of training"),
+        (MOST_HELD_OUT, 1_000_000, "The last tenth, at most a million characters, is held out"),
+        (context.MAX_PLACES, 4096, "Of more than 4,096 places a sample is taken"),
+        (context.MAX_CONTEXT, 16_384, "or at 16,384 tokens"),
+        (DynamicConfig.window, 32, "each window of 32 tokens after it has been scored"),
+        (LARGE_VOCABULARY, 8192, "With 8,192 symbols or more"),
+        (SOFTMAX_SAMPLE, 2048, "The default is 2,048 from 8,192 symbols on"),
+        (TrainConfig.clip_norm, 1, "gradients are clipped to a norm of 1"),
+        (optim.SYMBOL_RATE, 3, "only those that a step meets are learned, three times as fast"),
+        (FINE_TUNING_RATE, 0.01, "the learning rate is 0.01"),
+        (course.MARKS, 20, "it marks such a place some twenty times"),
+    ],
+)
+def test_a_figure_of_the_code_is_that_of_the_readme(value: float, figure: float, told: str) -> None:
+    assert value == figure
+    assert told in " ".join(README.split())

@@ -20,7 +20,7 @@ from lstmgen.errors import CheckpointError
 from lstmgen.keeping import Keeper
 from lstmgen.model import Network
 from lstmgen.pace import Pace
-from lstmgen.scoring import score_text
+from lstmgen.scoring import Score, score_text
 from lstmgen.step import Stepper
 from lstmgen.training import train
 
@@ -312,6 +312,23 @@ def test_the_loss_of_the_log_is_that_since_its_last_line(
     lines = [json.loads(line) for line in (tmp_path / folders.LOG_FILE).read_text().splitlines()]
     losses = [line["train_nats_per_token"] for line in lines]
     assert losses == pytest.approx([0.15, 0.35, 0.55, 0.75])
+
+
+@pytest.mark.usefixtures("a_second_each_step")
+def test_a_line_of_the_log_says_what_the_readme_says(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    list(train(job))
+    lines = [json.loads(line) for line in (tmp_path / folders.LOG_FILE).read_text().splitlines()]
+    told = "step, num_steps, epoch, seconds, learning_rate, tokens_per_second, train_nats_per_token"
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert told in " ".join(readme.split())
+    keys, of_score = set(told.split(", ")), set(Score(1.0, 1, 1).to_json())
+    reports = [4, 8]
+    for step, line in enumerate(lines, 1):
+        assert set(line) == (keys | of_score if step in reports else keys)
+        assert (line["step"], line["seconds"], line["num_steps"]) == (step, step, NUM_STEPS)
+        assert line["tokens_per_second"] == job.training.batch_size * job.training.window
+    assert 0 < lines[-1]["learning_rate"] < lines[2]["learning_rate"]
 
 
 @pytest.mark.parametrize(
