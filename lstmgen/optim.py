@@ -91,7 +91,8 @@ class Optimizer:
         whole = (*self.matrices.values(), *self.others.values())
         gradients = [rows for _, rows in met.values()]
         gradients += [weight.grad for weight in whole if weight.grad is not None]
-        _clip(gradients, self.config.clip_norm, scale)
+        half = scale != 1 and self.config.precision == "bfloat16"
+        _clip(gradients, self.config.clip_norm, scale, half)
         rate = learning_rate * self.config.adamw_share
         by_shape: defaultdict[torch.Size, dict[str, Tensor]] = defaultdict(dict)
         for name, weight in self.matrices.items():
@@ -201,12 +202,12 @@ def _rows_met(gradient: Tensor) -> tuple[Tensor, Tensor]:
     return ids, rows if rows.dim() > 1 else rows[:, None]
 
 
-def _clip(gradients: list[Tensor], norm: float, scale: float) -> None:
+def _clip(gradients: list[Tensor], norm: float, scale: float, half: bool) -> None:
     """Divide them all by `scale`, in place, or by more if together they would be longer than `norm`.
 
-    With a scale, what has run over its half precision (inf, or what came of that) counts as nothing.
+    Where they come of half precision, what has run over it (inf, or what came of that) counts as nothing.
     """
-    if scale != 1:
+    if half:
         for gradient in gradients:
             gradient.nan_to_num_(0.0, posinf=0.0, neginf=0.0)
     total = torch.nn.utils.get_total_norm(gradients) / scale

@@ -6,7 +6,15 @@ import sys
 from pathlib import Path
 
 # As on a fresh machine, whatever whoever runs the tests has set; before typer asks for them.
-for _name in ("LSTMGEN_MODEL", "GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "COLUMNS", "NO_COLOR"):
+for _name in (
+    "LSTMGEN_MODEL",
+    "GITHUB_ACTIONS",
+    "FORCE_COLOR",
+    "PY_COLORS",
+    "COLUMNS",
+    "TERMINAL_WIDTH",
+    "NO_COLOR",
+):
     os.environ.pop(_name, None)
 
 TEXT = "".join(

@@ -37,7 +37,7 @@ def test_a_few_lines_are_blocks_where_stretches_would_be_fewer() -> None:
 
 
 def test_a_text_of_line_ends_alone_is_cut_soon() -> None:
-    assert len(edges("\n" * 1_000_000)) == NUM_BLOCKS
+    assert len(edges("\n" * 20_000)) == NUM_BLOCKS
 
 
 def test_empty_lines_at_the_end_are_no_block_of_their_own() -> None:

@@ -194,11 +194,14 @@ def test_gradients_that_are_said_to_be_larger_count_as_what_they_are(
         np.testing.assert_allclose(ends[1][name], value, rtol=1e-5, atol=1e-12)
 
 
-def test_what_ran_over_its_half_precision_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sample", [0, SAMPLED.softmax_sample])
+def test_what_ran_over_its_half_precision_counts_as_nothing(
+    sample: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     be_lazy(monkeypatch)
     ends = []
     for odd in (0.0, inf, -inf, nan):
-        network, optimizer = tied(replace(SAMPLED, softmax_sample=0))
+        network, optimizer = tied(replace(SAMPLED, softmax_sample=sample, precision="bfloat16"))
         for weight in network.named_weights().values():
             weight.grad = torch.ones_like(weight)
             weight.grad.flatten()[0] = odd

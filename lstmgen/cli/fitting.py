@@ -156,7 +156,7 @@ def _within_minutes(job: "Job", given: Options, at: Position | None, began: floa
     if at is not None:
         done, left = at.step, deadline - at.seconds
         if done >= job.training.num_steps:  # as its own start may have taken longer than this one
-            least = LITTLE_SECONDS
+            least = max(LITTLE_SECONDS, measured.step_seconds)
     if left <= least:
         more, report_every = 0, job.training.report_every
     else:
