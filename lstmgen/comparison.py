@@ -17,7 +17,7 @@ from lstmgen.scoring import LN2, Z_95
 MIN_LINES = 30
 NUM_BLOCKS, BLOCK_LENGTH = 100, 50  # at most; characters, at least
 FEW_BLOCKS = 10  # with fewer, how much they vary is not known
-_LINE = re.compile(r"\n*[^\n]+(?:\n+\Z|\n?)")
+_LINE_END = re.compile(r"[^\n]\n")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ def edges(text: str) -> NDArray[np.int64]:
 
     Empty lines belong to the next that is not, or at the end of the text to the last.
     """
-    ends = [line.end() for line in _LINE.finditer(text)] if text.strip("\n") else []
+    ends = [line.end() for line in _LINE_END.finditer(text.rstrip("\n"))]
+    if text.strip("\n"):
+        ends.append(len(text))
     count = min(NUM_BLOCKS, max(1, len(text) // BLOCK_LENGTH))
     if len(ends) < min(MIN_LINES, count):
         ends = [len(text) * k // count for k in range(1, count + 1)]

@@ -85,7 +85,7 @@ def whole_float32(device: torch.device) -> Iterator[None]:
 
 
 def _set_tf32(allowed: bool) -> bool:
-    """Whether recurrent layers in float32 may be short of bits on CUDA from now on; what was so before."""
+    """Let recurrent layers in float32 be short of bits on CUDA, or not; returns what was so before."""
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # 2.9 tells of a newer way
         before: bool = torch.backends.cudnn.allow_tf32
         torch.backends.cudnn.allow_tf32 = allowed

@@ -19,7 +19,7 @@ LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.svg"
 LOCK_FILE = ".lstmgen.lock"
 OWN = (MODEL_FILE, RUN_FILE, LOG_FILE, CURVES_FILE)  # which a new run takes the place of
-FileId = tuple[int, int]
+FileId = tuple[int, int]  # the number of a file, and when it was written
 CANNOT_LOCK = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # file systems
 
 

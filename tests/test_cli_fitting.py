@@ -53,6 +53,11 @@ def test_a_run_that_has_ended_is_not_begun_again_for_what_its_start_took(
         more(done, 0.985)
     with pytest.raises(OptionError, match=f"is at step {done} of {done + 9} already; leave"):
         more(done + 9, 0.5)
+    saved = replace(
+        saved, position=replace(saved.position, step=0, best_step=0)
+    )  # whose loss blew up at once
+    with pytest.raises(OptionError, match=f"is at step 0 of {done + 9} already; leave"):
+        more(done + 9, 0.5)
 
 
 @pytest.mark.parametrize("epochs", [0.5, 2])

@@ -36,8 +36,8 @@ def test_a_few_lines_are_blocks_where_stretches_would_be_fewer() -> None:
     assert len(edges(("x" * 999 + "\n") * 20)) == NUM_BLOCKS
 
 
-def test_a_text_of_line_ends_alone_is_cut_soon() -> None:
-    assert len(edges("\n" * 20_000)) == NUM_BLOCKS
+def test_a_text_of_line_ends_alone_is_cut_at_equal_distances() -> None:
+    assert len(edges("\n" * 1_000_000)) == NUM_BLOCKS  # and soon
 
 
 def test_empty_lines_at_the_end_are_no_block_of_their_own() -> None:

@@ -3,7 +3,8 @@
 import errno
 import os
 import shutil
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from jobs import NUM_STEPS, make_job, payload, stopped_at
 from lstmgen import checkpoint, container, course, folders, training
 from lstmgen.errors import CheckpointError
 from lstmgen.keeping import Snapshot
-from lstmgen.training import train
+from lstmgen.training import Progress, train
 
 
 @pytest.mark.parametrize("ended", [False, True])
@@ -51,13 +52,20 @@ def test_a_lock_that_was_touched_is_still_the_runs(tmp_path: Path) -> None:
     assert not (tmp_path / folders.LOCK_FILE).exists()
 
 
-def test_a_lock_that_was_removed_is_taken_again_and_the_run_is_saved(tmp_path: Path) -> None:
-    folder = tmp_path / "m"
+@contextmanager
+def without_lock(folder: Path) -> Iterator[Iterator[Progress]]:
+    """A run after its first report, when somebody has taken its lock for one that was left."""
     with folders.claimed(folder, resume=False, overwrite=False):
         records = train(make_job(folder))
         while not next(records).score:
             pass
         (folder / folders.LOCK_FILE).unlink()
+        yield records
+
+
+def test_a_lock_that_was_removed_is_taken_again_and_the_run_is_saved(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    with without_lock(folder) as records:
         last = list(records)[-1]
         assert checkpoint.load_run(folder).position.step == last.step == last.num_steps
     assert not (folder / folders.LOCK_FILE).exists()
@@ -65,11 +73,7 @@ def test_a_lock_that_was_removed_is_taken_again_and_the_run_is_saved(tmp_path: P
 
 def test_what_another_run_left_where_the_lock_was_removed_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "m"
-    with folders.claimed(folder, resume=False, overwrite=False):
-        records = train(make_job(folder))
-        while not next(records).score:
-            pass
-        (folder / folders.LOCK_FILE).unlink()  # by somebody who takes it for one that was left
+    with without_lock(folder) as records:
         with folders.claimed(folder, resume=False, overwrite=True):
             list(train(make_job(folder)))
         before = {path.name: path.read_bytes() for path in folder.iterdir()}

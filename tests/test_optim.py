@@ -212,6 +212,14 @@ def test_what_ran_over_its_half_precision_counts_as_nothing(
             np.testing.assert_array_equal(end[name], value)
 
 
+def test_gradients_of_float32_that_are_not_finite_are_noticed() -> None:
+    network, optimizer = tied(SAMPLED)
+    for weight in network.named_weights().values():
+        weight.grad = torch.full_like(weight, inf)
+    optimizer.step(0.01, 2.0**12)
+    assert not np.isfinite(network.weights()["output.bias"]).all()
+
+
 def test_singular_values_come_to_lie_where_it_is_said() -> None:
     x = np.geomspace(0.001, 1, 100_000)
     for a, b, c in optim.POLYNOMIALS:

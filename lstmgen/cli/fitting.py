@@ -138,10 +138,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
 
 
 def _within_minutes(job: "Job", given: Options, at: Position | None, began: float) -> "Job":
-    """The job with as many steps as the time allows; `at` is where a saved run is.
-
-    No step is left where there is no time for one more.
-    """
+    """The job with as many steps as the time allows; `at` is where a saved run is."""
     from lstmgen.step import measure
 
     measured, seconds = measure(job), minutes(given) * 60
@@ -158,10 +155,9 @@ def _within_minutes(job: "Job", given: Options, at: Position | None, began: floa
         if done >= job.training.num_steps:  # as its own start may have taken longer than this one
             least = max(LITTLE_SECONDS, measured.step_seconds)
     if left <= least:
-        more, report_every = 0, job.training.report_every
-    else:
-        _require_time_to_validate(measured, seconds, left, at is not None)
-        more, report_every = pace.plan_steps(measured, left)
+        raise _over(job, done, job.training.num_steps)
+    _require_time_to_validate(measured, seconds, left, at is not None)
+    more, report_every = pace.plan_steps(measured, left)
     training = replace(job.training, num_steps=done + more, report_every=report_every)
     return replace(job, training=training, deadline=deadline, measured=measured)
 
