@@ -146,11 +146,18 @@ def size(path: str) -> int:
 def _require_few_zeros(name: str, text: str, encoding: str) -> None:
     """Refuse what begins with many zeros, as no text does."""
     begin = text[:SOME]
-    if 4 * begin.count("\0") > len(begin):
-        raise CorpusError(
-            f"{name}: more than a quarter of its characters are zeros, as if UTF-16 were read as {encoding}; "
-            "give --encoding utf-16-le or utf-16-be, or a file that is text"
-        )
+    if 4 * begin.count("\0") <= len(begin):
+        return
+    width, share = (
+        len("xx".encode(encoding)) - len("x".encode(encoding)),
+        begin.count("\0") / len(begin),
+    )
+    told, fix = "", "give a file that is text"
+    if width < 4:  # bytes of a character; of UTF-16, read by the byte, about half are zeros
+        bits = 16 if width == 1 and share < 5 / 8 else 32
+        told = f", as if UTF-{bits} were read as {encoding}"
+        fix = f"give --encoding utf-{bits}-le or utf-{bits}-be, or a file that is text"
+    raise CorpusError(f"{name}: more than a quarter of its characters are zeros{told}; {fix}")
 
 
 def _with_line_feeds(text: str) -> str:

@@ -105,17 +105,35 @@ def test_byte_that_does_not_decode_is_named_with_file_offset_and_fix(tmp_path: P
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
-def test_utf16_without_a_mark_is_not_taken_for_text_with_zeros(
-    tmp_path: Path, encoding: str
+@pytest.mark.parametrize(
+    ("encoding", "taken_for"),
+    [
+        ("utf-16-le", "utf-8"),
+        ("utf-16-be", "utf-8"),
+        ("utf-32-le", "utf-8"),
+        ("utf-32-be", "latin-1"),
+        ("utf-32-le", "utf-16-le"),
+        ("utf-32-be", "utf-16-be"),
+    ],
+)
+def test_utf16_or_utf32_without_a_mark_is_not_taken_for_text_with_zeros(
+    tmp_path: Path, encoding: str, taken_for: str
 ) -> None:
-    path = put(tmp_path, "I grew up in France.\n".encode(encoding))
-    with pytest.raises(CorpusError, match="UTF-16 were read as utf-8; give --encoding utf-16-le"):
-        read(path)
-    with pytest.raises(CorpusError, match="UTF-16 were read as utf-8; give --encoding utf-16-le"):
-        list(lines(str(path)))
+    path, name = put(tmp_path, "I grew up in France.\n".encode(encoding)), encoding[:6]
+    told = (
+        f"as if {name.upper()} were read as {taken_for}; give --encoding {name}-le or {name}-be, "
+    )
+    with pytest.raises(CorpusError, match=told):
+        read(path, taken_for)
+    with pytest.raises(CorpusError, match=told):
+        list(lines(path, taken_for))
     assert read(path, encoding).text == "I grew up in France.\n"
     assert read(put(tmp_path, b"a few \0\0 are text\n")).text == "a few \0\0 are text\n"
+
+
+def test_nothing_but_zeros_is_no_text_however_it_is_read(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="are zeros; give a file that is text"):
+        read(put(tmp_path, b"\0" * 400), "utf-32-le")
 
 
 def test_zeros_are_counted_alike_in_whole_texts_and_by_line(tmp_path: Path) -> None:
