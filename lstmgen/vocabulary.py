@@ -32,7 +32,7 @@ _BLANKS = r"[^\S\n]*\n|[^\S\n]+(?=[^\S\n]\S)|[^\S\n]+"
 # Punctuation of the world's larger scripts. Everything else that is not white space belongs to words,
 # the vowel signs of Indic scripts too, which `\w` leaves out.
 _MARKS = (
-    r"!-/:-@\[-^`{-~¡-©«-±´¶-¸»-¿×÷\u055a-\u055f\u0589\u05be\u05c3\u060c\u061b\u061f\u066a-\u066d"
+    r"!-/:-@\[-^`{-~¡-©«¬®-±´¶-¸»-¿×÷\u055a-\u055f\u0589\u05be\u05c3\u060c\u061b\u061f\u066a-\u066d"
     r"\u06d4\u0964\u0965\u104a-\u104f\u1361-\u1368\u2010-\u2027\u2030-\u205e\u3001-\u3003"
     r"\u3008-\u3020\u30fb\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
 )

@@ -277,6 +277,7 @@ def test_vocabulary_of_a_bad_form_is_refused(bad: Any) -> None:
         ("«oui» (x_1)", ["«", "oui", "»", " (", "x_1", ")"]),
         ("東京、京都。", ["東京", "、", "京都", "。"]),
         ("e\u0301te\u0301 3%", ["e\u0301te\u0301", " 3", "%"]),
+        ("co\u00adop®", ["co\u00adop", "®"]),  # a hyphen that is seen only at the end of a line
     ],
 )
 def test_prose_sets_punctuation_apart_and_keeps_words_whole(text: str, tokens: list[str]) -> None:
