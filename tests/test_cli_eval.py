@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import SMALL, TEXT, run
 
-from lstmgen import checkpoint, folders, trained
+from lstmgen import checkpoint, dynamic, folders, trained
 from lstmgen.cells import Cells
 from lstmgen.cli.ahead import MOST, Ahead
 from lstmgen.scoring import score_text
@@ -217,6 +218,24 @@ def test_eval_dynamic_stands_beside_the_static_score_and_changes_no_file(
     wrong = ("--dynamic", "--dynamic-rate", "2")
     assert "--dynamic-rate is 2" in here("eval", "-m", model, path, *wrong).error
     assert "is for --dynamic" in here("eval", "-m", model, path, *wrong[1:]).error
+
+
+@pytest.mark.parametrize("lost", [inf, nan])
+def test_a_model_that_goes_astray_as_it_learns_has_no_score(
+    model: Path, corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch, lost: float
+) -> None:
+    monkeypatch.setattr(dynamic, "window_nats", lambda *about: iter([1.0, lost]))
+    fast = ("--dynamic", "--dynamic-rate", "0.5")
+    told = f"error: {corpus}: with --dynamic-rate 0.5 --dynamic-decay 0.001 the model goes astray"
+    for how in ((), ("--json",)):
+        assert told in here("eval", "-m", model, corpus, *fast, *how).error
+
+    monkeypatch.setattr(
+        dynamic, "window_nats",
+        lambda network, ids, start, settings: iter([lost if settings.rate > 1e-4 else 1.0]),
+    )  # fmt: skip
+    done = here("eval", "-m", model, corpus, "--dynamic", "--tune-on", corpus, "--json")
+    assert json.loads(done.out.splitlines()[1])["dynamic"]["rate"] == 1e-4
 
 
 def test_eval_takes_the_settings_that_do_best_on_another_text(

@@ -1,6 +1,7 @@
 """Scoring a text a second time, by a model with a memory: its settings, and what the text costs then."""
 
 from collections.abc import Mapping
+from math import inf, isfinite
 from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
@@ -31,7 +32,10 @@ def nats(
     settings: Again,
     what: str = "scored",
 ) -> float:
-    """What a text costs; the engine is for a cache, as what learns is a network of its own."""
+    """What a text costs; the engine is for a cache, as what learns is a network of its own.
+
+    Infinite where what learned went astray, as it can with a high rate.
+    """
     start_id = saved.vocabulary.start_id
     if isinstance(settings, CacheConfig):
         from lstmgen import cache
@@ -44,7 +48,8 @@ def nats(
 
         network = load_network(saved.config, saved.weights, devices.choose(device))
         parts = dynamic.window_nats(network, ids, start_id, settings)
-    return sum(console.watched(parts, -(-len(ids) // settings.window), what))
+    total = sum(console.watched(parts, -(-len(ids) // settings.window), what))
+    return total if isfinite(total) else inf
 
 
 def axes(tune_on: str | None, settings: Again | None, given: Mapping[str, float]) -> "Axes":
@@ -90,14 +95,14 @@ def tuned(
     console.note_unknown(saved.vocabulary.count_unknown(ids), len(ids))
 
     def cost(settings: Again) -> float:
-        return nats(saved, engine, ids, device, settings, f"{_flags(settings)}:")
+        return nats(saved, engine, ids, device, settings, f"{flags(settings)}:")
 
     costs, best = set[float](), start
     for trial in tuning.trials(cost, start, axes):
         costs.add(trial.nats)
         if trial.better:
             best = trial.settings
-            console.note(f"{_flags(best)}: {trial.nats / len(ids):.4f} nats/token")
+            console.note(f"{flags(best)}: {trial.nats / len(ids):.4f} nats/token")
     if len(costs) == 1:
         raise OptionError(
             f"--tune-on {text.name}: its {len(ids):,} tokens cost the same whatever is tried; give a "
@@ -106,7 +111,7 @@ def tuned(
     return best
 
 
-def _flags(settings: Again) -> str:
+def flags(settings: Again) -> str:
     """The settings as options, to be given to a later run."""
     from lstmgen.tuning import AXES
 

@@ -12,6 +12,7 @@ from lstmgen.cli import console, engines
 from lstmgen.cli.ahead import Ahead
 from lstmgen.config import DEFAULT_ENCODING, DEFAULT_LENGTH, DecodingConfig
 from lstmgen.errors import OptionError
+from lstmgen.ranges import RANGES
 
 if TYPE_CHECKING:
     from lstmgen.generation import Generated, Prime
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 BLINK = 0.005  # seconds
 MOST_BEAMS = 100
-MOST_SEED = 2**63 - 1
+MOST_SEED = int(RANGES["--seed"].high)
 MOST_WARNED = 200  # unknown symbols that are told of
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from lstmgen.cli import again, console, tables
@@ -44,6 +45,11 @@ def by_corpus(
         found(static, text.name, score)
         if how:
             nats = again.nats(saved, engine, ids, device, how)
+            if nats == inf:
+                raise OptionError(
+                    f"{text.name}: with {again.flags(how)} the model goes astray as it learns from it; "
+                    "give a lower rate"
+                )
             found(other, text.name, replace(score, nats=nats), **second)
     total = sum((score for _, score in static), Score())
     if len(read) > 1:

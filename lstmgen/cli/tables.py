@@ -29,7 +29,7 @@ def scores(rows: "Sequence[tuple[str, Score]]") -> None:
     columns: Columns = [
         ("file", [_plain(name) for name, _ in rows]),
         ("bits/character", [f"{score.bits_per_character:.4f}" for score in found]),
-        ("perplexity", [f"{score.perplexity:,.3f}" for score in found]),
+        ("perplexity", [_perplexity(score) for score in found]),
         ("nats/token", [f"{score.nats_per_token:.4f}" for score in found]),
         ("nats", [f"{score.nats:,.1f}" for score in found]),
         ("tokens", [f"{score.tokens:,}" for score in found]),
@@ -52,7 +52,7 @@ def comparison(
         ("bits/character", [f"{score.bits_per_character:.4f}" for score in scored]),
         ("difference", ["", *(f"{one.bits_per_character:+.4f}" for one in found)]),
         ("95 % interval", ["", *intervals]),
-        ("perplexity", [f"{score.perplexity:,.3f}" for score in scored]),
+        ("perplexity", [_perplexity(score) for score in scored]),
         ("tokens", [f"{score.tokens:,}" for score in scored]),
         ("unknown", [f"{score.unknown_tokens:,}" for score in scored]),
     ]
@@ -109,6 +109,11 @@ def _known(value: float) -> str:
 def heading(name: str) -> None:
     """Say which text the table below is of, where there are several."""
     console.emit(f"{_plain(name)}:\n")
+
+
+def _perplexity(score: "Score") -> str:
+    value = score.perplexity
+    return f"{value:,.3f}" if value < 1e12 else f"{value:.3e}"
 
 
 def _plain(name: str) -> str:
