@@ -132,7 +132,8 @@ def streams_to_score(
 
     Each stream first reads the `warm_up` tokens that stand before its part without counting them, so
     that its state is very nearly what it would be had the text been read in one piece. With 512 tokens
-    that changes a score by less than 0.001 bits per character. Fewer streams are used where the text is
+    that changes a score by less than 0.001 bits per character (unless a `--memory` of many times as
+    much has taught a network to look further back). Fewer streams are used where the text is
     short: each is at least four times as long as its warm-up, and a text under twice that is read in
     one piece. `window` bounds memory only; it changes nothing.
     """

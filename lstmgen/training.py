@@ -118,12 +118,14 @@ class _Session:
         record = self._progress()
         marking = reporting or (logging and self.course.to_be_marked(self.run.step))
         if logging:
-            score = validate(self.run.network, self.job) if reporting else None
+            score = None
+            if reporting:
+                score = validate(self.run.network, self.job)
+                self.pace.validations.append(time.perf_counter() - now)
             if why := self._why_diverged(record, score, marking):
                 return self._go_back(record, why)
             if score is not None:
                 record = self._report(record, score)
-                self.pace.validations.append(time.perf_counter() - now)
             self.keeper.keep_line(log_record(record))
         if self._is_to_sample(record, now):
             record = replace(record, sample=_sample(self.job, self.run.network, self.run.step))

@@ -11,7 +11,7 @@ from jobs import make_job, stopped_at
 
 from lstmgen import checkpoint, dataset, device, planning
 from lstmgen import step as step_module
-from lstmgen.cli import fitting, options, resuming
+from lstmgen.cli import fitting, options, resuming, telling
 from lstmgen.config import SOFTMAX_SAMPLE, CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.errors import OptionError
@@ -243,3 +243,12 @@ def test_a_text_is_cut_the_same_way_when_its_run_goes_on(tmp_path: Path) -> None
     again = resuming.data(stopped_at(1, job), {}, text, None)
     assert (again.train_ids == first.train_ids).all()
     assert (options.data({"seed": 0}, text, None, None).train_ids != first.train_ids).any()
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"), [(5, "(0.045 epochs)"), (500, "(4.5 epochs)"), (500_000, "(4,505 epochs)")]
+)
+def test_a_plan_tells_epochs_as_people_write_numbers(tmp_path: Path, steps: int, told: str) -> None:
+    job = make_job(tmp_path)
+    job = replace(job, training=replace(job.training, num_steps=steps))
+    assert told in telling.of_job(job, {}, None)

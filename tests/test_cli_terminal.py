@@ -70,6 +70,20 @@ def test_a_terminal_sees_the_curves_of_a_run(corpus: Path, tmp_path: Path) -> No
     assert "┤" not in in_terminal(f"({train} --overwrite) 2>&1 | cat")
 
 
+@pytest.mark.parametrize(("width", "drawn"), [(120, 80), (60, 60)])
+def test_curves_fit_the_terminal_they_go_to(
+    corpus: Path, tmp_path: Path, width: int, drawn: int
+) -> None:
+    """Whatever `COLUMNS` says, and wherever standard output goes."""
+    small = " ".join(SMALL)
+    train = f"{sys.executable} -m lstmgen train {corpus} -m {tmp_path / 'm'} --steps 30 {small}"
+    shown = in_terminal(f"COLUMNS=200 {train} > /dev/null", width)
+    assert max(len(line.rstrip()) for line in shown.splitlines() if "┤" in line) <= drawn
+    assert (
+        drawn - 12 < max(len(line.rstrip()) for line in shown.splitlines() if "─" in line) <= drawn
+    )
+
+
 def test_long_work_has_a_bar_where_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = StringIO()
     monkeypatch.setattr(shown, "isatty", lambda: True)
@@ -146,7 +160,8 @@ def test_ctrl_c_while_a_slow_terminal_is_written_to_is_quiet(model: Path, corpus
     ) as process:  # fmt: skip
         os.close(end)
         assert process.stderr is not None
-        time.sleep(1.5)  # nobody reads, so it waits by now
+        assert select.select([main_end], [], [], 30)[0], "nothing is written"
+        time.sleep(0.5)  # nobody reads, so it waits by now
         os.write(main_end, b"\x03")
         assert process.wait(20) == 130
         assert process.stderr.read() == b""
@@ -239,6 +254,16 @@ def test_a_table_has_no_colours_whoever_forces_them(
 def test_a_name_in_a_table_stays_as_it_is(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     tables.scores([("a:key:[b].txt", SCORES[0][1])])
     assert b"a:key:[b].txt" in capfdbinary.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("nats", "shown"), [(27.5, "877,199,251,318.765"), (40.0, "2.354e+17"), (800.0, "inf")]
+)
+def test_a_perplexity_beyond_measure_does_not_fill_the_line(
+    capfdbinary: pytest.CaptureFixture[bytes], nats: float, shown: str
+) -> None:
+    tables.scores([("a.txt", Score(nats, 1, 1, 0))])
+    assert shown in capfdbinary.readouterr().out.decode().split()
 
 
 def test_a_wide_terminal_has_all_columns_and_a_long_bar(

@@ -80,6 +80,11 @@ def test_the_flags_name_the_other_files_too(
     held_out.write_text("Eve went to Rome.\n" * 9)
     done = here("train", corpus, "-m", tmp_path / "a", "--resume", "--valid-file", held_out)
     assert "--valid-file is not what the run began with; give that one" in done.error
+    done = here("train", corpus, "-m", tmp_path / "a", "--resume", "--steps", "99")
+    assert "began with a --valid-file; give it again, or begin anew" in done.error
+    assert here("train", corpus, "-m", tmp_path / "c", "--steps", "2", *SMALL).code == 0
+    done = here("train", corpus, "-m", tmp_path / "c", "--resume", "--valid-file", held_out)
+    assert "began without a --valid-file; leave it out, or begin anew" in done.error
 
 
 def test_the_network_is_planned_around_the_options_that_are_given(

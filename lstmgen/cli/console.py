@@ -85,6 +85,13 @@ def talk() -> Talk:
     return sys.stderr if isinstance(sys.stderr, Talk) else Talk(sys.stderr)
 
 
+def width() -> int:
+    """How many characters a line of the terminal has where the talk goes."""
+    with suppress(OSError):
+        return os.get_terminal_size(talk().fileno()).columns or 80
+    return 80
+
+
 def say(text: str) -> None:
     """Write a line to standard error."""
     talk().write(text + "\n")

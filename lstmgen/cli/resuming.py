@@ -24,14 +24,17 @@ def data(saved: "SavedRun", given: Options, text: "Text", held_out: "Text | None
     data = dataset.prepare(
         text, config, seed=saved.training.seed, held_out=held_out, known=saved.model.vocabulary
     )
-    texts = (
-        ("sha256", f"the corpus is not the text that the run began with ({facts.get('name')})"),
-        ("valid_sha256", "--valid-file is not what the run began with"),
-    )
-    for digest, what in texts:
-        if data.facts[digest] != facts.get(digest):
-            raise OptionError(f"{what}; give that one, or begin anew with --overwrite")
-    return data
+    if data.facts["sha256"] != facts.get("sha256"):
+        what = f"the corpus is not the text that the run began with ({facts.get('name')}); give that one"
+    elif data.facts["valid_sha256"] == facts.get("valid_sha256"):
+        return data
+    elif held_out is None:
+        what = "the run began with a --valid-file; give it again"
+    elif facts.get("valid_sha256") is None:
+        what = "the run began without a --valid-file; leave it out"
+    else:
+        what = "--valid-file is not what the run began with; give that one"
+    raise OptionError(f"{what}, or begin anew with --overwrite")
 
 
 def require_same(given: Options, saved: "SavedRun", data: "Dataset") -> None:

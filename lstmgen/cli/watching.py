@@ -1,6 +1,5 @@
 """A run as a person sees it: the bar, samples, signals that stop it, curves, and what to do next."""
 
-import shutil
 import signal
 from math import log
 from pathlib import Path
@@ -114,7 +113,7 @@ def draw_curves(folder: Path, title: str, quiet: bool) -> None:
         console.note(f"the curves are not drawn: {error}")
         return
     if not quiet and console.talk().isatty():
-        width = min(80, shutil.get_terminal_size().columns)
+        width = min(80, console.width())
         console.say(curves.terminal(records, max(curves.MIN_WIDTH, width)))
 
 
