@@ -442,6 +442,24 @@ def test_dropout_in_training_follows_the_seed_of_torch(random_weights: RandomWei
     assert (logits(1) != logits(2)).all(axis=-1).any()
 
 
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_dropout_is_of_the_embedding_and_of_every_layer(
+    monkeypatch: pytest.MonkeyPatch, num_layers: int
+) -> None:
+    config = ModelConfig(vocab_size=9, num_layers=num_layers, hidden_size=6, embedding_size=5)
+    network, dropped = Network(config, dropout=0.5), list[tuple[int, ...]]()
+    network.initialize(0)
+
+    def all_dropped(x: torch.Tensor) -> torch.Tensor:
+        dropped.append(tuple(x.shape))
+        return x * 0
+
+    monkeypatch.setattr(network, "_drop", all_dropped)
+    hidden, _ = network.read(torch.zeros(4, 7, dtype=torch.int64), network.initial_state(4))
+    assert dropped == [(7, 4, 5)] + num_layers * [(7, 4, 6)]
+    assert not hidden.any()
+
+
 def test_dropout_leaves_out_its_share_and_scales_the_rest() -> None:
     network = Network(sized("lstm"), dropout=0.25)
     torch.manual_seed(0)

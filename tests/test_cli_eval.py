@@ -8,17 +8,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from math import inf, nan
+from math import inf, log, nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from commands import SMALL, TEXT, run
+from numpy.typing import NDArray
 
 from lstmgen import checkpoint, dynamic, folders, trained
+from lstmgen.breakdown import score_tokens
 from lstmgen.cells import Cells
 from lstmgen.cli.ahead import MOST, Ahead
+from lstmgen.comparison import difference
 from lstmgen.scoring import score_text
+
+
+@pytest.fixture(scope="module")
+def by_word(corpus: Path) -> Path:
+    folder = corpus.parent / "by word"
+    options = ("--steps", "3", "--level", "word", "--hidden-size", "16", "--batch-size", "4")
+    done = run("train", corpus, "-m", folder, *options, "--window", "16")
+    assert done.code == 0, done.err
+    return folder
 
 
 def test_eval_agrees_with_what_train_said(model: Path, corpus: Path, here: Any) -> None:
@@ -137,6 +150,12 @@ def test_eval_by_token_adds_up_to_the_score_of_the_text(
         for r in here("eval", "-m", model, path, "--by", "token", "--json").out.splitlines()
     ]
     assert [record["text"] for record in records] == list("a\\\tZ\n")
+    saved = checkpoint.load_model(model)
+    ids, start = saved.vocabulary.encode("a\\\tZ\n"), saved.vocabulary.start_id
+    nats, ranks = score_tokens(Cells(saved.config, saved.weights), ids, start)
+    assert [record["nats"] for record in records] == pytest.approx(nats.tolist())
+    assert [record["rank"] for record in records] == ranks.tolist()
+    assert [line.split("\t")[1] for line in done.out.splitlines()] == [str(n) for n in ranks]
 
 
 def test_eval_with_little_context_knows_less(
@@ -159,6 +178,32 @@ def test_eval_with_little_context_knows_less(
     assert done.out == ""  # before any work is done
     auto = here("eval", "-m", model, corpus, "--context", "auto").out.splitlines()
     assert [line.split()[0] for line in auto[1:4]] == ["1", "2", "4"]
+
+
+def test_by_word_characters_are_counted_where_there_is_more_than_a_score(
+    model: Path, by_word: Path, corpus: Path, here: Any
+) -> None:
+    """In a token are several: that is what costs by character are divided by, and where lines end."""
+    tokens = checkpoint.load_model(by_word).vocabulary.tokenize(TEXT)
+    options = ("eval", "-m", by_word, corpus, "--context", "1", "--json")
+    found = json.loads(here(*options).out)
+    assert found["places"] == len(tokens) - 1
+    mean = (len(TEXT) - len(tokens[0])) / found["places"]
+    bits = found["nats_per_token"] / log(2) / mean
+    assert found["bits_per_character"] == pytest.approx(bits, rel=1e-6)
+
+    def by_line(name: Path) -> NDArray[np.float64]:
+        out = here("eval", "-m", name, corpus, "--by", "token", "--json").out
+        costs = [0.0]
+        for record in map(json.loads, out.splitlines()):
+            costs[-1] += record["nats"]
+            costs += [0.0] if record["text"].endswith("\n") else []
+        return np.array(costs[:-1])
+
+    told = here("eval", "-m", model, "-m", by_word, corpus, "--json").out.splitlines()[2]
+    ends = np.cumsum([len(line) for line in TEXT.splitlines(keepends=True)])
+    expected = difference(by_line(model), by_line(by_word), ends)
+    assert json.loads(told)["standard_error"] == pytest.approx(expected.standard_error, rel=1e-4)
 
 
 def test_eval_of_choices_tells_how_often_the_model_is_right(
@@ -236,6 +281,16 @@ def test_a_model_that_goes_astray_as_it_learns_has_no_score(
     )  # fmt: skip
     done = here("eval", "-m", model, corpus, "--dynamic", "--tune-on", corpus, "--json")
     assert json.loads(done.out.splitlines()[1])["dynamic"]["rate"] == 1e-4
+
+
+def test_the_encoding_is_that_of_the_text_to_tune_on_too(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_bytes(f"{name} crème brûlée\n".encode("latin-1") * 9)
+    options = ("--cache", "9", "--tune-on", tmp_path / "b.txt", "--encoding", "latin-1")
+    done = here("eval", "-m", model, tmp_path / "a.txt", *options)
+    assert done.code == 0, done.err
 
 
 def test_eval_takes_the_settings_that_do_best_on_another_text(
@@ -329,11 +384,9 @@ def test_eval_with_a_cache_stands_beside_the_static_score(
 
 
 def test_eval_compares_models_on_the_same_text(
-    model: Path, corpus: Path, tmp_path: Path, here: Any
+    model: Path, by_word: Path, corpus: Path, tmp_path: Path, here: Any
 ) -> None:
-    worse = tmp_path / "by word"
-    options = ("--steps", "3", "--level", "word", "--hidden-size", "16", "--batch-size", "4")
-    assert here("train", corpus, "-m", worse, *options, "--window", "16").code == 0
+    worse = by_word
     both = ("-m", model, "-m", worse)
     records = [json.loads(line) for line in here("eval", corpus, *both, "--json").out.splitlines()]
     for record, name in zip(records, (model, worse), strict=False):

@@ -114,6 +114,20 @@ def test_a_terminal_is_not_sent_control_characters(tmp_path: Path, here: Any) ->
     assert "\x1b" in here("sample", "-m", folder, "-l", "60", "--seed", "1").out  # a pipe gets all
 
 
+def test_a_terminal_is_sent_no_control_characters_by_train_either(
+    tmp_path: Path, here: Any
+) -> None:
+    """Those of its samples, of the name of a text and of the model's."""
+    path, folder = tmp_path / "a\x1b[31m.txt", tmp_path / "m\x07"
+    path.write_text("\x1b[31m\x07" * 300)
+    small = ("--hidden-size", "16", "--batch-size", "2", "--window", "8", "--sample-every", "0")
+    done = here("train", path, "-m", folder, "--steps", "30", *small)
+    assert done.code == 0, done.err
+    assert not [c for c in done.err if console._controls(c) and c not in "\n\t"]
+    for shown in ("a␛[31m.txt: ", "m␇: best validation", "␇␛[31m␇"):
+        assert shown in done.err
+
+
 @pytest.mark.parametrize(
     ("environment", "start"),
     [
@@ -249,6 +263,16 @@ def test_a_table_has_no_colours_whoever_forces_them(
     monkeypatch.setenv("TERM", "xterm")
     tables.scores(SCORES)
     assert b"\x1b" not in capfdbinary.readouterr().out
+
+
+def test_a_table_of_scores_has_each_number_in_its_column(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    tables.scores([("a.txt", Score(nats=2000.0, tokens=1000, characters=4000, unknown_tokens=3))])
+    title, row = capfdbinary.readouterr().out.decode().splitlines()
+    columns = "file bits/character perplexity nats/token nats tokens characters unknown"
+    assert title.split() == columns.split()
+    assert row.split() == ["a.txt", "0.7213", "7.389", "2.0000", "2,000.0", "1,000", "4,000", "3"]
 
 
 def test_a_name_in_a_table_stays_as_it_is(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -490,6 +490,9 @@ def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path,
         losses.append(checkpoint.load_model(folder).results["nats_per_token"])
     assert losses[1] < 0.7 * losses[0]
     assert checkpoint.load_run(folder).training.learning_rate == 0.01  # as the README says
+    asked = ("--steps", "1", *SMALL[4:], "--init-from", model, "--learning-rate", "0.003")
+    assert here("train", corpus, "-m", folder, "--overwrite", *asked).code == 0
+    assert checkpoint.load_run(folder).training.learning_rate == 0.003
 
 
 def test_overwrite_keeps_all_until_the_new_run_begins(
@@ -568,6 +571,34 @@ def test_bits_are_of_characters_by_word_too(corpus: Path, tmp_path: Path, here: 
     assert float(shown) == pytest.approx(float(loss) / log(2) / per_token, abs=2e-3)
     assert float(valid_bits) == pytest.approx(float(bits), abs=2e-3)
     assert float(valid_loss) == pytest.approx(results["nats_per_token"], abs=1e-3)
+
+
+def test_progress_is_told_by_character_whatever_a_token_is() -> None:
+    best = Score(nats=20.0, tokens=10, characters=50)
+    record = Progress(7, 9, 0.5, 3.0, 0.01, 100.0, log(2) * 10, score=best, best=best)
+    told = watching._describe_record(record, per_token=5)
+    assert "loss 6.931 (2.000 bits/character), validation 2.0000 (0.577)" in told
+    assert told.endswith(", 500 characters/s")
+    shortly = watching._describe_shortly(record, per_token=5)
+    assert shortly == "loss 2.000, best 0.577 bits/character, 500 characters/s"
+
+
+def test_the_plan_tells_what_is_replaced_and_where_a_run_goes_on(tmp_path: Path, here: Any) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("abcdefghij\n" * 2000 + "YZ" + "abcdefghij\n" * 400)
+    first = here("train", path, "-m", tmp_path / "m", "--steps", "2", *SMALL)
+    assert "which replaces 2 rare characters and 1 drawn at random\n" in first.err
+    again = here("train", path, "-m", tmp_path / "m", "--resume", "--steps", "3", *SMALL)
+    assert " epochs), from step 2; " in again.err
+
+
+def test_the_encoding_is_that_of_the_valid_file_too(tmp_path: Path, here: Any) -> None:
+    for name in ("a.txt", "v.txt"):
+        (tmp_path / name).write_bytes(f"{name} crème brûlée\n".encode("latin-1") * 60)
+    options = ("--valid-file", tmp_path / "v.txt", "--encoding", "latin-1", "--steps", "1", *SMALL)
+    done = here("train", tmp_path / "a.txt", "-m", tmp_path / "m", *options)
+    assert done.code == 0, done.err
+    assert "60 of them unknown" in done.err  # the v alone
 
 
 @pytest.mark.parametrize("command", ["train", "sample", "eval"])
@@ -663,7 +694,7 @@ def test_a_run_that_is_to_go_on_for_long_reports_no_more_often_than_a_new_one(
     assert one.report_every == other.report_every > 1
 
 
-def test_what_goes_on_is_told_so_that_it_can_be_typed() -> None:
+def test_what_goes_on_is_told_so_that_it_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {
         "corpus": ["a.txt", "-"],
         "model": "m",
@@ -674,6 +705,11 @@ def test_what_goes_on_is_told_so_that_it_can_be_typed() -> None:
     given |= {"valid_file": "v w", "threads": 2, "init_from": "other"}
     assert to_resume(given) == f"lstmgen train a.txt - {again}"
     assert to_resume(given | {"corpus": ["-w x.txt"]}) == f"lstmgen train {again} -- '-w x.txt'"
+    on = {"corpus": ["a.txt"], "device": "cpu", "encoding": "latin-1", "model": "lstmgen-model"}
+    told = "lstmgen train a.txt --encoding latin-1 --device cpu --resume"
+    assert to_resume(on) == told
+    monkeypatch.setenv("LSTMGEN_MODEL", "another")
+    assert to_resume(on) == f"{told} --model lstmgen-model"
 
 
 def test_threads_and_precision_are_as_asked(corpus: Path, tmp_path: Path, here: Any) -> None:

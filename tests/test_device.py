@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -95,6 +96,15 @@ def test_cuda_device_beyond_the_last_is_refused_with_those_there_are() -> None:
         device.choose(f"cuda:{count}")
 
 
+def test_the_cuda_device_that_is_named_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    for number in range(3):
+        assert device.choose(f"cuda:{number}") == torch.device("cuda", number)
+    with pytest.raises(DeviceError, match="there are 3 here; use one of cuda:0 to cuda:2"):
+        device.choose("cuda:3")
+
+
 @pytest.mark.skipif(MPS, reason="there is an Apple GPU here")
 def test_mps_is_refused_where_there_is_none() -> None:
     with pytest.raises(DeviceError, match=r"--device mps: .*use --device cpu"):
@@ -163,7 +173,14 @@ def test_cpu_is_described_with_its_threads(monkeypatch: pytest.MonkeyPatch) -> N
         assert device.describe(CPU) == told
 
 
+def pages_are_huge() -> bool:
+    """Whether the system gives 2 MB at once to whoever asks for 4 KB."""
+    always = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return always.exists() and "[always]" in always.read_text()
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+@pytest.mark.skipif(pages_are_huge(), reason="memory comes in few pages here, whatever is kept")
 @pytest.mark.parametrize(("keep", "few"), [(True, True), (False, False)])
 def test_memory_that_is_kept_is_not_cleared_anew_each_time(keep: bool, few: bool) -> None:
     code = f"""

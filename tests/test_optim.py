@@ -37,6 +37,28 @@ def test_the_share_of_adamw_moves_the_embedding_and_no_matrix(tmp_path: Path) ->
     assert np.array_equal(ends[0][matrix], ends[1][matrix])
 
 
+def test_adamw_is_that_of_torch(tmp_path: Path) -> None:
+    network = Network(make_job(tmp_path).model)
+    network.initialize(0)
+    config = TrainConfig(
+        num_steps=9, report_every=9, weight_decay=0.3, adamw_share=0.5, clip_norm=1e9
+    )
+    optimizer, generator = optim.Optimizer(network, config), torch.Generator().manual_seed(1)
+    copies = {name: weight.detach().clone() for name, weight in optimizer.others.items()}
+    assert {"embedding.weight", "output.weight", "output.bias"} < set(copies)
+    definition = torch.optim.AdamW(
+        list(copies.values()), lr=0.1 * 0.5, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.3
+    )
+    for _ in range(3):
+        for name, weight in optimizer.others.items():
+            weight.grad = torch.randn(weight.shape, generator=generator)
+            copies[name].grad = weight.grad.clone()
+        optimizer.step(0.1)
+        definition.step()
+    for name, weight in optimizer.others.items():
+        torch.testing.assert_close(weight.detach(), copies[name], msg=name)
+
+
 def test_weight_decay_shrinks_every_weight_by_its_share(tmp_path: Path) -> None:
     network = Network(make_job(tmp_path).model)
     network.initialize(0)

@@ -1,12 +1,13 @@
 """A plan fills the time, and keeps it as the machine slows."""
 
-import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lstmgen import pace as pace_module
 from lstmgen.config import ModelConfig, TrainConfig
 from lstmgen.pace import (
     FEW_REPORTS,
@@ -20,6 +21,8 @@ from lstmgen.pace import (
     report_interval,
     score_cost,
 )
+
+NOW = 1000.0  # seconds
 
 
 @given(st.floats(1e-4, 1), st.floats(1e-3, 30), st.floats(10, 1e5))
@@ -71,9 +74,15 @@ def test_a_score_costs_more_than_training_on_a_sample_of_many_symbols_and_less_o
     )
 
 
+@pytest.fixture(autouse=True)
+def a_clock_that_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nothing depends on how long a test takes."""
+    monkeypatch.setattr(pace_module, "time", SimpleNamespace(perf_counter=lambda: NOW))
+
+
 def run_at(pace: Pace, seconds: float, steps: int) -> None:
     """As if `steps` steps had taken `seconds` so far."""
-    pace.started, pace.steps = time.perf_counter() - seconds, steps
+    pace.started, pace.steps = NOW - seconds, steps
 
 
 def test_the_end_follows_the_pace() -> None:

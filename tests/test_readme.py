@@ -178,6 +178,7 @@ def test_the_python_of_the_readme_runs(folder: Path) -> None:
         (DynamicConfig.window, 32, "each window of 32 tokens after it has been scored"),
         (LARGE_VOCABULARY, 8192, "With 8,192 symbols or more"),
         (SOFTMAX_SAMPLE, 2048, "The default is 2,048 from 8,192 symbols on"),
+        (TrainConfig.warmup_fraction, 0.03, "It rises for 3 % of the steps"),
         (TrainConfig.clip_norm, 1, "gradients are clipped to a norm of 1"),
         (optim.SYMBOL_RATE, 3, "only those that a step meets are learned, three times as fast"),
         (FINE_TUNING_RATE, 0.01, "the learning rate is 0.01"),

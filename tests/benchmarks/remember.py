@@ -164,7 +164,9 @@ def main() -> None:
         for cell, groups in found.items():
             shares = [groups[f"{kind} {distance}"] for distance in (*DISTANCES, "all")]
             # Rounded down, so that 100 % is all of them.
-            rows.append([cell.upper(), *(f"{100 * right // asked}%" for right, asked in shares)])
+            rows.append(
+                [cell.upper(), *(f"{int(100 * right // asked)}%" for right, asked in shares)]
+            )
         print(table([kind, *DISTANCES, "all distances"], rows), end="\n\n")
     rows = [[c.upper(), *(f"{known[c][n]:.3f}" for n in CONTEXTS)] for c in CELLS]
     print(table(["bits a character by tokens of context", *map(str, CONTEXTS)], rows))

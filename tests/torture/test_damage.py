@@ -152,7 +152,7 @@ def test_damaged_files_are_refused_or_still_models(
     )
     for _ in range(cases):
         path.write_bytes(damaged(whole, luck))
-        began = time.perf_counter()
+        began = time.process_time()
         model = None
         with suppress(CheckpointError):
             model = refusing(path)
@@ -162,7 +162,7 @@ def test_damaged_files_are_refused_or_still_models(
             for name, shape in model.config.weight_shapes().items():
                 assert model.weights[name].shape == shape
                 assert np.isfinite(model.weights[name]).all()
-        slowest = max(slowest, time.perf_counter() - began)
+        slowest = max(slowest, time.process_time() - began)
     assert 0 < worked < cases / 2  # a change in a comment does no harm, and little else is one
     assert slowest < 1
     tally("damaged or forged model files", cases)

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import SMALL
+from jobs import payload
 
-from lstmgen import checkpoint, container, folders
+from lstmgen import checkpoint, folders
 
 TEXT = "".join(f"{i} sheep and {i * 7 % 10} goats went up the hill.\n" for i in range(400))
-SMALL = ("--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--window", "16")
 ENDINGS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
@@ -32,11 +33,6 @@ def start(folder: Path, steps: int, *more: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [*command, "--steps", str(steps), *more], stderr=subprocess.PIPE, stdout=subprocess.PIPE
     )
-
-
-def payload(path: Path) -> bytes:
-    arrays, _ = container.read(path)
-    return b"".join(name.encode() + arrays[name].tobytes() for name in sorted(arrays))
 
 
 def wait_for(process: subprocess.Popen[bytes], happened: Callable[[], bool]) -> None:

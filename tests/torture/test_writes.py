@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 import torch
+from jobs import STORY, payload
 
-from lstmgen import checkpoint, container, dataset, folders, training
+from lstmgen import checkpoint, dataset, folders, training
 from lstmgen.config import CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.errors import CheckpointError
 from lstmgen.job import Job
 from lstmgen.training import train
 
-TEXT = "".join(f"{i} sheep and {i * 7 % 10} goats went up the hill.\n" for i in range(200))
 CALLS: dict[str, tuple[Any, str]] = {
     "open": (Path, "open"),
     "reserve": (folders, "_fill"),
@@ -31,16 +31,11 @@ CALLS: dict[str, tuple[Any, str]] = {
 
 
 def make_job(folder: Path) -> Job:
-    data = dataset.prepare(Text("story", TEXT), CorpusConfig(), seed=1)
+    data = dataset.prepare(Text("story", STORY), CorpusConfig(), seed=1)
     model = ModelConfig(vocab_size=len(data.vocabulary), hidden_size=12, embedding_size=6)
     numbers = TrainConfig(num_steps=8, report_every=2, batch_size=4, window=16, learning_rate=0.02)
     folder.mkdir(exist_ok=True)
     return Job(folder, data, model, numbers, torch.device("cpu"))
-
-
-def payload(path: Path) -> bytes:
-    arrays, _ = container.read(path)
-    return b"".join(name.encode() + arrays[name].tobytes() for name in sorted(arrays))
 
 
 class Failing:
@@ -105,7 +100,7 @@ def test_no_call_that_fails_loses_anything(
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="Linux limits a running process")
 def test_a_disk_that_is_full_for_a_while_costs_nothing(tmp_path: Path) -> None:
     """As a limit on the size of files, put upon a running process and lifted again."""
-    (tmp_path / "text").write_text(TEXT)
+    (tmp_path / "text").write_text(STORY)
     command = [sys.executable, "-m", "lstmgen", "train", "text", "-m", "m", "--steps", "2000"]
     small = ["--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--window", "16"]
     log = tmp_path / "m" / folders.LOG_FILE
