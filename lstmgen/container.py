@@ -255,7 +255,7 @@ def put(path: Path, content: bytes) -> None:
         _sync(path.parent)
     except OSError as error:
         raise CheckpointError(
-            f"{path}: cannot be written ({error.strerror}); it takes {-(-len(content) // 10**6):,} MB: "
+            f"{path}: cannot be written ({error.strerror}); it takes up to {-(-len(content) // 10**6):,} MB: "
             "make room there or choose another --model folder"
         ) from None
 

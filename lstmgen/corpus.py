@@ -148,13 +148,11 @@ def _require_few_zeros(name: str, text: str, encoding: str) -> None:
     begin = text[:SOME]
     if 4 * begin.count("\0") <= len(begin):
         return
-    width, share = (
-        len("xx".encode(encoding)) - len("x".encode(encoding)),
-        begin.count("\0") / len(begin),
-    )
+    width = len("xx".encode(encoding)) - len("x".encode(encoding))  # bytes of a character
     told, fix = "", "give a file that is text"
-    if width < 4:  # bytes of a character; of UTF-16, read by the byte, about half are zeros
-        bits = 16 if width == 1 and share < 5 / 8 else 32
+    if width < 4:
+        in_pairs = 8 * begin.count("\0\0") > len(begin)  # as of UTF-32, read by the byte
+        bits = 16 if width == 1 and not in_pairs else 32
         told = f", as if UTF-{bits} were read as {encoding}"
         fix = f"give --encoding utf-{bits}-le or utf-{bits}-be, or a file that is text"
     raise CorpusError(f"{name}: more than a quarter of its characters are zeros{told}; {fix}")
@@ -297,5 +295,8 @@ def _hint(raw: bytes, encoding: str) -> str:
         if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return "it begins as UTF-16 does: give --encoding utf-16"
         if b"\0" in raw[:SOME]:
-            return "it holds bytes of zero, so it is UTF-16 (--encoding utf-16-le), or not text"
+            return (
+                "it holds bytes of zero, so it is UTF-16 or UTF-32 (--encoding utf-16-le, utf-32-le), or "
+                "not text"
+            )
     return "name the right one, for example --encoding latin-1, or convert the file with iconv"

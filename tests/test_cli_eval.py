@@ -183,7 +183,7 @@ def test_eval_with_little_context_knows_less(
 def test_by_word_characters_are_counted_where_there_is_more_than_a_score(
     model: Path, by_word: Path, corpus: Path, here: Any
 ) -> None:
-    """In a token are several: that is what costs by character are divided by, and where lines end."""
+    """A token has several characters: costs are divided by these, and lines end by them."""
     tokens = checkpoint.load_model(by_word).vocabulary.tokenize(TEXT)
     options = ("eval", "-m", by_word, corpus, "--context", "1", "--json")
     found = json.loads(here(*options).out)
@@ -272,8 +272,10 @@ def test_a_model_that_goes_astray_as_it_learns_has_no_score(
     monkeypatch.setattr(dynamic, "window_nats", lambda *about: iter([1.0, lost]))
     fast = ("--dynamic", "--dynamic-rate", "0.5")
     told = f"error: {corpus}: with --dynamic-rate 0.5 --dynamic-decay 0.001 the model goes astray"
-    for how in ((), ("--json",)):
-        assert told in here("eval", "-m", model, corpus, *fast, *how).error
+    for how in ((), ("--json",), ("--tune-on", corpus)):
+        done = here("eval", "-m", model, corpus, *fast, *how)
+        assert told in done.error
+        assert ("nats" in done.out) == ("--tune-on" not in how)  # of the model as it is
 
     monkeypatch.setattr(
         dynamic, "window_nats",
@@ -386,10 +388,9 @@ def test_eval_with_a_cache_stands_beside_the_static_score(
 def test_eval_compares_models_on_the_same_text(
     model: Path, by_word: Path, corpus: Path, tmp_path: Path, here: Any
 ) -> None:
-    worse = by_word
-    both = ("-m", model, "-m", worse)
+    both = ("-m", model, "-m", by_word)
     records = [json.loads(line) for line in here("eval", corpus, *both, "--json").out.splitlines()]
-    for record, name in zip(records, (model, worse), strict=False):
+    for record, name in zip(records, (model, by_word), strict=False):
         alone = json.loads(here("eval", corpus, "-m", name, "--json").out)
         assert record["model"] == str(name)
         assert record["nats"] == pytest.approx(alone["nats"], rel=1e-6)
@@ -399,20 +400,22 @@ def test_eval_compares_models_on_the_same_text(
     assert records[2]["blocks"] == TEXT.count("\n")
     done = here("eval", corpus, *both)
     assert f"{bits[1] - bits[0]:+.4f}" in done.out
-    assert f"{worse} differs from {model} by more than chance" in done.err
+    assert f"{by_word} differs from {model} by more than chance" in done.err
     unseen = tmp_path / "unseen.txt"
     unseen.write_text(f"xylophone quartz\n{TEXT}")
     done = here("eval", unseen, *both)
-    assert f"{worse} does not know" in done.err
+    assert f"{by_word} does not know" in done.err
     assert "do not compare with those of a model that knows them" in done.err
-    third = here("eval", corpus, "-m", worse, "-m", model, "-m", worse, "--json").out.splitlines()
+    third = here(
+        "eval", corpus, "-m", by_word, "-m", model, "-m", by_word, "--json"
+    ).out.splitlines()
     one, other = map(json.loads, third[3:])
     assert one["difference"] == pytest.approx(bits[0] - bits[1], rel=1e-5)
-    assert (other["than"], other["difference"]) == (str(worse), 0)  # each with the first
+    assert (other["than"], other["difference"]) == (str(by_word), 0)  # each with the first
     short = tmp_path / "short.txt"
     short.write_text("Ann went to Rome.\nBen")
     done = here("eval", short, *both)
-    assert f"2 blocks: the text is too short to tell {worse} from {model}" in done.err
+    assert f"2 blocks: the text is too short to tell {by_word} from {model}" in done.err
     assert done.out.splitlines()[2].split()[-4] == "-"
     same = here("eval", corpus, "-m", model, "-m", model)
     assert "+0.0000" in same.out

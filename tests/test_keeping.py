@@ -158,6 +158,17 @@ def test_what_cannot_be_written_is_tried_again(
     assert logs[0].count("\n") == logs[1].count("\n")
 
 
+def test_one_byte_more_is_no_other_reason_not_to_be_written(tmp_path: Path) -> None:
+    """It is told once what keeps a file from being written, by what is told."""
+    (tmp_path / "there").mkdir()
+    told = set()
+    for size in (5_000_001, 5_000_009):
+        with pytest.raises(CheckpointError, match="it takes up to 6 MB") as caught:
+            container.put(tmp_path / "there", b"x" * size)
+        told.add(str(caught.value))
+    assert len(told) == 1
+
+
 def test_what_cannot_be_written_is_said_when_there_is_something_to_write_and_no_oftener(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

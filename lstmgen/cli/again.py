@@ -52,6 +52,15 @@ def nats(
     return total if isfinite(total) else inf
 
 
+def require_found(nats: float, text: "Text", settings: Again) -> None:
+    """`OptionError` where the model went astray, so that there is no score."""
+    if nats == inf:
+        raise OptionError(
+            f"{text.name}: with {flags(settings)} the model goes astray, and nothing can be scored by it; "
+            "give lower values"
+        )
+
+
 def axes(tune_on: str | None, settings: Again | None, given: Mapping[str, float]) -> "Axes":
     """The settings to tune, with the values to try: all that were not given."""
     if tune_on is None:
@@ -103,6 +112,7 @@ def tuned(
         if trial.better:
             best = trial.settings
             console.note(f"{flags(best)}: {trial.nats / len(ids):.4f} nats/token")
+    require_found(min(costs), text, best)
     if len(costs) == 1:
         raise OptionError(
             f"--tune-on {text.name}: its {len(ids):,} tokens cost the same whatever is tried; give a "

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lstmgen.vocabulary import Ids
 
 CHARACTERS_A_WORD = 5  # or so
-ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"})
+ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t"})
 
 
 def by_corpus(
@@ -45,11 +45,9 @@ def by_corpus(
         found(static, text.name, score)
         if how:
             nats = again.nats(saved, engine, ids, device, how)
-            if nats == inf:
-                raise OptionError(
-                    f"{text.name}: with {again.flags(how)} the model goes astray as it learns from it; "
-                    "give a lower rate"
-                )
+            if nats == inf and not as_json:
+                tables.scores(static + other)  # what it has come to by now
+            again.require_found(nats, text, how)
             found(other, text.name, replace(score, nats=nats), **second)
     total = sum((score for _, score in static), Score())
     if len(read) > 1:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from commands import SMALL
 from jobs import STORY, payload
 
 from lstmgen import checkpoint, dataset, folders, training
@@ -102,10 +103,9 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(tmp_path: Path) -> None:
     """As a limit on the size of files, put upon a running process and lifted again."""
     (tmp_path / "text").write_text(STORY)
     command = [sys.executable, "-m", "lstmgen", "train", "text", "-m", "m", "--steps", "2000"]
-    small = ["--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--window", "16"]
     log = tmp_path / "m" / folders.LOG_FILE
     with subprocess.Popen(
-        [*command, *small], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [*command, *SMALL], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
