@@ -104,8 +104,8 @@ def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level)
     text, up to a limit, which is higher for a shorter one.
     """
     if level == "word":  # each symbol is rare, and most weights are symbols'
-        short = 1 + max(0.0, log2(LONG_TEXT_OF_WORDS / text_tokens)) / 4
-        return round(min(0.5, 0.3 * short, 0.1 + 0.015 * short * num_epochs), 2)
+        short = 1 + 0.4 * max(0.0, log2(LONG_TEXT_OF_WORDS / text_tokens))
+        return round(min(0.5, 0.3 * short, 0.021 * short * num_epochs), 2)
     wear = num_epochs * (hidden_size / 256) ** 2
     known = max(0.0, wear - 5 * min(1.0, text_tokens / LONG_TEXT))
     most = min(0.5, max(0.05, 0.1 + 0.08 * log2(LONG_TEXT / text_tokens)))
