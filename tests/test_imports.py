@@ -13,6 +13,7 @@ ORDER = (
     "errors",
     "ranges",
     "config",
+    "encoding",
     "corpus",
     "vocabulary",
     "batching",

@@ -1,0 +1,151 @@
+"""Turns bytes into text by the encoding that they are said to have: at once, or line by line as they come.
+
+What does not decode, or is no text, is refused with what may help.
+"""
+
+import codecs
+import sys
+from collections.abc import Iterator
+from gzip import GzipFile
+from io import BufferedReader
+
+from lstmgen.errors import CorpusError, OptionError
+
+SOME = 1 << 20  # characters, or bytes, that tell what a text is like
+ENOUGH = 100  # characters, before which nothing is said of how many zeros are among them
+ACROSS_LINES = ("iso2022", "hz")  # encodings in which a line may depend on those before it
+
+
+def require_encoding(encoding: str) -> None:
+    """`OptionError` for a name of no encoding of text; all else here is for one."""
+    try:
+        b"-".decode(encoding)
+    except UnicodeDecodeError:  # it takes more bytes, as UTF-16 does
+        return
+    except (LookupError, ValueError):  # the latter for a name that holds a zero, or is not UTF-8
+        raise OptionError(
+            f"--encoding {encoding!r} is not a text encoding that Python knows; "
+            "try utf-8, latin-1, cp1252, utf-16"
+        ) from None
+
+
+def decoded(name: str, raw: bytes, encoding: str) -> str:
+    """All of a text; `CorpusError`, which calls it by its `name`, for what is none."""
+    text = _text(name, raw, encoding)
+    _require_few_zeros(name, text, encoding)
+    return text
+
+
+def decoded_lines(name: str, file: BufferedReader | GzipFile, encoding: str) -> Iterator[str]:
+    """The text of a file as it comes: a line at a time, or some; the last may lack its end.
+
+    `CorpusError` comes after all lines before the one that is wrong.
+    """
+    require_encoding(encoding)
+    if codecs.lookup(encoding).name == "utf-8-sig":
+        encoding = "utf-8"  # of which lines can be told by the byte; whoever asks drops the mark
+    begin = ""
+    for text in _pieces(name, file, encoding):
+        if len(begin) < ENOUGH:
+            begin += text[:SOME]
+            if len(begin) >= ENOUGH:
+                _require_few_zeros(name, begin, encoding)
+        yield text
+    if len(begin) < ENOUGH:
+        _require_few_zeros(name, begin, encoding)
+
+
+def _text(name: str, raw: bytes, encoding: str) -> str:
+    try:
+        text = raw.decode(encoding)
+        text.encode()  # escape codecs can make lone surrogates, which are no text
+        return text
+    except UnicodeError as error:
+        where, byte = "", ""
+        if isinstance(error, UnicodeDecodeError):
+            where = f" at byte {error.start:,}"
+            byte = f" 0x{raw[error.start]:02x}" if error.start < len(raw) else ""
+        raise CorpusError(
+            f"{name}: byte{byte}{where} is not {encoding}; {_hint(raw, encoding)}"
+        ) from None
+
+
+def _pieces(name: str, file: BufferedReader | GzipFile, encoding: str) -> Iterator[str]:
+    """The text of a file as it comes: a line at a time, or some."""
+    if _marks_lines(encoding):
+        for number, raw in enumerate(file, 1):
+            yield _text(f"line {number:,} of {name}", raw, encoding)
+        return
+    # As in UTF-16, where a byte says nothing by itself.
+    decoder, number, raw = _decoder(file, encoding), 1, b"-"
+    wrong: UnicodeDecodeError | UnicodeEncodeError | None = None
+    pieces: list[str] = []  # of a line whose end is still to come
+    while raw and not wrong:
+        raw, before = file.read1(SOME), decoder.getstate()
+        try:
+            piece = decoder.decode(raw, not raw)
+        except UnicodeDecodeError as error:
+            decoder.setstate(before)
+            wrong, piece = error, decoder.decode(raw[: max(0, error.start - len(before[0]))])
+        try:
+            piece.encode()  # escape codecs can make lone surrogates, which are no text
+        except UnicodeEncodeError as error:
+            wrong, piece = error, piece[: error.start]
+        end = piece.rfind("\n") + 1
+        if end:
+            yield "".join((*pieces, piece[:end]))
+            pieces.clear()
+        number += piece.count("\n")
+        pieces.append(piece[end:])
+    if wrong:
+        what = f"line {number:,} of {name} is not {encoding} ({wrong.reason})"
+        raise CorpusError(f"{what}; {_hint(b'', encoding)}")
+    if rest := "".join(pieces):
+        yield rest
+
+
+def _decoder(file: BufferedReader | GzipFile, encoding: str) -> codecs.IncrementalDecoder:
+    """What decodes a file part by part. Without a mark, UTF-16 has the order of this machine's bytes."""
+    about = codecs.lookup(encoding)
+    marks = {"utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+             "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)}  # fmt: skip
+    if about.name in marks and not file.peek(4).startswith(marks[about.name]):
+        about = codecs.lookup(f"{about.name}-{'le' if sys.byteorder == 'little' else 'be'}")
+    assert about.incrementaldecoder is not None  # every encoding of text has one
+    return about.incrementaldecoder()
+
+
+def _marks_lines(encoding: str) -> bool:
+    """Whether lines can be told by the byte of ASCII, and read one by one."""
+    alone = not codecs.lookup(encoding).name.startswith(ACROSS_LINES)
+    return alone and "\n".encode(encoding) == b"\n"
+
+
+def _require_few_zeros(name: str, text: str, encoding: str) -> None:
+    """Refuse what begins with many zeros, as no text does."""
+    begin = text[:SOME]
+    if 4 * begin.count("\0") <= len(begin):
+        return
+    width = len("xx".encode(encoding)) - len("x".encode(encoding))  # bytes of a character
+    told, fix = "", "give a file that is text"
+    if width < 4:
+        in_pairs = 8 * begin.count("\0\0") > len(begin)  # as of UTF-32, read by the byte
+        bits = 16 if width == 1 and not in_pairs else 32
+        told = f", as if UTF-{bits} were read as {encoding}"
+        fix = f"give --encoding utf-{bits}-le or utf-{bits}-be, or a file that is text"
+    raise CorpusError(f"{name}: more than a quarter of its characters are zeros{told}; {fix}")
+
+
+def _hint(raw: bytes, encoding: str) -> str:
+    """What may help where bytes are not of the encoding that they are said to have."""
+    if _marks_lines(encoding):  # else it is known to be of more bytes a character
+        if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+            return "it begins as UTF-32 does: give --encoding utf-32"
+        if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "it begins as UTF-16 does: give --encoding utf-16"
+        if b"\0" in raw[:SOME]:
+            return (
+                "it holds bytes of zero, so it is UTF-16 or UTF-32 (--encoding utf-16-le, utf-32-le), or "
+                "not text"
+            )
+    return "name the right one, for example --encoding latin-1, or convert the file with iconv"
