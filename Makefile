@@ -49,7 +49,7 @@ corpora: $(READY)  ## make data/ again
 
 built-in-model: $(READY)  ## train the built-in model again and replace it in the package
 	$(BIN)/lstmgen train data/lives.txt --hidden-size 192 --embedding-size 32 --epochs 30 --dropout 0 --weight-decay 0.03 --seed 0 --model build/demo --overwrite
-	$(BIN)/python -c "from lstmgen import checkpoint as c; from lstmgen.trained import BUILT_IN; c.save_half('build/demo', BUILT_IN)"
+	$(BIN)/python -c "from lstmgen import checkpoint as c; from lstmgen.folders import BUILT_IN; c.save_half('build/demo', BUILT_IN)"
 
 format: $(READY)  ## put the code into shape
 	$(BIN)/ruff format .

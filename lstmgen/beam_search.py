@@ -45,6 +45,14 @@ def search(
     where there are no more texts. One beam is greedy.
     """
 
+    def longer(text: _Text, total: float, row: int, i: int) -> _Text:
+        """A text under way, of that row, with one more token."""
+        whole, tokens = text.text + vocabulary.piece(i, prime, text.tokens), text.tokens + 1
+        if found := first_stop(whole, stops):
+            place, stop = found
+            return _Text(total, whole[:place], tokens, stop, row, i)
+        return _Text(total, whole, tokens, LENGTH if tokens == length else "", row, i)
+
     logits, state = read_primes(engine, [prime_ids(vocabulary, prime)])
     beam = [_Text(stop="" if length else LENGTH)]
     going = [text for text in beam if not text.stop]
@@ -53,15 +61,14 @@ def search(
         ended, count = [text for text in beam if text.stop], num_beams
         while True:
             count *= 2  # as some may be the same text
-            longer = [
-                _Text(totals[row, i], *_with(text, piece, length, stops), row, i)
-                for row, i in _least(totals, count)
-                for text in [going[row]]
-                for piece in [vocabulary.piece(i, prime, text.tokens)]
+            likeliest = [
+                longer(going[row], totals[row, i], row, i) for row, i in _least(totals, count)
             ]
-            beam = _distinct(sorted(ended + longer, key=lambda text: text.nats))[:num_beams]
+            beam = _distinct(sorted(ended + likeliest, key=lambda text: text.nats))[:num_beams]
             # What is not among them costs no less than the last of them.
-            if len(longer) < count or (len(beam) == num_beams and beam[-1].nats <= longer[-1].nats):
+            if len(likeliest) < count or (
+                len(beam) == num_beams and beam[-1].nats <= likeliest[-1].nats
+            ):
                 break
         going = [text for text in beam if not text.stop]
         if going:
@@ -96,12 +103,3 @@ def _least(totals: Costs, count: int) -> list[tuple[int, int]]:
     places = np.flatnonzero((flat <= limit) & np.isfinite(flat))
     order = places[np.argsort(flat[places], kind="stable")][:count]
     return [divmod(int(place), totals.shape[1]) for place in order]
-
-
-def _with(text: _Text, piece: str, length: int, stops: Sequence[str]) -> tuple[str, int, str]:
-    """What a text and its number of tokens become with one more, and why it ended if it has."""
-    longer, tokens = text.text + piece, text.tokens + 1
-    if found := first_stop(longer, stops):
-        place, stop = found
-        return longer[:place], tokens, stop
-    return longer, tokens, LENGTH if tokens == length else ""

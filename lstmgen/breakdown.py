@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from lstmgen.batching import IGNORED
 from lstmgen.errors import CorpusError
 from lstmgen.scoring import (
-    MAX_LOGITS,
+    MAX_LOGITS_IN_CACHE,
     WARM_UP,
     WINDOW,
     Engine,
     Score,
     as_array,
     cross_entropy,
-    of_ids,
     read_windows,
     score_ids,
     slices,
@@ -48,7 +47,7 @@ def score_tokens(
     for hidden, targets, places in read_windows(engine, streams_to_score(ids, start_id)):
         scored = np.flatnonzero(targets != IGNORED)
         hidden, targets, places = hidden[scored], targets[scored], places[scored]
-        for part in slices(len(scored), max(MIN_ROWS, MAX_LOGITS // engine.vocab_size)):
+        for part in slices(len(scored), max(MIN_ROWS, MAX_LOGITS_IN_CACHE // engine.vocab_size)):
             logits = as_array(engine.logits(hidden[part]))
             costs[places[part]] = cross_entropy(logits, targets[part])
             ranks[places[part]] = _ranks(logits, targets[part])
@@ -141,6 +140,6 @@ def _score_pool(engine: Engine, vocabulary: Vocabulary, texts: list[str]) -> lis
         if len(ids) > LONG_LINE:
             totals[row] = score_ids(engine, ids, start_id)
     return [
-        of_ids(float(total), vocabulary, ids, len(text))
+        Score.of(float(total), vocabulary, ids, len(text))
         for total, ids, text in zip(totals, encoded, texts, strict=True)
     ]

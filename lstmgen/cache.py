@@ -15,17 +15,16 @@ from numpy.typing import NDArray
 from lstmgen.batching import IGNORED, Streams
 from lstmgen.config import CacheConfig
 from lstmgen.scoring import Engine, as_array, read_windows, token_nats
-from lstmgen.vocabulary import Ids
 
 
-def window_nats(engine: Engine, ids: Ids, start_id: int, config: CacheConfig) -> Iterator[float]:
-    """The nats of one window of a text after the other; the text is read in one piece.
+def window_nats(engine: Engine, streams: Streams, config: CacheConfig) -> Iterator[float]:
+    """The nats of one window of a text after the other; the text is a single stream.
 
-    p(w) = (1 - share) p_model(w) + share p_cache(w), where p_cache(w) is the part that the places i
-    with w after them have in the softmax of sharpness h . h_i over the last `size` places.
+    p(w) = (1 - share) p_model(w) + share p_cache(w), where p_cache(w) is the softmax of sharpness h . h_i
+    over the last `size` places i, added up over those after which w came.
     """
     keys, values = np.empty((0, 0), np.float32), np.empty(0, np.int64)  # (N, H) and (N,), N <= size
-    for hidden, targets, _ in read_windows(engine, Streams(ids, start_id, 1, config.window)):
+    for hidden, targets, _ in read_windows(engine, streams):
         costs = token_nats(engine, hidden, targets)
         kept = targets != IGNORED
         here, costs, targets = as_array(hidden)[kept], costs[kept], targets[kept]

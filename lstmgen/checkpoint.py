@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen import container, folders
-from lstmgen.config import ModelConfig, Position, TrainConfig
-from lstmgen.container import Entry, damaged
+from lstmgen.config import BY_SYMBOL, ModelConfig, Position, TrainConfig
+from lstmgen.container import Arrays, Entry, damaged
 from lstmgen.errors import CheckpointError, OptionError
 from lstmgen.folders import MODEL_FILE, RUN_FILE
 from lstmgen.vocabulary import Vocabulary
 
-LARGEST = 1e9  # weight; logits are then finite in float32
+MAX_WEIGHT = 1e9  # weight; logits are then finite in float32
 
 Weights = Mapping[str, NDArray[Any]]
 
@@ -37,7 +37,7 @@ class SavedModel:
         known = [(i, theirs[token]) for token, i in vocabulary.ids.items() if token in theirs]
         ours_at, theirs_at = np.array(known).T
         weights = {name: np.array(array) for name, array in self.weights.items()}
-        for name in ("embedding.weight", "output.weight", "output.bias"):  # a row a symbol
+        for name in BY_SYMBOL:
             if name in weights:
                 weights[name] = np.array(fresh[name])
                 weights[name][ours_at] = self.weights[name][theirs_at]
@@ -48,12 +48,12 @@ class SavedModel:
 class SavedRun:
     """What `--resume` needs: a model as it last was, and all that training carries beside it.
 
-    `tensors` holds the optimizer's and the carried state's arrays.
+    `carried` holds the arrays of the optimizer and of the state.
     """
 
     model: SavedModel
     training: TrainConfig
-    tensors: Weights
+    carried: Arrays
     position: Position
 
 
@@ -108,7 +108,7 @@ def save_run(path: Path, run: SavedRun) -> None:
         "training": run.training.to_json(),
         "progress": run.position.to_json(),
     }
-    container.write(path, weights | dict(run.tensors), description)
+    container.write(path, weights | dict(run.carried), description)
 
 
 def load_run(folder: Path) -> SavedRun:
@@ -129,7 +129,7 @@ def load_run(folder: Path) -> SavedRun:
         for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise OptionError(f"{name} holds what is not a finite number")
-    return SavedRun(replace(model, weights=weights), training, tensors=arrays, position=position)
+    return SavedRun(replace(model, weights=weights), training, carried=arrays, position=position)
 
 
 def _describe(model: SavedModel) -> dict[str, Any]:
@@ -168,8 +168,8 @@ def _check_shapes(
 def _check_magnitudes(weights: Weights) -> None:
     for name, array in weights.items():
         largest = float(max(array.max(), -array.min()))
-        if not largest <= LARGEST:  # nor is what is not a number
-            raise OptionError(f"{name} holds {largest}, where no weight is above {LARGEST:g}")
+        if not largest <= MAX_WEIGHT:  # nor is what is not a number
+            raise OptionError(f"{name} holds {largest}, where no weight is above {MAX_WEIGHT:g}")
 
 
 @contextmanager

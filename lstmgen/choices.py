@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from string import digits
 from typing import Any
 
 from lstmgen.breakdown import score_rows
@@ -77,8 +78,8 @@ class Answer:
 class Tally:
     """How many questions of a group were answered rightly, and what guessing would give.
 
-    Where the right choice is one of k that cost the same, that is 1 / k of a right answer: what it comes
-    to to guess among them, wherever it stands.
+    Where the k likeliest choices cost the same and the right one is among them, that is 1 / k of a right
+    answer: what guessing among them would give.
     """
 
     group: str
@@ -242,7 +243,10 @@ def tally(answers: Iterable[Answer]) -> list[Tally]:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts "8-16" before "16-32": the longer number is the larger one, whatever its length."""
-    parts = re.findall(r"([0-9]+)|([^0-9])", name)
-    return [(len(bare), bare) if digits else (-1, other)
-            for digits, other in parts for bare in [digits.lstrip("0")]]  # fmt: skip
+    """Sorts "8-16" before "16-32": of two numbers that with more digits is the larger one."""
+
+    def key(part: str) -> tuple[int, str]:
+        bare = part.lstrip("0")
+        return (len(bare), bare) if part[0] in digits else (-1, part)
+
+    return [key(part) for part in re.findall(r"[0-9]+|[^0-9]", name)]

@@ -7,7 +7,7 @@ in `planning`.
 from dataclasses import asdict, dataclass, field, fields
 from math import prod
 from types import MappingProxyType
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from lstmgen.errors import OptionError
 from lstmgen.ranges import RANGES, Range, require, require_whole
@@ -15,12 +15,22 @@ from lstmgen.ranges import RANGES, Range, require, require_whole
 Level = Literal["char", "word"]
 Words = Literal["prose", "space"]
 CellName = Literal["lstm", "gru", "rnn"]
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16"]
+AskedPrecision = Literal["auto", "float32", "bfloat16"]
 
 LATER = MappingProxyType({"later": True})  # marks what files of format 1 did not always have
 
 NUM_GATES: dict[CellName, int] = {"lstm": 4, "gru": 3, "rnn": 1}
 STATE_PARTS: dict[CellName, int] = {"lstm": 2, "gru": 1, "rnn": 1}  # (h, C) or (h,)
+
+
+# Weights that have a row for each symbol.
+BY_SYMBOL = ("embedding.weight", "output.weight", "output.bias")
+
+
+def is_matrix(name: str) -> bool:
+    """Whether a weight is a matrix of a recurrent layer."""
+    return ".weight_" in name
 
 
 class JsonConfig:
@@ -51,9 +61,10 @@ class JsonConfig:
         every = fields(cls)  # type: ignore[arg-type]
         names = {field.name for field in every}
         needed = {field.name for field in every if "later" not in field.metadata}
-        if odd := (needed - set(data)) | (set(data) - names):
-            listed = ", ".join(sorted(odd))
-            raise OptionError(f"{cls.__name__} has missing or unknown values: {listed:.200}")
+        for what, odd in (("lacks", needed - set(data)), ("does not know", set(data) - names)):
+            if odd:
+                newer = "" if what == "lacks" else " (if a newer lstmgen wrote it, upgrade)"
+                raise OptionError(f"{cls.__name__} {what} {', '.join(sorted(odd)):.200}{newer}")
         for name in sorted(data):
             if not _fits(data[name], types[name]):
                 raise OptionError(f"{cls.__name__}: {name} is {data[name]!r:.60}")
@@ -139,7 +150,7 @@ class TrainConfig(JsonConfig):
     memory: int = field(default=0, metadata=LATER)  # tokens for which frozen gates keep; 0: none
     softmax_sample: int = 0  # symbols drawn a step to stand for the vocabulary; 0 takes all
     seed: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         self.require_ranges()
@@ -173,7 +184,7 @@ class Position(JsonConfig):
         Range(0, MAX_SECONDS).require("the time that the run has taken", self.seconds)
         if self.deadline is not None:
             Range(0, MAX_SECONDS).require("the time that the run was given", self.deadline)
-        Range(0, MOST_RETREATS).require("the number of retreats", self.retreats)
+        Range(0, MAX_RETREATS).require("the number of retreats", self.retreats)
         if self.most_nats_per_token is not None:
             Range(0, MAX_NATS).require("the most that a token may cost", self.most_nats_per_token)
         if self.best_nats is not None:
@@ -220,6 +231,9 @@ class DecodingConfig(JsonConfig):
 class DynamicConfig(JsonConfig):
     """How a network goes on learning from the text that it scores."""
 
+    option: ClassVar[str] = "dynamic"  # which asks for it; its name in tables and JSON too
+    strength: ClassVar[str] = "rate"  # the setting at 0 of which nothing changes
+
     rate: float = 2e-4  # how far a weight moves a window, where gradients are as large as usual
     decay: float = 1e-3  # the share of its way that it goes back
     floor: float = 1e-4  # added to what gradients are divided by
@@ -236,6 +250,9 @@ class DynamicConfig(JsonConfig):
 class CacheConfig(JsonConfig):
     """How much a score listens to what came after states like the present one."""
 
+    option: ClassVar[str] = "cache"
+    strength: ClassVar[str] = "share"
+
     size: int  # tokens
     share: float = 0.2
     sharpness: float = 0.2
@@ -251,10 +268,10 @@ class CacheConfig(JsonConfig):
 DEFAULT_MODEL_FOLDER = "lstmgen-model"
 MODEL_VARIABLE = "LSTMGEN_MODEL"  # of the environment; names another
 DEFAULT_MINUTES = 5.0
-MOST_HELD_OUT = 1_000_000  # characters to validate on, where no share is given
+MAX_HELD_OUT = 1_000_000  # characters to validate on, where no share is given
 DEFAULT_LENGTH = 500
 DEFAULT_ENCODING = "utf-8"
 FINE_TUNING_RATE = 0.01  # of weights that know something already, which they should not forget
 LARGE_VOCABULARY = 8192  # symbols, of which a step meets only some
 SOFTMAX_SAMPLE = 2048  # symbols drawn a step then
-MOST_RETREATS = 4  # of a run that diverges; they take the learning rate to a thousandth
+MAX_RETREATS = 4  # of a run that diverges; they take the learning rate to a thousandth

@@ -31,7 +31,7 @@ class ContextScore:
     standard_error: float  # of nats_per_token, as some places stand for all; 0 where all are scored
     bits_per_character: float
     gain: float  # nats a token below the context before it; nan for the first
-    gain_error: float  # its standard error, places compared one by one; inf for a single one
+    gain_error: float  # its standard error, for texts of the kind; inf for a single place
 
     def to_json(self) -> dict[str, Any]:
         gains = {"gain": self.gain, "gain_error": self.gain_error}

@@ -46,14 +46,6 @@ def read(path: str, encoding: str = DEFAULT_ENCODING) -> Text:
     Gzip is recognised by its content. A byte order mark is dropped and CRLF and CR become LF; each
     is said in the notes. Raises `CorpusError` for what cannot be read, is empty or does not decode.
     """
-    text = _whole(path, encoding)
-    if not text.text:
-        raise CorpusError(f"{text.name}: there is no text in it; give a file that holds some")
-    return text
-
-
-def _whole(path: str, encoding: str) -> Text:
-    """Like `read`, but an empty text is one too."""
     name, notes = called(path), []
     with _blaming(name), _opened(path) as file:
         require_encoding(encoding)
@@ -65,6 +57,8 @@ def _whole(path: str, encoding: str) -> Text:
     if "\r" in text:
         text = _with_line_feeds(text)
         notes.append(f"{name}: made CRLF and CR line ends into LF")
+    if not text:
+        raise CorpusError(f"{name}: there is no text in it; give a file that holds some")
     return Text(name, text, tuple(notes))
 
 
@@ -134,6 +128,11 @@ def _with_line_feeds(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def is_pipe(path: str) -> bool:
+    """Whether what a path gives is gone once it has been read."""
+    return path == STDIN or Path(path).is_fifo()
+
+
 def called(path: str) -> str:
     """What a path is called where it is spoken of."""
     return "standard input" if path == STDIN else path
@@ -142,6 +141,8 @@ def called(path: str) -> str:
 @contextmanager
 def _opened(path: str) -> Iterator[BufferedReader | GzipFile]:
     """The file as bytes, unzipped if it is gzip."""
+    if not path:
+        raise CorpusError("the name of a file is empty; give one, or - for standard input")
     if path == STDIN and sys.stdin is None:
         raise CorpusError("standard input is closed; leave out <&-")
     source: int | str = path

@@ -6,7 +6,7 @@ from math import isfinite, log
 from pathlib import Path
 
 from lstmgen import optim
-from lstmgen.config import MOST_RETREATS, Position, TrainConfig
+from lstmgen.config import MAX_RETREATS, Position, TrainConfig
 from lstmgen.errors import TrainingError
 from lstmgen.folders import has_model
 from lstmgen.job import Job
@@ -41,16 +41,18 @@ class Course:
 
     config: TrainConfig  # its number of steps follows the clock where there is a deadline
     last_good: Snapshot  # where it last was well, to go back to
-    most: float  # nats a token; with a loss above it the run has diverged
+    most_nats_per_token: float  # with a loss above it the run has diverged
     best: Score | None = None  # the lowest on the validation part
     best_step: int = 0  # where it was
     retreats: int = 0
 
-    def due(self, step: int) -> tuple[bool, bool]:
-        """Whether there is a line of the log after a step, and whether it is a report's."""
-        config = self.config
-        reporting = step % config.report_every == 0 or step == config.num_steps
-        return reporting or step % max(1, config.num_steps // LOG_LINES) == 0, reporting
+    def is_report(self, step: int) -> bool:
+        """Whether the validation part is scored after a step."""
+        return step % self.config.report_every == 0 or step == self.config.num_steps
+
+    def is_logged(self, step: int) -> bool:
+        """Whether there is a line of the log after a step, as after every report."""
+        return self.is_report(step) or step % max(1, self.config.num_steps // LOG_LINES) == 0
 
     def to_be_marked(self, step: int) -> bool:
         """Whether the place where it last was well lies so far back that a new one is wanted."""
@@ -70,8 +72,9 @@ class Course:
 
         The validation part may be of another kind than the rest, and cost what it will.
         """
-        # Not `loss > self.most`, which is false for what is not a number.
-        which, nats = "loss", next((loss for loss in losses if not loss <= self.most), None)
+        most = self.most_nats_per_token
+        # Not `loss > most`, which is false for what is not a number.
+        which, nats = "loss", next((loss for loss in losses if not loss <= most), None)
         if nats is None:
             if score is None or isfinite(score.nats):
                 return ""
@@ -93,7 +96,7 @@ class Course:
         back has not helped often enough.
         """
         self.retreats += 1
-        if self.retreats > MOST_RETREATS:
+        if self.retreats > MAX_RETREATS:
             kept = "no model had been saved yet"
             if unwritten:
                 kept = f"not all that was to be kept could be written ({unwritten})"
@@ -102,7 +105,7 @@ class Course:
             elif has_model(folder):
                 kept = f"the model in {folder} is an earlier one"
             raise TrainingError(
-                f"{why} and going back {MOST_RETREATS} times did not help; {kept}; "
+                f"{why} and going back {MAX_RETREATS} times did not help; {kept}; "
                 "train again with a lower --learning-rate"
             )
         run.go_to(self.last_good)
@@ -127,7 +130,7 @@ class Course:
             deadline=job.deadline,
             device=job.device.type,
             retreats=self.retreats,
-            most_nats_per_token=self.most,
+            most_nats_per_token=self.most_nats_per_token,
             best_nats=self.best.nats if self.best else None,
             best_tokens=best.tokens,
             best_characters=best.characters,

@@ -1,17 +1,12 @@
-"""The records of a training log -> its learning curves, as an SVG picture or as text for a terminal."""
+"""The records of a run -> its learning curves, as an SVG picture or as text for a terminal."""
 
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from math import ceil, floor, isfinite, log10
-from operator import index
-from pathlib import Path
 from textwrap import wrap
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from lstmgen.errors import CheckpointError
 
 Records = Sequence[Mapping[str, Any]]
 Points = list[tuple[int, float]]  # steps and values
@@ -21,37 +16,6 @@ WIDTH, HEIGHT, LEFT, RIGHT = 720, 392, 72, 600  # of the picture and of the two 
 LOSS_TOP, LOSS_BOTTOM, RATE_TOP, RATE_BOTTOM = 72, 270, 306, 340
 # On white and on near black alike, text has a contrast of 4:1 and a curve of 3:1.
 INK, TRAIN, VALID = "#767676", "#3b82f6", "#d97706"
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The records of a log by rising step, except those of a stretch that the run went back behind.
-
-    Raises `CheckpointError` where the file cannot be read or a line of it is not a record.
-    """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be read: {error.strerror}; name the folder of a training run"
-        ) from None
-    records: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            step = index(record["step"])
-            while records and records[-1]["step"] >= step:
-                records.pop()
-            records.append(record)
-        except (ValueError, TypeError, KeyError, RecursionError):
-            # A crash can cut the line that is being written. It is the last one until the run is
-            # resumed, which ends it, writes on below it and comes by the same step again.
-            if line[:1] in (b"", b"{") and b"}" not in line:
-                continue
-            raise CheckpointError(
-                f"{path}, line {number}: not a record of a training log; "
-                "remove the line or restore a copy"
-            ) from None
-    return records
 
 
 class _Scale(NamedTuple):

@@ -1,17 +1,19 @@
-"""Turns "auto", "cpu", "cuda:1" or "mps" into a torch device, and "auto" into a precision."""
+"""Turns "auto", "cpu", "cuda:1" or "mps" into a torch device, and "auto" into a precision.
+
+And what else differs from device to device: random numbers, exactness, memory, waiting.
+"""
 
 import ctypes
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lstmgen.config import Precision
+from lstmgen.config import AskedPrecision, Precision
 from lstmgen.errors import DeviceError, OptionError
 
 MANY_ROWS = 512  # of a product, so that it pays to lay them out for oneDNN
@@ -43,7 +45,7 @@ def choose(name: str) -> torch.device:
     return torch.device(kind)
 
 
-def choose_precision(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
+def choose_precision(precision: AskedPrecision, device: torch.device) -> Precision:
     """bfloat16 where "auto" finds hardware for it (AVX512-BF16, AMX, CUDA from 8.0 on)."""
     if precision != "auto":
         return precision
@@ -57,9 +59,7 @@ def choose_precision(precision: Precision, device: torch.device) -> Literal["flo
     return "bfloat16" if fast else "float32"
 
 
-def autocast(
-    device: torch.device, precision: Literal["float32", "bfloat16"]
-) -> AbstractContextManager[object]:
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """A context in which matrix products run in `precision`; sums and losses stay float32.
 
     But recurrent layers on CUDA run in float16 where the rest has bfloat16, as torch hands cuDNN no other.
@@ -98,12 +98,17 @@ def seed(device: torch.device, number: int) -> None:
     `torch.manual_seed` would tell devices of all kinds, and notes for each that is not there who asked:
     up to half a millisecond.
     """
-    torch.default_generator.manual_seed(number)
+    torch.default_generator.manual_seed(folded(number))
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(number)
     elif device.type == "mps":
         torch.mps.manual_seed(number)
+
+
+def folded(seed: int) -> int:
+    """A seed for torch on the CPU, whose generator looks at the last 32 bits only."""
+    return (seed ^ seed >> 32) & 0xFFFFFFFF
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

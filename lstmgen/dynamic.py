@@ -14,15 +14,12 @@ from lstmgen.batching import IGNORED, Streams
 from lstmgen.config import DynamicConfig
 from lstmgen.model import Network
 from lstmgen.scoring import cross_entropy
-from lstmgen.vocabulary import Ids
 
 DECAY_OF_SQUARES = 0.99
 
 
-def window_nats(
-    network: Network, ids: Ids, start_id: int, config: DynamicConfig
-) -> Iterator[float]:
-    """The nats of one window of a text after the other; the text is read in one piece.
+def window_nats(network: Network, streams: Streams, config: DynamicConfig) -> Iterator[float]:
+    """The nats of one window of a text after the other; the text is a single stream.
 
     After each window every weight w moves by its gradient g, divided by the root mean square of its
     gradients so far (the paper's is of the training text's), and then a little back to where it was
@@ -34,7 +31,7 @@ def window_nats(
     weights = list(network.parameters())
     before = [weight.detach().clone() for weight in weights]
     squares = [torch.zeros_like(weight) for weight in weights]
-    streams, state = Streams(ids, start_id, 1, config.window), network.initial_state(1)
+    state = network.initial_state(1)
     for index in range(streams.num_windows):
         inputs, targets = (torch.from_numpy(part).to(where) for part in streams.window(index))
         with device.whole_float32(where):

@@ -4,15 +4,16 @@ Any number of readers may read it meanwhile.
 """
 
 import errno
-import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from lstmgen.errors import CheckpointError
+from lstmgen.config import DEFAULT_MODEL_FOLDER, MODEL_VARIABLE
+from lstmgen.errors import CheckpointError, OptionError
 
+BUILT_IN = Path(__file__).with_name("demo.safetensors")  # the model that comes with the package
 MODEL_FILE = "model.safetensors"
 RUN_FILE = "last.safetensors"
 LOG_FILE = "log.jsonl"
@@ -23,10 +24,25 @@ FileId = tuple[int, int]  # the number of a file, and when it was written
 CANNOT_LOCK = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # file systems
 
 
+def find_model(model: str | Path | None) -> str | Path:
+    """The model that is meant: the one named here, or in the environment, or else the usual one.
+
+    That is the one in the working folder, or where there is none the built-in model.
+    """
+    if model is None:
+        model = os.environ.get(MODEL_VARIABLE) or None
+    if model is not None:
+        if not str(model):
+            raise OptionError("--model is empty; name a folder or a file, or leave it out")
+        return model
+    there = os.path.exists(DEFAULT_MODEL_FOLDER)  # noqa: PTH110  # which raises nothing
+    return DEFAULT_MODEL_FOLDER if there else BUILT_IN
+
+
 def model_path(model: str | Path) -> Path:
     """The weights file that a folder or file name stands for."""
     path = Path(model)
-    with _blaming_system(path):
+    with blaming_system(path):
         return path / MODEL_FILE if path.is_dir() else path
 
 
@@ -38,7 +54,7 @@ def has_model(folder: Path) -> bool:
 def run_path(folder: Path) -> Path:
     """The file of the run that was left in a folder; `CheckpointError` if there is none."""
     path = folder / RUN_FILE
-    with _blaming_system(path):
+    with blaming_system(path):
         if not path.exists():
             raise _no_run(folder)
     return path
@@ -46,20 +62,29 @@ def run_path(folder: Path) -> Path:
 
 def require_no_lone_run(model: Path) -> None:
     """`CheckpointError` where the file of a model is not there, but a run that has not come to one."""
-    with _blaming_system(model):
-        alone = not model.exists() and model.with_name(RUN_FILE).exists()
-    if alone and model.name == MODEL_FILE:
+    with blaming_system(model):
+        if model.name != MODEL_FILE or model.exists():
+            return
+        saved, begun = (model.with_name(name).exists() for name in (RUN_FILE, LOCK_FILE))
+    if saved or begun:
+        how = "go on with it by `lstmgen train CORPUS --resume`" if saved else "begin it again"
         raise CheckpointError(
             f"{model}: there is no model yet, as the run in this folder has not written one: wait for its "
-            "first report, or if it was stopped, go on with it by `lstmgen train CORPUS --resume`"
+            f"first report, or if it was stopped, {how}"
         )
 
 
 def _no_run(folder: Path) -> CheckpointError:
+    how = "or name its folder with --model"
+    if has_model(folder):
+        how = f"and to begin with the model here give {_begun_with(folder)}"
     return CheckpointError(
-        f"{folder}: there is no run to go on with here; leave out --resume, or name its folder with "
-        "--model"
+        f"{folder}: there is no run to go on with here; leave out --resume, {how}"
     )
+
+
+def _begun_with(folder: Path) -> str:
+    return f"--init-from {shlex.quote(str(folder))} and another folder with --model"
 
 
 @contextmanager
@@ -70,7 +95,7 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
     unless it resumes or may overwrite them. The system ends the hold when the process dies, however
     that happens.
     """
-    with _blaming_system(folder):
+    with blaming_system(folder):
         if folder.exists() and not folder.is_dir():
             raise CheckpointError(f"{folder}: this is a file; --model names a folder to write")
         made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -80,10 +105,14 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
         with locked(folder):
             there = own_files(folder)
             if there and not (resume or overwrite):
-                raise CheckpointError(
-                    f"{folder}: there is {there[0]} in it; give --resume to go on with a run, "
-                    "--overwrite to replace it, or another folder with --model"
-                )
+                replace, other = "--overwrite to replace it", "another folder with --model"
+                if RUN_FILE in there:
+                    how = f"--resume to go on with the run, {replace}, or {other}"
+                elif MODEL_FILE in there:
+                    how = f"{replace}, or, to begin with its weights, {_begun_with(folder)}"
+                else:
+                    how = f"{replace}, or {other}"
+                raise CheckpointError(f"{folder}: there is {there[0]} in it; give {how}")
             yield
     finally:
         for path in made:
@@ -99,7 +128,7 @@ def own_files(folder: Path) -> list[str]:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep others out of a folder, which is made if it is not there; `CheckpointError` if one is in it."""
-    with _blaming_system(folder):
+    with blaming_system(folder):
         folder.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
@@ -107,7 +136,7 @@ def locked(folder: Path) -> Iterator[None]:
         yield
         return
     path = folder / LOCK_FILE
-    with _blaming_system(folder):
+    with blaming_system(folder):
         while True:
             file = path.open("ab")
             try:
@@ -206,23 +235,13 @@ def forget_run(folder: Path) -> None:
     The model itself stays readable until the new run's first one takes its place.
     """
     for path in (folder / RUN_FILE, folder / LOG_FILE, folder / CURVES_FILE):
-        with _blaming_system(path):
+        with blaming_system(path):
             path.unlink(missing_ok=True)
 
 
-def append_log(folder: Path, record: Mapping[str, Any]) -> None:
-    """Add one line to the log; a line that a crash cut short is closed first."""
-    with _blaming_system(folder / LOG_FILE), (folder / LOG_FILE).open("ab+") as file:
-        if file.seek(0, os.SEEK_END):
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-        file.write(json.dumps(record).encode() + b"\n")
-
-
 @contextmanager
-def _blaming_system(path: Path) -> Iterator[None]:
-    """Turns what the system refuses into an error that names the path."""
+def blaming_system(path: Path) -> Iterator[None]:
+    """Turns what the system refuses into a `CheckpointError` that names the path."""
     try:
         yield
     except (OSError, ValueError) as error:

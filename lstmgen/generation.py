@@ -2,21 +2,23 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen.config import DecodingConfig
+from lstmgen.errors import OptionError
+from lstmgen.ranges import require_whole
 from lstmgen.sampling import Batch
 from lstmgen.scoring import Engine
 from lstmgen.vocabulary import Vocabulary
 
 LENGTH = "length"  # why a text ended that no stop string ended
 BATCH_SIZE = 256  # texts side by side: from here on more gain little
-MOST_LOGITS = 1 << 24  # of all of them: 64 MB
-MOST_WAITING = 16 * BATCH_SIZE  # finished texts that wait for one before them
+MAX_LOGITS_SIDE_BY_SIDE = 1 << 24  # of all of them: 64 MB
+MAX_WAITING = 16 * BATCH_SIZE  # finished texts that wait for one before them
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,7 @@ class Generated:
     seed: int | None  # none where nothing was drawn
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "prime": self.prime,
-            "text": self.text,
-            "tokens": self.tokens,
-            "nats": self.nats,
-            "stop": self.stop,
-            "seed": self.seed,
-        }
+        return asdict(self)
 
 
 class Writing:
@@ -92,6 +87,18 @@ class Writing:
             self.prime.text, "".join(self.pieces), self.tokens, self.nats, self.stop,
             self.prime.seed,
         )  # fmt: skip
+
+
+def stop_strings(stop: str | Sequence[str], length: int) -> tuple[str, ...]:
+    """What ends texts of at most `length` tokens.
+
+    `OptionError` for an empty stop string, or a length that is no number of tokens.
+    """
+    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    require_whole("--length", length, 0)
+    if "" in stops:
+        raise OptionError("--stop is empty; give the text to stop at, or leave --stop out")
+    return stops
 
 
 def first_stop(text: str, stops: Sequence[str]) -> tuple[int, str] | None:
@@ -140,7 +147,7 @@ def generate(
     while it is not, and texts are under way, these go on first.
     """
     primes, more = iter(primes), True
-    batch_size = min(BATCH_SIZE, max(1, MOST_LOGITS // engine.vocab_size))
+    batch_size = min(BATCH_SIZE, max(1, MAX_LOGITS_SIDE_BY_SIDE // engine.vocab_size))
     texts: deque[Writing] = deque()  # in order: those under way and finished ones that wait
     going: list[Writing] = []
     batch: Batch | None = None
@@ -151,7 +158,7 @@ def generate(
         room = batch_size - len(going)
         if room < batch_size // 4:  # it is quicker to read some primes side by side
             room = 0
-        while more and len(new) < room and len(texts) < MOST_WAITING and (not texts or ready()):
+        while more and len(new) < room and len(texts) < MAX_WAITING and (not texts or ready()):
             prime = next(primes, None)
             if prime is None:
                 more = False

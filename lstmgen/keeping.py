@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lstmgen import checkpoint, folders
+from lstmgen import checkpoint, folders, log_file
 from lstmgen.checkpoint import SavedModel, SavedRun, Weights
 from lstmgen.config import Position, TrainConfig
-from lstmgen.container import damaged
+from lstmgen.container import Arrays, damaged
 from lstmgen.errors import CheckpointError
 from lstmgen.folders import MODEL_FILE, RUN_FILE
 from lstmgen.model import Network, TorchState
@@ -27,11 +27,11 @@ class Snapshot:
 
     step: int
     weights: Weights
-    tensors: Weights
+    carried: Arrays  # of the optimizer, and the state
 
     @property
     def is_finite(self) -> bool:
-        arrays = (*self.weights.values(), *self.tensors.values())
+        arrays = (*self.weights.values(), *self.carried.values())
         return all(np.isfinite(array).all() for array in arrays)
 
 
@@ -59,7 +59,7 @@ class Run:
         where = self.network.device
         tensors = {
             name: torch.from_numpy(np.array(array, np.float32)).to(where)
-            for name, array in snapshot.tensors.items()
+            for name, array in snapshot.carried.items()
         }
         self.network.load_weights(snapshot.weights)
         start = len(OPTIMIZER)
@@ -78,7 +78,7 @@ class Run:
     def resume(self, saved: SavedRun, folder: Path) -> None:
         """Stand where a saved run stopped; `CheckpointError` if the file does not say all of it."""
         try:
-            self.go_to(Snapshot(saved.position.step, saved.model.weights, saved.tensors))
+            self.go_to(Snapshot(saved.position.step, saved.model.weights, saved.carried))
         except (KeyError, RuntimeError) as error:
             what = f"not all that a run needs ({error!s:.60})"
             raise damaged(folder / RUN_FILE, what) from None
@@ -113,7 +113,7 @@ class Keeper:
 
     def require_room(self, at: Snapshot) -> None:
         """Make sure that the folder can hold files of such a run."""
-        carried = sum(array.nbytes for array in at.tensors.values())
+        carried = sum(array.nbytes for array in at.carried.values())
         checkpoint.require_room(self._folder, replace(self._common, weights=at.weights), carried)
 
     # What these are given waits for `write`.
@@ -127,7 +127,7 @@ class Keeper:
 
     def keep_run(self, at: Snapshot, config: TrainConfig, position: Position) -> None:
         model = replace(self._common, weights=at.weights)
-        self._run = SavedRun(model, config, at.tensors, position)
+        self._run = SavedRun(model, config, at.carried, position)
 
     def write(self) -> None:
         """Write all that waits; `CheckpointError` if something still has to."""
@@ -149,7 +149,7 @@ class Keeper:
         try:
             # Before the run, which will not come by these steps again once it is saved.
             while self._lines:
-                folders.append_log(self._folder, self._lines[0])
+                log_file.append(self._folder, self._lines[0])
                 self._lines.pop(0)
         finally:
             if self._run is not None:

@@ -10,6 +10,18 @@ from contextlib import suppress
 from typing import TextIO
 
 
+def fill_streams() -> None:
+    """Let nothing take the place of a stream that is closed: what C writes there would go into a file.
+
+    To Python it stays closed.
+    """
+    for place in range(3):
+        try:
+            os.fstat(place)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest place that is free
+
+
 def meet_signals() -> None:
     """Let Ctrl-C and SIGTERM end the command with 128 and their number."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -32,6 +44,13 @@ def _break_line() -> None:
                 # Past the buffer, as a write to it may just have been interrupted.
                 os.write(stream.fileno(), b"\n")
                 return
+
+
+def say(line: str) -> None:
+    """Write a line to standard error past its buffer, as a write to that may just have been interrupted."""
+    with suppress(AttributeError, OSError, ValueError):  # it is closed, or no file at all
+        beside_a_bar = "\n" if sys.stderr.isatty() else ""
+        os.write(sys.stderr.fileno(), f"{beside_a_bar}{line}\n".encode())
 
 
 def forget(stream: TextIO | None) -> None:

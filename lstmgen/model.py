@@ -30,8 +30,8 @@ class Network(nn.Module):
     """Embedding, single recurrent layers one above the other, output layer.
 
     State goes in and comes out; the module holds weights only. Dropout draws from torch's own
-    generator, which the caller seeds. With a `memory`, in tokens, the gates of the last layer keep the
-    biases that `initialize` gives them: a gate that is nearly open or shut has next to no gradient, but
+    generator, which the caller seeds. With a `memory`, in tokens, the last layer keeps the biases that
+    `initialize` gives it: a gate that is nearly open or shut has next to no gradient, but
     AdamW steps equally far along a small one, and would soon undo what the gates began with.
     """
 
@@ -133,7 +133,7 @@ class Network(nn.Module):
         of the symbols' frequencies, if their `counts` (V,) are given: so the first guess is how frequent
         each is.
         """
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(device.folded(seed))
         size = self.config.hidden_size
         with torch.no_grad():
             for name, weight in self.named_weights().items():

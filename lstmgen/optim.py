@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from lstmgen.config import LARGE_VOCABULARY, TrainConfig
+from lstmgen.config import BY_SYMBOL, LARGE_VOCABULARY, TrainConfig, is_matrix
 from lstmgen.model import Network
 
 BETAS, ADAMW_EPSILON = (0.9, 0.99), 1e-8
@@ -32,7 +32,6 @@ EPSILON = 1e-12  # against division by 0
 MOMENTUM = 0.9
 ROW_BETA2 = 0.95  # of the mean square of how far each row has gone
 
-BY_SYMBOL = ("embedding.weight", "output.weight", "output.bias")  # a row is a symbol's
 SYMBOL_BETA2 = 0.99  # of the mean square of a row's gradient
 SYMBOL_RATE = 3.0  # times AdamW's, as momentum does not go on with a step
 
@@ -57,7 +56,7 @@ class Optimizer:
     def __init__(self, network: Network, config: TrainConfig) -> None:
         self.config = config
         weights = network.named_weights()
-        self.matrices = {name: w for name, w in weights.items() if ".weight_" in name}
+        self.matrices = {name: w for name, w in weights.items() if is_matrix(name)}
         rows = BY_SYMBOL if lazy(config, network.config.vocab_size) else ()
         self.symbols = {name: weights[name] for name in rows if name in weights}
         self.others = {
@@ -83,7 +82,7 @@ class Optimizer:
         }
 
     def step(self, learning_rate: Rate, scale: float = 1.0) -> None:
-        """Move every weight by its gradient, which is `scale` times as large as it is to count; forget it.
+        """Move every weight by its gradient, divided by `scale`, and then drop the gradients.
 
         If the norm of all of them together is above `clip_norm`, they are shortened to it first.
         """

@@ -5,13 +5,13 @@ from dataclasses import replace
 from math import ceil, prod
 from typing import NamedTuple
 
-from lstmgen.config import ModelConfig, TrainConfig
+from lstmgen.config import ModelConfig, TrainConfig, is_matrix
 
 REPORT_SHARE = 0.04  # of the time given may go into validation
 MAX_REPORTS = 20
-FEW_REPORTS, MOST_SHARE = 3, 0.07  # so many may take more, for a model on the way and its curve
+FEW_REPORTS, MAX_SHARE = 3, 0.07  # so many may take more, for a model on the way and its curve
 EPOCHS_SHARE = 0.1  # and more still where time is not limited, and there is one an epoch
-AT_THE_END = 10**12  # steps between reports that come to one, however much the end is moved
+AT_THE_END = 10**12  # steps between reports, so that there is one at the end only, wherever that is
 
 
 class Speed(NamedTuple):
@@ -32,7 +32,7 @@ def score_cost(model: ModelConfig, config: TrainConfig) -> float:
     Training goes forward, backward and to the weights, with a sample of a large vocabulary, in bfloat16
     at half the price; a score takes all symbols, in float32.
     """
-    layers = sum(prod(s) for n, s in model.weight_shapes().items() if ".weight_" in n)
+    layers = sum(prod(s) for n, s in model.weight_shapes().items() if is_matrix(n))
     drawn = config.softmax_sample or model.vocab_size
     price = 3 if config.precision == "float32" else 1.5
     return (layers + model.vocab_size * model.hidden_size) / (
@@ -50,7 +50,7 @@ def report_interval(num_steps: int, num_epochs: float, step_cost: float, valid_c
     return ceil(num_steps / num_reports(fitting, few, EPOCHS_SHARE))
 
 
-def num_reports(fitting: float, few: int = FEW_REPORTS, most_share: float = MOST_SHARE) -> int:
+def num_reports(fitting: float, few: int = FEW_REPORTS, most_share: float = MAX_SHARE) -> int:
     """How many validations there are to be in a run that takes as long as `fitting` of them."""
     wanted = max(int(REPORT_SHARE * fitting), min(few, int(most_share * fitting)))
     return min(MAX_REPORTS, max(1, wanted))

@@ -43,7 +43,7 @@ MORE_TOKENS = 1.1  # times: they must read so many more in the same time
 MANY_STREAMS_RATE = 0.056  # the learning rate by character with them
 # CUDA takes all symbols, as steps against a sample cannot be recorded, where so many logits a step, of which
 # it holds about four copies in float32, fit into half of the memory that is free.
-MOST_LOGITS, BYTES_A_LOGIT = 2**28, 16
+MAX_CUDA_LOGITS, BYTES_A_LOGIT = 2**28, 16
 # What an LSTM reads so many times in fewer streams, by character, is learned at this rate.
 MANY_EPOCHS, MANY_EPOCHS_RATE = 10, 0.08
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
@@ -138,7 +138,7 @@ def weight_decay(num_epochs: float) -> float:
 
 def symbols_that_fit(cuda_memory: int, tokens: int) -> int:
     """For how many symbols a GPU with so many bytes free should make all logits of a step; 0 without one."""
-    return int(min(MOST_LOGITS, cuda_memory / 2 / BYTES_A_LOGIT) / tokens)
+    return int(min(MAX_CUDA_LOGITS, cuda_memory / 2 / BYTES_A_LOGIT) / tokens)
 
 
 def softmax_sample(vocab_size: int, level: Level, fitting: int = 0) -> int:

@@ -43,10 +43,11 @@ def relative_probabilities(
         only[np.arange(len(x)), x.argmax(axis=-1)] = 1
         return only
     x -= x.max(axis=-1, keepdims=True)
+    if decoding.top_k is not None and decoding.top_k < x.shape[-1]:
+        # Before the temperature, which changes no order but could make unequal ones equal by rounding.
+        x = _likeliest(x, np.full(len(x), decoding.top_k), -np.inf)
     x /= max(decoding.temperature, LEAST_TEMPERATURE)
     weights = np.exp(x, out=x)
-    if decoding.top_k is not None and decoding.top_k < weights.shape[-1]:
-        weights = _likeliest(weights, np.full(len(x), decoding.top_k))
     if decoding.top_p is not None:
         before = np.cumsum(_descending(weights), axis=-1, dtype=np.float64)
         # A token stays if those that are likelier have not made up the share yet.
@@ -57,14 +58,17 @@ def relative_probabilities(
     return weights
 
 
-def _likeliest(weights: Logits, num_kept: IdRow) -> Logits:
-    """Only the `num_kept` (B,) likeliest tokens of each row; of equally likely ones, the lower ids."""
+def _likeliest(weights: Logits, num_kept: IdRow, rest: float = 0.0) -> Logits:
+    """Only the `num_kept` (B,) likeliest tokens of each row; of equally likely ones, the lower ids.
+
+    All others become `rest`.
+    """
     rows = np.arange(len(weights))
     least = _descending(weights)[rows, num_kept - 1, None]
     above, ties = weights > least, weights == least
     room = num_kept[:, None] - above.sum(axis=-1, keepdims=True)
     kept = above | (ties & (np.cumsum(ties, axis=-1) <= room))
-    return np.where(kept, weights, 0)
+    return np.where(kept, weights, rest)
 
 
 def _descending(weights: Logits) -> Logits:

@@ -20,7 +20,7 @@ Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
 WARM_UP = 512  # tokens
 MAX_STREAMS = 64
 WINDOW = 64  # tokens of each stream read in one call
-MAX_LOGITS = 1 << 22  # floats held at once: 16 MB stay in the processor's cache
+MAX_LOGITS_IN_CACHE = 1 << 22  # floats held at once: 16 MB stay in the processor's cache
 MANY_ROWS = 2048  # at once where symbols come in parts: as much as a product can gain by rows
 
 
@@ -58,6 +58,11 @@ class Score:
     tokens: int = 0
     characters: int = 0
     unknown_tokens: int = 0
+
+    @classmethod
+    def of(cls, nats: float, vocabulary: Vocabulary, ids: Ids, characters: int) -> "Score":
+        """The score of a text, given its nats, its ids and how many characters it has."""
+        return cls(nats, len(ids), characters, vocabulary.count_unknown(ids))
 
     def __add__(self, other: "Score") -> "Score":
         return Score(
@@ -169,9 +174,9 @@ def token_nats(engine: Engine, hidden: Any, targets: NDArray[np.int64]) -> NDArr
     """
     xp, mode = _library(hidden)
     costs: NDArray[np.float64] = np.empty(len(targets))
-    for rows in slices(len(targets), max(MANY_ROWS, MAX_LOGITS // engine.vocab_size)):
+    for rows in slices(len(targets), max(MANY_ROWS, MAX_LOGITS_IN_CACHE // engine.vocab_size)):
         here, wanted = hidden[rows], targets[rows]
-        parts = slices(engine.vocab_size, max(1, MAX_LOGITS // len(wanted)))
+        parts = slices(engine.vocab_size, max(1, MAX_LOGITS_IN_CACHE // len(wanted)))
         with mode():
             if xp is not np:
                 wanted = xp.from_numpy(wanted).to(here.device)
@@ -212,16 +217,5 @@ def _nats_by_parts(
 
 
 def slices(number: int, size: int) -> list[slice]:
-    """So many things, `size` at a time."""
+    """0 to `number` in slices of `size`; the last may reach beyond."""
     return [slice(start, start + size) for start in range(0, number, size)]
-
-
-def score_text(engine: Engine, vocabulary: Vocabulary, text: str) -> Score:
-    """The score of a text by itself, read as if a line end stood before it."""
-    ids = vocabulary.encode(text)
-    return of_ids(score_ids(engine, ids, vocabulary.start_id), vocabulary, ids, len(text))
-
-
-def of_ids(nats: float, vocabulary: Vocabulary, ids: Ids, characters: int) -> Score:
-    """The score of a text, given its nats, its ids and how many characters it has."""
-    return Score(nats, len(ids), characters, vocabulary.count_unknown(ids))

@@ -3,8 +3,6 @@
 Shapes: B streams, T steps.
 """
 
-import time
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,11 +12,10 @@ from lstmgen import device, optim
 from lstmgen.batching import IGNORED, Window
 from lstmgen.job import Job
 from lstmgen.keeping import Run
-from lstmgen.model import Network, TorchEngine, TorchState
-from lstmgen.pace import Speed
-from lstmgen.recording import PLAIN_CALLS, Recording
+from lstmgen.model import Network, TorchState
+from lstmgen.recording import Recording
 from lstmgen.sampled_softmax import Sampler, sampled_nats
-from lstmgen.scoring import cross_entropy, streams_to_score, window_nats
+from lstmgen.scoring import cross_entropy
 
 RESET_PROBABILITY = 0.5  # with which a stream at a line end forgets what came before
 # By which gradients are larger on CUDA until the optimizer has them: small ones would be nothing in float16.
@@ -132,6 +129,16 @@ class Stepper:
         return float(total) / count
 
 
+def fresh_run(job: Job, seed: int = 0, counts: NDArray[np.int64] | None = None) -> Run:
+    """A run before its first step: fresh weights (see `Network.initialize`), and nothing remembered."""
+    config = job.training
+    network = Network(job.model, config.dropout, config.memory)
+    network.initialize(seed, counts)
+    network.to(job.device)
+    optimizer = optim.Optimizer(network, config)
+    return Run(network, optimizer, network.initial_state(config.batch_size))
+
+
 def on_device(window: Window, network: Network) -> tuple[Tensor, Tensor, int]:
     """Inputs and targets (B, T) where the network is, and how many of the targets are to be learned."""
     inputs, targets = (device.send(torch.from_numpy(part), network.device) for part in window)
@@ -148,50 +155,3 @@ def reset_at_line_starts(state: TorchState, inputs: NDArray[np.int64], start_id:
     emptied = (begins & (torch.rand(len(begins)) < RESET_PROBABILITY))[:, None]
     emptied = device.send(emptied, state[0][0].device)
     return tuple(tuple(torch.where(emptied, 0.0, part) for part in layer) for layer in state)
-
-
-def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
-    """How long a step and a validation take here: steps on a network that is then thrown away.
-
-    Five steps at least, but where they are slow none begins after `most` seconds; 50 at most. On CUDA the
-    first ones, which load what they use and are then recorded, do not count, and then it is ten at a time,
-    as one is asked for while another is done. Of a validation one to five windows, as many as fit into a
-    quarter of `seconds`; the one before them only if it is all. Of either it is the first quartile that
-    counts, so that nothing does that another program held up.
-    """
-    config = job.training
-    network = Network(job.model, config.dropout, config.memory)
-    network.initialize(0)
-    network.to(job.device)
-    state = network.initial_state(config.batch_size)
-    stepper = Stepper(Run(network, optim.Optimizer(network, config), state), job)
-    rate = optim.schedule(0, config)
-    times: list[float] = []
-    first, together = (PLAIN_CALLS + 1, 10) if job.device.type == "cuda" else (0, 1)
-
-    def steps(number: int) -> float:
-        """Seconds that so many first steps take."""
-        began = time.perf_counter()
-        for _ in range(number):
-            stepper.run.step = 0
-            nats, _ = stepper.step(rate)
-        nats.item()
-        return time.perf_counter() - began
-
-    if first:
-        steps(first)
-    while sum(times) * together < (seconds if len(times) >= 5 else most) and len(times) < 50:
-        times.append(steps(together) / together)
-    to_score = streams_to_score(job.data.valid_ids, job.vocabulary.start_id)
-    scoring = window_nats(TorchEngine(network), to_score)
-    windows: list[float] = []
-    few = min(6, to_score.num_windows)
-    while len(windows) < few and (len(windows) < 2 or sum(windows[1:]) < seconds / 4):
-        began = time.perf_counter()
-        next(scoring)
-        windows.append(time.perf_counter() - began)
-    return Speed(_quick(times), _quick(windows[1:] or windows) * to_score.num_windows)
-
-
-def _quick(times: list[float]) -> float:
-    return sorted(times)[len(times) // 4]

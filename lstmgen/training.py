@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lstmgen import device, optim
+from lstmgen import device
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import DecodingConfig, Position
@@ -28,8 +28,8 @@ from lstmgen.job import Job
 from lstmgen.keeping import Keeper, Run, Snapshot
 from lstmgen.model import Network, TorchEngine
 from lstmgen.pace import Pace
-from lstmgen.scoring import Score, of_ids, score_ids
-from lstmgen.step import Stepper
+from lstmgen.scoring import Score, score_ids
+from lstmgen.step import Stepper, fresh_run
 
 SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
 SAMPLE_LENGTH = 80  # tokens
@@ -106,7 +106,7 @@ class _Session:
     def after_step(self) -> Progress | None:
         """Do what is due after a step; the record of it, if there is to be one."""
         now = time.perf_counter()
-        logging, reporting = self.course.due(self.run.step)
+        logging = self.course.is_logged(self.run.step)
         if not logging and now - self.yielded_at < YIELD_SECONDS:
             return None
         device.wait(self.job.device)
@@ -114,7 +114,8 @@ class _Session:
         if self.job.deadline is not None:
             left = self.job.deadline - self._seconds(now)
             self.course.config = self.pace.replan(self.course.config, self.run.step, left)
-            logging, reporting = self.course.due(self.run.step)
+            logging = self.course.is_logged(self.run.step)
+        reporting = self.course.is_report(self.run.step)
         record = self._progress()
         marking = reporting or (logging and self.course.to_be_marked(self.run.step))
         if logging:
@@ -122,7 +123,7 @@ class _Session:
             if reporting:
                 score = validate(self.run.network, self.job)
                 self.pace.validations.append(time.perf_counter() - now)
-            if why := self._why_diverged(record, score, marking):
+            if why := self._mark_if_well(record, score, marking):
                 return self._go_back(record, why)
             if score is not None:
                 record = self._report(record, score)
@@ -161,8 +162,11 @@ class _Session:
             self._keep_best(replace(self._progress(), train_nats_per_token=present))
         self.keeper.write()
 
-    def _why_diverged(self, record: Progress, score: Score | None, marking: bool) -> str:
-        """Why the run counts as diverged; empty if it does not, and then it may be marked."""
+    def _mark_if_well(self, record: Progress, score: Score | None, marking: bool) -> str:
+        """Note where the run stands, to go back to, if it is time for that and it is well.
+
+        What comes back is why it counts as diverged; empty if it does not.
+        """
         losses = [record.train_nats_per_token]
         present = self.stepper.present_loss() if marking else inf
         if score is not None:
@@ -171,7 +175,8 @@ class _Session:
         # Asked at places that follow from the step alone, so that the clock changes no bit.
         if why := self.course.why_diverged(self.run.step, losses, score):
             return why
-        return self.course.mark(self.run) if marking and present <= self.course.most else ""
+        well = marking and present <= self.course.most_nats_per_token
+        return self.course.mark(self.run) if well else ""
 
     def _go_back(self, record: Progress, why: str) -> Progress:
         unwritten = self.keeper.try_to_write()  # what still waits, in case it gives up
@@ -192,7 +197,7 @@ class _Session:
     def _is_to_sample(self, record: Progress, now: float) -> bool:
         every = self.job.sample_seconds
         due = every is not None and now - self.sampled_at >= every
-        return due and record.train_nats_per_token <= self.course.most
+        return due and record.train_nats_per_token <= self.course.most_nats_per_token
 
     def _keep(self, snapshot: Snapshot) -> None:
         position = self.course.position(snapshot.step, self._seconds(time.perf_counter()), self.job)
@@ -204,7 +209,7 @@ class _Session:
     def _latest(self) -> Snapshot:
         """The run as it is now, if it is well. The loss of late may be from before a step that was bad."""
         present = self.stepper.present_loss()
-        if present > self.course.most:  # one window alone may be odd
+        if present > self.course.most_nats_per_token:  # one window alone may be odd
             present = min(present, self.stepper.present_loss(self.stepper.streams.num_windows // 2))
         return self.course.latest(self.run, [self.meter.nats_per_token(), present])
 
@@ -230,12 +235,10 @@ class _Session:
 def _begin(job: Job, saved: SavedRun | None, initial: SavedModel | None) -> tuple[Stepper, Course]:
     """A run that stands where it is to go on, ready for its next step, and how it went before."""
     config, at = job.training, saved.position if saved else Position()
-    network = Network(job.model, config.dropout, config.memory)
-    network.initialize(config.seed, job.data.counts)
+    run = fresh_run(job, config.seed, job.data.counts)
     if initial is not None:
-        network.load_weights(initial.weights_for(job.vocabulary, network.weights()))
-    network.to(job.device)
-    run = Run(network, optim.Optimizer(network, config), network.initial_state(config.batch_size))
+        known = initial.weights_for(job.vocabulary, run.network.weights())
+        run.network.load_weights(known)
     if saved is not None:
         run.resume(saved, job.folder)
     stepper, most = Stepper(run, job), at.most_nats_per_token
@@ -248,7 +251,7 @@ def validate(network: Network, job: Job) -> Score:
     """The score of the validation part, in float32: what `eval` says of the same text."""
     ids = job.data.valid_ids
     nats = score_ids(TorchEngine(network), ids, job.vocabulary.start_id)
-    return of_ids(nats, job.vocabulary, ids, job.data.valid_characters)
+    return Score.of(nats, job.vocabulary, ids, job.data.valid_characters)
 
 
 class _Meter:

@@ -25,7 +25,7 @@ AXES: Mapping[str, Axes] = {
 }
 
 
-WORTH = 1e-4  # of the cost: who gains less gains nothing, and would go on for long
+WORTH = 1e-4  # of the cost: a smaller gain does not count, or the search would go on for long
 
 
 class Trial(NamedTuple, Generic[Settings]):

@@ -10,7 +10,7 @@ Shapes: N tokens.
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, get_args
@@ -53,6 +53,7 @@ class Vocabulary:
     level: Level
     words: Words
     tokens: tuple[str, ...]
+    start: str | None = None  # the usual line end, where that is not the shortest
 
     def __post_init__(self) -> None:
         ordered = all(low < high for low, high in pairwise(self.tokens[1:]))
@@ -79,9 +80,10 @@ class Vocabulary:
 
     @cached_property
     def start_id(self) -> int:
-        """The id of what a text is read as if it followed: the shortest line end, `<unk>` without one."""
-        ends = [token for token in self.tokens if token.endswith("\n")]
-        return self.ids[min(ends, key=len)] if ends else UNKNOWN_ID
+        """The id of what a text is read as if it followed: the usual line end, `<unk>` without one."""
+        if self.start is not None:
+            return self.ids[self.start]
+        return self.ids[min(ends, key=len)] if (ends := _line_ends(self.tokens)) else UNKNOWN_ID
 
     def encode(self, text: str) -> Ids:
         """The ids of a text, (N,); tokens that are not known become `UNKNOWN_ID`."""
@@ -150,23 +152,27 @@ class Vocabulary:
         return table
 
     def to_json(self) -> dict[str, Any]:
-        return {"level": self.level, "words": self.words, "tokens": list(self.tokens)}
+        start = {} if self.start is None else {"start": self.start}  # which older files never have
+        return {"level": self.level, "words": self.words, "tokens": list(self.tokens), **start}
 
     @classmethod
     def from_json(cls, data: object) -> "Vocabulary":
         """The vocabulary that `to_json` described; `OptionError` says what does not fit."""
-        if not isinstance(data, dict) or set(data) != {"level", "words", "tokens"}:
+        if not isinstance(data, dict) or set(data) - {"start"} != {"level", "words", "tokens"}:
             raise OptionError("the vocabulary is not of the form level, words, tokens")
         level, words, tokens = data["level"], data["words"], data["tokens"]
+        start = data.get("start")
         if level not in get_args(Level) or words not in get_args(Words):
             raise OptionError(f"the vocabulary is of an unknown kind: {level!r:.40} {words!r:.40}")
         if not isinstance(tokens, list) or not all(isinstance(t, str) and t for t in tokens):
             raise OptionError("the vocabulary holds something that is not a token")
         if level == "char" and any(len(token) != 1 for token in tokens[1:]):
             raise OptionError("the vocabulary is by character but holds longer tokens")
+        if start is not None and start not in _line_ends(tokens):
+            raise OptionError(f"the vocabulary has no line end {start!r:.40}")
         try:
             "".join(tokens).encode()
-            return cls(level, words, tuple(tokens))
+            return cls(level, words, tuple(tokens), start)
         except ValueError as error:
             raise OptionError(f"the vocabulary is damaged: {error!s:.80}") from None
 
@@ -174,8 +180,8 @@ class Vocabulary:
 def build(text: str, config: CorpusConfig) -> Vocabulary:
     """The vocabulary of a text: every symbol seen `min_count` times, the `max_vocab` most frequent.
 
-    Of equally frequent symbols the one that sorts first is kept. `max_vocab` counts `<unk>`, which is
-    unknown wherever a text has it, whatever blank is before it.
+    Of equally frequent symbols the one that sorts first is kept. `max_vocab` counts `<unk>`. Where the
+    text itself has that, after a blank or not, it is an unknown token too.
     """
     counts = _count_characters(text) if config.level == "char" else _count_words(text, config.words)
     kept = [
@@ -185,7 +191,13 @@ def build(text: str, config: CorpusConfig) -> Vocabulary:
     ]
     if config.max_vocab is not None and len(kept) >= config.max_vocab:
         kept = sorted(kept, key=lambda token: (-counts[token], token))[: config.max_vocab - 1]
-    return Vocabulary(config.level, config.words, (UNKNOWN[config.level], *sorted(kept)))
+    found = Vocabulary(config.level, config.words, (UNKNOWN[config.level], *sorted(kept)))
+    usual = max(_line_ends(kept), key=lambda end: (counts[end], -len(end)), default=None)
+    return found if usual in (None, found.tokens[found.start_id]) else replace(found, start=usual)
+
+
+def _line_ends(tokens: Iterable[str]) -> list[str]:
+    return [token for token in tokens if token.endswith("\n")]
 
 
 def _count_characters(text: str) -> Counter[str]:

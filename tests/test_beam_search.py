@@ -1,6 +1,5 @@
 """A beam finds the likeliest texts: all of them where it is wide enough."""
 
-from collections.abc import Callable
 from itertools import product
 from math import log
 from typing import Any, ClassVar
@@ -8,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from engines import Stateless
+from engines import Stateless, random_weights
 from numpy.typing import NDArray
 
 from lstmgen.beam_search import search
@@ -35,7 +34,7 @@ class Fork(Stateless):
         return np.log([[self.following[int(i)] for i in row] for row in ids]), state
 
 
-def cells(vocabulary: Vocabulary, random_weights: Callable[..., Any]) -> Cells:
+def cells(vocabulary: Vocabulary) -> Cells:
     config = ModelConfig(vocab_size=len(vocabulary), hidden_size=8, embedding_size=6)
     return Cells(config, random_weights(config, scale=0.8), np.float64)
 
@@ -74,10 +73,8 @@ def test_texts_that_end_alike_keep_no_likelier_one_from_being_found() -> None:
     assert [text.text for text in texts] == ["a", "ab"]
 
 
-def test_a_beam_as_wide_as_all_texts_finds_them_all_in_order(
-    random_weights: Callable[..., Any],
-) -> None:
-    engine = cells(SMALL, random_weights)
+def test_a_beam_as_wide_as_all_texts_finds_them_all_in_order() -> None:
+    engine = cells(SMALL)
     found = search(engine, SMALL, "ab", num_beams=3**4, length=4)
     texts = ["".join(tokens) for tokens in product("\nab", repeat=4)]
     wanted = sorted((cost(engine, SMALL, "ab", text), text) for text in texts)
@@ -89,10 +86,8 @@ def test_a_beam_as_wide_as_all_texts_finds_them_all_in_order(
 
 
 @pytest.mark.parametrize("stops", [(), ("e",), ("ab", "ca", "h")])
-def test_a_beam_of_one_is_greedy(
-    letters: Vocabulary, random_weights: Callable[..., Any], stops: tuple[str, ...]
-) -> None:
-    engine = cells(letters, random_weights)
+def test_a_beam_of_one_is_greedy(letters: Vocabulary, stops: tuple[str, ...]) -> None:
+    engine = cells(letters)
     for prime in ("", "a", "fgh", "xyz"):
         how: Any = {"length": 30, "stops": stops}
         (found,) = search(engine, letters, prime, num_beams=1, **how)
@@ -102,10 +97,8 @@ def test_a_beam_of_one_is_greedy(
         assert found.nats == pytest.approx(wanted.nats)
 
 
-def test_what_is_found_costs_what_it_says_and_comes_once(
-    letters: Vocabulary, random_weights: Callable[..., Any]
-) -> None:
-    engine = cells(letters, random_weights)
+def test_what_is_found_costs_what_it_says_and_comes_once(letters: Vocabulary) -> None:
+    engine = cells(letters)
     found = search(engine, letters, "hello", num_beams=7, length=25)
     for one in found:
         assert one.nats == pytest.approx(cost(engine, letters, "hello", one.text))
@@ -113,10 +106,8 @@ def test_what_is_found_costs_what_it_says_and_comes_once(
     assert found[0].nats < search(engine, letters, "hello", num_beams=1, length=25)[0].nats
 
 
-def test_texts_that_end_stand_beside_those_that_go_on(
-    random_weights: Callable[..., Any],
-) -> None:
-    engine = cells(SMALL, random_weights)
+def test_texts_that_end_stand_beside_those_that_go_on() -> None:
+    engine = cells(SMALL)
     found = search(engine, SMALL, "", num_beams=50, length=3, stops=["b"])
     ended = {one.text: one for one in found if one.stop == "b"}
     assert set(ended) == {"".join(t) for n in range(3) for t in product("\na", repeat=n)}
@@ -129,16 +120,14 @@ def test_texts_that_end_stand_beside_those_that_go_on(
     assert [one.nats for one in found] == sorted(one.nats for one in found)
 
 
-def test_there_may_be_fewer_texts_than_beams(random_weights: Callable[..., Any]) -> None:
-    engine = cells(SMALL, random_weights)
+def test_there_may_be_fewer_texts_than_beams() -> None:
+    engine = cells(SMALL)
     assert len(search(engine, SMALL, "", num_beams=99, length=2)) == 9
     (nothing,) = search(engine, SMALL, "a", num_beams=99, length=0)
     assert (nothing.text, nothing.tokens, nothing.nats, nothing.stop) == ("", 0, 0.0, "length")
 
 
-def test_torch_finds_what_numpy_finds(
-    letters: Vocabulary, random_weights: Callable[..., Any]
-) -> None:
+def test_torch_finds_what_numpy_finds(letters: Vocabulary) -> None:
     config = ModelConfig(vocab_size=len(letters), hidden_size=8, embedding_size=6)
     weights = random_weights(config, scale=0.8)
     there = TorchEngine(load_network(config, weights, torch.device("cpu")))

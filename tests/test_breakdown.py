@@ -1,29 +1,28 @@
 """Scores by token, by line and of ends add up to what `scoring` says of the same text."""
 
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import exp, log
 from typing import Any
 
 import numpy as np
 import pytest
+from engines import Weights, random_weights, score_text, spelled_out
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from lstmgen import breakdown
 from lstmgen.breakdown import score_lines, score_rows, score_tokens
 from lstmgen.cells import Cells
 from lstmgen.config import ModelConfig
-from lstmgen.scoring import cross_entropy, score_ids, score_text
+from lstmgen.scoring import cross_entropy, score_ids
 from lstmgen.vocabulary import Vocabulary
 
-Weights = dict[str, NDArray[np.float32]]
 CONFIG = ModelConfig(vocab_size=29, num_layers=2, hidden_size=8, embedding_size=6)
 
 
 @pytest.fixture(scope="module")
-def weights(random_weights: Callable[..., Weights]) -> Weights:
+def weights() -> Weights:
     return random_weights(CONFIG, scale=0.8)
 
 
@@ -52,14 +51,13 @@ def test_each_token_has_its_own_nats_and_rank(
     weights: Weights,
     cells: Cells,
     letters: Vocabulary,
-    spelled_out: Callable[..., list[list[float]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     text = some_text(50)
     ids = letters.encode(text)
     logits = spelled_out(CONFIG, weights, [letters.start_id, *ids.tolist()])
     for most in (1 << 22, 29):  # all logits at once, or a few rows
-        monkeypatch.setattr(breakdown, "MAX_LOGITS", most)
+        monkeypatch.setattr(breakdown, "MAX_LOGITS_IN_CACHE", most)
         monkeypatch.setattr(breakdown, "MIN_ROWS", 1)
         costs, ranks = score_tokens(cells, ids, letters.start_id)
         for row, target, cost, rank in zip(logits, ids.tolist(), costs, ranks, strict=False):

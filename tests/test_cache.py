@@ -1,14 +1,15 @@
 """The cache is held against itself spelled out, one place at a time, and must not see what is to come."""
 
-from collections.abc import Callable
 from math import exp, log
 from typing import Any
 
 import numpy as np
 import pytest
+from engines import random_weights
 from numpy.typing import NDArray
 
 from lstmgen import cache
+from lstmgen.batching import Streams
 from lstmgen.cache import window_nats
 from lstmgen.cells import Cells
 from lstmgen.config import CacheConfig, ModelConfig
@@ -18,7 +19,7 @@ CONFIG = ModelConfig(vocab_size=12, num_layers=2, hidden_size=8, embedding_size=
 
 
 @pytest.fixture
-def engine(random_weights: Callable[..., dict[str, NDArray[np.float32]]]) -> Cells:
+def engine() -> Cells:
     return Cells(CONFIG, random_weights(CONFIG, scale=0.8))
 
 
@@ -27,7 +28,7 @@ def some_ids(length: int) -> NDArray[np.uint8]:
 
 
 def costs(engine: Cells, ids: NDArray[np.uint8], config: CacheConfig) -> list[float]:
-    return list(window_nats(engine, ids, 1, config))
+    return list(window_nats(engine, Streams(ids, 1, 1, config.window), config))
 
 
 def spelled_out(engine: Cells, ids: NDArray[np.uint8], config: CacheConfig) -> float:

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from engines import random_weights
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
-from lstmgen import checkpoint, container, folders
+from lstmgen import checkpoint, container, folders, log_file
 from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import ModelConfig, Position, TrainConfig
 from lstmgen.errors import CheckpointError
@@ -31,7 +32,7 @@ TRAINING = TrainConfig(num_steps=10, report_every=5, learning_rate=0.1 + 0.2)
 
 
 @pytest.fixture
-def model(random_weights: Callable[..., dict[str, NDArray[np.float32]]]) -> SavedModel:
+def model() -> SavedModel:
     results = {"nats": 0.1 + 0.2, "step": 3, "corpus": {"name": "naïve\n"}}
     return SavedModel(CONFIG, VOCABULARY, random_weights(CONFIG, seed=1), results)
 
@@ -101,7 +102,7 @@ def test_run_comes_back_bit_for_bit(tmp_path: Path, run: SavedRun) -> None:
     assert loaded.training == run.training
     assert loaded.position == run.position
     assert_same_arrays(loaded.model.weights, run.model.weights)
-    assert_same_arrays(loaded.tensors, run.tensors)
+    assert_same_arrays(loaded.carried, run.carried)
 
 
 def test_array_that_is_a_view_is_saved_as_what_it_shows(tmp_path: Path, model: SavedModel) -> None:
@@ -252,6 +253,8 @@ def test_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None
         {"model": None},
         {"vocabulary": VOCABULARY.to_json() | {"tokens": ["<unk>", "a", "b"]}},
         {"vocabulary": VOCABULARY.to_json() | {"tokens": ["<unk>", "b", "a", "c"]}},
+        {"vocabulary": VOCABULARY.to_json() | {"start": "a"}},
+        {"vocabulary": VOCABULARY.to_json() | {"start": 1}},
         {"vocabulary": {}},
         {"results": [1]},
     ],
@@ -307,7 +310,10 @@ def test_weights_that_do_not_fit_the_description_are_refused(
         ({"progress": [], "training": TRAINING.to_json()}, "it holds no run"),
         ({"progress": {}}, "TrainConfig"),
         ({"progress": {}, "training": TRAINING.to_json() | {"window": 0}}, "--window is 0"),
-        ({"progress": {"step": 1}, "training": TRAINING.to_json()}, "Position has missing"),
+        (
+            {"progress": {"step": 1}, "training": TRAINING.to_json()},
+            "Position lacks best_characters, ",
+        ),
         (
             {"progress": {}, "training": TRAINING.to_json(), "results": {"corpus": 5}},
             "results are not JSON objects",
@@ -334,6 +340,14 @@ def test_a_run_that_has_no_model_yet_is_to_be_gone_on_with(tmp_path: Path) -> No
         checkpoint.load_model(tmp_path)
     with pytest.raises(CheckpointError, match="no model here"):
         checkpoint.load_model(tmp_path / "other.safetensors")
+
+
+def test_a_run_that_has_just_begun_has_no_model_yet(tmp_path: Path) -> None:
+    with (
+        folders.claimed(tmp_path, resume=False, overwrite=False),
+        pytest.raises(CheckpointError, match=r"no model yet.* first report, or .* begin it again"),
+    ):
+        checkpoint.load_model(tmp_path)
 
 
 def test_folder_without_a_model_is_refused_likewise(tmp_path: Path) -> None:
@@ -423,7 +437,7 @@ def test_room_for_a_file_and_the_one_that_takes_its_place_is_asked_for(
     tmp_path: Path, model: SavedModel, run: SavedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[int]] = [[], []]
-    carried = sum(array.nbytes for array in run.tensors.values())
+    carried = sum(array.nbytes for array in run.carried.values())
     for sizes in asked:
         patched = partial(lambda sizes, path, size: sizes.append(size), sizes)
         monkeypatch.setattr(folders, "_fill", patched)
@@ -448,7 +462,7 @@ def test_a_vocabulary_that_could_not_be_read_again_is_refused_at_once(
 
 
 def test_a_vocabulary_that_is_much_larger_than_its_weights_is_refused_at_once(
-    tmp_path: Path, random_weights: Callable[..., dict[str, NDArray[np.float32]]]
+    tmp_path: Path,
 ) -> None:
     """The reader does not believe such a file, so none may be written."""
     words = tuple(f"{i:07}" + "слово" * 20 for i in range(3000))
@@ -480,7 +494,7 @@ def test_what_the_system_refuses_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="Not a directory"):
         container.put(tmp_path / "file" / "x", b"content")
     with pytest.raises(CheckpointError, match="Is a directory"):
-        folders.append_log(tmp_path, {"step": 1})
+        log_file.append(tmp_path, {"step": 1})
 
 
 def test_a_string_without_an_end_is_read_through_once() -> None:

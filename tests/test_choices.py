@@ -1,12 +1,12 @@
 """Questions: read strictly, answered by what the continuations cost, tallied by group."""
 
 import json
-from collections.abc import Callable
 from math import log
 from typing import Any
 
 import numpy as np
 import pytest
+from engines import random_weights, score_text
 from numpy.typing import NDArray
 
 from lstmgen import choices
@@ -15,7 +15,6 @@ from lstmgen.cells import Cells
 from lstmgen.choices import Answer, Question, Tally, answer, parse, tally
 from lstmgen.config import ModelConfig
 from lstmgen.errors import CorpusError
-from lstmgen.scoring import score_text
 from lstmgen.vocabulary import UNKNOWN, Vocabulary
 
 GOOD = {"context": "ab", "choices": ["c", "de"], "answer": 1, "group": "near"}
@@ -66,7 +65,7 @@ def test_what_a_question_lacks_is_named(missing: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def cells(random_weights: Callable[..., dict[str, NDArray[np.float32]]]) -> Cells:
+def cells() -> Cells:
     config = ModelConfig(vocab_size=29, num_layers=1, hidden_size=8, embedding_size=6)
     return Cells(config, random_weights(config, scale=0.8))
 
@@ -90,9 +89,7 @@ def test_a_choice_costs_what_it_adds_to_the_context(
             assert tokens == len(choice)
 
 
-def test_where_a_choice_changes_the_last_word_all_are_scored_from_there(
-    random_weights: Callable[..., dict[str, NDArray[np.float32]]],
-) -> None:
+def test_where_a_choice_changes_the_last_word_all_are_scored_from_there() -> None:
     vocabulary = Vocabulary("word", "space", (UNKNOWN["word"], " an", " old", " older", " one"))
     config = ModelConfig(vocab_size=5, num_layers=1, hidden_size=8, embedding_size=6)
     engine = Cells(config, random_weights(config, scale=0.8))
@@ -104,9 +101,7 @@ def test_where_a_choice_changes_the_last_word_all_are_scored_from_there(
         assert one.tokens[one.question.choices.index(choice)] == tokens
 
 
-def test_words_that_are_not_known_are_told_apart_all_the_same(
-    random_weights: Callable[..., dict[str, NDArray[np.float32]]],
-) -> None:
+def test_words_that_are_not_known_are_told_apart_all_the_same() -> None:
     vocabulary = Vocabulary("word", "space", (UNKNOWN["word"], " an", " one"))
     config = ModelConfig(vocab_size=3, num_layers=1, hidden_size=8, embedding_size=6)
     engine = Cells(config, random_weights(config, scale=0.8))
@@ -129,7 +124,6 @@ def test_the_likeliest_is_chosen_in_all_and_per_token() -> None:
 
 
 def test_choices_that_are_the_same_to_the_model_count_as_guessed(
-    random_weights: Callable[..., dict[str, NDArray[np.float32]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The right one may always stand first, as in pairs of a good and a bad sentence."""

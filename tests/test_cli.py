@@ -35,6 +35,10 @@ from lstmgen.ranges import RANGES
         (("sample", "-m", "nowhere"), "there is no model here"),
         (("sample", "-m", "nowhere", "--prime-file", "no.txt"), "no.txt: there is no such file"),
         (("eval", "nowhere.txt"), "nowhere.txt: there is no such file"),
+        (("eval", ""), "the name of a file is empty"),
+        (("eval", "", "--by", "line"), "the name of a file is empty"),
+        (("sample", "--prime-file", ""), "the name of a file is empty"),
+        (("train", ""), "the name of a file is empty"),
         (("eval", "."), "this is a folder"),
         (("eval", "CORPUS", "--device", "gpu"), "--device 'gpu'"),
         (("eval", "CORPUS", "--by", "line", "--device", "gpu"), "--device 'gpu'"),
@@ -294,6 +298,32 @@ def test_too_little_memory_is_told_in_one_line(corpus: Path, tmp_path: Path) -> 
     assert "lower --hidden-size" in Ran(done.returncode, done.stdout, done.stderr).error
 
 
+def test_a_torch_that_cannot_be_loaded_is_told_in_one_line(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    said = "torch cannot be loaded"
+    assert said in here("train", corpus, "-m", tmp_path / "m", "--steps", "1").error
+    assert not (tmp_path / "m").exists()
+    for options in (("--device", "cuda"), ("--dynamic",)):
+        assert said in here("eval", corpus, *options).error
+    assert here("eval", corpus).code == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="places of streams are not reckoned so there")
+def test_nothing_takes_the_place_of_a_stream_that_is_closed() -> None:
+    code = (
+        "import os, runpy, sys\nsys.argv = ['lstmgen', '--version']\n"
+        "try:\n    runpy.run_module('lstmgen', run_name='__main__')\n"
+        "except SystemExit:\n    os._exit(os.open(os.devnull, os.O_RDONLY))"
+    )
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        done = subprocess.run(
+            ["bash", "-c", f'"$0" -c "$1" {closed}', sys.executable, code], check=False
+        )
+        assert 3 <= done.returncode < 100
+
+
 def test_output_is_utf_8_whatever_the_locale(tmp_path: Path, here: Any) -> None:
     path = tmp_path / "greek.txt"
     path.write_text("αβγδε ζη θ\n" * 60)
@@ -345,7 +375,7 @@ def test_no_torch_for_help_usage_errors_samples_and_small_scores(model: Path, co
     [
         "(0.04; by character 0.056 with 64 planned streams, 0.08 with 128; else for an LSTM by character "
         "from 10 epochs on 0.08; with --init-from 0.01)",
-        "(5.0)",
+        "(5.0; with --resume the end that was planned)",
         "(tie for words, or from 1,000 symbols on, unless --embedding-size and --hidden-size are given "
         "and differ)",
         "(lstm)",

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import SMALL, TEXT, run
+from engines import score_text
 from numpy.typing import NDArray
 
-from lstmgen import checkpoint, dynamic, folders, trained
+from lstmgen import checkpoint, dynamic, engines, folders
 from lstmgen.breakdown import score_tokens
 from lstmgen.cells import Cells
-from lstmgen.cli.ahead import MOST, Ahead
+from lstmgen.cli.ahead import MAX_AHEAD, Ahead
 from lstmgen.comparison import difference
-from lstmgen.scoring import score_text
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +279,7 @@ def test_a_model_that_goes_astray_as_it_learns_has_no_score(
 
     monkeypatch.setattr(
         dynamic, "window_nats",
-        lambda network, ids, start, settings: iter([lost if settings.rate > 1e-4 else 1.0]),
+        lambda network, streams, settings: iter([lost if settings.rate > 1e-4 else 1.0]),
     )  # fmt: skip
     done = here("eval", "-m", model, corpus, "--dynamic", "--tune-on", corpus, "--json")
     assert json.loads(done.out.splitlines()[1])["dynamic"]["rate"] == 1e-4
@@ -357,7 +357,7 @@ def test_eval_refuses_to_tune_on_what_tells_nothing(
     given = ("--dynamic", "--dynamic-rate", "0.001", "--dynamic-decay", "0")
     assert "has nothing to choose" in here(*options, corpus, *given).error
     assert "no-such.txt" in here(*options, "no-such.txt", "--dynamic").error
-    assert "no such file" in here(*options, "", "--dynamic").error
+    assert "the name of a file is empty" in here(*options, "", "--dynamic").error
     short = tmp_path / "short.txt"
     short.write_text("Al met Bo.\n")
     told = here(*options, short, "--dynamic").error
@@ -497,13 +497,13 @@ def test_the_work_of_choices_is_that_of_their_tokens(
     model: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By word characters are many more, and would call for torch where it does not pay."""
-    seen, original = list[int](), trained.choose_engine
+    seen, original = list[int](), engines.choose
 
     def watched(saved: Any, device: str, num_tokens: int) -> Any:
         seen.append(num_tokens)
         return original(saved, device, num_tokens)
 
-    monkeypatch.setattr(trained, "choose_engine", watched)
+    monkeypatch.setattr(engines, "choose", watched)
     path, folder, text = tmp_path / "q.jsonl", tmp_path / "words", tmp_path / "text.txt"
     text.write_text(TEXT)
     options = ("--level", "word", "--steps", "1", *SMALL[4:], "--hidden-size", "8")
@@ -517,13 +517,13 @@ def test_the_work_of_choices_is_that_of_their_tokens(
 def test_the_work_of_lines_is_told_by_the_size_of_files_and_not_of_a_pipe(
     model: Path, corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen, original = list[int](), trained.choose_engine
+    seen, original = list[int](), engines.choose
 
     def watched(saved: Any, device: str, num_tokens: int) -> Any:
         seen.append(num_tokens)
         return original(saved, device, num_tokens)
 
-    monkeypatch.setattr(trained, "choose_engine", watched)
+    monkeypatch.setattr(engines, "choose", watched)
     options = ("eval", "-m", model, "--by", "line")
     by_numpy = here(*options, corpus, corpus).out
     with corpus.open() as file:
@@ -538,7 +538,7 @@ def test_the_work_of_lines_is_told_by_the_size_of_files_and_not_of_a_pipe(
         monkeypatch.setattr(sys, "stdin", file)
         assert here(*options, "-", "--json").out.replace("standard input", str(corpus)) != exact
     assert by_numpy == piped * 2
-    monkeypatch.setattr(trained, "TORCH_PAYS", 1.0)  # torch, and the same to what is printed
+    monkeypatch.setattr(engines, "TORCH_PAYS", 1.0)  # torch, and the same to what is printed
     by_torch = here(*options, corpus).out.splitlines()
     for one, other in zip(by_torch, piped.splitlines(), strict=True):
         assert float(one.split("\t")[0]) == pytest.approx(float(other.split("\t")[0]), abs=2e-4)
@@ -572,9 +572,9 @@ def test_of_an_endless_input_some_lines_are_read_ahead_and_no_more() -> None:
 
     lines = Ahead(endless())
     deadline = time.monotonic() + 30
-    while taken[0] <= MOST and time.monotonic() < deadline:
+    while taken[0] <= MAX_AHEAD and time.monotonic() < deadline:
         time.sleep(0.01)
     time.sleep(0.2)
-    assert taken[0] == MOST + 1  # one that waits to be put beside those that are there
+    assert taken[0] == MAX_AHEAD + 1  # one that waits to be put beside those that are there
     assert lines.ready()
     assert next(lines) == "a line\n"

@@ -10,8 +10,7 @@ import pytest
 import torch
 from jobs import make_job, stopped_at
 
-from lstmgen import checkpoint, dataset, device, planning
-from lstmgen import step as step_module
+from lstmgen import checkpoint, dataset, device, measuring, planning
 from lstmgen.cli import fitting, options, resuming, telling
 from lstmgen.config import SOFTMAX_SAMPLE, CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
@@ -38,7 +37,7 @@ def test_a_run_that_has_ended_is_not_begun_again_for_what_its_start_took(
     job = replace(make_job(tmp_path), deadline=60.0)
     saved = stopped_at(5, job)
     done = saved.position.step
-    monkeypatch.setattr(step_module, "measure", lambda job: Speed(0.1, 1.0))
+    monkeypatch.setattr(measuring, "measure", lambda job: Speed(0.1, 1.0))
     monkeypatch.setattr(fitting, "time", SimpleNamespace(perf_counter=lambda: 99.0))
 
     def more(planned: int, minutes: float, seconds: float = 57.0) -> int:
@@ -107,7 +106,7 @@ def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
     job = make_job(tmp_path)  # steps of 4 x 16 tokens
     for step in (0.0001, 0.01):
         monkeypatch.setattr(
-            step_module, "measure", lambda job, seconds, most, step=step: Speed(step, 1.0)
+            measuring, "measure", lambda job, seconds, most, step=step: Speed(step, 1.0)
         )
         began = time.perf_counter() - 6  # of the 66 seconds
         tokens = 60 / step * 64
@@ -154,7 +153,7 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
         times = epochs * (gain if size == planning.MANY_STREAMS else 1)
         return Speed(6 * size * window / (times * length), 1.0)
 
-    monkeypatch.setattr(step_module, "measure", measure)
+    monkeypatch.setattr(measuring, "measure", measure)
     sizes, original = list[tuple[float, bool]](), planning.hidden_size
 
     def hidden_size(tokens: float, text_tokens: int, level: Any, many: bool = False) -> int:
@@ -195,7 +194,7 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
     monkeypatch.setattr(planning, "LARGE_VOCABULARY", len(data.vocabulary))
     monkeypatch.setattr(planning, "SOME_TOKENS", len(data.train_ids))
     monkeypatch.setattr(planning, "LONG_TEXT", len(data.train_ids))
-    monkeypatch.setattr(step_module, "measure", lambda job, seconds, most: Speed(0.5, 1.0))
+    monkeypatch.setattr(measuring, "measure", lambda job, seconds, most: Speed(0.5, 1.0))
     memory = 8 * 2**30 if where == "cuda" else 0
     monkeypatch.setattr(device, "free_memory", lambda there: memory)
     there = torch.device(where)
@@ -216,7 +215,7 @@ def test_streams_that_do_not_fit_on_the_gpu_are_not_taken(
         return Speed(1e-3, 1.0)
 
     job = replace(make_job(tmp_path), device=torch.device("cuda", 0))  # where nothing runs
-    monkeypatch.setattr(step_module, "measure", measure)
+    monkeypatch.setattr(measuring, "measure", measure)
     monkeypatch.setattr(planning, "SOME_TOKENS", len(job.data.train_ids))
     monkeypatch.setattr(planning, "LONG_TEXT", len(job.data.train_ids))
     numbers = fitting.sized(job, {"minutes": 0.1}, time.perf_counter()).training

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import log
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ import torch
 from commands import SMALL, TEXT, run
 
 from lstmgen import checkpoint, folders, pace, training
-from lstmgen.cli import watching
+from lstmgen.cli import console, watching
 from lstmgen.cli.telling import to_resume
 from lstmgen.scoring import Score
 from lstmgen.step import Stepper
@@ -193,7 +195,7 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
     monkeypatch.setattr(time, "process_time", lambda: 0.0)
     told = []
     for seconds in (0.1, 1.5, 50.0):
-        monkeypatch.setattr("lstmgen.step.measure", lambda job, s=seconds: pace.Speed(0.01, s))
+        monkeypatch.setattr("lstmgen.measuring.measure", lambda job, s=seconds: pace.Speed(0.01, s))
         told.append(
             here("train", corpus, "-m", tmp_path / f"{seconds}", "--minutes", "0.1", *SMALL)
         )
@@ -204,7 +206,7 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
         "--minutes 0.1 leaves no time to train: to validate once takes about 50.0 seconds, and after"
         in told[2].error
     )
-    monkeypatch.setattr("lstmgen.step.measure", lambda job: pace.Speed(0.01, 50.0))
+    monkeypatch.setattr("lstmgen.measuring.measure", lambda job: pace.Speed(0.01, 50.0))
     more = here("train", corpus, "-m", tmp_path / "0.1", "--resume", "--minutes", "0.2")
     assert re.search(
         r"note: to validate once takes about 50.0 seconds, of \d.\d that are left\n", more.err
@@ -215,7 +217,7 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
 def test_no_more_than_a_million_characters_are_held_out_unasked(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstmgen.cli.options.MOST_HELD_OUT", 100)
+    monkeypatch.setattr("lstmgen.cli.options.MAX_HELD_OUT", 100)
     for options, held_out in (((), 100), (("--valid-fraction", "0.1"), round(len(TEXT) / 10))):
         folder = tmp_path / str(held_out)
         done = here("train", corpus, "-m", folder, "--steps", "2", *SMALL, *options)
@@ -354,11 +356,13 @@ def test_resume_on_another_device_is_said(corpus: Path, tmp_path: Path, here: An
     assert "is continued on" not in here("train", *options, "--resume", "--steps", "6").err
 
 
-def stopped(command: list[str], number: int, code: int) -> str:
-    """What a run says that is sent a signal half a second after it has begun."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "lstmgen", *command], stderr=subprocess.PIPE, text=True
-    ) as process:
+def stopped(command: list[str], number: int, code: int, fed: str = "") -> str:
+    """What a run says that is sent a signal half a second after it has begun.
+
+    It is `fed` what the shell makes of that.
+    """
+    line = f"exec {shlex.join([sys.executable, '-m', 'lstmgen', *command])} {fed}"
+    with subprocess.Popen(["bash", "-c", line], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("training"):
@@ -386,6 +390,13 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     later = checkpoint.load_run(folder).position.step
     assert checkpoint.load_model(folder).results["step"] == later > step
     assert "still holds the earlier model" not in said
+
+
+def test_what_came_through_a_pipe_is_to_be_given_again(corpus: Path, tmp_path: Path) -> None:
+    command = ["train", "-m", str(tmp_path / "m"), "--steps", "1000000", *SMALL, "-"]
+    said = stopped(command, signal.SIGINT, 130, fed=f"<(cat {corpus}) < {corpus}").splitlines()
+    assert "note: standard input is to give the same text again" in said
+    assert [text for text in said if re.fullmatch(r"note: /dev/fd/\d+ is to give .*", text)]
 
 
 def test_a_run_that_is_stopped_as_its_loss_blows_up_tells_which_step_is_saved(
@@ -424,18 +435,27 @@ def test_what_happened_as_a_run_was_stopped_is_told(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("name", "saves"), [("SIGINT", False), ("SIGTERM", True), ("SIGHUP", True)]
+    ("name", "later", "saves"),
+    [
+        ("SIGINT", 0.9, True),
+        ("SIGINT", 1.1, False),
+        ("SIGTERM", 1.1, True),
+        ("SIGHUP", 1.1, True),
+    ],
 )
-def test_only_ctrl_c_is_meant_when_it_comes_twice(
-    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch, name: str, saves: bool
-) -> None:
+def test_only_ctrl_c_that_comes_again_after_a_second_is_meant_so(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch,
+    name: str, later: float, saves: bool,
+) -> None:  # fmt: skip
     """The shell and the system both tell of a closed terminal; a person in a hurry presses again."""
-    number, original = getattr(signal, name), Stepper.step
+    number, original, now = getattr(signal, name), Stepper.step, [100.0]
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def stopped_twice_at_9(stepper: Any, rate: float) -> Any:
         done = original(stepper, rate)
         if stepper.run.step == 9:
             signal.raise_signal(number)
+            now[0] += later
             signal.raise_signal(number)
         return done
 
@@ -446,6 +466,8 @@ def test_only_ctrl_c_is_meant_when_it_comes_twice(
     finally:
         signal.signal(signal.SIGHUP, before)
     assert done.code == 128 + number
+    assert watching.STOPPING in done.err
+    assert ("left without saving" in done.err) == (not saves)
     assert (tmp_path / "m" / folders.RUN_FILE).exists() == saves
     if saves:
         assert checkpoint.load_run(tmp_path / "m").position.step == 9
@@ -695,6 +717,13 @@ def test_a_run_that_is_to_go_on_for_long_reports_no_more_often_than_a_new_one(
 
 
 def test_what_goes_on_is_told_so_that_it_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/opt/some where/lstmgen"])
+    for known, program in (("/bin/lstmgen", "lstmgen"), (None, "'/opt/some where/lstmgen'")):
+        monkeypatch.setattr(shutil, "which", lambda name, known=known: known)
+        assert console.program() == program
+    monkeypatch.setattr(sys, "argv", ["/lib/lstmgen/__main__.py"])
+    assert console.program() == shlex.join([sys.executable, "-m", "lstmgen"])
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/lstmgen")
     given: dict[str, Any] = {
         "corpus": ["a.txt", "-"],
         "model": "m",
@@ -705,6 +734,8 @@ def test_what_goes_on_is_told_so_that_it_can_be_typed(monkeypatch: pytest.Monkey
     given |= {"valid_file": "v w", "threads": 2, "init_from": "other"}
     assert to_resume(given) == f"lstmgen train a.txt - {again}"
     assert to_resume(given | {"corpus": ["-w x.txt"]}) == f"lstmgen train {again} -- '-w x.txt'"
+    odd = given | {"valid_file": "auto", "init_from": "utf-8"}  # usual values of other options
+    assert "--valid-file auto " in to_resume(odd)
     on = {"corpus": ["a.txt"], "device": "cpu", "encoding": "latin-1", "model": "lstmgen-model"}
     told = "lstmgen train a.txt --encoding latin-1 --device cpu --resume"
     assert to_resume(on) == told

@@ -320,8 +320,10 @@ def test_a_file_from_before_a_value_came_means_the_default(
     read = type(config).from_json(old).to_json()
     fresh = type(config).from_json(DEFAULT_VALUES[type(config)]).to_json()
     assert read == old | {name: fresh[name] for name in later}
+    with pytest.raises(OptionError, match=r"does not know newer .*upgrade"):
+        type(config).from_json(data | {"newer": 1})
     for name in set(data) - later:
-        with pytest.raises(OptionError, match=f"missing or unknown values: {name}"):
+        with pytest.raises(OptionError, match=f"{type(config).__name__} lacks {name}$"):
             type(config).from_json({key: value for key, value in old.items() if key != name})
 
 

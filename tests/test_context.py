@@ -1,13 +1,12 @@
 """Context: the same places, each with exactly so many tokens before it from a fresh start."""
 
 import json
-from collections.abc import Callable
 from math import log
 from typing import Any
 
 import numpy as np
 import pytest
-from engines import Stateless
+from engines import Stateless, random_weights
 from numpy.typing import NDArray
 
 from lstmgen import context
@@ -21,7 +20,7 @@ CONFIG = ModelConfig(vocab_size=12, num_layers=2, hidden_size=8, embedding_size=
 
 
 @pytest.fixture(scope="module")
-def cells(random_weights: Callable[..., dict[str, NDArray[np.float32]]]) -> Cells:
+def cells() -> Cells:
     return Cells(CONFIG, random_weights(CONFIG, scale=0.8))
 
 

@@ -11,7 +11,7 @@ from jobs import NUM_STEPS, make_job, stopped_at
 
 from lstmgen import checkpoint, course, folders, keeping, optim, training
 from lstmgen.checkpoint import SavedModel
-from lstmgen.config import MOST_RETREATS, TrainConfig
+from lstmgen.config import MAX_RETREATS, TrainConfig
 from lstmgen.errors import TrainingError
 from lstmgen.model import Network
 from lstmgen.scoring import Score
@@ -24,8 +24,8 @@ def test_a_run_of_any_length_has_a_hundred_lines_and_twenty_places_to_go_back_to
 ) -> None:
     config = TrainConfig(num_steps=5000, report_every=5000)
     place = keeping.Snapshot(0, {}, {})
-    one = course.Course(config, place, most=9.0)
-    logged = [step for step in range(1, 5001) if one.due(step)[0]]
+    one = course.Course(config, place, most_nats_per_token=9.0)
+    logged = [step for step in range(1, 5001) if one.is_logged(step)]
     assert logged == list(range(50, 5001, 50))
     marked = []
     for step in range(1, 5001):
@@ -158,7 +158,7 @@ def test_what_is_not_finite_is_never_saved(
     records.close()
     left = checkpoint.load_run(tmp_path)
     assert left.position.step == 0
-    assert all(np.isfinite(array).all() for array in left.tensors.values())
+    assert all(np.isfinite(array).all() for array in left.carried.values())
     told = ["not all numbers of the run were finite at step 7; back to step 0"]
     assert [note.partition(", to go on")[0] for note in notes] == (
         told if report_every == 7 else []
@@ -257,7 +257,7 @@ def test_a_learning_rate_a_thousand_times_too_high_is_lowered(tmp_path: Path) ->
     job = make_job(tmp_path, dropout=0.0, steps=400)
     job = replace(job, training=replace(job.training, learning_rate=20.0, report_every=20))
     records = list(train(job))
-    assert 1 <= sum(bool(record.note) for record in records) <= MOST_RETREATS
+    assert 1 <= sum(bool(record.note) for record in records) <= MAX_RETREATS
     assert records[-1].best is not None
     assert records[-1].best.nats_per_token < 1.5  # 3.1 for a guess
 

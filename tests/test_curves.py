@@ -1,11 +1,9 @@
 """A log -> its curves: what is drawn is measured against the labels beside it, and read back as data."""
 
-import json
 import re
 from decimal import Decimal
 from itertools import pairwise
 from math import exp, inf, nan
-from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -13,8 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lstmgen import curves, folders
-from lstmgen.errors import CheckpointError
+from lstmgen import curves
 
 Record = dict[str, Any]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -316,60 +313,3 @@ def test_what_there_is_is_drawn(records: list[Record], num_train: int, num_valid
     assert picture.count("<circle") == text.count("@ best") == (num_valid > 0)
     cells = "".join(text.splitlines()[: curves.ROWS])
     assert cells.count("o") + cells.count("@") == num_valid
-
-
-def test_what_was_logged_is_read(tmp_path: Path) -> None:
-    for r in falling():
-        folders.append_log(tmp_path, r)
-    assert curves.read(tmp_path / folders.LOG_FILE) == falling()
-
-
-def test_a_stretch_that_the_run_went_back_behind_is_not_drawn(tmp_path: Path) -> None:
-    logged = [(10, 3.0), (20, 2.0), (40, 0.5), (20, 2.25), (30, 1.25)]
-    for step, train in logged:
-        folders.append_log(tmp_path, record(step, train))
-    read = curves.read(tmp_path / folders.LOG_FILE)
-    assert read == [record(10, 3.0), record(20, 2.25), record(30, 1.25)]
-
-
-def test_a_line_cut_by_a_crash_is_left_out_before_and_after_resuming(tmp_path: Path) -> None:
-    path = tmp_path / folders.LOG_FILE
-    whole, cut = (json.dumps(record(step, 2.0)).encode() for step in (10, 20))
-    for length in range(len(cut)):
-        path.write_bytes(whole + b"\n" + cut[:length])
-        assert curves.read(path) == [record(10, 2.0)], length
-        folders.append_log(tmp_path, record(20, 1.5))
-        assert curves.read(path) == [record(10, 2.0), record(20, 1.5)], length
-    path.write_bytes(whole + b"\n" + cut)  # only the line end is missing
-    assert curves.read(path) == [record(10, 2.0), record(20, 2.0)]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"not JSON",
-        b'{"step": 20, oops}',
-        b"{'step': 20}",
-        b'[{"step": 20}]',
-        b"20",
-        b'"step"',
-        b"null",
-        b'{"epoch": 1.5}',
-        b'{"step": "20"}',
-        b'{"step": 20.5}',
-        b"\xff\xfe",
-        b"[" * 100_000,
-    ],
-)
-def test_any_other_broken_line_is_named(tmp_path: Path, line: bytes) -> None:
-    path = tmp_path / "log.jsonl"
-    whole = json.dumps(record(10, 2.0)).encode()
-    path.write_bytes(b"\n".join([whole, line, whole, b""]))
-    with pytest.raises(CheckpointError, match=f"^{re.escape(str(path))}, line 2: "):
-        curves.read(path)
-
-
-def test_a_log_that_is_not_there_is_the_users_mistake(tmp_path: Path) -> None:
-    for path in (tmp_path / "log.jsonl", tmp_path):
-        with pytest.raises(CheckpointError, match=re.escape(str(path))):
-            curves.read(path)

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
 
 from lstmgen import device
+from lstmgen.config import Precision
 from lstmgen.errors import DeviceError, OptionError
 
 CUDA = torch.cuda.is_available()
@@ -113,9 +113,7 @@ def test_mps_is_refused_where_there_is_none() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", ["cpu", "cuda", "mps"])
-def test_precision_that_is_named_is_obeyed_on_every_device(
-    precision: Literal["float32", "bfloat16"], kind: str
-) -> None:
+def test_precision_that_is_named_is_obeyed_on_every_device(precision: Precision, kind: str) -> None:
     assert device.choose_precision(precision, torch.device(kind)) == precision
 
 
@@ -160,7 +158,7 @@ def test_auto_precision_on_cuda_is_bfloat16_only_where_it_is_not_emulated(
     ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
 )
 def test_matrix_products_under_autocast_have_the_precision_asked_for(
-    precision: Literal["float32", "bfloat16"], dtype: torch.dtype
+    precision: Precision, dtype: torch.dtype
 ) -> None:
     matrix = torch.ones(4, 4)
     with device.autocast(CPU, precision):
@@ -228,12 +226,23 @@ def test_what_is_drawn_follows_from_the_seed_as_it_is_given(
     drawn = []
     for draw, seed in enumerate((7, 2**63 - 1, 7)):
         device.seed(where, seed)
-        assert torch.initial_seed() == seed
+        assert torch.initial_seed() == device.folded(seed)
         drawn.append((torch.rand(2).tolist(), torch.rand(2, device=here).tolist()))
         assert told == ([7, 2**63 - 1, 7][: draw + 1] if where.type == "mps" else [])
     assert drawn[0] == drawn[2] != drawn[1]
     torch.manual_seed(7)
     assert torch.rand(2).tolist() == drawn[0][0]
+
+
+def test_seeds_beyond_32_bits_are_seeds_of_their_own() -> None:
+    """Of which torch's generator on the CPU would take the last 32 only."""
+    drawn = []
+    for seed in (3, 3 + 2**32, 3 + 2**40, 2**63 - 1):
+        device.seed(CPU, seed)
+        drawn.append(torch.rand(3).tolist())
+    assert all(one not in drawn[:i] for i, one in enumerate(drawn))
+    torch.manual_seed(3)
+    assert torch.rand(3).tolist() == drawn[0]
 
 
 @pytest.mark.parametrize("where", [CPU, pytest.param(torch.device("cuda", 0), marks=ON_CUDA)])

@@ -1,13 +1,13 @@
 """Dynamic evaluation: what is scored has not been learned from yet, and the rule is the one it names."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
+from engines import random_weights
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from lstmgen.batching import Streams
 from lstmgen.config import DynamicConfig, ModelConfig
 from lstmgen.dynamic import window_nats
 from lstmgen.model import Network, TorchEngine, load_network
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def network(random_weights: Callable[..., dict[str, NDArray[np.float32]]]) -> Network:
+def network() -> Network:
     return load_network(CONFIG, random_weights(CONFIG, scale=0.8), CPU)
 
 
@@ -28,7 +28,7 @@ def some_ids(length: int) -> NDArray[np.uint8]:
 
 def costs(network: Network, ids: NDArray[np.uint8], **config: float) -> list[float]:
     numbers = DynamicConfig(**({"window": 16} | config))  # type: ignore[arg-type]
-    return list(window_nats(network, ids, 1, numbers))
+    return list(window_nats(network, Streams(ids, 1, 1, numbers.window), numbers))
 
 
 @pytest.mark.parametrize("length", [1, 15, 16, 17, 100])

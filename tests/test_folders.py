@@ -2,8 +2,8 @@
 
 import errno
 import fcntl
-import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import AbstractContextManager, ExitStack
@@ -41,14 +41,20 @@ def test_folder_with_other_things_in_it_is_taken_and_they_stay(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "name", ["model.safetensors", "last.safetensors", "log.jsonl", "curves.svg"]
+    ("name", "ways"),
+    [
+        ("model.safetensors", "--overwrite .*--init-from .*--model"),
+        ("last.safetensors", "--resume .*--overwrite .*--model"),
+        ("log.jsonl", "--overwrite .*--model"),
+        ("curves.svg", "--overwrite .*--model"),
+    ],
 )
-def test_folder_that_holds_a_file_to_be_written_is_refused_with_both_ways_out(
-    tmp_path: Path, name: str
+def test_folder_that_holds_a_file_to_be_written_is_refused_with_the_ways_out(
+    tmp_path: Path, name: str, ways: str
 ) -> None:
     (tmp_path / name).write_bytes(b"old")
     with (
-        pytest.raises(CheckpointError, match=rf"{name} in it.*--resume.*--overwrite.*--model"),
+        pytest.raises(CheckpointError, match=f"{name} in it; give {ways}$"),
         claimed(tmp_path),
     ):
         raise AssertionError("it was given")
@@ -80,6 +86,23 @@ def test_a_link_that_leads_nowhere_is_not_replaced_unasked(tmp_path: Path, targe
     ):
         raise AssertionError("it was given")
     assert link.is_symlink()
+
+
+def test_what_is_advised_where_a_folder_is_taken_can_be_followed(tmp_path: Path) -> None:
+    """A model may have come from elsewhere, without a run to go on with."""
+    with_run, without = tmp_path / "run", tmp_path / "a model"
+    for folder in (with_run, without):
+        folder.mkdir()
+        (folder / folders.MODEL_FILE).touch()
+    (with_run / folders.RUN_FILE).touch()
+    with pytest.raises(CheckpointError, match="--resume to go on"), claimed(with_run):
+        raise AssertionError("it was given")
+    begin = re.escape(f"--init-from '{without}' and another folder with --model")
+    with pytest.raises(CheckpointError, match=begin) as told, claimed(without):
+        raise AssertionError("it was given")
+    assert "--resume" not in str(told.value)
+    with pytest.raises(CheckpointError, match=f"no run .*{begin}"):
+        folders.run_path(without)
 
 
 def test_resuming_makes_no_folder(tmp_path: Path) -> None:
@@ -219,18 +242,3 @@ def test_a_hold_ends_with_the_process_that_had_it(tmp_path: Path) -> None:
         process.kill()
     with claimed(tmp_path):
         pass
-
-
-def test_log_is_one_record_a_line(tmp_path: Path) -> None:
-    records = [{"step": 1, "name": "é\n"}, {"step": 2, "name": ""}]
-    for record in records:
-        folders.append_log(tmp_path, record)
-    lines = (tmp_path / folders.LOG_FILE).read_text("utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == records
-
-
-def test_line_of_the_log_that_a_crash_cut_short_is_closed_first(tmp_path: Path) -> None:
-    log = tmp_path / folders.LOG_FILE
-    log.write_text('{"step": 1}\n{"step": 2, "na')
-    folders.append_log(tmp_path, {"step": 3})
-    assert log.read_text() == '{"step": 1}\n{"step": 2, "na\n{"step": 3}\n'

@@ -1,13 +1,13 @@
 """Primes become texts: in order, ended by length or at a stop string, and the same streamed or not."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from math import exp, log
 from typing import Any
 
 import numpy as np
 import pytest
-from engines import Stateless
+from engines import Stateless, Weights, random_weights, spelled_out
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -16,11 +16,8 @@ from lstmgen import generation
 from lstmgen.beam_search import search
 from lstmgen.cells import Cells
 from lstmgen.config import DecodingConfig, ModelConfig
-from lstmgen.generation import BATCH_SIZE, MOST_WAITING, Generated, Prime, generate, stream
+from lstmgen.generation import BATCH_SIZE, MAX_WAITING, Generated, Prime, generate, stream
 from lstmgen.vocabulary import UNKNOWN, Vocabulary
-
-Weights = dict[str, NDArray[np.float32]]
-SpelledOut = Callable[[ModelConfig, Weights, Sequence[int]], list[list[float]]]
 
 CONFIG = ModelConfig(vocab_size=29, num_layers=2, hidden_size=8, embedding_size=6)
 GREEDY = DecodingConfig(temperature=0)
@@ -41,7 +38,7 @@ class Successor(Stateless):
 
 
 @pytest.fixture
-def weights(random_weights: Callable[..., Weights]) -> Weights:
+def weights() -> Weights:
     return random_weights(CONFIG, scale=0.8)
 
 
@@ -159,7 +156,7 @@ def test_stream_of_length_0_is_empty(letters: Vocabulary) -> None:
 
 @given(st.integers(0, 2**32), st.lists(st.text("abcde \n", min_size=1, max_size=3), max_size=4))
 def test_streamed_pieces_joined_are_the_text_generated_with_the_same_seed(
-    random_weights: Callable[..., Weights], letters: Vocabulary, seed: int, stops: list[str]
+    letters: Vocabulary, seed: int, stops: list[str]
 ) -> None:
     engine = Cells(CONFIG, random_weights(CONFIG, scale=0.8))
     prime = Prime("qu", seed)
@@ -243,7 +240,7 @@ def test_finished_texts_that_wait_for_a_long_one_are_limited(letters: Vocabulary
 
     texts = generate(Successor(letters), letters, source(), decoding=GREEDY, length=99, stops=["z"])
     assert next(texts).tokens == 28
-    assert BATCH_SIZE < taken <= MOST_WAITING
+    assert BATCH_SIZE < taken <= MAX_WAITING
 
 
 def test_texts_under_way_do_not_wait_for_a_prime_that_is_not_there_yet(
@@ -271,7 +268,7 @@ def test_no_primes_give_no_texts(letters: Vocabulary) -> None:
 
 @pytest.mark.parametrize("stops", [[], ["q"]])
 def test_nats_are_what_the_drawn_tokens_cost_the_model_by_hand(
-    cells: Cells, weights: Weights, letters: Vocabulary, spelled_out: SpelledOut, stops: list[str]
+    cells: Cells, weights: Weights, letters: Vocabulary, stops: list[str]
 ) -> None:
     decoding = DecodingConfig(temperature=0.7, top_k=9, repetition_penalty=1.2)
     (text,) = generate(cells, letters, [Prime("hi ", 1)], decoding=decoding, length=40, stops=stops)
@@ -336,6 +333,6 @@ def test_texts_whose_logits_would_fill_the_memory_are_fewer_side_by_side(
     expected = list(generate(engine, letters, primes, decoding=GREEDY, length=5))
     assert max(widths) == 20
     widths.clear()
-    monkeypatch.setattr(generation, "MOST_LOGITS", 7 * engine.vocab_size)
+    monkeypatch.setattr(generation, "MAX_LOGITS_SIDE_BY_SIDE", 7 * engine.vocab_size)
     assert list(generate(engine, letters, primes, decoding=GREEDY, length=5)) == expected
     assert max(widths) == 7

@@ -20,6 +20,7 @@ ORDER = (
     "dataset",
     "container",
     "folders",
+    "log_file",
     "checkpoint",
     "matrix",
     "cells",
@@ -46,13 +47,15 @@ ORDER = (
     "keeping",
     "job",
     "step",
+    "measuring",
     "course",
     "training",
+    "engines",
     "trained",
     "leaving",
     "cli",
 )
-WITHOUT_TORCH = (*ORDER[: ORDER.index("device")], "trained", "leaving", "cli")
+WITHOUT_TORCH = (*ORDER[: ORDER.index("device")], "engines", "trained", "leaving", "cli")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

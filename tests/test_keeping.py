@@ -331,7 +331,7 @@ def test_a_run_that_holds_what_no_run_comes_to_is_refused(
 ) -> None:
     list(train(make_job(tmp_path)))
     saved = checkpoint.load_run(tmp_path)
-    {**saved.tensors, **saved.model.weights}[name].flat[0] = value
+    {**saved.carried, **saved.model.weights}[name].flat[0] = value
     checkpoint.save_run(tmp_path / folders.RUN_FILE, saved)
     with pytest.raises(CheckpointError, match=rf"{name} holds .*{told}"):
         checkpoint.load_run(tmp_path)
@@ -340,8 +340,8 @@ def test_a_run_that_holds_what_no_run_comes_to_is_refused(
 def test_a_snapshot_is_finite_only_if_all_of_it_is(tmp_path: Path) -> None:
     list(train(make_job(tmp_path)))
     saved = checkpoint.load_run(tmp_path)
-    for name in saved.tensors:
-        tensors = {n: array.copy() for n, array in saved.tensors.items()}
+    for name in saved.carried:
+        tensors = {n: array.copy() for n, array in saved.carried.items()}
         assert Snapshot(1, saved.model.weights, tensors).is_finite
         tensors[name].flat[-1:] = np.nan
         assert not Snapshot(1, saved.model.weights, tensors).is_finite

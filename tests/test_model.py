@@ -1,17 +1,25 @@
-"""The torch network as it begins; `test_cells` holds what it computes against the equations."""
+"""The torch network as it begins, and what it leaves out; `test_cells` holds it against the equations."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from engines import Weights, random_weights, sized
 from jobs import make_job
+from numpy.typing import NDArray
 
 from lstmgen import checkpoint, training
+from lstmgen.cells import Cells
 from lstmgen.config import CellName, ModelConfig
-from lstmgen.model import Network
+from lstmgen.model import Network, load_network
 from lstmgen.training import train
+
+CPU = torch.device("cpu")
+each_cell = pytest.mark.parametrize("cell", get_args(CellName))
+tied_or_not = pytest.mark.parametrize("tie", [False, True])
 
 
 @pytest.mark.parametrize("tie", [False, True])
@@ -96,3 +104,178 @@ def test_input_matrices_begin_as_large_as_glorot_has_it() -> None:
         bound = (6 / (200 + width)) ** 0.5
         assert 0.999 * bound < abs(weights[name]).max() <= bound
         assert weights[name].std() == pytest.approx(bound / 3**0.5, rel=0.02)
+
+
+def initialized(config: ModelConfig, seed: int = 0) -> Weights:
+    network = Network(config)
+    network.initialize(seed)
+    return network.weights()
+
+
+@each_cell
+def test_fresh_biases_are_zero_but_for_the_gates_of_the_lstm(cell: CellName) -> None:
+    config = ModelConfig(vocab_size=9, cell=cell, num_layers=3, hidden_size=8, embedding_size=5)
+    weights = initialized(config)
+    for k in range(3):
+        bias = weights[f"layers.{k}.bias_ih"] + weights[f"layers.{k}.bias_hh"]
+        expected = np.zeros_like(bias)
+        if cell == "lstm":  # one unit of eight keeps for a while, the others forget sooner
+            expected[8:16] = 1
+            expected[[0, 8]] = [-np.log(4), np.log(4)]
+        np.testing.assert_allclose(bias, expected, rtol=1e-6)
+    assert not weights["output.bias"].any()
+
+
+def test_an_eighth_of_the_units_of_an_lstm_begins_by_keeping_for_four_to_128_tokens() -> None:
+    """A gate of bias b lets 1 / (1 + e^-b) stay of what is held, so that e^b tokens later a third is left."""
+    weights = initialized(ModelConfig(vocab_size=9, num_layers=2, hidden_size=80))
+    for k in range(2):
+        entry, kept = weights[f"layers.{k}.bias_ih"].reshape(4, 80)[:2]
+        np.testing.assert_allclose(entry[:10], -kept[:10])
+        times = np.exp(kept[:10])
+        np.testing.assert_allclose(times[[0, -1]], [4, 128], rtol=1e-5)
+        np.testing.assert_allclose(times[1:] / times[:-1], 32 ** (1 / 9), rtol=1e-5)
+        assert not entry[10:].any()
+        assert (kept[10:] == 1).all()
+
+
+@each_cell
+def test_fresh_recurrent_matrices_are_orthogonal_gate_by_gate(cell: CellName) -> None:
+    config = ModelConfig(vocab_size=9, cell=cell, num_layers=2, hidden_size=7, embedding_size=5)
+    for k in range(2):
+        gates = initialized(config)[f"layers.{k}.weight_hh"].reshape(-1, 7, 7)
+        for gate in gates:
+            np.testing.assert_allclose(gate @ gate.T, np.eye(7), atol=1e-5)
+        assert len({gate.tobytes() for gate in gates}) == len(gates)  # each is drawn anew
+
+
+def test_fresh_untied_network_guesses_uniformly() -> None:
+    config = sized("lstm")
+    cells = Cells(config, initialized(config))
+    logits, _ = cells(np.zeros((2, 5), np.int64), cells.initial_state(2))
+    assert not logits.any()
+
+
+def test_fresh_tied_network_is_not_stuck_at_zero() -> None:
+    assert initialized(sized("lstm", tie=True))["embedding.weight"].all()
+
+
+@each_cell
+@tied_or_not
+def test_same_seed_gives_the_same_weights(cell: CellName, tie: bool) -> None:
+    config = sized(cell, tie=tie)
+    first = initialized(config, seed=5)
+    torch.manual_seed(99)  # torch's own generator has no say
+    again, other = initialized(config, seed=5), initialized(config, seed=6)
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, again[name])
+    assert (first["embedding.weight"] != other["embedding.weight"]).any()
+
+
+@each_cell
+@tied_or_not
+def test_weights_put_in_come_out_bit_for_bit_in_the_order_of_the_file(
+    cell: CellName, tie: bool
+) -> None:
+    config = sized(cell, tie=tie)
+    weights = random_weights(config)
+    out = load_network(config, weights, CPU).weights()
+    assert list(out) == list(config.weight_shapes())
+    for name, array in weights.items():
+        assert out[name].dtype == np.float32
+        np.testing.assert_array_equal(out[name], array)
+
+
+def test_weights_taken_out_are_a_copy() -> None:
+    config = sized("lstm")
+    weights = random_weights(config)
+    network = load_network(config, weights, CPU)
+    network.weights()["output.bias"][:] = 7
+    np.testing.assert_array_equal(network.weights()["output.bias"], weights["output.bias"])
+
+
+def test_dropout_in_training_follows_the_seed_of_torch() -> None:
+    config = sized("lstm")
+    network = Network(config, dropout=0.5)
+    network.load_weights(random_weights(config))
+    network.train()
+    ids = torch.arange(10).view(2, 5) % 9
+
+    def logits(seed: int) -> NDArray[np.float32]:
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            array: NDArray[np.float32] = network(ids, network.initial_state(2))[0].numpy()
+        return array
+
+    np.testing.assert_array_equal(logits(1), logits(1))
+    assert (logits(1) != logits(2)).all(axis=-1).any()
+
+
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_dropout_is_of_the_embedding_and_of_every_layer(
+    monkeypatch: pytest.MonkeyPatch, num_layers: int
+) -> None:
+    config = ModelConfig(vocab_size=9, num_layers=num_layers, hidden_size=6, embedding_size=5)
+    network, dropped = Network(config, dropout=0.5), list[tuple[int, ...]]()
+    network.initialize(0)
+
+    def all_dropped(x: torch.Tensor) -> torch.Tensor:
+        dropped.append(tuple(x.shape))
+        return x * 0
+
+    monkeypatch.setattr(network, "_drop", all_dropped)
+    hidden, _ = network.read(torch.zeros(4, 7, dtype=torch.int64), network.initial_state(4))
+    assert dropped == [(7, 4, 5)] + num_layers * [(7, 4, 6)]
+    assert not hidden.any()
+
+
+def test_dropout_leaves_out_its_share_and_scales_the_rest() -> None:
+    network = Network(sized("lstm"), dropout=0.25)
+    torch.manual_seed(0)
+    dropped = network._drop(torch.ones(3, 1000, 8))
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
+    rest = dropped[dropped != 0]
+    torch.testing.assert_close(rest, torch.full_like(rest, 1 / 0.75))
+
+
+def test_dropout_leaves_out_the_same_units_at_every_step_of_a_text() -> None:
+    config = ModelConfig(vocab_size=9, cell="rnn", num_layers=2, hidden_size=6, embedding_size=5)
+    network = Network(config, dropout=0.5)
+    weights = random_weights(config)
+    for k in range(2):  # without a memory only the masks can tell one step from another
+        weights[f"layers.{k}.weight_hh"][:] = 0
+    network.load_weights(weights)
+    network.train()
+    torch.manual_seed(0)
+    logits, _ = network(torch.full((8, 5), 3), network.initial_state(8))  # (B, T, V)
+    torch.testing.assert_close(logits, logits[:, :1].expand_as(logits))
+    assert (logits[0] != logits[1]).any()  # but not in every text
+
+
+@each_cell
+def test_weight_drop_leaves_out_recurrent_weights_and_puts_them_back(cell: CellName) -> None:
+    config = ModelConfig(vocab_size=9, cell=cell, hidden_size=40, embedding_size=5)
+    weights = random_weights(config)
+    network = load_network(config, weights, CPU)
+    torch.manual_seed(0)
+    with network.weights_dropped(0.25):
+        within = network.weights()
+    for name, array in network.weights().items():
+        np.testing.assert_array_equal(array, weights[name])
+        if not name.endswith("weight_hh"):
+            np.testing.assert_array_equal(within[name], weights[name])
+            continue
+        left_out = within[name] == 0
+        assert left_out.mean() == pytest.approx(0.25, abs=0.03)
+        kept = ~left_out
+        np.testing.assert_allclose(within[name][kept], weights[name][kept] / 0.75, rtol=1e-6)
+
+
+def test_weight_drop_of_nothing_draws_nothing() -> None:
+    network = load_network(sized("lstm"), random_weights(sized("lstm")), CPU)
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    with network.weights_dropped(0.0):
+        pass
+    torch.testing.assert_close(torch.rand(3), expected)

@@ -12,7 +12,7 @@ from lstmgen.config import ModelConfig, TrainConfig
 from lstmgen.pace import (
     FEW_REPORTS,
     MAX_REPORTS,
-    MOST_SHARE,
+    MAX_SHARE,
     REPORT_SHARE,
     Pace,
     Speed,
@@ -36,7 +36,7 @@ def test_the_plan_fills_the_time_and_not_more(step: float, validation: float, ti
         assert time - 2 * step - MAX_REPORTS * validation < spent <= time
     if reports > 1:
         few = reports <= FEW_REPORTS
-        share = MOST_SHARE if few else REPORT_SHARE
+        share = MAX_SHARE if few else REPORT_SHARE
         assert reports * validation <= share * time
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from lstmgen import context, course, optim, training
+from lstmgen import comparison, context, course, optim, planning, training
+from lstmgen.cli import watching
 from lstmgen.config import (
     DEFAULT_LENGTH,
     FINE_TUNING_RATE,
     LARGE_VOCABULARY,
-    MOST_HELD_OUT,
+    MAX_HELD_OUT,
     SOFTMAX_SAMPLE,
     CorpusConfig,
     DecodingConfig,
@@ -172,16 +173,33 @@ def test_the_python_of_the_readme_runs(folder: Path) -> None:
     ("value", "figure", "told"),
     [
         (training.SAVE_SECONDS, 60, "loses at most a minute of training"),
-        (MOST_HELD_OUT, 1_000_000, "The last tenth, at most a million characters, is held out"),
-        (context.MAX_PLACES, 4096, "Of more than 4,096 places a sample is taken"),
+        (MAX_HELD_OUT, 1_000_000, "The last tenth, at most a million characters, is held out"),
+        (context.MAX_PLACES, 4096, "Of more than 4,096 places a sample is scored"),
         (context.MAX_CONTEXT, 16_384, "or at 16,384 tokens"),
         (DynamicConfig.window, 32, "each window of 32 tokens after it has been scored"),
-        (LARGE_VOCABULARY, 8192, "With 8,192 symbols or more"),
+        (LARGE_VOCABULARY, 8192, "If there are at least 8,192 symbols"),
         (SOFTMAX_SAMPLE, 2048, "The default is 2,048 from 8,192 symbols on"),
         (TrainConfig.warmup_fraction, 0.03, "It rises for 3 % of the steps"),
         (TrainConfig.clip_norm, 1, "gradients are clipped to a norm of 1"),
-        (optim.SYMBOL_RATE, 3, "only those that a step meets are learned, three times as fast"),
-        (FINE_TUNING_RATE, 0.01, "the learning rate is 0.01"),
+        (
+            optim.SYMBOL_RATE,
+            3,
+            "only the rows of symbols that it meets, at three times this rate",
+        ),
+        (FINE_TUNING_RATE, 0.01, "The learning rate is 0.01 unless you give one"),
+        (planning.MANY_EPOCHS, 10, "An LSTM by character that will read it ten times or more"),
+        (
+            planning.MANY_EPOCHS_RATE,
+            0.08,
+            "in 32 streams has a learning rate of 0.08 instead of 0.04",
+        ),
+        (planning.MANY_STREAMS_RATE, 0.056, "takes 64, at a learning rate of 0.056, if"),
+        (planning.SOME_TOKENS, 250_000, "has at least 250,000 characters"),
+        (planning.SOME_EPOCHS, 40, "will be read fewer than 40 times"),
+        (watching.AT_ONCE, 1, "Ctrl-C once more, a second later or more, leaves without saving"),
+        (comparison.MIN_LINES, 30, "where there are fewer than 30 lines"),
+        (comparison.BLOCK_LENGTH, 50, "by stretches of at least fifty characters"),
+        (comparison.FEW_BLOCKS, 10, "fewer than ten lines or stretches cannot tell"),
         (course.MARKS, 20, "it marks such a place some twenty times"),
     ],
 )

@@ -31,7 +31,8 @@ def some_counts() -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 def test_with_every_symbol_it_is_the_loss_of_the_project(
     max_logits: int, sparse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampled_softmax, "MAX_LOGITS", max_logits)  # one row at a time, or all
+    # One row at a time, or all.
+    monkeypatch.setattr(sampled_softmax, "MAX_LOGITS_IN_CACHE", max_logits)
     hidden, weight, bias, targets = some_layer()
     ours = sampled_nats(hidden, weight, bias, targets, Sampler(some_counts(), V).draw((1,)), sparse)
     whole = scoring.cross_entropy(hidden @ weight.T + bias, targets).sum()

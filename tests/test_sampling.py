@@ -1,6 +1,6 @@
 """What is drawn follows the distribution that was asked for, and nothing but the seed decides it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from math import exp, sqrt
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engines import Stateless
+from engines import Stateless, random_weights
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -20,9 +20,6 @@ from lstmgen.model import TorchEngine, load_network
 from lstmgen.sampling import Batch, draw, relative_probabilities
 from lstmgen.scoring import Engine, cross_entropy
 from lstmgen.vocabulary import UNKNOWN_ID
-
-Weights = dict[str, NDArray[np.float32]]
-RandomWeights = Callable[..., Weights]
 
 CONFIG = ModelConfig(vocab_size=12, num_layers=2, hidden_size=8, embedding_size=6)
 LOGITS = [5.0, 2.0, 1.5, 0.2, 0.0, -0.4, -1.0, -3.0]
@@ -113,6 +110,14 @@ def test_distribution_is_the_one_defined(
     p = by_definition(logits, decoding, seen)
     expected = [p.get(token, 0.0) for token in range(len(logits))]
     np.testing.assert_allclose(row(logits, decoding, seen), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_top_k_is_by_the_logits_whatever_the_temperature() -> None:
+    """Divided by so much, two of them are the same number in float32."""
+    logits = np.array([[-5.0, 4.99, 5.0, -9.0]], np.float32)
+    decoding = DecodingConfig(temperature=1e6, top_k=1)
+    kept = relative_probabilities(logits, decoding, np.zeros(logits.shape, np.bool_))
+    assert kept.tolist() == [[0, 0, 1, 0]]
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 7, 8, 100])
@@ -244,7 +249,7 @@ def test_draw_never_takes_a_token_of_no_probability(value: float) -> None:
 
 
 @pytest.fixture
-def cells(random_weights: RandomWeights) -> Cells:
+def cells() -> Cells:
     return Cells(CONFIG, random_weights(CONFIG, scale=0.8))
 
 
@@ -300,7 +305,7 @@ def test_same_seed_gives_the_same_ids_whatever_is_sampled_beside_it(
 
 @pytest.mark.parametrize("decoding", [OPTIONS[-1], DecodingConfig(temperature=0)], ids=str)
 def test_torch_engine_samples_the_same_ids_as_the_cells(
-    cells: Cells, random_weights: RandomWeights, decoding: DecodingConfig
+    cells: Cells, decoding: DecodingConfig
 ) -> None:
     network = load_network(CONFIG, random_weights(CONFIG, scale=0.8), torch.device("cpu"))
     primes, seeds = some_primes([1, 4, 9]), [7, 8, 9]

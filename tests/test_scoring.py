@@ -1,7 +1,7 @@
 """What a text costs: the same number by hand, in any window, in any batch, on either engine."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import exp, inf, log
 from typing import Any, get_args
 from unittest.mock import MagicMock
@@ -9,7 +9,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 import torch
-from engines import Stateless
+from engines import Stateless, random_weights, score_text, spelled_out
 from numpy.typing import NDArray
 
 from lstmgen import scoring
@@ -22,15 +22,10 @@ from lstmgen.scoring import (
     Score,
     cross_entropy,
     score_ids,
-    score_text,
     streams_to_score,
     window_nats,
 )
 from lstmgen.vocabulary import Ids, Vocabulary
-
-Weights = dict[str, NDArray[np.float32]]
-RandomWeights = Callable[..., Weights]
-SpelledOut = Callable[[ModelConfig, Weights, Sequence[int]], list[list[float]]]
 
 SIZE = 29  # of the `letters`
 CPU = torch.device("cpu")
@@ -77,7 +72,7 @@ def cut_score(engine: Engine, ids: Ids, **how: Any) -> float:
 
 @pytest.mark.parametrize("start", ["", "a", "the quick brown fox\njumps\n"])
 def test_uniform_model_scores_log2_of_the_vocabulary_bits_a_character(
-    letters: Vocabulary, random_weights: RandomWeights, start: str
+    letters: Vocabulary, start: str
 ) -> None:
     weights = random_weights(small())
     weights["output.weight"][:] = 0
@@ -122,7 +117,7 @@ def test_ignored_targets_cost_nothing() -> None:
 @pytest.mark.parametrize("most", [1, 3, 12, SIZE])  # symbols at a time
 @pytest.mark.parametrize("num_rows", [1, 7, 100])
 def test_nats_do_not_depend_on_how_rows_and_symbols_are_parted(
-    num_rows: int, most: int, random_weights: RandomWeights, monkeypatch: pytest.MonkeyPatch
+    num_rows: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = small()
     weights = random_weights(config)
@@ -134,7 +129,7 @@ def test_nats_do_not_depend_on_how_rows_and_symbols_are_parted(
     cells = Cells(config, weights)
     whole = cross_entropy(cells.logits(hidden), targets)
     monkeypatch.setattr(scoring, "MANY_ROWS", num_rows)
-    monkeypatch.setattr(scoring, "MAX_LOGITS", most * min(num_rows, 40))
+    monkeypatch.setattr(scoring, "MAX_LOGITS_IN_CACHE", most * min(num_rows, 40))
     torch_engine = TorchEngine(load_network(config, weights, CPU))
     for engine, given in ((cells, hidden), (torch_engine, torch.from_numpy(hidden))):
         made: Any = MagicMock(wraps=engine.logits)
@@ -144,7 +139,7 @@ def test_nats_do_not_depend_on_how_rows_and_symbols_are_parted(
         assert costs[3] == 0
         for (rows, *symbols), _ in made.call_args_list:
             part = range(SIZE)[symbols[0]] if symbols else range(SIZE)
-            assert len(rows) * len(part) <= scoring.MAX_LOGITS
+            assert len(rows) * len(part) <= scoring.MAX_LOGITS_IN_CACHE
 
 
 def test_gradient_of_the_nats_is_softmax_minus_one_hot() -> None:
@@ -162,9 +157,7 @@ def test_gradient_of_the_nats_is_softmax_minus_one_hot() -> None:
 
 
 @pytest.mark.parametrize("cell", get_args(CellName))
-def test_score_is_the_sum_by_hand_on_either_engine(
-    cell: CellName, random_weights: RandomWeights, spelled_out: SpelledOut
-) -> None:
+def test_score_is_the_sum_by_hand_on_either_engine(cell: CellName) -> None:
     config, start_id = small(cell), 1
     weights, ids = random_weights(config), some_ids(90)
     inputs = [start_id, *ids.tolist()[:-1]]
@@ -179,9 +172,7 @@ def test_score_is_the_sum_by_hand_on_either_engine(
         assert got == pytest.approx(expected, rel=1e-5)
 
 
-def test_first_token_is_scored_after_a_line_end(
-    letters: Vocabulary, random_weights: RandomWeights, spelled_out: SpelledOut
-) -> None:
+def test_first_token_is_scored_after_a_line_end(letters: Vocabulary) -> None:
     weights = random_weights(small())
     logits = spelled_out(small(), weights, [letters.ids["\n"]])
     score = score_text(Cells(small(), weights), letters, "q")
@@ -190,7 +181,7 @@ def test_first_token_is_scored_after_a_line_end(
 
 
 @pytest.mark.parametrize("window", [1, 2, 7, 64, 999, 1000, 5000])
-def test_score_does_not_depend_on_the_window(window: int, random_weights: RandomWeights) -> None:
+def test_score_does_not_depend_on_the_window(window: int) -> None:
     engine, ids = Cells(small(), random_weights(small())), some_ids(1000)
     whole = cut_score(engine, ids, batch_size=1, window=1000)
     got = cut_score(engine, ids, batch_size=1, window=window)
@@ -198,9 +189,7 @@ def test_score_does_not_depend_on_the_window(window: int, random_weights: Random
 
 
 @pytest.mark.parametrize("batch_size", [None, 2, 7, 16])
-def test_score_hardly_depends_on_the_batch(
-    batch_size: int | None, random_weights: RandomWeights
-) -> None:
+def test_score_hardly_depends_on_the_batch(batch_size: int | None) -> None:
     engine, ids = Cells(small(), random_weights(small())), some_ids(6000)
     whole = cut_score(engine, ids, batch_size=1)
     cut = cut_score(engine, ids, batch_size=batch_size)
@@ -239,7 +228,7 @@ def test_text_shorter_than_eight_warm_ups_is_read_in_one_piece() -> None:
     assert cut_score(engine, ids, warm_up=too_little) == whole
 
 
-def test_engines_agree_on_a_text_that_is_cut_into_streams(random_weights: RandomWeights) -> None:
+def test_engines_agree_on_a_text_that_is_cut_into_streams() -> None:
     weights, ids = random_weights(small()), some_ids(5000)
     numpy_engine = Cells(small(), weights)
     torch_engine = TorchEngine(load_network(small(), weights, CPU))
@@ -247,7 +236,7 @@ def test_engines_agree_on_a_text_that_is_cut_into_streams(random_weights: Random
     assert score_ids(torch_engine, ids, 1) == pytest.approx(by_numpy, rel=1e-5)
 
 
-def test_more_streams_than_tokens_are_not_made(random_weights: RandomWeights) -> None:
+def test_more_streams_than_tokens_are_not_made() -> None:
     engine, ids = Cells(small(), random_weights(small())), some_ids(3)
     few = cut_score(engine, ids, batch_size=64)
     assert few == pytest.approx(cut_score(engine, ids, batch_size=1), rel=1e-6)

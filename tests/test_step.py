@@ -1,26 +1,19 @@
-"""One step of training, and how long it is measured to take."""
+"""One step of training."""
 
-import gc
-import time
-import weakref
 from dataclasses import replace
 from math import isfinite, isnan
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from jobs import STORY, be_lazy, make_job
+from jobs import be_lazy, make_job
 
-from lstmgen import optim
 from lstmgen import step as step_module
-from lstmgen.job import Job
-from lstmgen.keeping import Run
 from lstmgen.model import Network
 from lstmgen.scoring import cross_entropy
-from lstmgen.step import Loss, Stepper
+from lstmgen.step import Loss, Stepper, fresh_run
 from lstmgen.training import train
 
 
@@ -51,13 +44,10 @@ def test_a_text_begins_with_nothing_remembered_each_time(
     job = make_job(tmp_path)
     nats = []
     for held in (0.0, 1.0):
-        network = Network(job.model)
-        network.initialize(0)
+        run = fresh_run(job)
         torch.manual_seed(0)
-        torch.nn.init.normal_(network.output.weight)
-        zeros = network.initial_state(job.training.batch_size)
-        state = tuple(tuple(part + held for part in layer) for layer in zeros)
-        run = Run(network, optim.Optimizer(network, job.training), state)
+        torch.nn.init.normal_(run.network.output.weight)
+        run.state = tuple(tuple(part + held for part in layer) for layer in run.state)
         run.step = epochs * job.streams.num_windows + window
         nats.append(float(Stepper(run, job).step(0.02)[0]))
     assert (nats[0] == nats[1]) == begins
@@ -88,22 +78,19 @@ def test_sparse_gradients_make_the_same_steps_as_others(
     for sparse in (True, False):
         job = make_job(tmp_path / str(sparse), softmax_sample=6)
         job = replace(job, model=replace(job.model, embedding_size=12, tie=tie))
-        network = Network(job.model)
-        network.initialize(0)
-        optimizer = optim.Optimizer(network, job.training)
-        run = Run(network, optimizer, network.initial_state(job.training.batch_size))
+        run = fresh_run(job)
         stepper = Stepper(run, job)
         assert stepper.loss.lazy
         stepper.loss.lazy = sparse
-        inputs, targets, _ = step_module.on_device(stepper.streams.window(0), network)
+        inputs, targets, _ = step_module.on_device(stepper.streams.window(0), run.network)
         stepper.loss(inputs, targets, run.state, 0)[0].backward()  # type: ignore[no-untyped-call]
-        for parameter in optimizer.symbols.values():
+        for parameter in run.optimizer.symbols.values():
             assert parameter.grad is not None
             assert parameter.grad.is_sparse == sparse
-        network.zero_grad()
+        run.network.zero_grad()
         for _ in range(3):
             stepper.step(0.02)
-        ends.append(network.weights())
+        ends.append(run.network.weights())
     for name, weight in ends[0].items():
         np.testing.assert_allclose(weight, ends[1][name], rtol=1e-3, atol=1e-5, err_msg=name)
 
@@ -114,12 +101,10 @@ def test_each_step_and_each_seed_leaves_out_other_units(tmp_path: Path) -> None:
 
     def total(step: int, seed: int) -> float:
         """Of the first window of the text, with the same weights."""
-        network = Network(job.model, 0.5)
-        network.initialize(0)
-        torch.manual_seed(0)
-        torch.nn.init.normal_(network.output.weight)
         config = replace(job.training, seed=seed)
-        run = Run(network, optim.Optimizer(network, config), network.initial_state(4))
+        run = fresh_run(replace(job, training=config))
+        torch.manual_seed(0)
+        torch.nn.init.normal_(run.network.output.weight)
         run.step = step * streams.num_windows
         return float(Stepper(run, replace(job, training=config)).step(0.0)[0])
 
@@ -148,81 +133,6 @@ def test_the_state_is_carried_from_window_to_window(tmp_path: Path) -> None:
     assert last.score.nats_per_token < 0.15
 
 
-def test_a_slow_step_is_not_measured_five_times(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps = [0]
-
-    def slow(*about: Any) -> Any:
-        steps[0] += 1
-        return torch.zeros(()), 1
-
-    monkeypatch.setattr(Stepper, "step", slow)
-    clock = SimpleNamespace(perf_counter=lambda: 0.02 * steps[0])
-    monkeypatch.setattr(step_module, "time", clock)
-    step_module.measure(make_job(tmp_path), seconds=0.0, most=0.05)
-    assert steps[0] == 3
-    step_module.measure(make_job(tmp_path), seconds=0.0)
-    assert steps[0] == 3 + 5
-
-
-@pytest.mark.parametrize(("seconds", "calls"), [(0.0, 5), (1e9, 50)])
-def test_a_step_is_measured_five_times_or_for_so_many_seconds_but_not_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, calls: int
-) -> None:
-    asked = []
-
-    def counted(*about: Any) -> Any:
-        asked.append(about)
-        return torch.zeros(()), 1
-
-    monkeypatch.setattr(Stepper, "step", counted)
-    step_module.measure(make_job(tmp_path), seconds=seconds, most=1e9)
-    assert len(asked) == calls
-
-
-def test_a_validation_is_measured_by_one_of_its_windows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Stepper, "step", lambda *about: (torch.zeros(()), 1))
-
-    def slow(engine: Any, streams: Any) -> Any:
-        yield 0.0
-        time.sleep(0.01)
-        yield 0.0
-
-    monkeypatch.setattr(step_module, "window_nats", slow)
-    job = make_job(tmp_path, STORY * 3)
-    windows = -(-len(job.data.valid_ids) // 64)
-    assert windows > 20
-    measured = step_module.measure(job, seconds=0.0).validation_seconds
-    assert windows * 0.01 <= measured < windows * 0.2
-
-    def held_up_once(engine: Any, streams: Any) -> Any:
-        yield 0.0
-        for late in (0.1, 0, 0, 0, 0):
-            time.sleep(late)
-            yield 0.0
-
-    monkeypatch.setattr(step_module, "window_nats", held_up_once)
-    assert step_module.measure(job, seconds=1.0).validation_seconds < windows * 0.05
-
-
-def test_a_validation_of_a_single_window_is_measured_by_that(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Stepper, "step", lambda *about: (torch.zeros(()), 1))
-
-    def slow(engine: Any, streams: Any) -> Any:
-        time.sleep(0.02)
-        yield 0.0
-
-    monkeypatch.setattr(step_module, "window_nats", slow)
-    job = make_job(tmp_path)
-    job = replace(job, data=replace(job.data, valid_ids=job.data.valid_ids[:64]))
-    assert 0.02 <= step_module.measure(job, seconds=0.0).validation_seconds < 0.2
-
-
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_step_multiplies_in_the_precision_that_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Any
@@ -236,21 +146,15 @@ def test_a_step_multiplies_in_the_precision_that_is_asked_for(
     monkeypatch.setattr(step_module, "cross_entropy", seen)
     job = make_job(tmp_path)
     job = replace(job, training=replace(job.training, precision=precision))
-    stepper = fresh(job)
+    stepper = Stepper(fresh_run(job), job)
     stepper.step(0.02)
     stepper.present_loss()
     assert found == [getattr(torch, precision)] * 2
 
 
-def fresh(job: Job) -> Stepper:
-    network = Network(job.model, job.training.dropout)
-    network.initialize(0)
-    state = network.initial_state(job.training.batch_size)
-    return Stepper(Run(network, optim.Optimizer(network, job.training), state), job)
-
-
 def test_the_present_loss_is_that_of_the_state_as_it_is(tmp_path: Path) -> None:
-    stepper = fresh(make_job(tmp_path))
+    job = make_job(tmp_path)
+    stepper = Stepper(fresh_run(job), job)
     stepper.step(0.02)
     assert isfinite(stepper.present_loss())
     there = stepper.present_loss(ahead=3)
@@ -259,40 +163,3 @@ def test_the_present_loss_is_that_of_the_state_as_it_is(tmp_path: Path) -> None:
     assert there == stepper.present_loss()
     stepper.run.state[1][0][2] = float("nan")  # of one stream
     assert isnan(stepper.present_loss())
-
-
-def test_each_step_of_each_seed_has_a_seed_of_its_own(tmp_path: Path) -> None:
-    seeds = set()
-    for seed in range(3):
-        job = make_job(tmp_path)
-        stepper = fresh(replace(job, training=replace(job.training, seed=seed)))
-        for _ in range(3):
-            stepper.step(0.02)
-            seeds.add(torch.initial_seed())
-    assert len(seeds) == 9
-
-
-def test_what_was_measured_is_of_the_network_to_be_trained_and_is_forgotten_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[tuple[Any, Any]] = []
-
-    def watched(*about: Any) -> Network:
-        network = Network(*about)
-        made.append((about, weakref.ref(network)))
-        return network
-
-    monkeypatch.setattr(step_module, "Network", watched)
-    job = make_job(tmp_path)
-    job = replace(job, training=replace(job.training, memory=9))
-    step_module.measure(job, seconds=0.0)  # which imports what it needs
-    made.clear()
-    gc.collect()
-    gc.disable()  # a GPU's memory must not wait for it
-    try:
-        step_module.measure(job, seconds=0.0)
-        ((about, network),) = made
-        assert about == (job.model, job.training.dropout, 9)
-        assert network() is None
-    finally:
-        gc.enable()

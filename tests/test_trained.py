@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from engines import random_weights
 
 import lstmgen
-from lstmgen import checkpoint, folders, trained
+from lstmgen import checkpoint, engines, folders
 from lstmgen.checkpoint import SavedModel
 from lstmgen.config import ModelConfig
 from lstmgen.errors import CheckpointError, DeviceError, OptionError
@@ -23,12 +24,10 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture(scope="module")
-def folder(
-    tmp_path_factory: pytest.TempPathFactory, random_weights: object, letters: Vocabulary
-) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, letters: Vocabulary) -> Path:
     """A model of letters with random weights."""
     config = ModelConfig(vocab_size=len(letters), hidden_size=12, embedding_size=7)
-    weights = random_weights(config, scale=0.8)  # type: ignore[operator]
+    weights = random_weights(config, scale=0.8)
     path = tmp_path_factory.mktemp("trained") / "m"
     path.mkdir()
     saved = SavedModel(config, letters, weights, {"step": 3})
@@ -97,7 +96,7 @@ def test_a_score_is_what_the_command_says(
 
 def test_a_score_is_that_of_a_few_lines_from_the_file_alone() -> None:
     """The built-in model, one step at a time in float64, from its file as README describes it."""
-    raw = trained.BUILT_IN.read_bytes()
+    raw = folders.BUILT_IN.read_bytes()
     header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
     description = json.loads(json.loads(header["__metadata__"]["lstmgen"])["description"])
     w = {name: array.astype(np.float64) for name, array in safetensors.numpy.load(raw).items()}
@@ -116,7 +115,7 @@ def test_a_score_is_that_of_a_few_lines_from_the_file_alone() -> None:
             x = h[k] = np.tanh(c[k]) / (1 + np.exp(-o))
         logits = w["output.weight"] @ h.sum(axis=0) + w["output.bias"]
         total += np.log(np.exp(logits).sum()) - logits[ids[token]]
-    assert lstmgen.load(trained.BUILT_IN).score(text).nats == pytest.approx(total, rel=1e-5)
+    assert lstmgen.load(folders.BUILT_IN).score(text).nats == pytest.approx(total, rel=1e-5)
 
 
 def test_a_model_tells_what_it_is(model: lstmgen.TrainedModel, letters: Vocabulary) -> None:
@@ -164,15 +163,15 @@ def test_where_nothing_is_named_it_is_the_working_folders_model_or_the_demo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert trained.find(None) == trained.BUILT_IN
-    assert trained.find("x") == "x"
+    assert folders.find_model(None) == folders.BUILT_IN
+    assert folders.find_model("x") == "x"
     (tmp_path / "lstmgen-model").mkdir()
-    assert trained.find(None) == "lstmgen-model"
+    assert folders.find_model(None) == "lstmgen-model"
     monkeypatch.setenv("LSTMGEN_MODEL", "named")
-    assert trained.find(None) == "named"
-    assert trained.find("x") == "x"
+    assert folders.find_model(None) == "named"
+    assert folders.find_model("x") == "x"
     monkeypatch.setenv("LSTMGEN_MODEL", "")
-    assert trained.find(None) == "lstmgen-model"
+    assert folders.find_model(None) == "lstmgen-model"
 
 
 def test_no_text_has_no_score(model: lstmgen.TrainedModel) -> None:
@@ -184,24 +183,24 @@ def test_no_text_has_no_score(model: lstmgen.TrainedModel) -> None:
 def test_an_engine_is_made_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch, torch_pays: float
 ) -> None:
-    monkeypatch.setattr(trained, "TORCH_PAYS", 1e30)
+    monkeypatch.setattr(engines, "TORCH_PAYS", 1e30)
     model = lstmgen.load(folder)
-    monkeypatch.setattr(trained, "TORCH_PAYS", torch_pays)
-    made, choose = [], trained.choose_engine
+    monkeypatch.setattr(engines, "TORCH_PAYS", torch_pays)
+    made, choose = [], engines.choose
 
     def counted(*about: Any) -> Any:
         made.append(choose(*about))
         return made[-1]
 
-    monkeypatch.setattr(trained, "choose_engine", counted)
+    monkeypatch.setattr(engines, "choose", counted)
     scores = {model.score("hello hello").nats for _ in range(3)}
     assert len(scores) == 1
     assert len(made) == (0 if torch_pays else 1)
 
 
 def test_the_built_in_model_is_small_and_writes_english() -> None:
-    assert trained.BUILT_IN.stat().st_size <= 1_000_000
-    model = lstmgen.load(trained.BUILT_IN)
+    assert folders.BUILT_IN.stat().st_size <= 1_000_000
+    model = lstmgen.load(folders.BUILT_IN)
     corpus = (DATA / "lives.txt").read_text()
     assert model.score(corpus[:5000]).bits_per_character < 0.5
     # The words of its corpus, nearly all of them spelled right.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from engines import score_text
 from jobs import NUM_STEPS, STORY, be_lazy, make_job, payload, stopped_at
 
 from lstmgen import checkpoint, container, course, dataset, device, folders, optim, pace, training
@@ -19,7 +20,7 @@ from lstmgen.errors import CheckpointError
 from lstmgen.keeping import Keeper
 from lstmgen.model import Network
 from lstmgen.pace import Pace
-from lstmgen.scoring import Score, score_text
+from lstmgen.scoring import Score
 from lstmgen.step import Stepper
 from lstmgen.training import train
 
@@ -217,9 +218,9 @@ def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:
     list(train(job))
     saved = checkpoint.load_run(tmp_path)
     name = "optimizer.layers.0.weight_hh.momentum"
-    odd = dict(saved.tensors) | {name: saved.tensors[name][:1]}  # which would spread to all rows
+    odd = dict(saved.carried) | {name: saved.carried[name][:1]}  # which would spread to all rows
     with pytest.raises(CheckpointError, match="not all that a run needs"):
-        next(train(job, replace(saved, tensors=odd)))
+        next(train(job, replace(saved, carried=odd)))
 
 
 @pytest.mark.parametrize("sample", [0, 6])

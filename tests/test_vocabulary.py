@@ -189,6 +189,7 @@ def test_ids_have_the_smallest_type_that_holds_the_last_one(size: int, dtype: ty
         ("char", "ab", "<unk>"),
         ("word", " a \n b \n", " \n"),
         ("word", " a \n b\n", "\n"),
+        ("word", " a \n b \n c\n", " \n"),  # the usual one
         ("word", " a b", " <unk>"),
     ],
 )
@@ -197,6 +198,7 @@ def test_text_starts_after_a_line_end_where_there_is_one(
 ) -> None:
     vocabulary = complete(text, level)
     assert vocabulary.tokens[vocabulary.start_id] == start
+    assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
 
 
 @pytest.mark.parametrize(

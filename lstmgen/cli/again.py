@@ -1,4 +1,4 @@
-"""Scoring a text a second time, by a model with a memory: its settings, and what the text costs then."""
+"""Scoring a text a second time, by a model that learns or looks up as it reads: how, and what comes of it."""
 
 from collections.abc import Mapping
 from math import inf, isfinite
@@ -19,11 +19,6 @@ Again = DynamicConfig | CacheConfig
 USUAL_TRIALS = 8  # of settings, or so
 
 
-def kind(settings: Again) -> str:
-    """The option that asks for it, which is its name in tables and JSON too."""
-    return "cache" if isinstance(settings, CacheConfig) else "dynamic"
-
-
 def nats(
     saved: "SavedModel",
     engine: "Engine",
@@ -36,19 +31,24 @@ def nats(
 
     Infinite where what learned went astray, as it can with a high rate.
     """
-    start_id = saved.vocabulary.start_id
+    from lstmgen.batching import Streams
+
+    streams = Streams(ids, saved.vocabulary.start_id, 1, settings.window)
     if isinstance(settings, CacheConfig):
         from lstmgen import cache
 
-        parts = cache.window_nats(engine, ids, start_id, settings)
+        parts = cache.window_nats(engine, streams, settings)
     else:
+        from lstmgen import engines
+
+        engines.require_torch()
         from lstmgen import device as devices
         from lstmgen import dynamic
         from lstmgen.model import load_network
 
         network = load_network(saved.config, saved.weights, devices.choose(device))
-        parts = dynamic.window_nats(network, ids, start_id, settings)
-    total = sum(console.watched(parts, -(-len(ids) // settings.window), what))
+        parts = dynamic.window_nats(network, streams, settings)
+    total = sum(console.watched(parts, streams.num_windows, what))
     return total if isfinite(total) else inf
 
 
@@ -71,14 +71,13 @@ def axes(tune_on: str | None, settings: Again | None, given: Mapping[str, float]
         )
     from lstmgen.tuning import AXES
 
-    name = kind(settings)
-    if 0 in (given.get("rate"), given.get("share")):
-        option = console.option(f"{name}_{'share' if name == 'cache' else 'rate'}", 0)
+    if given.get(settings.strength) == 0:
+        option = console.option(f"{settings.option}_{settings.strength}", 0)
         raise OptionError(
             f"--tune-on {tune_on!r} has nothing to choose, as with {option} no setting changes anything; "
             "give more than 0"
         )
-    free = {n: values for n, values in AXES[name].items() if n not in given}
+    free = {n: values for n, values in AXES[settings.option].items() if n not in given}
     if not free:
         raise OptionError(
             f"--tune-on {tune_on!r} has nothing to choose, as all settings are given; leave one of them out"
@@ -93,11 +92,11 @@ def tuned(
 
     `scored` are the texts that they are for, of which the text should not be one.
     """
-    from lstmgen import trained, tuning
+    from lstmgen import engines, tuning
 
     ids = saved.vocabulary.encode(text.text)
     work = USUAL_TRIALS * len(ids) if isinstance(start, CacheConfig) else 0
-    engine = trained.choose_engine(saved, device, work)
+    engine = engines.choose(saved, device, work)
     console.note(f"tuning on {text.name}, tokens: {len(ids):,}")
     if text.digest in {other.digest for other in scored}:
         console.note(f"{text.name} is scored too, and what is chosen on it will flatter its score")
@@ -125,7 +124,7 @@ def flags(settings: Again) -> str:
     """The settings as options, to be given to a later run."""
     from lstmgen.tuning import AXES
 
-    name = kind(settings)
+    parts = AXES[settings.option]
     return " ".join(
-        console.option(f"{name}_{part}", getattr(settings, part)) for part in AXES[name]
+        console.option(f"{settings.option}_{part}", getattr(settings, part)) for part in parts
     )

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from queue import Queue
 from threading import Thread
 
-MOST = 1024  # read ahead, so that an endless input fits into memory
+MAX_AHEAD = 1024  # read ahead, so that an endless input fits into memory
 
 
 class Ahead(Iterator[str]):
     """The lines of an iterator. A mistake in one is raised when all before it have been taken."""
 
     def __init__(self, lines: Iterator[str]) -> None:
-        self._lines: Queue[str | Exception | None] = Queue(MOST)
+        self._lines: Queue[str | Exception | None] = Queue(MAX_AHEAD)
         Thread(target=self._read, args=(lines,), daemon=True).start()
 
     def _read(self, lines: Iterator[str]) -> None:

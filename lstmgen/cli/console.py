@@ -2,16 +2,19 @@
 
 import os
 import shlex
+import shutil
 import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
 from errno import EAGAIN, EBADF, EINVAL, EPIPE
+from pathlib import Path
 from typing import TextIO
 
 from lstmgen import leaving
 from lstmgen.errors import OutputError
 
+NAME = "lstmgen"  # of the command
 LONG_WORK = 50  # parts, from which on a bar may be worth drawing
 # What makes text run the other way, or end a line, without being a control character by category.
 _DIRECTIONS = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -43,7 +46,8 @@ def emit(text: str, *, bold: bool = False) -> None:
 def _write(data: bytes) -> None:
     file = sys.stdout.buffer
     with suppress(AttributeError, OSError, ValueError):  # as where there are no such files
-        os.set_blocking(file.fileno(), True)  # whom we share it with may have wanted it otherwise
+        # Another process that shares it may have made it otherwise.
+        os.set_blocking(file.fileno(), True)
     while data:
         written = file.write(data)
         if not written:  # of a stream without a buffer that would have to wait
@@ -151,6 +155,15 @@ def takes_colour() -> bool:
 def shows_output() -> bool:
     """Whether a person watches standard output."""
     return sys.stdout is not None and sys.stdout.isatty()
+
+
+def program() -> str:
+    """The command as it is typed here: its name, if the shell knows that, or as it was started."""
+    if shutil.which(NAME):
+        return NAME
+    if Path(sys.argv[0]).name == "__main__.py":
+        return shlex.join([sys.executable, "-m", NAME])
+    return shlex.quote(sys.argv[0])
 
 
 def option(name: str, value: object) -> str:

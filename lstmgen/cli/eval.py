@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstmgen.cli import again, console, engines, scores
+from lstmgen.cli import again, console, models, scores
 from lstmgen.config import DEFAULT_ENCODING, MODEL_VARIABLE, CacheConfig, DynamicConfig
 from lstmgen.errors import OptionError
 
@@ -102,12 +102,12 @@ def evaluate(
             "-m",
             help="Model folder, or a .safetensors file; with several, each is compared with the first. "
             rf"\[env var: {MODEL_VARIABLE}]",
-            show_default=engines.MODEL_DEFAULT,
+            show_default=models.MODEL_DEFAULT,
         ),
     ] = None,
     device: Annotated[
         str,
-        engines.device_option("an accelerator for long texts and --dynamic, where there is one"),
+        models.device_option("an accelerator for long texts and --dynamic, where there is one"),
     ] = "auto",
 ) -> None:
     """Score text: how well does a trained model predict it?
@@ -133,18 +133,16 @@ def evaluate(
     from lstmgen import corpus
 
     corpus.require_one_stdin([*texts, *to_tune])
-    names: list[str | None] = [*model] if model else [None]
-    if len(names) > 1:
+    if model and len(model) > 1:
         if by != "corpus" or context is not None or choices or how:
             raise OptionError(
                 "several models are compared by corpus; leave out --by, --context, --choices, "
                 "--dynamic, --cache and --tune-on"
             )
-        scores.compare(
-            [engines.load(name) for name in names], names, _read(texts, encoding), device, as_json
-        )
+        loaded = [models.load(name) for name in model]
+        scores.compare(loaded, model, _read(texts, encoding), device, as_json)
         return
-    saved = engines.load(names[0])
+    saved = models.load(model[0] if model else None)
     if by == "line":
         scores.by_line(saved, texts, encoding, device, as_json)
         return

@@ -22,7 +22,7 @@ SIZING = {"seconds": 0.25, "most": 1.0}  # to measure steps for, where only the 
 
 def sized(job: "Job", given: Options, began: float) -> "Job":
     """The job with the layers, and the streams, that its time can feed, unless they were given."""
-    from lstmgen.step import measure
+    from lstmgen.measuring import measure
 
     size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
     steps = _steps(job, given)
@@ -62,7 +62,7 @@ def _with_streams_that_pay(
     """
     import torch
 
-    from lstmgen.step import measure
+    from lstmgen.measuring import measure
 
     while more := _more_streams(job, tokens):
         streams, rate = more
@@ -96,7 +96,7 @@ def _require_time_to_validate(
             f"--minutes {seconds / 60:g} leaves no time to train: {once}, and after the start {left:.1f} are "
             "left; give more, or a smaller --valid-fraction or --valid-file"
         )
-    if measured.validation_seconds > pace.MOST_SHARE * left:
+    if measured.validation_seconds > pace.MAX_SHARE * left:
         advice = "; a smaller --valid-fraction or --valid-file leaves more for training"
         console.note(f"{once}, of {left:.1f} that are left{'' if resumed else advice}")
 
@@ -107,14 +107,9 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
     And with what follows from that number, unless it was given: when to report, and how to keep the text
     from being learned by heart.
     """
-    from lstmgen.step import measure
+    from lstmgen.measuring import measure
 
     config, at = job.training, saved.position if saved else Position()
-    if at.device not in ("", job.device.type):
-        console.note(
-            f"the run was on {at.device} and is continued on {job.device.type}: its weights may differ "
-            "in some bits from those of a run that stays on one device"
-        )
     steps = _steps(job, given)
     if steps:
         job = replace(job, training=replace(config, num_steps=steps))
@@ -139,7 +134,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
 
 def _within_minutes(job: "Job", given: Options, at: Position | None, began: float) -> "Job":
     """The job with as many steps as the time allows; `at` is where a saved run is."""
-    from lstmgen.step import measure
+    from lstmgen.measuring import measure
 
     measured, seconds = measure(job), minutes(given) * 60
     start = time.perf_counter() - began

@@ -9,7 +9,7 @@ from lstmgen.cli import console
 from lstmgen.config import (
     DEFAULT_MINUTES,
     FINE_TUNING_RATE,
-    MOST_HELD_OUT,
+    MAX_HELD_OUT,
     CorpusConfig,
     ModelConfig,
     TrainConfig,
@@ -99,7 +99,7 @@ def data(
 
 def usual_valid_fraction(characters: int) -> float:
     """The share of a text that is held out where none is given."""
-    return min(CorpusConfig.valid_fraction, MOST_HELD_OUT / max(1, characters))
+    return min(CorpusConfig.valid_fraction, MAX_HELD_OUT / characters)
 
 
 def network(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelConfig:
@@ -131,8 +131,8 @@ def training(
 
     options = _part(given, TrainConfig)
     vocab_size, level = len(data.vocabulary), data.vocabulary.level
-    streams = given.get("batch_size", planning.MANY_STREAMS)
-    tokens = streams * given.get("window", TrainConfig.window)
+    most_streams = given.get("batch_size", planning.MANY_STREAMS)
+    tokens = most_streams * given.get("window", TrainConfig.window)
     fitting = planning.symbols_that_fit(devices.free_memory(where), tokens)
     options.setdefault("softmax_sample", planning.softmax_sample(vocab_size, level, fitting))
     if other:

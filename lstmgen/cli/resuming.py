@@ -62,3 +62,13 @@ def require_same(given: Options, saved: "SavedRun", data: "Dataset") -> None:
                 f"{console.option(name, given[name])} is not what the run began with ({began}); "
                 "leave it out, or begin anew with --overwrite"
             )
+
+
+def note_other_device(saved: "SavedRun", device: str) -> None:
+    """Says where a run goes on on a device of another kind."""
+    before = saved.position.device
+    if before not in ("", device):  # which older runs did not keep
+        console.note(
+            f"the run was on {before} and is continued on {device}: its weights may differ in some bits "
+            "from those of a run that stays on one device"
+        )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(given: options.Options, folder: Path, began: float) -> None:
     """Train by options that make sense, in a folder that is held; `began` is when the command did."""
-    from lstmgen import checkpoint, folders
+    from lstmgen import checkpoint, engines, folders
 
     quiet = given["quiet"]
     saved = checkpoint.load_run(folder) if given["resume"] else None
@@ -27,6 +27,7 @@ def run(given: options.Options, folder: Path, began: float) -> None:
             console.say(telling.of_start(other, data))
 
     # torch takes longer to import than all the above, and a mistake there should not wait for it.
+    engines.require_torch()
     import torch
 
     from lstmgen import device as devices
@@ -36,6 +37,8 @@ def run(given: options.Options, folder: Path, began: float) -> None:
     torch.set_num_threads(given.get("threads", torch.get_num_threads()))
     devices.keep_memory()
     where = devices.choose(given["device"])
+    if saved:
+        resuming.note_other_device(saved, where.type)
     network = saved.model.config if saved else options.network(given, data, other)
     config = saved.training if saved else options.training(given, data, where, other)
     every = given.get("sample_every")
@@ -99,6 +102,8 @@ def _tell_of_stop(
     step = checkpoint.load_run(folder).position.step
     console.say(f"stopped at step {step:,} of {last.num_steps:,} and saved; to go on:")
     console.say(f"  {telling.to_resume(given)}")
+    for name in telling.not_files([*given["corpus"], given.get("valid_file", "")]):
+        console.note(f"{name} is to give the same text again")
     if step < last.step:
         console.note(
             f"the loss had blown up by step {last.step:,}, so what is saved is the run as it was before"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstmgen.cli import console, engines
+from lstmgen.cli import console, models
 from lstmgen.cli.ahead import Ahead
 from lstmgen.config import DEFAULT_ENCODING, DEFAULT_LENGTH, DecodingConfig
 from lstmgen.errors import OptionError
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from lstmgen.vocabulary import Vocabulary
 
 BLINK = 0.005  # seconds
-MOST_BEAMS = 100
-MOST_SEED = int(RANGES["--seed"].high)
-MOST_WARNED = 200  # unknown symbols that are told of
+MAX_BEAMS = 100
+MAX_SEED = int(RANGES["--seed"].high)
+MAX_WARNED = 200  # unknown symbols that are told of
 
 
 def sample(
@@ -81,15 +81,16 @@ def sample(
         int | None,
         typer.Option(
             min=1,
-            max=MOST_BEAMS,
-            help="Draw nothing: find the likeliest text, keeping N at a time.",
+            max=MAX_BEAMS,
+            help="Draw nothing: find the likeliest text, keeping N at a time. Goes with neither --seed "
+            "nor what shapes a draw.",
         ),
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
             min=0,
-            max=MOST_SEED,
+            max=MAX_SEED,
             help="Seed of the first text; each further text has the next one.",
             show_default="random",
         ),
@@ -97,8 +98,8 @@ def sample(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a text instead of the text.")
     ] = False,
-    model: engines.ModelOption = None,
-    device: Annotated[str, engines.device_option("the CPU")] = "auto",
+    model: models.ModelOption = None,
+    device: Annotated[str, models.device_option("the CPU")] = "auto",
 ) -> None:
     """Generate text with a trained model.
 
@@ -119,21 +120,11 @@ def sample(
     decoding = DecodingConfig(**shaping)
     if beams is not None:
         _require_nothing_drawn(beams, num_samples, shaping if seed is None else {"seed": seed})
-    if seed is not None and seed > MOST_SEED - (num_samples - 1):
+    if seed is not None and seed > MAX_SEED - (num_samples - 1):
         raise OptionError(
             f"--seed {seed} leaves no seeds for --num-samples {num_samples}, as each text has the next one; "
             "give a lower one"
         )
-    from lstmgen import corpus, trained
-    from lstmgen.beam_search import search
-    from lstmgen.generation import generate, stream
-
-    stops = trained.checked(length, [_checked("--stop", text) for text in stop or ()])
-    for string in stops:
-        if "\\n" in string:
-            console.note(
-                f"--stop {string} holds a backslash and an n; a line end is written $'\\n' in bash and zsh"
-            )
     if sum((prime is not None, prime_file is not None, each_line)) > 1:
         raise OptionError("give only one of --prime, --prime-file and --each-line")
     if encoding != DEFAULT_ENCODING and prime_file is None and not each_line:
@@ -141,20 +132,21 @@ def sample(
             f"--encoding {encoding} is for what is read; give --prime-file or --each-line too, or "
             "leave it out"
         )
+    from lstmgen import engines
+    from lstmgen.beam_search import search
+    from lstmgen.generation import generate, stop_strings, stream
+
+    stops = stop_strings([_utf8("--stop", text) for text in stop or ()], length)
     only_prime = "" if each_line else _one_prime(prime, prime_file, encoding)
-    saved = engines.load(model)
-    for string in stops:
-        if odd := saved.vocabulary.cannot_write(string):
-            console.note(f"--stop {string!r} ends no text, as the model cannot write {odd[0]!r}")
+    saved = models.load(model)
+    _note_odd_stops(stops, saved.vocabulary)
     # One text at a time is what NumPy is best at, so "auto" does not look for an accelerator.
-    engine = trained.choose_engine(saved, device, 0)
+    engine = engines.choose(saved, device, 0)
+    texts = _each_line(encoding) if each_line else iter([only_prime])
     if seed is None and beams is None:
         seed = secrets.randbelow(2**31) if decoding.temperature else 0  # where it changes nothing
         if decoding.temperature:
             console.say(f"seed {seed}")
-    texts: Iterator[str] = iter([only_prime])
-    if each_line:
-        texts = Ahead(line.removesuffix("\n") for line in corpus.lines("-", encoding))
     primes = Primes(texts, num_samples if beams is None else 1, seed or 0, saved.vocabulary)
     how: Any = {"length": length, "stops": stops}
     drawn: Any = how | {"decoding": decoding}
@@ -172,15 +164,7 @@ def sample(
         )
         written = (text for texts in found for text in _likeliest(texts, num_samples))
     for text in written:
-        if as_json:
-            told = text.to_json()
-            if not echo:
-                del told["prime"]
-            console.emit(json.dumps(told, ensure_ascii=False) + "\n")
-        else:
-            console.emit(text.prime if echo else "", bold=True)
-            last = text.text or (text.prime if echo else "")
-            console.emit(text.text + ("" if last.endswith("\n") else "\n"))
+        _write(text, echo, as_json)
 
 
 def _require_nothing_drawn(beams: int, num_samples: int, drawing: dict[str, Any]) -> None:
@@ -193,8 +177,32 @@ def _require_nothing_drawn(beams: int, num_samples: int, drawing: dict[str, Any]
     if num_samples > beams:
         raise OptionError(
             f"--num-samples {num_samples} is more than --beams {beams} can find; lower it, or raise "
-            f"--beams, to {MOST_BEAMS} at most"
+            f"--beams, to {MAX_BEAMS} at most"
         )
+
+
+def _note_odd_stops(stops: Sequence[str], vocabulary: "Vocabulary") -> None:
+    """Tells of stop strings that will hardly end a text as they were meant to."""
+    for string in stops:
+        if "\\n" in string:
+            console.note(
+                f"--stop {string} holds a backslash and an n; a line end is written $'\\n' in bash and zsh"
+            )
+        if odd := vocabulary.cannot_write(string):
+            console.note(f"--stop {string!r} ends no text, as the model cannot write {odd[0]!r}")
+
+
+def _write(text: "Generated", echo: bool, as_json: bool) -> None:
+    """A finished text: as JSON, or after its prime with a line end where it has none."""
+    if as_json:
+        told = text.to_json()
+        if not echo:
+            del told["prime"]
+        console.emit(json.dumps(told, ensure_ascii=False) + "\n")
+    else:
+        console.emit(text.prime if echo else "", bold=True)
+        last = text.text or (text.prime if echo else "")
+        console.emit(text.text + ("" if last.endswith("\n") else "\n"))
 
 
 def _write_as_it_comes(prime: str, pieces: Iterator[str]) -> None:
@@ -255,14 +263,14 @@ class Primes:
         return self._left > 0 or not isinstance(self.texts, Ahead) or self.texts.ready()
 
     def _warn(self, text: str) -> None:
-        if len(self._warned) >= MOST_WARNED:
+        if len(self._warned) >= MAX_WARNED:
             return
         unknown = set(self.vocabulary.unknown_in_prime(text)) - self._warned
         if unknown:
             self._warned |= unknown
             named = ", ".join(repr(token) for token in sorted(unknown))
             console.note(f"the prime holds what the model does not know: {named:.300}")
-            if len(self._warned) >= MOST_WARNED:
+            if len(self._warned) >= MAX_WARNED:
                 console.note("further unknown symbols are not told")
 
 
@@ -274,10 +282,17 @@ def _one_prime(prime: str | None, prime_file: str | None, encoding: str) -> str:
         for line in text.notes:
             console.note(line)
         return text.text.removesuffix("\n")
-    return _checked("--prime", prime or "")
+    return _utf8("--prime", prime or "")
 
 
-def _checked(name: str, text: str) -> str:
+def _each_line(encoding: str) -> Iterator[str]:
+    """The lines of standard input without their ends, read ahead."""
+    from lstmgen import corpus
+
+    return Ahead(line.removesuffix("\n") for line in corpus.lines("-", encoding))
+
+
+def _utf8(name: str, text: str) -> str:
     """An argument as UTF-8, also where the locale made Python read it as something else."""
     try:
         return text.encode("utf-8", "surrogateescape").decode()

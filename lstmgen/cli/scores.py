@@ -21,32 +21,36 @@ ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t"})
 def by_corpus(
     saved: "SavedModel", read: list["Text"], device: str, as_json: bool, how: again.Again | None
 ) -> None:
-    """The score of each text, and beside it, never in its place, that of a model with a memory."""
-    from lstmgen import trained
-    from lstmgen.scoring import Score, of_ids, streams_to_score, window_nats
+    """The score of each text, and beside it, never in its place, what it costs when it is scored again."""
+    from lstmgen import engines
+    from lstmgen.scoring import Score, streams_to_score, window_nats
 
     vocabulary = saved.vocabulary
     encoded = [vocabulary.encode(text.text) for text in read]
-    engine = trained.choose_engine(saved, device, sum(map(len, encoded)))
-    kind = again.kind(how) if how else ""
+    engine = engines.choose(saved, device, sum(map(len, encoded)))
+    kind = how.option if how else ""
     static, other = list[tuple[str, Score]](), list[tuple[str, Score]]()
     second = {kind: how.to_json()} if how else {}
 
     def found(rows: list[tuple[str, Score]], name: str, score: Score, **more: Any) -> None:
-        rows.append((f"{name} ({kind})" if rows is other else name, score))
+        rows.append((name, score))
         if as_json:
             _emit_json({"file": name, **more, **score.to_json()})
+
+    def show() -> None:
+        if not as_json:
+            tables.scores(static + [(f"{name} ({kind})", score) for name, score in other])
 
     for text, ids in zip(read, encoded, strict=True):
         streams = streams_to_score(ids, vocabulary.start_id)
         parts = window_nats(engine, streams)
         nats = sum(console.watched(parts, streams.num_windows))
-        score = of_ids(nats, vocabulary, ids, len(text.text))
+        score = Score.of(nats, vocabulary, ids, len(text.text))
         found(static, text.name, score)
         if how:
             nats = again.nats(saved, engine, ids, device, how)
-            if nats == inf and not as_json:
-                tables.scores(static + other)  # what it has come to by now
+            if nats == inf:
+                show()  # what it has come to by now
             again.require_found(nats, text, how)
             found(other, text.name, replace(score, nats=nats), **second)
     total = sum((score for _, score in static), Score())
@@ -55,32 +59,28 @@ def by_corpus(
         if how:
             again_total = sum((score for _, score in other), Score())
             found(other, "total", again_total, texts=len(read), **second)
-    if not as_json:
-        tables.scores(static + other)
+    show()
     console.note_unknown(total.unknown_tokens, total.tokens)
 
 
 def compare(
-    models: list["SavedModel"], names: Sequence[str | None], read: list["Text"], device: str,
-    as_json: bool,
+    models: list["SavedModel"], names: Sequence[str], read: list["Text"], device: str, as_json: bool
 ) -> None:  # fmt: skip
-    from lstmgen import comparison, trained
+    from lstmgen import comparison, engines
     from lstmgen.breakdown import score_tokens
-    from lstmgen.scoring import Score, of_ids
+    from lstmgen.scoring import Score
 
     characters = sum(len(text.text) for text in read)
-    engines = [
-        trained.choose_engine(saved, device, _about_tokens(saved, characters)) for saved in models
-    ]
+    chosen = [engines.choose(saved, device, _about_tokens(saved, characters)) for saved in models]
     for text in read:
         ends = comparison.edges(text.text)
         scores, blocks = list[tuple[str, Score]](), list[Any]()
-        for saved, engine, name in zip(models, engines, names, strict=True):
+        for saved, engine, name in zip(models, chosen, names, strict=True):
             vocabulary = saved.vocabulary
             ids = vocabulary.encode(text.text)
             nats, _ = score_tokens(engine, ids, vocabulary.start_id)
-            score = of_ids(float(nats.sum()), vocabulary, ids, len(text.text))
-            scores.append((str(name), score))
+            score = Score.of(float(nats.sum()), vocabulary, ids, len(text.text))
+            scores.append((name, score))
             blocks.append(comparison.by_block(vocabulary.lengths(text.text), nats, ends))
         found = [comparison.difference(blocks[0], block, ends) for block in blocks[1:]]
         for name, score in scores:
@@ -104,14 +104,14 @@ def compare(
 def by_line(
     saved: "SavedModel", texts: list[str], encoding: str, device: str, as_json: bool
 ) -> None:
-    from lstmgen import corpus, trained
+    from lstmgen import corpus, engines
     from lstmgen.breakdown import score_lines
     from lstmgen.cli.ahead import Ahead
     from lstmgen.scoring import Score
 
     # Of a pipe it is not known how much comes, and lines are to go out as they do: NumPy.
     size = sum(map(corpus.size, texts))
-    engine = trained.choose_engine(saved, device, _about_tokens(saved, size))
+    engine = engines.choose(saved, device, _about_tokens(saved, size))
     total = Score()
     for path in texts:
         # A last line without an end is given one, so that all are scored alike.
@@ -139,12 +139,12 @@ def _about_tokens(saved: "SavedModel", characters: int) -> int:
 
 
 def by_token(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
-    from lstmgen import trained
+    from lstmgen import engines
     from lstmgen.breakdown import score_tokens
 
     vocabulary = saved.vocabulary
     encoded = [vocabulary.encode(text.text) for text in read]
-    engine = trained.choose_engine(saved, device, sum(map(len, encoded)))
+    engine = engines.choose(saved, device, sum(map(len, encoded)))
     for text, ids in zip(read, encoded, strict=True):
         nats, ranks = score_tokens(engine, ids, vocabulary.start_id)
         tokens = vocabulary.tokenize(text.text)
@@ -159,7 +159,7 @@ def by_token(saved: "SavedModel", read: list["Text"], device: str, as_json: bool
 def by_context(
     saved: "SavedModel", read: list["Text"], device: str, as_json: bool, contexts: list[int]
 ) -> None:
-    from lstmgen import context, trained
+    from lstmgen import context, engines
 
     encoded = [saved.vocabulary.encode(text.text) for text in read]
     asked = [contexts or context.doublings(len(ids)) for ids in encoded]
@@ -169,7 +169,7 @@ def by_context(
         sum(numbers) * min(len(ids), context.MAX_PLACES)
         for ids, numbers in zip(encoded, asked, strict=True)
     )
-    engine = trained.choose_engine(saved, device, sum(work))
+    engine = engines.choose(saved, device, sum(work))
     for text, ids, numbers in zip(read, encoded, asked, strict=True):
         lengths = saved.vocabulary.lengths(text.text)
         found = list[context.ContextScore]()
@@ -185,7 +185,7 @@ def by_context(
 
 
 def by_choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
-    from lstmgen import choices, trained
+    from lstmgen import choices, engines
 
     questions = [
         question for text in read for question in choices.parse(text.text.split("\n"), text.name)
@@ -200,7 +200,7 @@ def by_choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bo
         )
     encode = saved.vocabulary.encode
     lengths = (len(encode(q.context + choice)) for q in questions for choice in q.choices)
-    engine = trained.choose_engine(saved, device, sum(lengths))
+    engine = engines.choose(saved, device, sum(lengths))
     answers = list[choices.Answer]()
     for answer in choices.answer(engine, saved.vocabulary, questions):
         answers.append(answer)

@@ -82,9 +82,12 @@ def contexts(name: str, rows: "Sequence[ContextScore]", num_tokens: int) -> None
         columns.append(("", ["█" * max(1, round(room * bit / (max(bits) or 1))) for bit in bits]))
     _print(columns)
     count = rows[0].places
-    kind = "a sample of its tokens" if rows[0].standard_error else "its tokens"
+    which, first = "its tokens", ""
+    if rows[0].standard_error:
+        which, first = "a sample of its tokens", "of nats/token as not all are scored, "
     console.note(
-        f"{name}: {kind}, {count:,} of {num_tokens:,}, the same ones in each row; +- is one standard error"
+        f"{name}: {which}, {count:,} of {num_tokens:,}, the same ones in each row; +- is one standard error: "
+        f"{first}of the gain, taking the text as a sample of its kind"
     )
 
 

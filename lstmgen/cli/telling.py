@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
@@ -15,9 +16,14 @@ if TYPE_CHECKING:
 
 NOT_OPTIONS = {"vocab_size", "report_every", "warmup_fraction", "clip_norm"}  # of a plan's numbers
 
-# What a run is given beside its numbers, and what goes without saying.
-AS_GIVEN = ("valid_file", "init_from", "encoding", "device", "threads")
-USUAL = (None, DEFAULT_ENCODING, "auto")
+# What a run is given beside its numbers, with what goes without saying.
+AS_GIVEN = {
+    "valid_file": None,
+    "init_from": None,
+    "encoding": DEFAULT_ENCODING,
+    "device": "auto",
+    "threads": None,
+}
 
 
 def of_data(data: "Dataset") -> str:
@@ -92,7 +98,7 @@ def _flags(job: "Job", given: Options) -> str:
 
 
 def _as_given(given: Options) -> dict[str, object]:
-    return {name: given[name] for name in AS_GIVEN if given.get(name) not in USUAL}
+    return {n: given[n] for n, usual in AS_GIVEN.items() if given.get(n, usual) != usual}
 
 
 def to_resume(given: Options) -> str:
@@ -106,7 +112,16 @@ def to_resume(given: Options) -> str:
     corpus = [shlex.quote(name) for name in given["corpus"]]
     if any(name.startswith("-") and name != "-" for name in given["corpus"]):
         corpus, again = [*again, "--"], corpus  # else they would be taken for options
-    return console.visible(" ".join(["lstmgen train", *corpus, *again]), keep_newlines=False)
+    return console.visible(
+        " ".join([console.program(), "train", *corpus, *again]), keep_newlines=False
+    )
+
+
+def not_files(names: Sequence[str]) -> list[str]:
+    """Those of the texts that are read from a pipe, and are gone once they have been read."""
+    from lstmgen import corpus
+
+    return [corpus.called(name) for name in names if name and corpus.is_pipe(name)]
 
 
 def model_flags(given: Options) -> list[str]:

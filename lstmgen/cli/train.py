@@ -14,14 +14,14 @@ from lstmgen.config import (
     DEFAULT_MODEL_FOLDER,
     FINE_TUNING_RATE,
     LARGE_VOCABULARY,
+    MAX_HELD_OUT,
     MODEL_VARIABLE,
-    MOST_HELD_OUT,
     SOFTMAX_SAMPLE,
+    AskedPrecision,
     CellName,
     CorpusConfig,
     Level,
     ModelConfig,
-    Precision,
     TrainConfig,
     Words,
 )
@@ -54,7 +54,7 @@ def train(
         float | None,
         _run(
             help="Time for the whole command; with --resume, for training in all.",
-            show_default=str(DEFAULT_MINUTES),
+            show_default=f"{DEFAULT_MINUTES}; with --resume the end that was planned",
         ),
     ] = None,
     epochs: Annotated[float | None, _run(help="Passes over the text, instead of a time.")] = None,
@@ -75,7 +75,8 @@ def train(
     words: Annotated[
         Words | None,
         _text(
-            help="How words are cut: prose sets punctuation apart, space cuts at white space only.",
+            help="How words are cut, with --level word: prose sets punctuation apart, space cuts at "
+            "white space only.",
             show_default=str(CorpusConfig.words),
         ),
     ] = None,
@@ -97,7 +98,7 @@ def train(
         float | None,
         _text(
             help="Share of the text, from its end, held out to validate on.",
-            show_default=f"{CorpusConfig.valid_fraction}, at most {MOST_HELD_OUT:,} characters",
+            show_default=f"{CorpusConfig.valid_fraction}, at most {MAX_HELD_OUT:,} characters",
         ),
     ] = None,
     valid_file: Annotated[
@@ -192,7 +193,7 @@ def train(
         _network(
             metavar="TOKENS",
             help="Let the last layer of an LSTM or GRU begin able to remember for up to this many tokens, "
-            "and freeze the biases of its gates there.",
+            "and freeze its biases.",
             show_default="off",
         ),
     ] = None,
@@ -219,7 +220,7 @@ def train(
         str, _machine(help="auto (an accelerator where there is one), cpu, cuda, cuda:N or mps.")
     ] = "auto",
     precision: Annotated[
-        Precision | None,
+        AskedPrecision | None,
         _machine(help="auto is bfloat16 where the machine is fast at it.", show_default="auto"),
     ] = None,
     threads: Annotated[

@@ -1,10 +1,14 @@
 """A run as a person sees it: the bar, samples, signals that stop it, curves, and what to do next."""
 
 import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lstmgen import leaving
 from lstmgen.cli import console
 from lstmgen.errors import CheckpointError
 
@@ -12,6 +16,11 @@ if TYPE_CHECKING:
     from lstmgen.training import Progress
 
 RISEN = 1.005  # of the lowest validation loss, from which on it is worth a word
+STOPPING = (
+    "stopping: the run is saved after the step, or the validation, at hand; to leave without that, "
+    "press Ctrl-C again after a second"
+)
+AT_ONCE = 1.0  # seconds after a signal in which another is of the same wish
 WIDE = 110  # characters of a terminal that has room for losses in both units beside the bar
 
 
@@ -20,32 +29,9 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
 
     `per_token` is the number of characters to a token.
     """
-    from tqdm import tqdm
-
-    caught = 0
-
-    def catch(number: int, frame: object) -> None:
-        nonlocal caught
-        caught = number
-        # From now on Ctrl-C is from somebody in a hurry, and not held up. The others say no more than what
-        # is known: the shell and the system both tell of a closed terminal, and `timeout` asks twice.
-        for one in previous:
-            signal.signal(one, previous[one] if one == signal.SIGINT else signal.SIG_IGN)
-
-    stopping = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
-    previous = {int(number): signal.getsignal(number) for number in stopping if number}
-    for number, handler in previous.items():
-        if handler is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, catch)
-    bar = tqdm(
-        file=console.talk(),
-        disable=quiet or not console.talk().isatty(),
-        bar_format="{percentage:3.0f}% {bar} {remaining} left, {desc}",
-        dynamic_ncols=True,
-        miniters=1,  # or tqdm would guess after how many steps it is time to draw, and be late
-    )
     last = None
-    try:
+    # Closing the records saves the run, where there is something left to do.
+    with _stopping(quiet) as caught, closing(_bar(quiet)) as bar, closing(records):
         for record in records:
             if last is None:
                 bar.initial = bar.n = record.step
@@ -66,15 +52,54 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
                 _show_sample(bar, record.sample)
             if record.score and bar.disable and not quiet:
                 console.say(f"step {record.step:,} of {record.num_steps:,}: {told}")
-    finally:
-        try:
-            records.close()  # which saves, where there is something left to do
-        finally:
-            bar.close()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
     assert last is not None  # a job has at least one step left, and the last step is always told
-    return last, caught if last.step < last.num_steps else 0
+    return last, caught[0] if caught and last.step < last.num_steps else 0
+
+
+@contextmanager
+def _stopping(quiet: bool) -> Iterator[list[int]]:
+    """Within the block the first signal that asks for an end is put into the list, and does no more.
+
+    Those that follow it at once say the same: the shell and the system both tell of a closed terminal, and
+    `timeout` asks twice. A later Ctrl-C is from somebody in a hurry, and not held up.
+    """
+    caught: list[int] = []
+    since = 0.0
+
+    def catch(number: int, frame: object) -> None:
+        nonlocal since
+        if not caught:
+            caught.append(number)
+            since = time.monotonic()
+            if not quiet:
+                leaving.say(STOPPING)
+        elif number == signal.SIGINT and time.monotonic() - since > AT_ONCE:
+            leaving.say("left without saving")
+            signal.signal(number, previous[number])
+            signal.raise_signal(number)
+
+    stopping = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    previous = {int(number): signal.getsignal(number) for number in stopping if number}
+    try:
+        for number, handler in previous.items():
+            if handler is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, catch)
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _bar(quiet: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(
+        file=console.talk(),
+        disable=quiet or not console.talk().isatty(),
+        bar_format="{percentage:3.0f}% {bar} {remaining} left, {desc}",
+        dynamic_ncols=True,
+        miniters=1,  # or tqdm would guess after how many steps it is time to draw, and be late
+    )
 
 
 def _show_sample(bar: Any, text: str) -> None:
@@ -104,10 +129,10 @@ def _describe_shortly(record: "Progress", per_token: float) -> str:
 
 def draw_curves(folder: Path, title: str, quiet: bool) -> None:
     """The run's losses as a picture in the folder, and in the terminal where somebody looks at one."""
-    from lstmgen import container, curves, folders
+    from lstmgen import container, curves, folders, log_file
 
     try:
-        records = curves.read(folder / folders.LOG_FILE)
+        records = log_file.read(folder)
         container.put(folder / folders.CURVES_FILE, curves.svg(records, title).encode())
     except CheckpointError as error:  # the model is there, and a picture is no reason to fail
         console.note(f"the curves are not drawn: {error}")
@@ -119,8 +144,8 @@ def draw_curves(folder: Path, title: str, quiet: bool) -> None:
 
 def describe_end(last: "Progress", model: str, flags: list[str]) -> str:
     assert last.best is not None  # the last step is always scored
-    trial = " ".join(["lstmgen sample", *flags])
-    score = " ".join(["lstmgen eval other.txt", *flags])
+    trial = " ".join([console.program(), "sample", *flags])
+    score = " ".join([console.program(), "eval other.txt", *flags])
     name = console.visible(model, keep_newlines=False)
     risen = ""
     assert last.score is not None

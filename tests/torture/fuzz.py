@@ -11,6 +11,7 @@ from pathlib import Path
 import atheris  # type: ignore[import-untyped]
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 with atheris.instrument_imports(include=["lstmgen"]):

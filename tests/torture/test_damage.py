@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from engines import random_weights
 
 from lstmgen import checkpoint
 from lstmgen.checkpoint import SavedModel
@@ -42,7 +43,7 @@ ODD: list[Any] = [
 
 
 @pytest.fixture
-def whole(tmp_path: Path, random_weights: Callable[..., Any]) -> bytes:
+def whole(tmp_path: Path) -> bytes:
     model = SavedModel(CONFIG, VOCABULARY, random_weights(CONFIG, seed=1), {"nats": 0.5, "step": 3})
     checkpoint.save_model(tmp_path / "whole", model)
     return (tmp_path / "whole").read_bytes()

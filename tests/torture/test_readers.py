@@ -7,13 +7,13 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from engines import random_weights, score_text
 
 from lstmgen import checkpoint, folders
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel
 from lstmgen.config import ModelConfig
-from lstmgen.scoring import score_text
 from lstmgen.vocabulary import Vocabulary
 
 TEXT = "a bad cab\n" * 20
@@ -22,7 +22,6 @@ TEXT = "a bad cab\n" * 20
 def test_every_reader_sees_a_whole_model(
     tmp_path: Path,
     letters: Vocabulary,
-    random_weights: Callable[..., Any],
     times: Callable[[int, int], int],
     tally: Callable[[str, int], None],
 ) -> None:

@@ -11,8 +11,7 @@ from statistics import median
 
 import pytest
 
-from lstmgen.folders import MODEL_FILE
-from lstmgen.trained import BUILT_IN
+from lstmgen.folders import BUILT_IN, MODEL_FILE
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="a process is watched through /proc"

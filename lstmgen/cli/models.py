@@ -31,10 +31,10 @@ def device_option(auto: str) -> Any:
 
 def load(model: str | None) -> "SavedModel":
     """The model that is meant; says so where it is the one that comes with the package."""
-    from lstmgen import checkpoint, trained
+    from lstmgen import checkpoint, folders
 
-    path = trained.find(model)
-    if path == trained.BUILT_IN:
+    path = folders.find_model(model)
+    if path == folders.BUILT_IN:
         console.note(
             f"there is no {DEFAULT_MODEL_FOLDER} here, so this is the built-in model, trained on "
             "invented life stories; make your own with `lstmgen train corpus.txt`"

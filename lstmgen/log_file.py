@@ -1,0 +1,54 @@
+"""Records of a run <-> the lines of its log, whatever a crash left of the last one."""
+
+import json
+import os
+from collections.abc import Mapping
+from operator import index
+from pathlib import Path
+from typing import Any
+
+from lstmgen.errors import CheckpointError
+from lstmgen.folders import LOG_FILE, blaming_system
+
+
+def append(folder: Path, record: Mapping[str, Any]) -> None:
+    """Add one line to the log of a folder; a line that a crash cut short is closed first."""
+    path = folder / LOG_FILE
+    with blaming_system(path), path.open("ab+") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(json.dumps(record).encode() + b"\n")
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """The records of a folder by rising step, except those of a stretch that the run went back behind.
+
+    Raises `CheckpointError` where the file cannot be read or a line of it is not a record.
+    """
+    path = folder / LOG_FILE
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read: {error.strerror}; name the folder of a training run"
+        ) from None
+    records: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            step = index(record["step"])
+            while records and records[-1]["step"] >= step:
+                records.pop()
+            records.append(record)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            # A crash can cut the line that is being written. It is the last one until the run is
+            # resumed, which ends it, writes on below it and comes by the same step again.
+            if line[:1] in (b"", b"{") and b"}" not in line:
+                continue
+            raise CheckpointError(
+                f"{path}, line {number}: not a record of a training log; "
+                "remove the line or restore a copy"
+            ) from None
+    return records

@@ -1,0 +1,73 @@
+"""A job -> how long a step and a validation of it take on this machine."""
+
+import time
+
+from lstmgen import optim
+from lstmgen.job import Job
+from lstmgen.model import Network, TorchEngine
+from lstmgen.pace import Speed
+from lstmgen.recording import PLAIN_CALLS
+from lstmgen.scoring import streams_to_score, window_nats
+from lstmgen.step import Stepper, fresh_run
+
+MAX_STEPS = 50
+
+
+def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
+    """Times steps for about so many seconds, and then windows of a validation for a quarter of that.
+
+    On a network that is then thrown away. Five steps are timed at least, but where they are slow none
+    begins after `most` seconds.
+    """
+    stepper = Stepper(fresh_run(job), job)
+    step_seconds = _time_steps(stepper, job, seconds, most)
+    return Speed(step_seconds, _time_validation(stepper.run.network, job, seconds / 4))
+
+
+def _time_steps(stepper: Stepper, job: Job, seconds: float, most: float) -> float:
+    """Seconds a step.
+
+    On CUDA the first ones, which load what they use and are then recorded, do not count, and then it is ten
+    at a time, as one is asked for while another is done.
+    """
+    rate = optim.schedule(0, job.training)
+    times: list[float] = []
+    first, together = (PLAIN_CALLS + 1, 10) if job.device.type == "cuda" else (0, 1)
+
+    def steps(number: int) -> float:
+        """Seconds that so many first steps take."""
+        began = time.perf_counter()
+        for _ in range(number):
+            stepper.run.step = 0
+            nats, _ = stepper.step(rate)
+        nats.item()
+        return time.perf_counter() - began
+
+    if first:
+        steps(first)
+    while len(times) < MAX_STEPS:
+        if sum(times) * together >= (seconds if len(times) >= 5 else most):
+            break
+        times.append(steps(together) / together)
+    return _quick(times)
+
+
+def _time_validation(network: Network, job: Job, seconds: float) -> float:
+    """Seconds that a validation would take, from one to five of its windows, as many as fit.
+
+    The window before them, which loads what they use, counts only if it is all.
+    """
+    to_score = streams_to_score(job.data.valid_ids, job.vocabulary.start_id)
+    scoring = window_nats(TorchEngine(network), to_score)
+    windows: list[float] = []
+    few = min(6, to_score.num_windows)
+    while len(windows) < few and (len(windows) < 2 or sum(windows[1:]) < seconds):
+        began = time.perf_counter()
+        next(scoring)
+        windows.append(time.perf_counter() - began)
+    return _quick(windows[1:] or windows) * to_score.num_windows
+
+
+def _quick(times: list[float]) -> float:
+    """The first quartile, so that it does not count where another program held one up."""
+    return sorted(times)[len(times) // 4]

@@ -1,0 +1,137 @@
+"""How long a step and a validation are measured to take."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from jobs import STORY, make_job
+
+from lstmgen import measuring
+from lstmgen import step as step_module
+from lstmgen.measuring import measure
+from lstmgen.model import Network
+from lstmgen.step import Stepper
+
+
+class Clock(SimpleNamespace):
+    """A clock that goes on only when it is told to, by how long something takes."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def step_of(self, seconds: float) -> Any:
+        """A step that takes so long, and counts as one."""
+
+        def step(*about: Any) -> tuple[torch.Tensor, int]:
+            self.now += seconds
+            self.steps += 1
+            return torch.zeros(()), 1
+
+        return step
+
+    def windows_of(self, *seconds: float) -> Any:
+        """What scores windows, of which the first take so long, and all others as long as the last."""
+
+        def scored(engine: Any, streams: Any) -> Iterator[float]:
+            for i in range(streams.num_windows):
+                self.now += seconds[min(i, len(seconds) - 1)]
+                yield 0.0
+
+        return scored
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The one by which all is measured here; steps and windows take no time by it."""
+    clock = Clock(steps=0)
+    monkeypatch.setattr(measuring, "time", clock)
+    monkeypatch.setattr(Stepper, "step", clock.step_of(0.0))
+    monkeypatch.setattr(measuring, "window_nats", clock.windows_of(0.0))
+    return clock
+
+
+def test_a_slow_step_is_not_measured_five_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    monkeypatch.setattr(Stepper, "step", clock.step_of(0.02))
+    speed = measure(make_job(tmp_path), seconds=0.0, most=0.05)
+    assert speed.step_seconds == pytest.approx(0.02)
+    assert clock.steps == 3
+    measure(make_job(tmp_path), seconds=0.0)
+    assert clock.steps == 3 + 5
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(0.0, 5), (0.0795, 8), (1e9, 50)])
+def test_a_step_is_measured_five_times_or_for_so_many_seconds_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock, seconds: float, calls: int
+) -> None:
+    monkeypatch.setattr(Stepper, "step", clock.step_of(0.01))
+    measure(make_job(tmp_path), seconds=seconds, most=1e9)
+    assert clock.steps == calls
+
+
+def test_a_validation_is_measured_by_some_of_its_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """The first loads what it uses, and one that was held up by another program does not count."""
+    job = make_job(tmp_path, STORY * 3)
+    windows = -(-len(job.data.valid_ids) // 64)
+    assert windows > 20
+    for taken, seconds in (((0.5, 0.01), 0.0), ((0.5, 0.1, 0.01), 1.0)):
+        monkeypatch.setattr(measuring, "window_nats", clock.windows_of(*taken))
+        measured = measure(job, seconds=seconds).validation_seconds
+        assert measured == pytest.approx(windows * 0.01)
+
+
+def test_a_validation_is_not_measured_for_longer_than_a_quarter_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    monkeypatch.setattr(measuring, "window_nats", clock.windows_of(0.1))
+    job = make_job(tmp_path, STORY * 3)
+    for seconds, windows in ((0.0, 2), (1.0, 4), (100.0, 6)):
+        clock.now = 0.0
+        measure(job, seconds=seconds)
+        assert clock.now == pytest.approx(0.1 * windows)
+
+
+def test_a_validation_of_a_single_window_is_measured_by_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    monkeypatch.setattr(measuring, "window_nats", clock.windows_of(0.02))
+    job = make_job(tmp_path)
+    job = replace(job, data=replace(job.data, valid_ids=job.data.valid_ids[:64]))
+    assert measure(job, seconds=0.0).validation_seconds == pytest.approx(0.02)
+
+
+def test_what_was_measured_is_of_the_network_to_be_trained_and_is_forgotten_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[Any, Any]] = []
+
+    def watched(*about: Any) -> Network:
+        network = Network(*about)
+        made.append((about, weakref.ref(network)))
+        return network
+
+    monkeypatch.setattr(step_module, "Network", watched)
+    job = make_job(tmp_path)
+    job = replace(job, training=replace(job.training, memory=9))
+    measure(job, seconds=0.0)  # which imports what it needs
+    made.clear()
+    gc.collect()
+    gc.disable()  # a GPU's memory must not wait for it
+    try:
+        measure(job, seconds=0.0)
+        ((about, network),) = made
+        assert about == (job.model, job.training.dropout, 9)
+        assert network() is None
+    finally:
+        gc.enable()
