@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 
-from lstmgen.scoring import MAX_LOGITS_IN_CACHE
+MAX_LOGITS = 1 << 22  # floats held at once: 16 MB
 
 
 class Drawn(NamedTuple):
@@ -107,7 +107,7 @@ class _SampledNats(Function):
         grad_drawn = torch.zeros(rows_of_weight.shape, device=hidden.device)
         grad_drawn_bias = torch.zeros(len(ids), device=hidden.device)
         grad_own = torch.empty_like(own)
-        step = max(1, MAX_LOGITS_IN_CACHE // len(ids))
+        step = max(1, MAX_LOGITS // len(ids))
         for begin in range(0, len(hidden), step):
             rows = slice(begin, begin + step)
             x, z_own = hidden[rows], own[rows]

@@ -20,7 +20,7 @@ Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
 WARM_UP = 512  # tokens
 MAX_STREAMS = 64
 WINDOW = 64  # tokens of each stream read in one call
-MAX_LOGITS_IN_CACHE = 1 << 22  # floats held at once: 16 MB stay in the processor's cache
+MAX_LOGITS_IN_CACHE = 1 << 20  # floats held at once: 4 MB stay in the processor's cache
 MANY_ROWS = 2048  # at once where symbols come in parts: as much as a product can gain by rows
 
 

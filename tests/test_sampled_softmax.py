@@ -32,7 +32,7 @@ def test_with_every_symbol_it_is_the_loss_of_the_project(
     max_logits: int, sparse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One row at a time, or all.
-    monkeypatch.setattr(sampled_softmax, "MAX_LOGITS_IN_CACHE", max_logits)
+    monkeypatch.setattr(sampled_softmax, "MAX_LOGITS", max_logits)
     hidden, weight, bias, targets = some_layer()
     ours = sampled_nats(hidden, weight, bias, targets, Sampler(some_counts(), V).draw((1,)), sparse)
     whole = scoring.cross_entropy(hidden @ weight.T + bias, targets).sum()
