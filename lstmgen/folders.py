@@ -6,7 +6,7 @@ Any number of readers may read it meanwhile.
 import errno
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -83,7 +83,20 @@ def _no_run(folder: Path) -> CheckpointError:
     )
 
 
+def _taken(folder: Path, there: Sequence[str]) -> CheckpointError:
+    """What to say of a folder with some of a run's files in it: the ways out that it leaves."""
+    replace, other = "--overwrite to replace it", "another folder with --model"
+    if RUN_FILE in there:
+        how = f"--resume to go on with the run, {replace}, or {other}"
+    elif MODEL_FILE in there:
+        how = f"{replace}, or, to begin with its weights, {_begun_with(folder)}"
+    else:
+        how = f"{replace}, or {other}"
+    return CheckpointError(f"{folder}: there is {there[0]} in it; give {how}")
+
+
 def _begun_with(folder: Path) -> str:
+    """The options of a run that begins with the model in a folder."""
     return f"--init-from {shlex.quote(str(folder))} and another folder with --model"
 
 
@@ -105,14 +118,7 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
         with locked(folder):
             there = own_files(folder)
             if there and not (resume or overwrite):
-                replace, other = "--overwrite to replace it", "another folder with --model"
-                if RUN_FILE in there:
-                    how = f"--resume to go on with the run, {replace}, or {other}"
-                elif MODEL_FILE in there:
-                    how = f"{replace}, or, to begin with its weights, {_begun_with(folder)}"
-                else:
-                    how = f"{replace}, or {other}"
-                raise CheckpointError(f"{folder}: there is {there[0]} in it; give {how}")
+                raise _taken(folder, there)
             yield
     finally:
         for path in made:

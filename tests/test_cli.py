@@ -159,12 +159,15 @@ def test_a_text_that_is_not_utf_8_is_refused_with_its_place(tmp_path: Path, here
     assert "--encoding" in said
 
 
-def test_a_prime_that_is_not_utf_8_is_refused(model: Path) -> None:
+@pytest.mark.parametrize("flag", ["--prime", "--stop"])
+def test_a_prime_or_a_stop_string_that_is_not_utf_8_is_refused(model: Path, flag: str) -> None:
     done = subprocess.run(
-        [sys.executable.encode(), b"-m", b"lstmgen", b"sample", b"-m", bytes(model), b"--prime", b"\xff"],
+        [sys.executable.encode(), b"-m", b"lstmgen", b"sample", b"-m", bytes(model), flag.encode(), b"\xff"],
         capture_output=True, check=False,
     )  # fmt: skip
-    assert "not UTF-8" in Ran(done.returncode, done.stdout, done.stderr).error
+    error = Ran(done.returncode, done.stdout, done.stderr).error
+    assert error.startswith(f"error: {flag} ")
+    assert "is not UTF-8" in error
 
 
 FULL = pytest.param(

@@ -18,11 +18,12 @@ from commands import SMALL, TEXT, run
 from engines import score_text
 from numpy.typing import NDArray
 
-from lstmgen import checkpoint, dynamic, engines, folders
+from lstmgen import checkpoint, context, dynamic, engines, folders
 from lstmgen.breakdown import score_tokens
 from lstmgen.cells import Cells
 from lstmgen.cli.ahead import MAX_AHEAD, Ahead
 from lstmgen.comparison import difference
+from lstmgen.model import TorchEngine
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +159,23 @@ def test_eval_by_token_adds_up_to_the_score_of_the_text(
     assert [line.split("\t")[1] for line in done.out.splitlines()] == [str(n) for n in ranks]
 
 
+@pytest.mark.parametrize(("asked", "until"), [("1,4", False), ("auto", True)])
+def test_only_auto_ends_where_nothing_is_gained(
+    model: Path, corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch, asked: str, until: bool
+) -> None:
+    told, original = list[bool](), context.scores
+
+    def watched(*about: Any, until_no_gain: bool) -> Any:
+        told.append(until_no_gain)
+        return original(*about, until_no_gain=until_no_gain)
+
+    monkeypatch.setattr(context, "scores", watched)
+    assert here("eval", corpus, "-m", model, "--context", asked).code == 0
+    assert told == [until]
+
+
 def test_eval_with_little_context_knows_less(
-    model: Path, corpus: Path, tmp_path: Path, here: Any
+    model: Path, corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ("eval", "-m", model, corpus, "--context", "16,1,4")
     records = [json.loads(line) for line in here(*options, "--json").out.splitlines()]
@@ -170,7 +186,12 @@ def test_eval_with_little_context_knows_less(
     assert [line.split()[0] for line in done.out.splitlines()] == ["context", "1", "4", "16"]
     assert f"{bits[0]:.4f}" in done.out
     assert "█" in done.out
-    assert "standard error" in done.err
+    assert ": its tokens, 3,728 of 3,744, " in done.err
+    assert "standard error: of the gain" in done.err
+    monkeypatch.setattr(context, "MAX_PLACES", 100)
+    done = here(*options)
+    assert ": a sample of its tokens, 100 of 3,744, " in done.err
+    assert "standard error: of nats/token as not all are scored, of the gain" in done.err
     short = tmp_path / "short.txt"
     short.write_text("Ann went.")
     done = here("eval", "-m", model, corpus, short, "--context", "1,16")
@@ -355,7 +376,10 @@ def test_eval_refuses_to_tune_on_what_tells_nothing(
     told = here(*options, corpus).error
     assert f"--tune-on '{corpus}' is for --dynamic and --cache" in told
     given = ("--dynamic", "--dynamic-rate", "0.001", "--dynamic-decay", "0")
-    assert "has nothing to choose" in here(*options, corpus, *given).error
+    assert "as all settings are given" in here(*options, corpus, *given).error
+    still = ("--dynamic", "--dynamic-rate", "0")
+    assert "with --dynamic-rate 0 no setting changes" in here(*options, corpus, *still).error
+    assert here(*options, corpus, "--dynamic", "--dynamic-decay", "0").code == 0
     assert "no-such.txt" in here(*options, "no-such.txt", "--dynamic").error
     assert "the name of a file is empty" in here(*options, "", "--dynamic").error
     short = tmp_path / "short.txt"
@@ -452,6 +476,10 @@ def test_each_text_is_told_as_soon_as_it_is_scored(model: Path, corpus: Path) ->
     name = corpus.name
     assert records[1] == records[3]  # nothing of what the first has taught is left for the second
     assert kinds == [(name, False), (name, True)] * 2 + [("total", False), ("total", True)]
+    for total, one, other in ((4, 0, 2), (5, 1, 3)):
+        both = records[one]["nats"] + records[other]["nats"]
+        assert records[total]["nats"] == pytest.approx(both)
+    assert records[5]["nats"] != records[4]["nats"]
 
 
 @pytest.mark.parametrize("how", [["--context", "1,4"], ["-m", "MODEL"]])
@@ -517,11 +545,12 @@ def test_the_work_of_choices_is_that_of_their_tokens(
 def test_the_work_of_lines_is_told_by_the_size_of_files_and_not_of_a_pipe(
     model: Path, corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen, original = list[int](), engines.choose
+    seen, made, original = list[int](), list[Any](), engines.choose
 
     def watched(saved: Any, device: str, num_tokens: int) -> Any:
         seen.append(num_tokens)
-        return original(saved, device, num_tokens)
+        made.append(original(saved, device, num_tokens))
+        return made[-1]
 
     monkeypatch.setattr(engines, "choose", watched)
     options = ("eval", "-m", model, "--by", "line")
@@ -540,6 +569,8 @@ def test_the_work_of_lines_is_told_by_the_size_of_files_and_not_of_a_pipe(
     assert by_numpy == piped * 2
     monkeypatch.setattr(engines, "TORCH_PAYS", 1.0)  # torch, and the same to what is printed
     by_torch = here(*options, corpus).out.splitlines()
+    assert {type(engine) for engine in made[:-1]} == {Cells}
+    assert type(made[-1]) is TorchEngine
     for one, other in zip(by_torch, piped.splitlines(), strict=True):
         assert float(one.split("\t")[0]) == pytest.approx(float(other.split("\t")[0]), abs=2e-4)
     assert "nowhere.txt" in here(*options, "nowhere.txt").error

@@ -303,6 +303,11 @@ def test_unknown_symbols_are_told_of_so_often_and_no_oftener(
     assert done.err.count("are not told") == 1
 
 
+def test_the_same_unknown_symbol_is_told_of_once(model: Path) -> None:
+    done = run("sample", "-m", model, "--each-line", "-l", "1", "--seed", "1", stdin=b"Zap\nZap\n")
+    assert done.err.count("what the model does not know") == 1
+
+
 def test_a_closed_pipe_is_quiet(model: Path) -> None:
     command = f"{sys.executable} -m lstmgen sample -m {model} -n 100000 -l 50 --seed 1 | head -n 3"
     done = subprocess.run(

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from commands import SMALL
 
-from lstmgen import checkpoint
+from lstmgen import checkpoint, leaving
 from lstmgen.choices import Tally
 from lstmgen.cli import console, tables
 from lstmgen.comparison import Difference
@@ -66,8 +67,21 @@ def test_a_terminal_sees_the_curves_of_a_run(corpus: Path, tmp_path: Path) -> No
     small = " ".join(SMALL)
     train = f"{sys.executable} -m lstmgen train {corpus} -m {tmp_path / 'm'} --steps 30 {small}"
     assert "┤" in in_terminal(train)
-    assert "┤" not in in_terminal(f"{train} --overwrite --quiet")
+    assert in_terminal(f"{train} --overwrite --quiet") == ""
     assert "┤" not in in_terminal(f"({train} --overwrite) 2>&1 | cat")
+
+
+@pytest.mark.parametrize(("tty", "told"), [(True, b"\nx\n"), (False, b"x\n")])
+def test_beside_a_bar_a_line_of_its_own_is_begun(
+    monkeypatch: pytest.MonkeyPatch, tty: bool, told: bytes
+) -> None:
+    reading, writing = os.pipe()
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: tty, fileno=lambda: writing))
+    leaving.say("x")
+    monkeypatch.undo()
+    os.close(writing)
+    with os.fdopen(reading, "rb") as file:
+        assert file.read() == told
 
 
 @pytest.mark.parametrize("width", [120, 60])

@@ -21,7 +21,7 @@ from commands import SMALL, TEXT, run
 
 from lstmgen import checkpoint, folders, pace, training
 from lstmgen.cli import console, watching
-from lstmgen.cli.telling import to_resume
+from lstmgen.cli.telling import _as_given, to_resume
 from lstmgen.scoring import Score
 from lstmgen.step import Stepper
 from lstmgen.training import Progress
@@ -192,7 +192,9 @@ def test_a_run_of_minutes_keeps_its_time_and_says_it(
 def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(time, "process_time", lambda: 0.0)
+    clock = SimpleNamespace(perf_counter=lambda: 0.0, process_time=lambda: 0.0)
+    for module in ("train", "fitting"):
+        monkeypatch.setattr(sys.modules[f"lstmgen.cli.{module}"], "time", clock)
     told = []
     for seconds in (0.1, 1.5, 50.0):
         monkeypatch.setattr("lstmgen.measuring.measure", lambda job, s=seconds: pace.Speed(0.01, s))
@@ -200,7 +202,7 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
             here("train", corpus, "-m", tmp_path / f"{seconds}", "--minutes", "0.1", *SMALL)
         )
     assert "to validate once" not in told[0].err
-    assert "note: to validate once takes about 1.5 seconds, of 5." in told[1].err
+    assert "note: to validate once takes about 1.5 seconds, of 5.5 that are left" in told[1].err
     assert told[1].code == 0
     assert (
         "--minutes 0.1 leaves no time to train: to validate once takes about 50.0 seconds, and after"
@@ -353,6 +355,10 @@ def test_resume_on_another_device_is_said(corpus: Path, tmp_path: Path, here: An
     said = here("train", *options, "--resume", "--steps", "4")
     assert said.code == 0
     assert "the run was on cuda and is continued on cpu: its weights may differ" in said.err
+    saved = checkpoint.load_run(tmp_path / "m")
+    older = replace(saved, position=replace(saved.position, device=""))  # which did not keep it
+    checkpoint.save_run(tmp_path / "m" / folders.RUN_FILE, older)
+    assert "is continued on" not in here("train", *options, "--resume", "--steps", "5").err
     assert "is continued on" not in here("train", *options, "--resume", "--steps", "6").err
 
 
@@ -397,6 +403,9 @@ def test_what_came_through_a_pipe_is_to_be_given_again(corpus: Path, tmp_path: P
     said = stopped(command, signal.SIGINT, 130, fed=f"<(cat {corpus}) < {corpus}").splitlines()
     assert "note: standard input is to give the same text again" in said
     assert [text for text in said if re.fullmatch(r"note: /dev/fd/\d+ is to give .*", text)]
+    of_a_file = [*command[:-1], str(corpus), "--overwrite", "--valid-file", "-"]
+    told = stopped(of_a_file, signal.SIGINT, 130, fed=f"< {corpus}")
+    assert re.findall(r"note: (.*) is to give the same text again", told) == ["standard input"]
 
 
 def test_a_run_that_is_stopped_as_its_loss_blows_up_tells_which_step_is_saved(
@@ -437,15 +446,15 @@ def test_what_happened_as_a_run_was_stopped_is_told(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("name", "later", "saves"),
     [
-        ("SIGINT", 0.9, True),
-        ("SIGINT", 1.1, False),
-        ("SIGTERM", 1.1, True),
-        ("SIGHUP", 1.1, True),
+        ("SIGINT", [0.9, 0.9], True),  # as where a key is held down
+        ("SIGINT", [1.1], False),
+        ("SIGTERM", [1.1], True),
+        ("SIGHUP", [1.1], True),
     ],
 )
 def test_only_ctrl_c_that_comes_again_after_a_second_is_meant_so(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch,
-    name: str, later: float, saves: bool,
+    name: str, later: list[float], saves: bool,
 ) -> None:  # fmt: skip
     """The shell and the system both tell of a closed terminal; a person in a hurry presses again."""
     number, original, now = getattr(signal, name), Stepper.step, [100.0]
@@ -455,8 +464,9 @@ def test_only_ctrl_c_that_comes_again_after_a_second_is_meant_so(
         done = original(stepper, rate)
         if stepper.run.step == 9:
             signal.raise_signal(number)
-            now[0] += later
-            signal.raise_signal(number)
+            for seconds in later:
+                now[0] += seconds
+                signal.raise_signal(number)
         return done
 
     monkeypatch.setattr(Stepper, "step", stopped_twice_at_9)
@@ -471,6 +481,36 @@ def test_only_ctrl_c_that_comes_again_after_a_second_is_meant_so(
     assert (tmp_path / "m" / folders.RUN_FILE).exists() == saves
     if saves:
         assert checkpoint.load_run(tmp_path / "m").position.step == 9
+
+
+def test_a_signal_while_a_stopped_run_is_saved_costs_nothing(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, stop = Stepper.step, training._Session.stop
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: 100.0))
+
+    def stopped_at_9(stepper: Any, rate: float) -> Any:
+        done = step(stepper, rate)
+        if stepper.run.step == 9:
+            signal.raise_signal(signal.SIGINT)
+        return done
+
+    def interrupted(session: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        stop(session)
+
+    monkeypatch.setattr(Stepper, "step", stopped_at_9)
+    monkeypatch.setattr(training._Session, "stop", interrupted)
+    assert here("train", corpus, "-m", tmp_path / "m", "--steps", "20", *SMALL).code == 130
+    assert checkpoint.load_run(tmp_path / "m").position.step == 9
+
+
+def test_a_signal_in_the_last_step_stops_nothing() -> None:
+    def records() -> Iterator[Progress]:
+        signal.raise_signal(signal.SIGTERM)
+        yield Progress(20, 20, 0.1, 1.0, 0.01, 100.0, 2.0, None)
+
+    assert watching.follow(records(), quiet=True, per_token=1.0)[1] == 0
 
 
 def test_a_signal_that_is_to_be_ignored_is_ignored(corpus: Path, tmp_path: Path) -> None:
@@ -736,11 +776,24 @@ def test_what_goes_on_is_told_so_that_it_can_be_typed(monkeypatch: pytest.Monkey
     assert to_resume(given | {"corpus": ["-w x.txt"]}) == f"lstmgen train {again} -- '-w x.txt'"
     odd = given | {"valid_file": "auto", "init_from": "utf-8"}  # usual values of other options
     assert "--valid-file auto " in to_resume(odd)
+    assert _as_given(odd)["init_from"] == "utf-8"
     on = {"corpus": ["a.txt"], "device": "cpu", "encoding": "latin-1", "model": "lstmgen-model"}
     told = "lstmgen train a.txt --encoding latin-1 --device cpu --resume"
     assert to_resume(on) == told
     monkeypatch.setenv("LSTMGEN_MODEL", "another")
     assert to_resume(on) == f"{told} --model lstmgen-model"
+
+
+def test_what_to_type_names_the_command_as_it_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["/opt/some where/lstmgen"])
+    name = "'/opt/some where/lstmgen'"
+    assert to_resume({"corpus": ["a"], "model": "m"}) == f"{name} train a --resume --model m"
+    best = Score(20.0, 10, 50)
+    last = Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=9, score=best)
+    told = watching.describe_end(last, "m", [])
+    assert f"try         {name} sample\n" in told
+    assert told.endswith(f"{name} eval other.txt")
 
 
 def test_threads_and_precision_are_as_asked(corpus: Path, tmp_path: Path, here: Any) -> None:

@@ -16,6 +16,7 @@ from lstmgen import measuring
 from lstmgen import step as step_module
 from lstmgen.measuring import measure
 from lstmgen.model import Network
+from lstmgen.recording import PLAIN_CALLS
 from lstmgen.step import Stepper
 
 
@@ -76,6 +77,21 @@ def test_a_step_is_measured_five_times_or_for_so_many_seconds_but_not_for_ever(
     monkeypatch.setattr(Stepper, "step", clock.step_of(0.01))
     measure(make_job(tmp_path), seconds=seconds, most=1e9)
     assert clock.steps == calls
+
+
+def test_a_step_that_was_held_up_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    took = iter([0.5, 0.01, 0.01, 0.5, 0.01])
+    monkeypatch.setattr(Stepper, "step", lambda *about: clock.step_of(next(took))(*about))
+    assert measure(make_job(tmp_path), seconds=0.0).step_seconds == pytest.approx(0.01)
+
+
+def test_on_cuda_ten_steps_are_timed_at_once_after_the_first(tmp_path: Path, clock: Clock) -> None:
+    job = replace(make_job(tmp_path), device=torch.device("cuda"))  # on which nothing runs here
+    stepper: Any = SimpleNamespace(run=SimpleNamespace(step=0), step=clock.step_of(0.01))
+    assert measuring._time_steps(stepper, job, 0.0, 1e9) == pytest.approx(0.01)
+    assert clock.steps == PLAIN_CALLS + 1 + 5 * 10
 
 
 def test_a_validation_is_measured_by_some_of_its_windows(

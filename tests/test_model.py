@@ -279,3 +279,8 @@ def test_weight_drop_of_nothing_draws_nothing() -> None:
     with network.weights_dropped(0.0):
         pass
     torch.testing.assert_close(torch.rand(3), expected)
+
+
+def test_first_weights_of_seeds_beyond_32_bits_are_others() -> None:
+    one, other = (initialized(sized("lstm"), seed)["embedding.weight"] for seed in (3, 3 + 2**32))
+    assert (one != other).any()

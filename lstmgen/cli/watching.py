@@ -60,8 +60,8 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
 def _stopping(quiet: bool) -> Iterator[list[int]]:
     """Within the block the first signal that asks for an end is put into the list, and does no more.
 
-    Those that follow it at once say the same: the shell and the system both tell of a closed terminal, and
-    `timeout` asks twice. A later Ctrl-C is from somebody in a hurry, and not held up.
+    Those that follow it at once say the same: the shell and the system both tell of a closed terminal,
+    `timeout` asks twice, and a key is held down. A later Ctrl-C is from somebody in a hurry, and not held up.
     """
     caught: list[int] = []
     since = 0.0
@@ -73,10 +73,12 @@ def _stopping(quiet: bool) -> Iterator[list[int]]:
             since = time.monotonic()
             if not quiet:
                 leaving.say(STOPPING)
-        elif number == signal.SIGINT and time.monotonic() - since > AT_ONCE:
-            leaving.say("left without saving")
-            signal.signal(number, previous[number])
-            signal.raise_signal(number)
+        elif number == signal.SIGINT:
+            before, since = since, time.monotonic()
+            if since - before > AT_ONCE:
+                leaving.say("left without saving")
+                signal.signal(number, previous[number])
+                signal.raise_signal(number)
 
     stopping = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
     previous = {int(number): signal.getsignal(number) for number in stopping if number}
