@@ -20,7 +20,7 @@ import torch
 from commands import SMALL, TEXT, run
 
 from lstmgen import checkpoint, folders, pace, training
-from lstmgen.cli import console, watching
+from lstmgen.cli import console, telling, watching
 from lstmgen.cli.telling import _as_given, to_resume
 from lstmgen.scoring import Score
 from lstmgen.step import Stepper
@@ -438,8 +438,9 @@ def test_what_happened_as_a_run_was_stopped_is_told(capsys: pytest.CaptureFixtur
         signal.raise_signal(signal.SIGTERM)
         yield replace(record, step=4, note="the loss blew up; back to step 4")
 
-    last, caught = watching.follow(records(), quiet=True, per_token=1.0)
-    assert (last.step, caught) == (4, signal.SIGTERM)
+    with watching.stopping(quiet=True) as caught:
+        last, number = watching.follow(records(), caught, quiet=True, per_token=1.0)
+    assert (last.step, number) == (4, signal.SIGTERM)
     assert capsys.readouterr().err == "note: the loss blew up; back to step 4\n"
 
 
@@ -477,13 +478,13 @@ def test_only_ctrl_c_that_comes_again_after_a_second_is_meant_so(
         signal.signal(signal.SIGHUP, before)
     assert done.code == 128 + number
     assert watching.STOPPING in done.err
-    assert ("left without saving" in done.err) == (not saves)
+    assert (watching.LEFT in done.err) == (not saves)
     assert (tmp_path / "m" / folders.RUN_FILE).exists() == saves
     if saves:
         assert checkpoint.load_run(tmp_path / "m").position.step == 9
 
 
-def test_a_signal_while_a_stopped_run_is_saved_costs_nothing(
+def test_a_signal_while_a_stopped_run_is_saved_and_told_of_costs_nothing(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step, stop = Stepper.step, training._Session.stop
@@ -500,8 +501,16 @@ def test_a_signal_while_a_stopped_run_is_saved_costs_nothing(
         stop(session)
 
     monkeypatch.setattr(Stepper, "step", stopped_at_9)
+
+    def interrupted_too(given: Any) -> str:
+        signal.raise_signal(signal.SIGINT)
+        return to_resume(given)
+
     monkeypatch.setattr(training._Session, "stop", interrupted)
-    assert here("train", corpus, "-m", tmp_path / "m", "--steps", "20", *SMALL).code == 130
+    monkeypatch.setattr(telling, "to_resume", interrupted_too)
+    done = here("train", corpus, "-m", tmp_path / "m", "--steps", "20", *SMALL)
+    assert done.code == 130
+    assert "to go on:\n  lstmgen train " in done.err
     assert checkpoint.load_run(tmp_path / "m").position.step == 9
 
 
@@ -510,7 +519,9 @@ def test_a_signal_in_the_last_step_stops_nothing() -> None:
         signal.raise_signal(signal.SIGTERM)
         yield Progress(20, 20, 0.1, 1.0, 0.01, 100.0, 2.0, None)
 
-    assert watching.follow(records(), quiet=True, per_token=1.0)[1] == 0
+    with watching.stopping(quiet=True) as caught:
+        assert watching.follow(records(), caught, quiet=True, per_token=1.0)[1] == 0
+        assert caught == [signal.SIGTERM]
 
 
 def test_a_signal_that_is_to_be_ignored_is_ignored(corpus: Path, tmp_path: Path) -> None:

@@ -50,10 +50,12 @@ def run(given: options.Options, folder: Path, began: float) -> None:
         console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)
     before = folders.file_id(folder / folders.MODEL_FILE)
-    last, caught = watching.follow(training.train(job, saved, other), quiet, per_token)
-    if caught:
-        _tell_of_stop(given, folder, last, before)
-        sys.exit(128 + caught)
+    with watching.stopping(quiet) as caught:
+        records = training.train(job, saved, other)
+        last, number = watching.follow(records, caught, quiet, per_token)
+        if number:
+            _tell_of_stop(given, folder, last, before)
+            sys.exit(128 + number)
     watching.draw_curves(folder, telling.title(job), quiet)
     if not quiet:
         console.say(watching.describe_end(last, given["model"], telling.model_flags(given)))

@@ -20,18 +20,21 @@ STOPPING = (
     "stopping: the run is saved after the step, or the validation, at hand; to leave without that, "
     "press Ctrl-C again after a second"
 )
+LEFT = "left at once; what was not saved by then is lost"
 AT_ONCE = 1.0  # seconds after a signal in which another is of the same wish
 WIDE = 110  # characters of a terminal that has room for losses in both units beside the bar
 
 
-def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int]:
+def follow(
+    records: Any, caught: list[int], quiet: bool, per_token: float
+) -> tuple["Progress", int]:
     """Show a run until it ends or a signal stops it: its last record, and the signal or 0.
 
-    `per_token` is the number of characters to a token.
+    `caught` is what `stopping` gives, `per_token` the number of characters to a token.
     """
     last = None
     # Closing the records saves the run, where there is something left to do.
-    with _stopping(quiet) as caught, closing(_bar(quiet)) as bar, closing(records):
+    with closing(_bar(quiet)) as bar, closing(records):
         for record in records:
             if last is None:
                 bar.initial = bar.n = record.step
@@ -57,7 +60,7 @@ def follow(records: Any, quiet: bool, per_token: float) -> tuple["Progress", int
 
 
 @contextmanager
-def _stopping(quiet: bool) -> Iterator[list[int]]:
+def stopping(quiet: bool) -> Iterator[list[int]]:
     """Within the block the first signal that asks for an end is put into the list, and does no more.
 
     Those that follow it at once say the same: the shell and the system both tell of a closed terminal,
@@ -76,7 +79,7 @@ def _stopping(quiet: bool) -> Iterator[list[int]]:
         elif number == signal.SIGINT:
             before, since = since, time.monotonic()
             if since - before > AT_ONCE:
-                leaving.say("left without saving")
+                leaving.say(LEFT)
                 signal.signal(number, previous[number])
                 signal.raise_signal(number)
 
