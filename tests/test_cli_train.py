@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from math import log
 from pathlib import Path
@@ -22,6 +23,7 @@ from commands import SMALL, TEXT, run
 from lstmgen import checkpoint, folders, pace, training
 from lstmgen.cli import console, telling, watching
 from lstmgen.cli.telling import _as_given, to_resume
+from lstmgen.errors import TrainingError
 from lstmgen.scoring import Score
 from lstmgen.step import Stepper
 from lstmgen.training import Progress
@@ -449,6 +451,7 @@ def test_what_happened_as_a_run_was_stopped_is_told(capsys: pytest.CaptureFixtur
     [
         ("SIGINT", [0.9, 0.9], True),  # as where a key is held down
         ("SIGINT", [1.1], False),
+        ("SIGINT", [0.9, 1.1], False),
         ("SIGTERM", [1.1], True),
         ("SIGHUP", [1.1], True),
     ],
@@ -512,6 +515,43 @@ def test_a_signal_while_a_stopped_run_is_saved_and_told_of_costs_nothing(
     assert done.code == 130
     assert "to go on:\n  lstmgen train " in done.err
     assert checkpoint.load_run(tmp_path / "m").position.step == 9
+
+
+def test_a_signal_at_the_end_of_a_run_stops_nothing_and_costs_nothing(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, describe = Stepper.step, watching.describe_end
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: 100.0))
+
+    def interrupted(stepper: Any, rate: float) -> Any:
+        if stepper.run.step == 19:
+            signal.raise_signal(signal.SIGINT)
+        return step(stepper, rate)
+
+    def interrupted_too(*about: Any) -> str:
+        signal.raise_signal(signal.SIGINT)
+        return describe(*about)
+
+    monkeypatch.setattr(Stepper, "step", interrupted)
+    monkeypatch.setattr(watching, "describe_end", interrupted_too)
+    done = here("train", corpus, "-m", tmp_path / "m", "--steps", "20", *SMALL)
+    assert done.code == 0
+    assert "done " in done.err
+    assert (tmp_path / "m" / folders.CURVES_FILE).exists()
+
+
+@pytest.mark.parametrize("wrong", [None, TrainingError, SystemExit])
+def test_signals_are_met_as_before_once_a_run_is_over(wrong: type[BaseException] | None) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    with suppress(TrainingError, SystemExit), watching.stopping(quiet=True):
+        assert all(
+            signal.getsignal(number) is not handler
+            for number, handler in zip(numbers, before, strict=True)
+        )
+        if wrong:
+            raise wrong
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_a_signal_in_the_last_step_stops_nothing() -> None:

@@ -196,7 +196,7 @@ def test_the_python_of_the_readme_runs(folder: Path) -> None:
         (planning.MANY_STREAMS_RATE, 0.056, "takes 64, at a learning rate of 0.056, if"),
         (planning.SOME_TOKENS, 250_000, "has at least 250,000 characters"),
         (planning.SOME_EPOCHS, 40, "will be read fewer than 40 times"),
-        (watching.AT_ONCE, 1, "Ctrl-C once more, a second later or more, leaves without saving"),
+        (watching.AT_ONCE, 1, "Ctrl-C once more, after a second without one, leaves at once"),
         (comparison.MIN_LINES, 30, "where there are fewer than 30 lines"),
         (comparison.BLOCK_LENGTH, 50, "by stretches of at least fifty characters"),
         (comparison.FEW_BLOCKS, 10, "fewer than ten lines or stretches cannot tell"),

@@ -56,9 +56,9 @@ def run(given: options.Options, folder: Path, began: float) -> None:
         if number:
             _tell_of_stop(given, folder, last, before)
             sys.exit(128 + number)
-    watching.draw_curves(folder, telling.title(job), quiet)
-    if not quiet:
-        console.say(watching.describe_end(last, given["model"], telling.model_flags(given)))
+        watching.draw_curves(folder, telling.title(job), quiet)
+        if not quiet:
+            console.say(watching.describe_end(last, given["model"], telling.model_flags(given)))
 
 
 def _read(

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 RISEN = 1.005  # of the lowest validation loss, from which on it is worth a word
 STOPPING = (
-    "stopping: the run is saved after the step, or the validation, at hand; to leave without that, "
-    "press Ctrl-C again after a second"
+    "stopping: the run is saved after the step, or the validation, at hand; to leave at once, let a "
+    "second pass and press Ctrl-C again"
 )
 LEFT = "left at once; what was not saved by then is lost"
 AT_ONCE = 1.0  # seconds after a signal in which another is of the same wish
