@@ -16,13 +16,12 @@ Level = Literal["char", "word"]
 Words = Literal["prose", "space"]
 CellName = Literal["lstm", "gru", "rnn"]
 Precision = Literal["float32", "bfloat16"]
-AskedPrecision = Literal["auto", "float32", "bfloat16"]
+AskedPrecision = Literal["auto", Precision]
 
 LATER = MappingProxyType({"later": True})  # marks what files of format 1 did not always have
 
 NUM_GATES: dict[CellName, int] = {"lstm": 4, "gru": 3, "rnn": 1}
 STATE_PARTS: dict[CellName, int] = {"lstm": 2, "gru": 1, "rnn": 1}  # (h, C) or (h,)
-
 
 # Weights that have a row for each symbol.
 BY_SYMBOL = ("embedding.weight", "output.weight", "output.bias")

@@ -104,7 +104,7 @@ def _tell_of_stop(
     step = checkpoint.load_run(folder).position.step
     console.say(f"stopped at step {step:,} of {last.num_steps:,} and saved; to go on:")
     console.say(f"  {telling.to_resume(given)}")
-    for name in telling.not_files([*given["corpus"], given.get("valid_file", "")]):
+    for name in telling.from_pipes([*given["corpus"], given.get("valid_file", "")]):
         console.note(f"{name} is to give the same text again")
     if step < last.step:
         console.note(

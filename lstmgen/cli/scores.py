@@ -65,7 +65,7 @@ def by_corpus(
 
 def compare(
     models: list["SavedModel"], names: Sequence[str], read: list["Text"], device: str, as_json: bool
-) -> None:  # fmt: skip
+) -> None:
     from lstmgen import comparison, engines
     from lstmgen.breakdown import score_tokens
     from lstmgen.scoring import Score

@@ -117,7 +117,7 @@ def to_resume(given: Options) -> str:
     )
 
 
-def not_files(names: Sequence[str]) -> list[str]:
+def from_pipes(names: Sequence[str]) -> list[str]:
     """Those of the texts that are read from a pipe, and are gone once they have been read."""
     from lstmgen import corpus
 

@@ -83,8 +83,8 @@ def stopping(quiet: bool) -> Iterator[list[int]]:
                 signal.signal(number, previous[number])
                 signal.raise_signal(number)
 
-    stopping = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
-    previous = {int(number): signal.getsignal(number) for number in stopping if number}
+    numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    previous = {int(number): signal.getsignal(number) for number in numbers if number}
     try:
         for number, handler in previous.items():
             if handler is not signal.SIG_IGN:  # as nohup has it
