@@ -46,7 +46,14 @@ def choose(name: str) -> torch.device:
 
 
 def choose_precision(precision: AskedPrecision, device: torch.device) -> Precision:
-    """bfloat16 where "auto" finds hardware for it (AVX512-BF16, AMX, CUDA from 8.0 on)."""
+    """bfloat16 where "auto" finds hardware for it (AVX512-BF16, AMX, CUDA from 8.0 on).
+
+    `DeviceError` where it is asked for and cannot be had.
+    """
+    if precision == "bfloat16" and not can_bfloat16(device):
+        raise DeviceError(
+            "--precision bfloat16: this processor cannot train in it; use --precision float32"
+        )
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -57,6 +64,16 @@ def choose_precision(precision: AskedPrecision, device: torch.device) -> Precisi
         torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     )
     return "bfloat16" if fast else "float32"
+
+
+def can_bfloat16(device: torch.device) -> bool:
+    """Whether a network can be trained there in bfloat16, however slowly.
+
+    oneDNN, which has torch's recurrent layers on the CPU, cannot on one of Intel's kind without AVX512.
+    """
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return True
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

@@ -20,7 +20,7 @@ import pytest
 import torch
 from commands import SMALL, TEXT, run
 
-from lstmgen import checkpoint, folders, pace, training
+from lstmgen import checkpoint, device, folders, pace, training
 from lstmgen.cli import console, telling, watching
 from lstmgen.cli.telling import _as_given, to_resume
 from lstmgen.errors import TrainingError
@@ -158,7 +158,7 @@ def test_train_shows_what_the_model_writes_when_asked(
 def test_a_large_vocabulary_is_trained_on_a_sample_of_it_and_scored_whole(
     corpus: Path, tmp_path: Path, here: Any
 ) -> None:
-    options = ("--level", "word", "--steps", "60", "--hidden-size", "16", "--batch-size", "4")
+    options = ("--level", "word", "--steps", "100", "--hidden-size", "16", "--batch-size", "4")
     scores = []
     for sample in ("0", "8"):
         folder = tmp_path / sample
@@ -566,7 +566,7 @@ def test_a_signal_in_the_last_step_stops_nothing() -> None:
 
 def test_a_signal_that_is_to_be_ignored_is_ignored(corpus: Path, tmp_path: Path) -> None:
     """As `nohup` starts a command, and the shell one in the background."""
-    command = ["train", corpus, "-m", tmp_path / "m", "--steps", "1500", *SMALL]
+    command = ["train", corpus, "-m", tmp_path / "m", "--steps", "500", *SMALL]
     line = shlex.join([sys.executable, "-m", "lstmgen", *map(str, command)])
     process = subprocess.Popen(
         ["bash", "-c", f"trap '' HUP INT; exec {line}"], stderr=subprocess.PIPE, text=True
@@ -583,7 +583,7 @@ def test_a_signal_that_is_to_be_ignored_is_ignored(corpus: Path, tmp_path: Path)
     process.stderr.close()
     assert process.wait() == 0, said
     assert "stopped" not in said
-    assert checkpoint.load_run(tmp_path / "m").position.step == 1500
+    assert checkpoint.load_run(tmp_path / "m").position.step == 500
 
 
 def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path, tmp_path: Path,
@@ -847,13 +847,16 @@ def test_what_to_type_names_the_command_as_it_was_started(monkeypatch: pytest.Mo
     assert told.endswith(f"{name} eval other.txt")
 
 
-def test_threads_and_precision_are_as_asked(corpus: Path, tmp_path: Path, here: Any) -> None:
+def test_threads_and_precision_are_as_asked(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "can_bfloat16", lambda where: True)  # as for a GRU it is everywhere
     before = torch.get_num_threads()
     ends = []
     for name, threads in (("float32", 2), ("bfloat16", 1)):
         options = ("--precision", name, "--threads", str(threads), "--steps", "2")
         where = ("-m", tmp_path / name, "--device", "cpu")
-        done = here("train", corpus, *where, *options, *SMALL)
+        done = here("train", corpus, *where, *options, "--cell", "gru", *SMALL)
         assert f"cpu, {threads} thread" in done.err
         assert torch.get_num_threads() == threads
         saved = checkpoint.load_run(tmp_path / name)
@@ -861,6 +864,28 @@ def test_threads_and_precision_are_as_asked(corpus: Path, tmp_path: Path, here: 
         ends.append(saved.model.weights["layers.0.weight_hh"])
     torch.set_num_threads(before)
     assert 0 < abs(ends[0] - ends[1]).max() < 0.1  # it is rounded, and not something else
+
+
+def test_a_run_in_bfloat16_goes_on_in_float32_where_a_processor_has_none(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "m"
+    options = ("train", corpus, "-m", folder, "--device", "cpu", "--cell", "gru", *SMALL)
+    asked = (*options, "--precision", "bfloat16", "--steps", "2")
+    monkeypatch.setattr(device, "can_bfloat16", lambda where: True)
+    assert here(*asked).code == 0
+    more = here(*options, "--resume", "--steps", "3")
+    assert more.code == 0
+    assert "is continued in" not in more.err
+    assert checkpoint.load_run(folder).training.precision == "bfloat16"
+    monkeypatch.setattr(device, "can_bfloat16", lambda where: False)
+    assert "--precision bfloat16: this processor cannot" in here(*asked, "--overwrite").error
+    more = here(*options, "--resume", "--steps", "4")
+    assert "the run was in bfloat16" in more.err
+    assert "is continued in float32" in more.err
+    saved = checkpoint.load_run(folder)
+    assert (saved.position.step, saved.training.precision) == (4, "float32")
+    assert "is continued in" not in here(*options, "--resume", "--steps", "5").err
 
 
 def test_an_empty_name_of_a_folder_is_refused(corpus: Path, here: Any) -> None:

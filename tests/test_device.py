@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from lstmgen import device
-from lstmgen.config import Precision
+from lstmgen.config import CellName, ModelConfig, Precision
 from lstmgen.errors import DeviceError, OptionError
+from lstmgen.model import Network
 
 CUDA = torch.cuda.is_available()
 ON_CUDA = pytest.mark.skipif(not CUDA, reason="there is no CUDA device here")
@@ -113,8 +114,35 @@ def test_mps_is_refused_where_there_is_none() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", ["cpu", "cuda", "mps"])
-def test_precision_that_is_named_is_obeyed_on_every_device(precision: Precision, kind: str) -> None:
+def test_precision_that_is_named_is_obeyed_on_every_device(
+    monkeypatch: pytest.MonkeyPatch, precision: Precision, kind: str
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: kind == "cpu")
     assert device.choose_precision(precision, torch.device(kind)) == precision
+
+
+def test_bfloat16_is_refused_where_a_processor_has_none_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(DeviceError, match=r"--precision bfloat16: .*use --precision float32"):
+        device.choose_precision("bfloat16", CPU)
+    assert device.choose_precision("float32", CPU) == "float32"
+    # Without oneDNN torch's own layers are taken, which can.
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert device.choose_precision("bfloat16", CPU) == "bfloat16"
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_what_is_said_of_bfloat16_holds_for_a_network(cell: CellName) -> None:
+    network = Network(ModelConfig(vocab_size=5, cell=cell, hidden_size=8, embedding_size=4))
+    network.initialize(0)
+    precision: Precision = "bfloat16" if device.can_bfloat16(CPU) else "float32"
+    with device.autocast(CPU, precision):
+        logits, _ = network(torch.zeros(2, 3, dtype=torch.int64), network.initial_state(2))
+        logits.float().sum().backward()
+    assert all(weight.grad is not None for weight in network.parameters())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Holds the options of `lstmgen train --resume` against the run that it goes on with."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
@@ -8,6 +9,8 @@ from lstmgen.config import CorpusConfig, TrainConfig
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
+    import torch
+
     from lstmgen.checkpoint import SavedRun
     from lstmgen.corpus import Text
     from lstmgen.dataset import Dataset
@@ -62,6 +65,19 @@ def require_same(given: Options, saved: "SavedRun", data: "Dataset") -> None:
                 f"{console.option(name, given[name])} is not what the run began with ({began}); "
                 "leave it out, or begin anew with --overwrite"
             )
+
+
+def training(saved: "SavedRun", where: "torch.device") -> TrainConfig:
+    """The numbers of a run, which goes on in float32 where its bfloat16 cannot be had."""
+    from lstmgen import device
+
+    if saved.training.precision == "float32" or device.can_bfloat16(where):
+        return saved.training
+    console.note(
+        "the run was in bfloat16, which this processor cannot train in, and is continued in float32: its "
+        "weights may differ in some bits, and it may be slower"
+    )
+    return replace(saved.training, precision="float32")
 
 
 def note_other_device(saved: "SavedRun", device: str) -> None:

@@ -40,7 +40,9 @@ def run(given: options.Options, folder: Path, began: float) -> None:
     if saved:
         resuming.note_other_device(saved, where.type)
     network = saved.model.config if saved else options.network(given, data, other)
-    config = saved.training if saved else options.training(given, data, where, other)
+    config = (
+        resuming.training(saved, where) if saved else options.training(given, data, where, other)
+    )
     every = given.get("sample_every")
     job = Job(folder, data, network, config, where, sample_seconds=every)
     if not saved and not other:

@@ -229,6 +229,9 @@ def step() -> None:
     ids = torch.randint(65, (64, 64))
     precision: Literal["bfloat16", "float32"]
     for precision in ("bfloat16", "float32"):
+        if precision == "bfloat16" and not device.can_bfloat16(torch.device("cpu")):
+            print("step     bfloat16: this processor cannot train in it", flush=True)
+            continue
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         square = torch.randn(1024, 1024, dtype=dtype)
         for size in (128, 256, 512, 1024):
