@@ -42,7 +42,7 @@ TRAINING = [line for line in COMMANDS if line.startswith("lstmgen train")]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder as the README takes it for granted, with a model trained in it."""
     path = tmp_path_factory.mktemp("readme")
-    text = "I grew up in France and I speak fluent French.\n\n" * 150
+    text = "I grew up in France and I speak fluent French.\n\n" * 80
     names = ["corpus.txt", "other.txt", "a.txt", "b.txt", "part1.txt", "part2.txt.gz", "primes.txt",
              "opening.txt", "wiki.txt", "line.txt", "names.txt", "mixed.txt", "valid.txt"]  # fmt: skip
     question = '{"context": "I grew up in", "choices": [" France", " Peru"], "answer": 0}\n'
