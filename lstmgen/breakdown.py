@@ -33,18 +33,23 @@ ROWS = 128  # read side by side
 MIN_ROWS = 64  # whose logits are made together: fewer, and reading the weights takes longer
 
 
+Watched = Callable[[Iterator[Any], int], Iterator[Any]]  # parts, and how many -> the same parts
+
+
 def score_tokens(
-    engine: Engine, ids: Ids, start_id: int
+    engine: Engine, ids: Ids, start_id: int, watched: Watched = lambda parts, _: parts
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """What `score_ids` adds up: the nats of each token, (N,), and its rank by probability, (N,).
 
-    Rank 1 is the likeliest token; of equally likely ones the lower id comes first.
+    Rank 1 is the likeliest token; of equally likely ones the lower id comes first. Whoever waits may
+    have the windows `watched`.
     """
     costs: NDArray[np.float64] = np.zeros(len(ids))
     ranks: NDArray[np.int64] = np.ones(len(ids), np.int64)
     if not len(ids):
         return costs, ranks
-    for hidden, targets, places in read_windows(engine, streams_to_score(ids, start_id)):
+    streams = streams_to_score(ids, start_id)
+    for hidden, targets, places in watched(read_windows(engine, streams), streams.num_windows):
         scored = np.flatnonzero(targets != IGNORED)
         hidden, targets, places = hidden[scored], targets[scored], places[scored]
         for part in slices(len(scored), max(MIN_ROWS, MAX_LOGITS_IN_CACHE // engine.vocab_size)):

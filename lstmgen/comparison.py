@@ -4,7 +4,9 @@ Shapes: N tokens, M blocks.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import sqrt
 from typing import Any
 
@@ -83,6 +85,12 @@ def edges(text: str) -> NDArray[np.int64]:
     if len(ends) < min(MIN_LINES, count):
         ends = [len(text) * k // count for k in range(1, count + 1)]
     return np.array(ends, np.int64)
+
+
+def joined(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """The ends of the blocks of several texts one after the other, from those of each."""
+    begins = accumulate((int(ends[-1]) for ends in parts[:-1]), initial=0)
+    return np.concatenate([begin + ends for begin, ends in zip(begins, parts, strict=True)])
 
 
 def by_block(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite, log
 from pathlib import Path
 
-from lstmgen import optim
+from lstmgen import optim, pace
 from lstmgen.config import MAX_RETREATS, Position, TrainConfig
 from lstmgen.errors import TrainingError
 from lstmgen.folders import has_model
@@ -48,7 +48,7 @@ class Course:
 
     def is_report(self, step: int) -> bool:
         """Whether the validation part is scored after a step."""
-        return step % self.config.report_every == 0 or step == self.config.num_steps
+        return pace.is_report(step, self.config)
 
     def is_logged(self, step: int) -> bool:
         """Whether there is a line of the log after a step, as after every report."""

@@ -148,4 +148,14 @@ def _hint(raw: bytes, encoding: str) -> str:
                 "it holds bytes of zero, so it is UTF-16 or UTF-32 (--encoding utf-16-le, utf-32-le), or "
                 "not text"
             )
+        if codecs.lookup(encoding).name == "utf-8" and _is_nearly_utf_8(raw):
+            return "all but a few of its bytes are: leave those out with iconv -c -f utf-8 -t utf-8"
     return "name the right one, for example --encoding latin-1, or convert the file with iconv"
+
+
+def _is_nearly_utf_8(raw: bytes) -> bool:
+    """Whether many more characters beyond ASCII can be read than cannot, as of a file that was cut."""
+    text = raw.decode("utf-8", "replace")
+    wrong = text.count("\N{REPLACEMENT CHARACTER}")
+    beyond = len(text) - len(text.encode("ascii", "ignore"))
+    return beyond > 10 * wrong

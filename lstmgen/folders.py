@@ -77,7 +77,7 @@ def require_no_lone_run(model: Path) -> None:
 def _no_run(folder: Path) -> CheckpointError:
     how = "or name its folder with --model"
     if has_model(folder):
-        how = f"and to begin with the model here give {_begun_with(folder)}"
+        how = f"and to begin with the model here give {begun_with(folder)}"
     return CheckpointError(
         f"{folder}: there is no run to go on with here; leave out --resume, {how}"
     )
@@ -89,13 +89,13 @@ def _taken(folder: Path, there: Sequence[str]) -> CheckpointError:
     if RUN_FILE in there:
         how = f"--resume to go on with the run, {replace}, or {other}"
     elif MODEL_FILE in there:
-        how = f"{replace}, or, to begin with its weights, {_begun_with(folder)}"
+        how = f"{replace}, or, to begin with its weights, {begun_with(folder)}"
     else:
         how = f"{replace}, or {other}"
     return CheckpointError(f"{folder}: there is {there[0]} in it; give {how}")
 
 
-def _begun_with(folder: Path) -> str:
+def begun_with(folder: Path) -> str:
     """The options of a run that begins with the model in a folder."""
     return f"--init-from {shlex.quote(str(folder))} and another folder with --model"
 

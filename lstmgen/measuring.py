@@ -20,8 +20,13 @@ def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
     begins after `most` seconds.
     """
     stepper = Stepper(fresh_run(job), job)
-    step_seconds = _time_steps(stepper, job, seconds, most)
-    return Speed(step_seconds, _time_validation(stepper.run.network, job, seconds / 4))
+    of_step = _time_steps(stepper, job, seconds, most)
+    return Speed(of_step, _time_validation(stepper.run.network, job, seconds / 4))
+
+
+def step_seconds(job: Job, seconds: float, most: float) -> float:
+    """What a step takes, as in `measure`, and no validation."""
+    return _time_steps(Stepper(fresh_run(job), job), job, seconds, most)
 
 
 def _time_steps(stepper: Stepper, job: Job, seconds: float, most: float) -> float:

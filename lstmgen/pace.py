@@ -21,9 +21,9 @@ class Speed(NamedTuple):
     validation_seconds: float
 
 
-def tokens_in(speed: Speed, seconds: float, config: TrainConfig) -> float:
-    """How many tokens can be trained on in this time."""
-    return config.batch_size * config.window * max(0.0, seconds) / speed.step_seconds
+def tokens_in(step_seconds: float, seconds: float, config: TrainConfig) -> float:
+    """How many tokens can be trained on in this time, in steps of so many seconds."""
+    return config.batch_size * config.window * max(0.0, seconds) / step_seconds
 
 
 def score_cost(model: ModelConfig, config: TrainConfig) -> float:
@@ -63,12 +63,22 @@ def plan_steps(speed: Speed, seconds: float) -> tuple[int, int]:
     return num_steps, ceil(num_steps / count) if count > 1 else AT_THE_END
 
 
+def is_report(step: int, config: TrainConfig) -> bool:
+    """Whether the validation part is scored after a step: every so often, and after the last.
+
+    Not within half of the interval before that one, which would tell next to nothing more.
+    """
+    left = config.num_steps - step
+    return left == 0 or (step % config.report_every == 0 and 2 * left >= config.report_every)
+
+
 def last_step(speed: Speed, report_every: int, step: int, seconds_left: float) -> int:
     """The step that a run can come to, with a report every so often and at the end.
 
     It is at `step`, the report due there, if one is, still to come. So at step 250, with a report every 100,
     steps of 0.1 s, reports of 2 s, and 30 s left: 5 s and a report to step 300, 12 s to 400, and in the 11 s
-    that remain 90 steps and the last report, which comes to 490.
+    that remain 90 steps and the last report, which comes to 490. With 24 s left 5 s would remain: less than
+    half of the interval, so there is no report at 400, and 49 steps of it are left for more.
     """
     since_report = (step - 1) % report_every + 1
     periods, rest = divmod(
@@ -76,6 +86,9 @@ def last_step(speed: Speed, report_every: int, step: int, seconds_left: float) -
         report_every * speed.step_seconds + speed.validation_seconds,
     )
     rest_steps = max(0, int((rest - speed.validation_seconds) / speed.step_seconds))
+    half = ceil(report_every / 2)
+    if periods and rest_steps < half:  # the report before is left out: see `is_report`
+        rest_steps = min(half - 1, int(rest / speed.step_seconds))
     return step - since_report + int(periods) * report_every + rest_steps
 
 

@@ -1,6 +1,7 @@
 """Turns a model on disk into an object that writes and scores text: what `lstmgen.load` gives."""
 
 import secrets
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -8,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 from lstmgen import checkpoint, engines, folders
 from lstmgen.beam_search import search
 from lstmgen.checkpoint import SavedModel
-from lstmgen.config import DEFAULT_LENGTH, DecodingConfig, ModelConfig
+from lstmgen.config import DEFAULT_LENGTH, DEFAULT_MODEL_FOLDER, DecodingConfig, ModelConfig
 from lstmgen.errors import OptionError
 from lstmgen.generation import Generated, Prime, generate, stop_strings, stream
 from lstmgen.ranges import require_whole
@@ -149,8 +150,14 @@ def load(model: str | Path | None = None, device: str = "auto") -> TrainedModel:
     """The model in a folder or a .safetensors file, ready to write and to score.
 
     Without a name it is the one that the variable `LSTMGEN_MODEL` names, or the one in `lstmgen-model`, or
-    where there is none the small one that comes with the package. Devices are "auto", "cpu", "cuda",
-    "cuda:N" and "mps". Raises `CheckpointError` where there is no model that can be read, `DeviceError`
-    where there is no such device.
+    where there is none, which a warning tells, the small one that comes with the package. Devices are
+    "auto", "cpu", "cuda", "cuda:N" and "mps". Raises `CheckpointError` where there is no model that can be
+    read, `DeviceError` where there is no such device.
     """
-    return TrainedModel(checkpoint.load_model(folders.find_model(model)), device)
+    path = folders.find_model(model)
+    if path == folders.BUILT_IN and model is None:
+        warnings.warn(
+            f"there is no {DEFAULT_MODEL_FOLDER} in {Path.cwd()}, so this is the built-in model",
+            stacklevel=2,
+        )
+    return TrainedModel(checkpoint.load_model(path), device)

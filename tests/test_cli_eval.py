@@ -41,7 +41,7 @@ def test_eval_agrees_with_what_train_said(model: Path, corpus: Path, here: Any) 
     score = json.loads(here("eval", "-m", model, tail, "--json").out)
     results = checkpoint.load_model(model).results
     assert score["nats"] == pytest.approx(results["nats"], rel=1e-5)
-    assert set(score) == {"file", "nats", "tokens", "characters", "unknown_tokens",
+    assert set(score) == {"file", "model", "nats", "tokens", "characters", "unknown_tokens",
                           "nats_per_token", "bits_per_character", "perplexity"}  # fmt: skip
 
 
@@ -447,6 +447,56 @@ def test_eval_compares_models_on_the_same_text(
     assert "several models" in here("eval", corpus, *both, "--by", "line").error
 
 
+def test_models_are_compared_on_all_texts_together(
+    model: Path, by_word: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    """Which tells what the first text alone is too short to tell."""
+    both, short = ("-m", model, "-m", by_word), tmp_path / "short.txt"
+    short.write_text("Ann went to Rome.\n")
+    out = here("eval", short, corpus, *both, "--json").out
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [(r["file"], "difference" in r, r.get("texts")) for r in records] == [
+        (str(short), False, None), (str(short), False, None), (str(short), True, None),
+        (str(corpus), False, None), (str(corpus), False, None), (str(corpus), True, None),
+        ("total", False, 2), ("total", False, 2), ("total", True, 2),
+    ]  # fmt: skip
+    for first, second, total in zip(records[:2], records[3:5], records[6:8], strict=True):
+        assert total["nats"] == pytest.approx(first["nats"] + second["nats"])
+        assert total["model"] == first["model"]
+    assert records[8]["blocks"] == records[2]["blocks"] + records[5]["blocks"]
+    bits = [record["bits_per_character"] for record in records[6:8]]
+    assert records[8]["difference"] == pytest.approx(bits[1] - bits[0], rel=1e-5)
+    assert records[2]["more_than_chance"] is None
+    assert records[8]["more_than_chance"]
+    done = here("eval", short, corpus, *both)
+    assert "\ntotal:\n" in done.out
+    assert f"total, {records[8]['blocks']} blocks: {by_word} differs" in done.err
+
+
+def test_what_is_written_as_json_names_the_model(
+    model: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text").write_text("Ann went to Rome.\n" * 3)
+    asked = {"context": "Ann went", "choices": [" to Rome", " to Oslo"], "answer": 0}
+    Path("answered").write_text(json.dumps(asked))
+    Path("open").write_text(json.dumps({**asked, "answer": None}))
+    for asked_for in ("text", "text --by line", "text --by token", "text --context 1", "text --dynamic",
+                      "answered --choices", "open --choices"):  # fmt: skip
+        options = asked_for.split()
+        for name, told in ((("-m", model), str(model)), ((), "built-in")):
+            lines = here("eval", *options, *name, "--json").out.splitlines()
+            assert {json.loads(line)["model"] for line in lines} == {told}
+
+
+def test_tokens_that_are_not_known_are_marked(model: Path, tmp_path: Path, here: Any) -> None:
+    path = tmp_path / "text"
+    path.write_text("Zoë\n")
+    lines = here("eval", path, "-m", model, "--by", "token", "--json").out.splitlines()
+    found = [(r["text"], r["unknown"]) for r in map(json.loads, lines)]
+    assert found == [("Z", True), ("o", False), ("ë", True), ("\n", False)]
+
+
 def test_eval_reads_standard_input_and_gzip_alike(
     model: Path, corpus: Path, tmp_path: Path
 ) -> None:
@@ -491,7 +541,8 @@ def test_tables_of_several_texts_say_whose_they_are(
     how = [str(model) if part == "MODEL" else part for part in how]
     lines = here("eval", corpus, other, "-m", model, *how).out.splitlines()
     headings = [line for line in lines if line.endswith(":")]
-    assert headings == [f"{corpus}:", f"{other}:"]
+    total = ["total:"] if "-m" in how else []  # of several models
+    assert headings == [f"{corpus}:", f"{other}:", *total]
     assert lines[0] == headings[0]
     assert not [
         line

@@ -105,9 +105,7 @@ def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
 ) -> None:
     job = make_job(tmp_path)  # steps of 4 x 16 tokens
     for step in (0.0001, 0.01):
-        monkeypatch.setattr(
-            measuring, "measure", lambda job, seconds, most, step=step: Speed(step, 1.0)
-        )
+        monkeypatch.setattr(measuring, "step_seconds", lambda job, seconds, most, step=step: step)
         began = time.perf_counter() - 6  # of the 66 seconds
         tokens = 60 / step * 64
         size = planning.hidden_size(tokens, len(job.data.train_ids), "char")
@@ -145,15 +143,15 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
 
     measured: list[int] = []
 
-    def measure(one: Job, seconds: float, most: float) -> Speed:
+    def step_seconds(one: Job, seconds: float, most: float) -> float:
         """In six seconds the text is read `epochs` times, by many streams `gain` times as often."""
         assert seconds < 0.3 < most < 2  # a minute is to be for training
         size = one.training.batch_size
         measured.append(size)
         times = epochs * (gain if size == planning.MANY_STREAMS else 1)
-        return Speed(6 * size * window / (times * length), 1.0)
+        return 6 * size * window / (times * length)
 
-    monkeypatch.setattr(measuring, "measure", measure)
+    monkeypatch.setattr(measuring, "step_seconds", step_seconds)
     sizes, original = list[tuple[float, bool]](), planning.hidden_size
 
     def hidden_size(tokens: float, text_tokens: int, level: Any, many: bool = False) -> int:
@@ -194,7 +192,7 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
     monkeypatch.setattr(planning, "LARGE_VOCABULARY", len(data.vocabulary))
     monkeypatch.setattr(planning, "SOME_TOKENS", len(data.train_ids))
     monkeypatch.setattr(planning, "LONG_TEXT", len(data.train_ids))
-    monkeypatch.setattr(measuring, "measure", lambda job, seconds, most: Speed(0.5, 1.0))
+    monkeypatch.setattr(measuring, "step_seconds", lambda job, seconds, most: 0.5)
     memory = 8 * 2**30 if where == "cuda" else 0
     monkeypatch.setattr(device, "free_memory", lambda there: memory)
     there = torch.device(where)
@@ -209,13 +207,13 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
 def test_streams_that_do_not_fit_on_the_gpu_are_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitting_streams: int
 ) -> None:
-    def measure(job: Job, seconds: float, most: float) -> Speed:
+    def step_seconds(job: Job, seconds: float, most: float) -> float:
         if job.training.batch_size > fitting_streams:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return Speed(1e-3, 1.0)
+        return 1e-3
 
     job = replace(make_job(tmp_path), device=torch.device("cuda", 0))  # where nothing runs
-    monkeypatch.setattr(measuring, "measure", measure)
+    monkeypatch.setattr(measuring, "step_seconds", step_seconds)
     monkeypatch.setattr(planning, "SOME_TOKENS", len(job.data.train_ids))
     monkeypatch.setattr(planning, "LONG_TEXT", len(job.data.train_ids))
     numbers = fitting.sized(job, {"minutes": 0.1}, time.perf_counter()).training
@@ -241,7 +239,7 @@ def test_a_text_is_cut_the_same_way_when_its_run_goes_on(tmp_path: Path) -> None
     job = make_job(tmp_path / "m", text=text.text)
     job = replace(job, data=first, training=replace(job.training, seed=5))
     job = replace(job, model=replace(job.model, vocab_size=len(first.vocabulary)))
-    again = resuming.data(stopped_at(1, job), {}, text, None)
+    again = resuming.data(job.folder, stopped_at(1, job), {}, text, None)
     assert (again.train_ids == first.train_ids).all()
     assert (options.data({"seed": 0}, text, None, None).train_ids != first.train_ids).any()
 

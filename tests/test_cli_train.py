@@ -300,7 +300,9 @@ def test_resume_refuses_another_corpus_or_network(corpus: Path, tmp_path: Path, 
     assert here("train", corpus, "-m", folder, "--steps", "2", *SMALL).code == 0
     files = {path: path.read_bytes() for path in folder.iterdir()}
     resume = ("-m", folder, "--resume", "--steps", "4")
-    assert "not the text that the run began with" in here("train", other, *resume).error
+    error = here("train", other, *resume).error
+    assert "not the text that the run began with" in error
+    assert "--init-from" in error
     assert "--hidden-size 32" in here("train", corpus, *resume, "--hidden-size", "32").error
     assert "--level word" in here("train", corpus, *resume, "--level", "word").error
     others = {

@@ -45,6 +45,11 @@ def test_empty_lines_at_the_end_are_no_block_of_their_own() -> None:
         assert edges("a\n" * count + "\n\n").tolist()[-2:] == [2 * count - 2, 2 * count + 2]
 
 
+def test_the_blocks_of_several_texts_are_those_of_each() -> None:
+    ends = [np.array([2, 5]), np.array([4]), np.array([1, 3])]
+    assert comparison.joined(ends).tolist() == [2, 5, 9, 10, 12]
+
+
 def test_each_token_counts_in_the_block_in_which_it_ends() -> None:
     sums = by_block(np.array([2, 1, 3, 1]), np.array([1.0, 2.0, 4.0, 8.0]), np.array([3, 5, 7]))
     assert sums.tolist() == [3, 0, 12]

@@ -176,6 +176,10 @@ def test_a_line_of_many_pieces_is_one(
         ("ï".encode("utf-16-be") + b"\0a", "holds bytes of zero"),
         (b"\x7fELF\2\1\1\0\0\xff", "holds bytes of zero"),
         ("naïve".encode("latin-1"), "for example --encoding latin-1"),
+        ("naïve ".encode() * 11 + b"\xe9", "all but a few of its bytes are: .* iconv -c -f utf-8"),
+        (("есть" * 4).encode()[1:], "all but a few of its bytes"),  # as `tail -c` cuts
+        ("中文字符中文字符中文字符".encode()[:-1], "all but a few of its bytes"),
+        ("naïve ".encode() * 9 + b"\xe9", "for example --encoding latin-1"),
     ],
 )
 def test_bytes_that_are_not_utf_8_are_told_what_they_may_be(

@@ -16,6 +16,7 @@ from jobs import NUM_STEPS, make_job, payload, stopped_at
 from lstmgen import checkpoint, container, course, folders, training
 from lstmgen.errors import CheckpointError
 from lstmgen.keeping import Snapshot
+from lstmgen.scoring import Score
 from lstmgen.training import Progress, train
 
 
@@ -345,3 +346,43 @@ def test_a_snapshot_is_finite_only_if_all_of_it_is(tmp_path: Path) -> None:
         assert Snapshot(1, saved.model.weights, tensors).is_finite
         tensors[name].flat[-1:] = np.nan
         assert not Snapshot(1, saved.model.weights, tensors).is_finite
+
+
+def test_while_a_model_cannot_be_written_the_best_one_is_kept_for_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    job, put, step = make_job(tmp_path, steps=12), container.put, 0
+    costs = iter([1.0, 2.0, 3.0])
+
+    def refused(path: Path, content: Any, *more: Any) -> None:
+        if path.name == folders.MODEL_FILE and step < 9:
+            raise CheckpointError(f"{path}: there is no room")
+        put(path, content, *more)
+
+    monkeypatch.setattr(container, "put", refused)
+    monkeypatch.setattr(training, "validate", lambda *about: Score(next(costs), 1, 1))
+    for record in train(job):
+        step = record.step
+    assert checkpoint.load_model(tmp_path).results["step"] == 4
+
+
+def test_room_is_asked_for_all_that_will_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, fill = list[int](), folders._fill
+
+    def filled(path: Path, size: int) -> None:
+        asked.append(size)
+        fill(path, size)
+
+    monkeypatch.setattr(folders, "_fill", filled)
+    list(train(make_job(tmp_path)))
+    sizes = [(tmp_path / name).stat().st_size for name in (folders.MODEL_FILE, folders.RUN_FILE)]
+    of_model, of_run, of_the_larger = asked  # which is written beside what is there
+    assert of_model >= sizes[0]
+    assert of_run == of_the_larger >= sizes[1]
+    carried = sum(array.nbytes for array in checkpoint.load_run(tmp_path).carried.values())
+    assert of_run - of_model == carried
+    weights = checkpoint.load_model(tmp_path).weights.values()
+    assert of_model >= sum(array.nbytes for array in weights) + 100_000

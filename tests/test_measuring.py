@@ -66,6 +66,11 @@ def test_a_slow_step_is_not_measured_five_times(
     speed = measure(make_job(tmp_path), seconds=0.0, most=0.05)
     assert speed.step_seconds == pytest.approx(0.02)
     assert clock.steps == 3
+    clock.steps = 0
+    alone = measuring.step_seconds(make_job(tmp_path), seconds=0.0, most=0.05)
+    assert alone == pytest.approx(0.02)
+    assert clock.steps == 3
+    clock.steps = 3
     measure(make_job(tmp_path), seconds=0.0)
     assert clock.steps == 3 + 5
 
@@ -92,6 +97,21 @@ def test_on_cuda_ten_steps_are_timed_at_once_after_the_first(tmp_path: Path, clo
     stepper: Any = SimpleNamespace(run=SimpleNamespace(step=0), step=clock.step_of(0.01))
     assert measuring._time_steps(stepper, job, 0.0, 1e9) == pytest.approx(0.01)
     assert clock.steps == PLAIN_CALLS + 1 + 5 * 10
+    for seconds, most, times in (
+        (0.95, 1e9, 10),
+        (0.0, 0.25, 3),
+    ):  # whatever ten of them take together
+        clock.steps = 0
+        measuring._time_steps(stepper, job, seconds, most)
+        assert clock.steps == PLAIN_CALLS + 1 + times * 10
+
+
+def test_a_quarter_of_the_steps_is_quicker_than_what_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    took = iter([0.08, 0.01, 0.07, 0.02, 0.06, 0.03, 0.05, 0.04])
+    monkeypatch.setattr(Stepper, "step", lambda *about: clock.step_of(next(took))(*about))
+    assert measure(make_job(tmp_path), seconds=0.355).step_seconds == pytest.approx(0.03)
 
 
 def test_a_validation_is_measured_by_some_of_its_windows(

@@ -16,10 +16,12 @@ from lstmgen.pace import (
     REPORT_SHARE,
     Pace,
     Speed,
+    is_report,
     last_step,
     plan_steps,
     report_interval,
     score_cost,
+    tokens_in,
 )
 
 NOW = 1000.0  # seconds
@@ -122,7 +124,7 @@ def test_a_run_measured_at_a_bad_moment_is_planned_anew(slower: float) -> None:
         seconds, step = seconds + truth.step_seconds, step + 1
         run_at(pace, seconds, steps=step)
         config = pace.replan(config, step, deadline - seconds)
-        if step % config.report_every == 0 or step == config.num_steps:
+        if is_report(step, config):
             pace.validations.append(truth.validation_seconds)
             seconds, reports = seconds + truth.validation_seconds, reports + 1
     assert seconds == pytest.approx(deadline, rel=0.02)
@@ -132,7 +134,19 @@ def test_a_run_measured_at_a_bad_moment_is_planned_anew(slower: float) -> None:
 
 @pytest.mark.parametrize(
     ("step", "seconds", "last"),
-    [(4, 8.0, 10), (4, 20.0, 20), (4, 25.0, 23), (10, 2.0, 10), (10, 16.0, 20), (11, 15.0, 22)],
+    [
+        (4, 8.0, 10),
+        (4, 20.0, 20),
+        (4, 25.0, 24),
+        (4, 26.9, 24),
+        (4, 27.0, 25),
+        (10, 2.0, 10),
+        (10, 15.9, 21),
+        (10, 19.0, 24),
+        (10, 20.0, 24),
+        (10, 21.0, 25),
+        (11, 15.0, 24),
+    ],
 )
 def test_the_last_step_is_that_which_leaves_time_for_the_reports(
     step: int, seconds: float, last: int
@@ -140,6 +154,57 @@ def test_the_last_step_is_that_which_leaves_time_for_the_reports(
     """A second a step and two a report, one each ten steps and one at the end."""
     speed = Speed(step_seconds=1.0, validation_seconds=2.0)
     assert last_step(speed, 10, step, seconds) == last
+
+
+@given(
+    st.integers(1, 30), st.integers(1, 100), st.floats(0.0, 200.0), st.sampled_from([0.3, 2.0, 9.0])
+)
+def test_up_to_the_last_step_there_is_time_for_all_steps_and_reports(
+    every: int, step: int, seconds: float, validation: float
+) -> None:
+    last = last_step(Speed(1.0, validation), every, step, seconds)
+
+    def taken(last: int) -> float:
+        config = TrainConfig(num_steps=last, report_every=every)
+        return sum((i > step) + validation * is_report(i, config) for i in range(step, last + 1))
+
+    if last > step:
+        assert taken(last) <= seconds + 1e-6
+    # And there would be none for half of an interval more, though one report less can give some.
+    assert taken(max(last, step) + every // 2 + 1 + int(validation)) > seconds
+
+
+def test_no_report_comes_shortly_before_the_last() -> None:
+    def reports(num_steps: int, every: int) -> list[int]:
+        config = TrainConfig(num_steps=num_steps, report_every=every)
+        return [step for step in range(1, num_steps + 1) if is_report(step, config)]
+
+    assert reports(20, 10) == [10, 20]
+    assert reports(24, 10) == [10, 24]
+    assert reports(25, 10) == [10, 20, 25]
+    assert reports(4, 10) == [4]
+    assert reports(3, 1) == [1, 2, 3]
+
+
+def test_without_time_no_token_is_read() -> None:
+    config = TrainConfig(num_steps=1, report_every=1, batch_size=4, window=8)
+    assert tokens_in(2.0, 3.0, config) == 48
+    assert tokens_in(1.0, -5.0, config) == 0
+
+
+def test_how_often_to_report_follows_from_the_whole_time() -> None:
+    measured = Speed(1.0, 20.0)
+    num_steps, report_every = plan_steps(measured, 600)
+    config = TrainConfig(num_steps=num_steps, report_every=report_every)
+    pace = Pace(measured)
+    run_at(pace, seconds=100.0, steps=100)
+    assert pace.replan(config, 100, 500.0) is config
+
+
+def test_a_run_planned_too_short_goes_on_from_its_last_step() -> None:
+    config, pace = TrainConfig(num_steps=5, report_every=1000), Pace(Speed(10.0, 2.0))
+    run_at(pace, seconds=1.0, steps=5)
+    assert pace.replan(config, 5, 60.0).num_steps > 100
 
 
 def test_the_first_steps_say_nothing_of_the_pace() -> None:

@@ -198,6 +198,11 @@ def test_weight_decay_grows_with_epochs(one: float, other: float) -> None:
     assert 0.01 <= less <= more <= 0.1
 
 
+def test_decay_and_weight_drop_are_as_they_were_measured_to_serve() -> None:
+    assert [planning.weight_decay(epochs) for epochs in (1, 2, 2.5, 9)] == [0.01, 0.07, 0.1, 0.1]
+    assert [planning.weight_drop(epochs) for epochs in (20, 40, 80, 1e3)] == [0, 0.15, 0.3, 0.5]
+
+
 def test_all_symbols_are_taken_where_a_sample_would_save_little() -> None:
     half = LARGE_VOCABULARY // 2
     assert planning.softmax_sample(LARGE_VOCABULARY - 1, "char") == 0

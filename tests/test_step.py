@@ -10,6 +10,7 @@ import pytest
 import torch
 from jobs import be_lazy, make_job
 
+from lstmgen import device
 from lstmgen import step as step_module
 from lstmgen.model import Network
 from lstmgen.scoring import cross_entropy
@@ -150,6 +151,19 @@ def test_a_step_multiplies_in_the_precision_that_is_asked_for(
     stepper.step(0.02)
     stepper.present_loss()
     assert found == [getattr(torch, precision)] * 2
+
+
+def test_the_largest_seed_is_one_for_every_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = list[int]()
+    monkeypatch.setattr(device, "seed", lambda where, number: seeds.append(number))
+    job = make_job(tmp_path)
+    job = replace(job, training=replace(job.training, seed=2**63 - 1))
+    stepper = Stepper(fresh_run(job), job)
+    stepper.step(0.02)
+    stepper.step(0.02)
+    assert 0 <= min(seeds) < max(seeds) < 2**63
 
 
 def test_the_present_loss_is_that_of_the_state_as_it_is(tmp_path: Path) -> None:

@@ -359,6 +359,45 @@ def a_second_each_step(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
+def test_time_that_runs_out_between_two_lines_of_the_log_ends_with_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_second_each_step: list[float]
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    job = make_job(tmp_path, steps=100_000)
+    job = replace(job, training=replace(job.training, report_every=1000), deadline=500.5)
+    last, records = None, train(job)
+    for record in records:
+        last = record
+        if record.step == 11:
+            a_second_each_step[0] += 1000  # as of a machine that was asleep
+    assert last is not None
+    assert (last.step, last.num_steps) == (12, 12)
+    assert last.score is not None
+    assert checkpoint.load_run(tmp_path).position.step == 12
+
+
+def test_what_is_saved_between_reports_is_the_run_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    job = make_job(tmp_path, steps=100)  # where it may go back to is noted every five steps
+    job = replace(job, training=replace(job.training, report_every=100))
+    records = train(job)
+    while next(records).step < 3:
+        pass
+    assert checkpoint.load_run(tmp_path).position.step == 3
+    records.close()
+
+
+def test_a_model_of_a_run_that_was_stopped_tells_what_it_costs_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    stopped_at(1, make_job(tmp_path))
+    assert checkpoint.load_model(tmp_path).results["train_nats_per_token"] > 1
+
+
 @pytest.mark.usefixtures("a_second_each_step")
 def test_so_many_seconds_lie_between_two_saves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

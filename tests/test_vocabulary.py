@@ -138,15 +138,28 @@ def test_unknown_word_becomes_unk_and_is_counted(words: Words) -> None:
     assert vocabulary.count_unknown(ids) == 2
 
 
-@given(st.text("abcdeé ", max_size=40), st.integers(1, 6), st.none() | st.integers(2, 8))
+@given(
+    st.text("abcdeé ", max_size=40),
+    st.integers(1, 6),
+    st.none() | st.integers(2, 8),
+    st.integers(1, 50),
+)
 def test_vocabulary_is_the_most_frequent_symbols_that_are_frequent_enough(
-    text: str, min_count: int, max_vocab: int | None
+    text: str, min_count: int, max_vocab: int | None, chunk: int
 ) -> None:
-    built = build(text, CorpusConfig(level="char", min_count=min_count, max_vocab=max_vocab))
+    config = CorpusConfig(level="char", min_count=min_count, max_vocab=max_vocab)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vocabulary_module, "_CHUNK", chunk)
+        built = build(text, config)
     ranked = sorted(Counter(text).items(), key=lambda item: (-item[1], item[0]))
     frequent = [symbol for symbol, count in ranked if count >= min_count]
     kept = frequent if max_vocab is None else frequent[: max_vocab - 1]  # `<unk>` is one of them
     assert built.tokens == ("<unk>", *sorted(kept))
+
+
+def test_words_are_counted_over_all_parts_of_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary_module, "_CHUNK", 3)
+    assert build(" a a b a b a", CorpusConfig(level="word", min_count=4)).tokens == (" <unk>", " a")
 
 
 def test_of_equally_frequent_words_the_first_in_order_is_kept() -> None:

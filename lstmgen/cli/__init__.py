@@ -118,8 +118,8 @@ def main() -> None:
         told = str(error)  # torch tells of memory and devices by RuntimeError
         if isinstance(error, MemoryError) or any(sign in told for sign in NO_MEMORY):
             _refuse(
-                "not enough memory; to train, lower --hidden-size, --batch-size, --window, --max-vocab or "
-                "--softmax-sample, otherwise give less text at once; if it is a GPU's, try --device cpu"
+                "not enough memory; give less text at once, or to train lower --hidden-size, --batch-size, "
+                "--window, --max-vocab or --softmax-sample; if it is a GPU's, try --device cpu"
             )
         if any(sign in told for sign in NO_DEVICE):
             _refuse(f"the GPU cannot be used ({told.splitlines()[0]}); give --device cpu")

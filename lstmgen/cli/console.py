@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from errno import EAGAIN, EBADF, EINVAL, EPIPE
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from lstmgen import leaving
 from lstmgen.errors import OutputError
 
+T = TypeVar("T")
 NAME = "lstmgen"  # of the command
 LONG_WORK = 50  # parts, from which on a bar may be worth drawing
 # What makes text run the other way, or end a line, without being a control character by category.
@@ -116,7 +117,7 @@ def note_unknown(unknown: int, tokens: int) -> None:
         )
 
 
-def watched(parts: Iterator[float], num_parts: int, what: str = "scored") -> Iterator[float]:
+def watched(parts: Iterator[T], num_parts: int, what: str = "scored") -> Iterator[T]:
     """The parts of a long work, with a bar where a person waits for them."""
     if num_parts < LONG_WORK or not talk().isatty():
         return parts

@@ -142,22 +142,23 @@ def evaluate(
         loaded = [models.load(name) for name in model]
         scores.compare(loaded, model, _read(texts, encoding), device, as_json)
         return
-    saved = models.load(model[0] if model else None)
+    saved = models.load(asked := model[0] if model else None)
+    name = models.called(asked)
     if by == "line":
-        scores.by_line(saved, texts, encoding, device, as_json)
+        scores.by_line(saved, name, texts, encoding, device, as_json)
         return
     tuning_texts = _read(to_tune, encoding)
     read = _read(texts, encoding)
     if choices:
-        scores.by_choices(saved, read, device, as_json)
+        scores.by_choices(saved, name, read, device, as_json)
     elif contexts is not None:
-        scores.by_context(saved, read, device, as_json, contexts)
+        scores.by_context(saved, name, read, device, as_json, contexts)
     elif by == "token":
-        scores.by_token(saved, read, device, as_json)
+        scores.by_token(saved, name, read, device, as_json)
     else:
         if how and tuning_texts:
             how = again.tuned(saved, tuning_texts[0], read, device, how, axes)
-        scores.by_corpus(saved, read, device, as_json, how)
+        scores.by_corpus(saved, name, read, device, as_json, how)
 
 
 def _given(option: str, is_given: bool, **values: float | None) -> dict[str, Any]:

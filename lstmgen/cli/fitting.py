@@ -22,7 +22,7 @@ SIZING = {"seconds": 0.25, "most": 1.0}  # to measure steps for, where only the 
 
 def sized(job: "Job", given: Options, began: float) -> "Job":
     """The job with the layers, and the streams, that its time can feed, unless they were given."""
-    from lstmgen.measuring import measure
+    from lstmgen.measuring import step_seconds
 
     size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
     steps = _steps(job, given)
@@ -32,7 +32,7 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     tokens = float(steps * job.training.batch_size * job.training.window)
     if not steps:
         left = minutes(given) * 60 - (time.perf_counter() - began)
-        tokens = pace.tokens_in(measure(job, **SIZING), left, job.training)
+        tokens = pace.tokens_in(step_seconds(job, **SIZING), left, job.training)
         if may_have_many:
             job, tokens = _with_streams_that_pay(job, given, tokens, left)
     if size_given:
@@ -62,7 +62,7 @@ def _with_streams_that_pay(
     """
     import torch
 
-    from lstmgen.measuring import measure
+    from lstmgen.measuring import step_seconds
 
     while more := _more_streams(job, tokens):
         streams, rate = more
@@ -70,7 +70,7 @@ def _with_streams_that_pay(
         config = replace(job.training, batch_size=streams, learning_rate=rate)
         with_more = replace(job, training=config)
         try:
-            measured = measure(with_more, **SIZING)
+            measured = step_seconds(with_more, **SIZING)
         except torch.OutOfMemoryError:  # of a GPU
             break
         tokens_with_more = pace.tokens_in(measured, left, config)

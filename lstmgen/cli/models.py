@@ -29,6 +29,14 @@ def device_option(auto: str) -> Any:
     return typer.Option("--device", help=f"auto ({auto}), cpu, cuda, cuda:N or mps.")
 
 
+def called(model: str | None) -> str:
+    """The name of the model that is meant: its folder or file as it was given, or "built-in"."""
+    from lstmgen import folders
+
+    path = folders.find_model(model)
+    return "built-in" if path == folders.BUILT_IN else str(path)
+
+
 def load(model: str | None) -> "SavedModel":
     """The model that is meant; says so where it is the one that comes with the package."""
     from lstmgen import checkpoint, folders

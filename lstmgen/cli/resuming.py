@@ -1,6 +1,7 @@
 """Holds the options of `lstmgen train --resume` against the run that it goes on with."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from lstmgen.dataset import Dataset
 
 
-def data(saved: "SavedRun", given: Options, text: "Text", held_out: "Text | None") -> "Dataset":
+def data(
+    folder: Path, saved: "SavedRun", given: Options, text: "Text", held_out: "Text | None"
+) -> "Dataset":
     """The corpus of a run again; refused if it is another text or is to be cut another way."""
-    from lstmgen import dataset
+    from lstmgen import dataset, folders
 
     facts = saved.model.results.get("corpus", {})
     config = CorpusConfig.from_json(
@@ -28,10 +31,13 @@ def data(saved: "SavedRun", given: Options, text: "Text", held_out: "Text | None
         text, config, seed=saved.training.seed, held_out=held_out, known=saved.model.vocabulary
     )
     if data.facts["sha256"] != facts.get("sha256"):
-        what = f"the corpus is not the text that the run began with ({facts.get('name')}); give that one"
-    elif data.facts["valid_sha256"] == facts.get("valid_sha256"):
+        raise OptionError(
+            f"the corpus is not the text that the run began with ({facts.get('name')}); give that one, or "
+            f"to go on with another {folders.begun_with(folder)}, or begin anew with --overwrite"
+        )
+    if data.facts["valid_sha256"] == facts.get("valid_sha256"):
         return data
-    elif held_out is None:
+    if held_out is None:
         what = "the run began with a --valid-file; give it again"
     elif facts.get("valid_sha256") is None:
         what = "the run began without a --valid-file; leave it out"

@@ -20,7 +20,7 @@ def run(given: options.Options, folder: Path, began: float) -> None:
     quiet = given["quiet"]
     saved = checkpoint.load_run(folder) if given["resume"] else None
     other = checkpoint.load_model(given["init_from"]) if "init_from" in given else None
-    data = _read(given, saved, other)
+    data = _read(folder, given, saved, other)
     if not quiet:
         console.say(telling.of_data(data))
         if other:
@@ -64,7 +64,7 @@ def run(given: options.Options, folder: Path, began: float) -> None:
 
 
 def _read(
-    given: options.Options, saved: "SavedRun | None", other: "SavedModel | None"
+    folder: Path, given: options.Options, saved: "SavedRun | None", other: "SavedModel | None"
 ) -> "Dataset":
     """The texts as they are to be learned, with notes of what is odd about them."""
     from lstmgen import corpus
@@ -80,7 +80,7 @@ def _read(
             "--valid-file is the text that is trained on: its loss will not tell how well others are known"
         )
     if saved:
-        data = resuming.data(saved, given, text, held_out)
+        data = resuming.data(folder, saved, given, text, held_out)
         resuming.require_same(given, saved, data)
         return data
     if corpus.is_sorted(text.text):

@@ -19,7 +19,12 @@ ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t"})
 
 
 def by_corpus(
-    saved: "SavedModel", read: list["Text"], device: str, as_json: bool, how: again.Again | None
+    saved: "SavedModel",
+    model: str,
+    read: list["Text"],
+    device: str,
+    as_json: bool,
+    how: again.Again | None,
 ) -> None:
     """The score of each text, and beside it, never in its place, what it costs when it is scored again."""
     from lstmgen import engines
@@ -35,7 +40,7 @@ def by_corpus(
     def found(rows: list[tuple[str, Score]], name: str, score: Score, **more: Any) -> None:
         rows.append((name, score))
         if as_json:
-            _emit_json({"file": name, **more, **score.to_json()})
+            _emit_json({"file": name, "model": model, **more, **score.to_json()})
 
     def show() -> None:
         if not as_json:
@@ -66,43 +71,56 @@ def by_corpus(
 def compare(
     models: list["SavedModel"], names: Sequence[str], read: list["Text"], device: str, as_json: bool
 ) -> None:
+    import numpy as np
+
     from lstmgen import comparison, engines
     from lstmgen.breakdown import score_tokens
     from lstmgen.scoring import Score
 
     characters = sum(len(text.text) for text in read)
     chosen = [engines.choose(saved, device, _about_tokens(saved, characters)) for saved in models]
+
+    def show(text: str, scores: list[Score], blocks: list[Any], ends: Any, **more: Any) -> None:
+        found = [comparison.difference(blocks[0], block, ends) for block in blocks[1:]]
+        rows = list(zip(names, scores, strict=True))
+        if not as_json:
+            if len(read) > 1:
+                tables.heading(text)
+            tables.comparison(text, rows, found)
+            return
+        for name, score in rows:
+            _emit_json({"file": text, "model": name, **more, **score.to_json()})
+        for name, one in zip(names[1:], found, strict=True):
+            _emit_json({"file": text, "model": name, "than": names[0], **more, **one.to_json()})
+
+    all_ends, all_blocks = list[Any](), list[list[Any]]()
+    totals = [Score()] * len(models)
     for text in read:
         ends = comparison.edges(text.text)
-        scores, blocks = list[tuple[str, Score]](), list[Any]()
+        scores, blocks = list[Score](), list[Any]()
         for saved, engine, name in zip(models, chosen, names, strict=True):
             vocabulary = saved.vocabulary
             ids = vocabulary.encode(text.text)
-            nats, _ = score_tokens(engine, ids, vocabulary.start_id)
-            score = Score.of(float(nats.sum()), vocabulary, ids, len(text.text))
-            scores.append((name, score))
+            nats, _ = score_tokens(engine, ids, vocabulary.start_id, console.watched)
+            scores.append(score := Score.of(float(nats.sum()), vocabulary, ids, len(text.text)))
             blocks.append(comparison.by_block(vocabulary.lengths(text.text), nats, ends))
-        found = [comparison.difference(blocks[0], block, ends) for block in blocks[1:]]
-        for name, score in scores:
             if score.unknown_tokens:
                 console.note(
                     f"{name} does not know {score.unknown_tokens:,} of the {score.tokens:,} tokens of "
                     f"{text.name}: its bits per character do not compare with those of a model that knows "
                     "them"
                 )
-        if not as_json:
-            if len(read) > 1:
-                tables.heading(text.name)
-            tables.comparison(text.name, scores, found)
-            continue
-        for name, score in scores:
-            _emit_json({"file": text.name, "model": name, **score.to_json()})
-        for (name, _), one in zip(scores[1:], found, strict=True):
-            _emit_json({"file": text.name, "model": name, "than": scores[0][0], **one.to_json()})
+        show(text.name, scores, blocks, ends)
+        all_ends.append(ends)
+        all_blocks.append(blocks)
+        totals = [total + score for total, score in zip(totals, scores, strict=True)]
+    if len(read) > 1:
+        joined = [np.concatenate(blocks) for blocks in zip(*all_blocks, strict=True)]
+        show("total", totals, joined, comparison.joined(all_ends), texts=len(read))
 
 
 def by_line(
-    saved: "SavedModel", texts: list[str], encoding: str, device: str, as_json: bool
+    saved: "SavedModel", model: str, texts: list[str], encoding: str, device: str, as_json: bool
 ) -> None:
     from lstmgen import corpus, engines
     from lstmgen.breakdown import score_lines
@@ -124,7 +142,13 @@ def by_line(
             text = line.removesuffix("\n")
             if as_json:
                 _emit_json(
-                    {"file": corpus.called(path), "line": number, "text": text, **score.to_json()}
+                    {
+                        "file": corpus.called(path),
+                        "model": model,
+                        "line": number,
+                        "text": text,
+                        **score.to_json(),
+                    }
                 )
             else:
                 console.emit(
@@ -138,26 +162,36 @@ def _about_tokens(saved: "SavedModel", characters: int) -> int:
     return characters // (1 if saved.vocabulary.level == "char" else CHARACTERS_A_WORD)
 
 
-def by_token(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
+def by_token(
+    saved: "SavedModel", model: str, read: list["Text"], device: str, as_json: bool
+) -> None:
     from lstmgen import engines
     from lstmgen.breakdown import score_tokens
+    from lstmgen.vocabulary import UNKNOWN_ID
 
     vocabulary = saved.vocabulary
     encoded = [vocabulary.encode(text.text) for text in read]
     engine = engines.choose(saved, device, sum(map(len, encoded)))
     for text, ids in zip(read, encoded, strict=True):
-        nats, ranks = score_tokens(engine, ids, vocabulary.start_id)
-        tokens = vocabulary.tokenize(text.text)
-        for token, cost, rank in zip(tokens, nats.tolist(), ranks.tolist(), strict=True):
+        nats, ranks = score_tokens(engine, ids, vocabulary.start_id, console.watched)
+        tokens, unknown = vocabulary.tokenize(text.text), ids == UNKNOWN_ID
+        of_each = zip(tokens, nats.tolist(), ranks.tolist(), unknown.tolist(), strict=True)
+        for token, cost, rank, is_unknown in of_each:
             if as_json:
-                _emit_json({"file": text.name, "text": token, "nats": cost, "rank": rank})
+                found = {"nats": cost, "rank": rank, "unknown": is_unknown}
+                _emit_json({"file": text.name, "model": model, "text": token, **found})
             else:
                 console.emit(f"{cost:.6f}\t{rank}\t{token.translate(ESCAPES)}\n")
     _note_unknown(saved, encoded)
 
 
 def by_context(
-    saved: "SavedModel", read: list["Text"], device: str, as_json: bool, contexts: list[int]
+    saved: "SavedModel",
+    model: str,
+    read: list["Text"],
+    device: str,
+    as_json: bool,
+    contexts: list[int],
 ) -> None:
     from lstmgen import context, engines
 
@@ -176,7 +210,7 @@ def by_context(
         for score in context.scores(engine, ids, numbers, lengths, until_no_gain=not contexts):
             found.append(score)
             if as_json:
-                _emit_json({"file": text.name, **score.to_json()})
+                _emit_json({"file": text.name, "model": model, **score.to_json()})
         if not as_json:
             if len(read) > 1:
                 tables.heading(text.name)
@@ -184,7 +218,9 @@ def by_context(
     _note_unknown(saved, encoded)
 
 
-def by_choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bool) -> None:
+def by_choices(
+    saved: "SavedModel", model: str, read: list["Text"], device: str, as_json: bool
+) -> None:
     from lstmgen import choices, engines
 
     questions = [
@@ -202,14 +238,17 @@ def by_choices(saved: "SavedModel", read: list["Text"], device: str, as_json: bo
     lengths = (len(encode(q.context + choice)) for q in questions for choice in q.choices)
     engine = engines.choose(saved, device, sum(lengths))
     answers = list[choices.Answer]()
-    for answer in choices.answer(engine, saved.vocabulary, questions):
+    answering = choices.answer(engine, saved.vocabulary, questions)
+    if answered:  # else each is told as soon as it is known
+        answering = console.watched(answering, len(questions), "answered")
+    for answer in answering:
         answers.append(answer)
         if as_json and not answered:
-            _emit_json(answer.to_json())
+            _emit_json({"model": model, **answer.to_json()})
     tally = choices.tally(answers) if answered else []
     if as_json and answered:  # the group "all" goes first
         for record in [one.to_json() for one in tally] + [one.to_json() for one in answers]:
-            _emit_json(record)
+            _emit_json({"model": model, **record})
     elif not as_json:
         tables.tallies(tally)
     unanswered = sum(question.answer is None for question in questions)
