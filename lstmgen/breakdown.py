@@ -30,10 +30,8 @@ from lstmgen.vocabulary import Ids, Vocabulary
 LONG_LINE = 4 * WARM_UP  # tokens; a longer one is scored by itself
 POOL_LINES, POOL_CHARACTERS = 2048, 1 << 20  # sorted by length together
 ROWS = 128  # read side by side
-MIN_ROWS = 64  # whose logits are made together: fewer, and reading the weights takes longer
-
-
 Watched = Callable[[Iterator[Any], int], Iterator[Any]]  # parts, and how many -> the same parts
+MIN_ROWS = 64  # whose logits are made together: fewer, and reading the weights takes longer
 
 
 def score_tokens(
@@ -41,8 +39,8 @@ def score_tokens(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """What `score_ids` adds up: the nats of each token, (N,), and its rank by probability, (N,).
 
-    Rank 1 is the likeliest token; of equally likely ones the lower id comes first. Whoever waits may
-    have the windows `watched`.
+    Rank 1 is the likeliest token; of equally likely ones the lower id comes first. `watched` may
+    show whoever waits how far it is.
     """
     costs: NDArray[np.float64] = np.zeros(len(ids))
     ranks: NDArray[np.int64] = np.ones(len(ids), np.int64)

@@ -1,4 +1,4 @@
-"""Turns two models' costs of one text into their difference, and how far chance could have made it.
+"""Turns two models' costs of the same texts into their difference, and how far chance could have made it.
 
 Shapes: N tokens, M blocks.
 """
@@ -28,7 +28,7 @@ class Difference:
 
     bits_per_character: float
     standard_error: float
-    blocks: int  # lines or stretches of the text in which the models are compared one by one
+    blocks: int  # lines or stretches of the texts in which the models are compared one by one
 
     @property
     def interval(self) -> tuple[float, float] | None:

@@ -52,7 +52,8 @@ def choose_precision(precision: AskedPrecision, device: torch.device) -> Precisi
     """
     if precision == "bfloat16" and not can_bfloat16(device):
         raise DeviceError(
-            "--precision bfloat16: this processor cannot train in it; use --precision float32"
+            "--precision bfloat16: this processor is not made for it, and torch cannot train an LSTM in it "
+            "there; use --precision float32"
         )
     if precision != "auto":
         return precision
@@ -67,9 +68,9 @@ def choose_precision(precision: AskedPrecision, device: torch.device) -> Precisi
 
 
 def can_bfloat16(device: torch.device) -> bool:
-    """Whether a network can be trained there in bfloat16, however slowly.
+    """Whether networks of all kinds can be trained there in bfloat16, however slowly.
 
-    oneDNN, which has torch's recurrent layers on the CPU, cannot on one of Intel's kind without AVX512.
+    oneDNN, which has torch's LSTM on the CPU, cannot on a processor of Intel's kind without AVX512.
     """
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return True

@@ -149,7 +149,9 @@ def _hint(raw: bytes, encoding: str) -> str:
                 "not text"
             )
         if codecs.lookup(encoding).name == "utf-8" and _is_nearly_utf_8(raw):
-            return "all but a few of its bytes are: leave those out with iconv -c -f utf-8 -t utf-8"
+            return (
+                "nearly all of the rest is: leave out what is not with iconv -c -f utf-8 -t utf-8"
+            )
     return "name the right one, for example --encoding latin-1, or convert the file with iconv"
 
 

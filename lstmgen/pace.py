@@ -77,8 +77,9 @@ def last_step(speed: Speed, report_every: int, step: int, seconds_left: float) -
 
     It is at `step`, the report due there, if one is, still to come. So at step 250, with a report every 100,
     steps of 0.1 s, reports of 2 s, and 30 s left: 5 s and a report to step 300, 12 s to 400, and in the 11 s
-    that remain 90 steps and the last report, which comes to 490. With 24 s left 5 s would remain: less than
-    half of the interval, so there is no report at 400, and 49 steps of it are left for more.
+    that remain 90 steps and the last report, which comes to 490. With 24 s left 5 s would remain, of which
+    the last report leaves 30 steps, less than half of the interval: so that at 400 is left out, and it comes
+    to 449.
     """
     since_report = (step - 1) % report_every + 1
     periods, rest = divmod(

@@ -30,6 +30,11 @@ MANY_WORDS, WORDS_POWER = 15e6, 0.225  # tokens: from these on, width pays more 
 SHORT_TEXT_POWER = 0.2  # of its share of `LONG_TEXT`, by which a shorter text has less
 SIZE_STEP, MAX_SIZE = 64, 1024
 
+# With fewer tokens, and less than `FEW_EPOCHS` of the text, one layer does better: it reads half as many
+# again.
+FEW_TOKENS = 2.5e6
+ONE_LAYER = Width(256, 1e6, 0.25)
+
 # Tokens: a text that is shorter is learned by heart if nothing is done against it.
 LONG_TEXT, LONG_TEXT_OF_WORDS = 1e6, 2e6
 # A text that is not read often wants many tokens rather than many steps, and so more streams side by side.
@@ -69,7 +74,25 @@ def hidden_size(tokens: float, text_tokens: int, level: Level, many_streams: boo
         best = min(best, SELDOM_REPEATED.at(tokens))
     if level == "word":
         best *= max(1.0, tokens / MANY_WORDS) ** WORDS_POWER
-    return min(MAX_SIZE, SIZE_STEP * max(1, round(best / SIZE_STEP)))
+    return _rounded(best)
+
+
+def one_layer_size(
+    tokens: float, text_tokens: int, level: Level, vocab_size: int, cell: CellName
+) -> int | None:
+    """How many units a single layer should have, in the time in which two of 256 would read `tokens`.
+
+    None where two layers do better, as they do where there is more time; or may, as for other cells, and
+    where symbols are many, so that the output layer takes most of it.
+    """
+    few = tokens < FEW_TOKENS and tokens < FEW_EPOCHS * text_tokens
+    if not few or cell != "lstm" or tie(level, vocab_size):
+        return None
+    return _rounded(ONE_LAYER.at(tokens))
+
+
+def _rounded(size: float) -> int:
+    return min(MAX_SIZE, SIZE_STEP * max(1, round(size / SIZE_STEP)))
 
 
 def more_streams(

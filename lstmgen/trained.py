@@ -150,14 +150,14 @@ def load(model: str | Path | None = None, device: str = "auto") -> TrainedModel:
     """The model in a folder or a .safetensors file, ready to write and to score.
 
     Without a name it is the one that the variable `LSTMGEN_MODEL` names, or the one in `lstmgen-model`, or
-    where there is none, which a warning tells, the small one that comes with the package. Devices are
-    "auto", "cpu", "cuda", "cuda:N" and "mps". Raises `CheckpointError` where there is no model that can be
+    where there is none the small one that comes with the package, with a warning. Devices are "auto",
+    "cpu", "cuda", "cuda:N" and "mps". Raises `CheckpointError` where there is no model that can be
     read, `DeviceError` where there is no such device.
     """
     path = folders.find_model(model)
     if path == folders.BUILT_IN and model is None:
         warnings.warn(
-            f"there is no {DEFAULT_MODEL_FOLDER} in {Path.cwd()}, so this is the built-in model",
+            f"there is no {DEFAULT_MODEL_FOLDER} in the working folder, so this is the built-in model",
             stacklevel=2,
         )
     return TrainedModel(checkpoint.load_model(path), device)

@@ -251,3 +251,37 @@ def test_a_plan_tells_epochs_as_people_write_numbers(tmp_path: Path, steps: int,
     job = make_job(tmp_path)
     job = replace(job, training=replace(job.training, num_steps=steps))
     assert told in telling.of_job(job, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "given", "layers"),
+    [
+        (2.9, {}, 1),
+        (3.1, {}, 2),
+        (2.9, {"num_layers": 1}, 1),
+        (2.9, {"num_layers": 2}, 2),
+        (2.9, {"num_layers": 3}, 3),
+        (2.9, {"hidden_size": 12}, 2),
+        (2.9, {"steps": 40}, 2),
+        (2.9, {"cell": "gru"}, 2),
+    ],
+)
+def test_a_short_time_is_for_one_layer_unless_something_else_is_given(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    epochs: float,
+    given: dict[str, Any],
+    layers: int,
+) -> None:
+    job = make_job(tmp_path)
+    shape = {"num_layers": given.get("num_layers", 2), "cell": given.get("cell", "lstm")}
+    job = replace(job, model=replace(job.model, **shape))
+    tokens = epochs * len(job.data.train_ids)
+    step = 6 * job.training.batch_size * job.training.window / tokens
+    monkeypatch.setattr(measuring, "step_seconds", lambda job, seconds, most: step)
+    asked = given if "steps" in given else given | {"minutes": 0.1}
+    planned = fitting.sized(job, asked, time.perf_counter()).model
+    assert planned.num_layers == layers
+    if layers == 1:
+        size = planning.one_layer_size(tokens, len(job.data.train_ids), "char", 30, "lstm")
+        assert planned.hidden_size == size

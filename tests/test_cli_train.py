@@ -881,7 +881,10 @@ def test_a_run_in_bfloat16_goes_on_in_float32_where_a_processor_has_none(
     assert "is continued in" not in more.err
     assert checkpoint.load_run(folder).training.precision == "bfloat16"
     monkeypatch.setattr(device, "can_bfloat16", lambda where: False)
-    assert "--precision bfloat16: this processor cannot" in here(*asked, "--overwrite").error
+    assert (
+        "--precision bfloat16: this processor is not made for it"
+        in here(*asked, "--overwrite").error
+    )
     more = here(*options, "--resume", "--steps", "4")
     assert "the run was in bfloat16" in more.err
     assert "is continued in float32" in more.err

@@ -143,6 +143,9 @@ def test_what_is_said_of_bfloat16_holds_for_a_network(cell: CellName) -> None:
         logits, _ = network(torch.zeros(2, 3, dtype=torch.int64), network.initial_state(2))
         logits.float().sum().backward()
     assert all(weight.grad is not None for weight in network.parameters())
+    if precision == "float32" and cell == "lstm":
+        with device.autocast(CPU, "bfloat16"), pytest.raises(RuntimeError):
+            network(torch.zeros(2, 3, dtype=torch.int64), network.initial_state(2))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from jobs import NUM_STEPS, be_lazy, make_job, stopped_at
 
 from lstmgen import checkpoint, optim
-from lstmgen.config import LARGE_VOCABULARY, ModelConfig, TrainConfig
+from lstmgen.config import LARGE_VOCABULARY, ModelConfig, Precision, TrainConfig
 from lstmgen.model import Network
 from lstmgen.training import train
 
@@ -234,11 +234,14 @@ def test_what_ran_over_its_half_precision_counts_as_nothing(
             np.testing.assert_array_equal(end[name], value)
 
 
-def test_gradients_of_float32_that_are_not_finite_are_noticed() -> None:
-    network, optimizer = tied(SAMPLED)
+@pytest.mark.parametrize(("precision", "scale"), [("float32", 2.0**12), ("bfloat16", 1.0)])
+def test_gradients_that_no_half_precision_ran_over_are_noticed_if_they_are_not_finite(
+    precision: Precision, scale: float
+) -> None:
+    network, optimizer = tied(replace(SAMPLED, precision=precision))
     for weight in network.named_weights().values():
         weight.grad = torch.full_like(weight, inf)
-    optimizer.step(0.01, 2.0**12)
+    optimizer.step(0.01, scale)
     assert not np.isfinite(network.weights()["output.bias"]).all()
 
 

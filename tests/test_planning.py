@@ -224,3 +224,16 @@ def test_all_symbols_are_taken_on_cuda_where_their_logits_fit() -> None:
     assert 4 * 4 * tokens * fitting == pytest.approx(small / 2, rel=1e-3)
     assert planning.softmax_sample(fitting, "word", fitting) == 0
     assert planning.softmax_sample(fitting + 1, "word", fitting) == SOFTMAX_SAMPLE
+
+
+def test_where_few_tokens_are_read_one_layer_is_to_read_more_of_them() -> None:
+    """A minute on a processor without bfloat16, in which 2 x 256 reads some 0.9 million."""
+    for tokens, size in ((0.3e6, 192), (0.9e6, 256), (2e6, 320), (planning.FEW_TOKENS, None)):
+        for text_tokens in (1_003_000, 2_960_000):
+            assert planning.one_layer_size(tokens, text_tokens, "char", 65, "lstm") == size
+    assert (
+        planning.one_layer_size(0.9e6, 205_000, "char", 30, "lstm") is None
+    )  # names.txt, read often
+    assert planning.one_layer_size(0.9e6, 2_960_000, "word", 30, "lstm") is None
+    assert planning.one_layer_size(0.9e6, 2_960_000, "char", 5000, "lstm") is None
+    assert planning.one_layer_size(0.9e6, 2_960_000, "char", 65, "gru") is None

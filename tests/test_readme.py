@@ -136,7 +136,7 @@ JSON = {
     "`--by token`": ("eval line.txt --by token --json",),
     "`--context`": ("eval line.txt --context 1,4 --json",),
     "`--choices`": ("eval questions.jsonl --choices --json",),
-    "several models": ("eval line.txt -m my-model -m lstmgen-model --json",),
+    "several models": ("eval line.txt a.txt -m my-model -m lstmgen-model --json",),
     "`lstmgen sample`": ("sample --json -l 5",),
 }
 

@@ -112,6 +112,15 @@ def test_distribution_is_the_one_defined(
     np.testing.assert_allclose(row(logits, decoding, seen), expected, rtol=1e-9, atol=1e-12)
 
 
+def test_a_temperature_that_is_next_to_nothing_takes_the_likeliest() -> None:
+    logits = np.array([[9.0, 1.0, 3.0, 2.9999]], np.float32)
+    for temperature in (1e-40, 1e-320):
+        kept = relative_probabilities(
+            logits, DecodingConfig(temperature=temperature), np.zeros(logits.shape, np.bool_)
+        )
+        assert kept.tolist() == [[0, 0, 1, 0]]
+
+
 def test_top_k_is_by_the_logits_whatever_the_temperature() -> None:
     """Divided by so much, two of them are the same number in float32."""
     logits = np.array([[-5.0, 4.99, 5.0, -9.0]], np.float32)

@@ -198,6 +198,20 @@ def test_an_engine_is_made_once(
     assert len(made) == (0 if torch_pays else 1)
 
 
+def test_the_built_in_model_is_taken_with_a_warning(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(
+        UserWarning, match="no lstmgen-model in the working folder.*built-in"
+    ) as told:
+        assert len(lstmgen.load().vocabulary) > 2
+    assert told[0].filename == __file__  # where it was asked for
+    lstmgen.load(folders.BUILT_IN)  # by its name, without one
+    monkeypatch.setenv("LSTMGEN_MODEL", str(folder))
+    lstmgen.load()
+
+
 def test_the_built_in_model_is_small_and_writes_english() -> None:
     assert folders.BUILT_IN.stat().st_size <= 1_000_000
     model = lstmgen.load(folders.BUILT_IN)

@@ -37,12 +37,17 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
             job, tokens = _with_streams_that_pay(job, given, tokens, left)
     if size_given:
         return job
-    has_many = may_have_many and job.training.batch_size >= planning.MANY_STREAMS
-    size = planning.hidden_size(tokens, len(job.data.train_ids), job.vocabulary.level, has_many)
-    tied = "embedding_size" not in given and job.model.embedding_size == job.model.hidden_size
-    model = replace(
-        job.model, hidden_size=size, embedding_size=size if tied else job.model.embedding_size
-    )
+    model, layers, size = job.model, job.model.num_layers, None
+    about = (tokens, len(job.data.train_ids), job.vocabulary.level)
+    if not steps and given.get("num_layers", 1) == 1:
+        size = planning.one_layer_size(*about, model.vocab_size, model.cell)
+        layers = 1 if size else layers
+    if size is None:
+        has_many = may_have_many and job.training.batch_size >= planning.MANY_STREAMS
+        size = planning.hidden_size(*about, has_many)
+    tied = "embedding_size" not in given and model.embedding_size == model.hidden_size
+    embedding = size if tied else model.embedding_size
+    model = replace(model, num_layers=layers, hidden_size=size, embedding_size=embedding)
     return replace(job, model=model)
 
 

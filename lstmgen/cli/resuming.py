@@ -32,8 +32,9 @@ def data(
     )
     if data.facts["sha256"] != facts.get("sha256"):
         raise OptionError(
-            f"the corpus is not the text that the run began with ({facts.get('name')}); give that one, or "
-            f"to go on with another {folders.begun_with(folder)}, or begin anew with --overwrite"
+            f"the corpus is not the text that the run began with ({facts.get('name')}); give that one, or to "
+            f"train on with this one leave out --resume and give {folders.begun_with(folder)}, or begin anew "
+            "with --overwrite"
         )
     if data.facts["valid_sha256"] == facts.get("valid_sha256"):
         return data
@@ -80,8 +81,8 @@ def training(saved: "SavedRun", where: "torch.device") -> TrainConfig:
     if saved.training.precision == "float32" or device.can_bfloat16(where):
         return saved.training
     console.note(
-        "the run was in bfloat16, which this processor cannot train in, and is continued in float32: its "
-        "weights may differ in some bits, and it may be slower"
+        "the run was in bfloat16, which this processor cannot train in, and is continued in float32 from now "
+        "on: its weights may differ a little from those of a run that stays in one precision"
     )
     return replace(saved.training, precision="float32")
 

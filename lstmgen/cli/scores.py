@@ -141,15 +141,8 @@ def by_line(
             total += score
             text = line.removesuffix("\n")
             if as_json:
-                _emit_json(
-                    {
-                        "file": corpus.called(path),
-                        "model": model,
-                        "line": number,
-                        "text": text,
-                        **score.to_json(),
-                    }
-                )
+                about = {"file": corpus.called(path), "model": model, "line": number, "text": text}
+                _emit_json({**about, **score.to_json()})
             else:
                 console.emit(
                     f"{score.bits_per_character:.4f}\t{score.nats:.4f}\t{score.tokens}\t"

@@ -111,7 +111,8 @@ def train(
     num_layers: Annotated[
         int | None,
         _network(
-            help="Recurrent layers, one above the other.", show_default=str(ModelConfig.num_layers)
+            help="Recurrent layers, one above the other.",
+            show_default=f"{ModelConfig.num_layers}, or 1 where time is short",
         ),
     ] = None,
     hidden_size: Annotated[
