@@ -30,8 +30,9 @@ from lstmgen.vocabulary import Ids, Vocabulary
 LONG_LINE = 4 * WARM_UP  # tokens; a longer one is scored by itself
 POOL_LINES, POOL_CHARACTERS = 2048, 1 << 20  # sorted by length together
 ROWS = 128  # read side by side
-Watched = Callable[[Iterator[Any], int], Iterator[Any]]  # parts, and how many -> the same parts
 MIN_ROWS = 64  # whose logits are made together: fewer, and reading the weights takes longer
+
+Watched = Callable[[Iterator[Any], int], Iterator[Any]]  # parts, and how many -> the same parts
 
 
 def score_tokens(

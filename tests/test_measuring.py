@@ -66,13 +66,11 @@ def test_a_slow_step_is_not_measured_five_times(
     speed = measure(make_job(tmp_path), seconds=0.0, most=0.05)
     assert speed.step_seconds == pytest.approx(0.02)
     assert clock.steps == 3
-    clock.steps = 0
-    alone = measuring.step_seconds(make_job(tmp_path), seconds=0.0, most=0.05)
-    assert alone == pytest.approx(0.02)
-    assert clock.steps == 3
-    clock.steps = 3
     measure(make_job(tmp_path), seconds=0.0)
     assert clock.steps == 3 + 5
+    alone = measuring.step_seconds(make_job(tmp_path), seconds=0.0, most=0.05)
+    assert alone == pytest.approx(0.02)
+    assert clock.steps == 3 + 5 + 3
 
 
 @pytest.mark.parametrize(("seconds", "calls"), [(0.0, 5), (0.0795, 8), (1e9, 50)])
@@ -97,11 +95,8 @@ def test_on_cuda_ten_steps_are_timed_at_once_after_the_first(tmp_path: Path, clo
     stepper: Any = SimpleNamespace(run=SimpleNamespace(step=0), step=clock.step_of(0.01))
     assert measuring._time_steps(stepper, job, 0.0, 1e9) == pytest.approx(0.01)
     assert clock.steps == PLAIN_CALLS + 1 + 5 * 10
-    for seconds, most, times in (
-        (0.95, 1e9, 10),
-        (0.0, 0.25, 3),
-    ):  # whatever ten of them take together
-        clock.steps = 0
+    for seconds, most, times in ((0.95, 1e9, 10), (0.0, 0.25, 3)):
+        clock.steps = 0  # ten of which take a tenth of a second
         measuring._time_steps(stepper, job, seconds, most)
         assert clock.steps == PLAIN_CALLS + 1 + times * 10
 
