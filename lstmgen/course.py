@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, log
 from pathlib import Path
+from typing import NamedTuple
 
 from lstmgen import optim, pace
 from lstmgen.config import MAX_RETREATS, Position, TrainConfig
@@ -35,6 +36,18 @@ def most_from(start: float, vocab_size: int) -> float:
     return max(log(vocab_size), start) + BLOW_UP
 
 
+class Diverged(Exception):  # noqa: N818  # no error yet, as the run may go back
+    """A run is not well; why, in words."""
+
+
+class Due(NamedTuple):
+    """What is to be done after a step. A report has a line of the log too, and a place marked."""
+
+    report: bool  # the validation part is scored
+    log: bool  # there is a line of the log
+    mark: bool  # where it last was well lies so far back that a new place is wanted
+
+
 @dataclass
 class Course:
     """How a run has gone so far, beside what each step changes."""
@@ -46,17 +59,11 @@ class Course:
     best_step: int = 0  # where it was
     retreats: int = 0
 
-    def is_report(self, step: int) -> bool:
-        """Whether the validation part is scored after a step."""
-        return pace.is_report(step, self.config)
-
-    def is_logged(self, step: int) -> bool:
-        """Whether there is a line of the log after a step, as after every report."""
-        return self.is_report(step) or step % max(1, self.config.num_steps // LOG_LINES) == 0
-
-    def to_be_marked(self, step: int) -> bool:
-        """Whether the place where it last was well lies so far back that a new one is wanted."""
-        return step - self.last_good.step >= self.config.num_steps // MARKS
+    def due(self, step: int) -> Due:
+        report = pace.is_report(step, self.config)
+        log = report or step % max(1, self.config.num_steps // LOG_LINES) == 0
+        far = step - self.last_good.step >= self.config.num_steps // MARKS
+        return Due(report, log, mark=report or (log and far))
 
     def learning_rate(self, step: int) -> float:
         """By the schedule, and with each retreat less."""
@@ -67,27 +74,25 @@ class Course:
         """By retreats: 1, 2, 2 x 4, 2 x 4 x 8, ..."""
         return float(2 ** (self.retreats * (self.retreats + 1) // 2))
 
-    def why_diverged(self, step: int, losses: Sequence[float], score: Score | None) -> str:
-        """Why it counts as diverged, by its losses in nats a token; empty if it does not.
+    def require_well(self, step: int, losses: Sequence[float], score: Score | None = None) -> None:
+        """`Diverged` unless all is well by the losses, in nats a token.
 
         The validation part may be of another kind than the rest, and cost what it will.
         """
         most = self.most_nats_per_token
         # Not `loss > most`, which is false for what is not a number.
         which, nats = "loss", next((loss for loss in losses if not loss <= most), None)
-        if nats is None:
-            if score is None or isfinite(score.nats):
-                return ""
+        if nats is None and score is not None and not isfinite(score.nats):
             which, nats = "validation loss", score.nats_per_token
-        return f"the {which} blew up at step {step:,} ({nats:.3g} nats a token)"
+        if nats is not None:
+            raise Diverged(f"the {which} blew up at step {step:,} ({nats:.3g} nats a token)")
 
-    def mark(self, run: Run) -> str:
-        """Take it that the run is well as it stands; what tells otherwise, if not all of it is finite."""
+    def mark(self, run: Run) -> None:
+        """Note where the run stands, to go back to; `Diverged` if not all of it is finite."""
         snapshot = run.snapshot()
         if not snapshot.is_finite:
-            return f"not all numbers of the run were finite at step {run.step:,}"
+            raise Diverged(f"not all numbers of the run were finite at step {run.step:,}")
         self.last_good = snapshot
-        return ""
 
     def go_back(self, run: Run, why: str, folder: Path, unwritten: str) -> str:
         """Put the run where it last was well and lower the rate; what is told of it.
@@ -114,20 +119,13 @@ class Course:
             "learning rate" + (f"; {unwritten}" if unwritten else "")
         )
 
-    def latest(self, run: Run, losses: Sequence[float]) -> Snapshot:
-        """The run as it is now, or where it last was well if it is not, by its losses."""
-        if run.step == self.last_good.step or self.why_diverged(run.step, losses, None):
-            return self.last_good
-        snapshot = run.snapshot()
-        return snapshot if snapshot.is_finite else self.last_good
-
     def position(self, step: int, seconds: float, job: Job) -> Position:
         """What of it a saved run of this job holds, at a step and after so many seconds."""
         best = self.best or Score()
         return Position(
             step=step,
             seconds=seconds,
-            deadline=job.deadline,
+            deadline=job.clock.deadline if job.clock else None,
             device=job.device.type,
             retreats=self.retreats,
             most_nats_per_token=self.most_nats_per_token,

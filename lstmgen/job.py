@@ -9,7 +9,7 @@ import torch
 from lstmgen.batching import Streams
 from lstmgen.config import ModelConfig, TrainConfig
 from lstmgen.dataset import Dataset
-from lstmgen.pace import Speed
+from lstmgen.pace import Clock
 from lstmgen.vocabulary import Vocabulary
 
 
@@ -22,8 +22,7 @@ class Job:
     model: ModelConfig
     training: TrainConfig
     device: torch.device
-    deadline: float | None = None  # seconds of training time after which the run shall have ended
-    measured: Speed | None = None  # beforehand, where it was planned by time
+    clock: Clock | None = None  # where it is to end by time
     sample_seconds: float | None = None  # between two samples of what the network writes by then
 
     @cached_property

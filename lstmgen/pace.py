@@ -21,6 +21,13 @@ class Speed(NamedTuple):
     validation_seconds: float
 
 
+class Clock(NamedTuple):
+    """For a run that is to end by time: when, and what was measured before it, perhaps in a busy moment."""
+
+    deadline: float  # seconds of training
+    measured: Speed
+
+
 def tokens_in(step_seconds: float, seconds: float, config: TrainConfig) -> float:
     """How many tokens can be trained on in this time, in steps of so many seconds."""
     return config.batch_size * config.window * max(0.0, seconds) / step_seconds
@@ -94,16 +101,12 @@ def last_step(speed: Speed, report_every: int, step: int, seconds_left: float) -
 
 
 class Pace:
-    """How fast a run goes, and where its end is to be moved so that it keeps to its time.
+    """How fast a run goes, and where its end is to be moved so that it keeps to its time."""
 
-    `measured` is what was measured before the run, where anything was: perhaps while the machine
-    was busy with something else.
-    """
-
-    def __init__(self, measured: Speed | None) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.started = time.perf_counter()
         self.steps = 0
-        self.measured = measured
+        self.clock = clock
         self.validations: list[float] = []  # seconds
 
     def speed(self) -> Speed:
@@ -111,24 +114,23 @@ class Pace:
         step = (time.perf_counter() - self.started - sum(self.validations)) / self.steps
         if self.validations:
             return Speed(step, sum(self.validations) / len(self.validations))
-        if self.measured is None:
-            return Speed(step, 0.0)
-        return Speed(step, self.measured.validation_seconds * step / self.measured.step_seconds)
+        measured = self.clock.measured
+        return Speed(step, measured.validation_seconds * step / measured.step_seconds)
 
-    def replan(self, config: TrainConfig, step: int, seconds_left: float) -> TrainConfig:
-        """The same run with as many steps as the time left allows; unchanged if nearly right.
+    def replan(self, config: TrainConfig, step: int, seconds: float) -> TrainConfig:
+        """The same run with as many steps as the time left after `seconds` allows; unchanged if nearly right.
 
         The schedule of the learning rate follows the number of steps, so it bends a little. Where reports
         come twice as often as they should, or half as often, their interval changes too.
         """
+        seconds_left = self.clock.deadline - seconds
         few = self.steps < 8 and step < config.num_steps  # the first are slower than the rest
         if few and seconds_left > 0:
             return config
         speed = self.speed()
-        if self.measured:
-            _, every = plan_steps(speed, time.perf_counter() - self.started + seconds_left)
-            if not 1 / 2 <= every / config.report_every <= 2:
-                config = replace(config, report_every=every)
+        _, every = plan_steps(speed, time.perf_counter() - self.started + seconds_left)
+        if not 1 / 2 <= every / config.report_every <= 2:
+            config = replace(config, report_every=every)
         num_steps = max(step, last_step(speed, config.report_every, step, seconds_left))
         if abs(num_steps - config.num_steps) <= 0.01 * (config.num_steps - step):
             return config

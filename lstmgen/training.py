@@ -22,7 +22,7 @@ from lstmgen import device
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import DecodingConfig, Position
-from lstmgen.course import Course, best_of, most_from
+from lstmgen.course import Course, Diverged, Due, best_of, most_from
 from lstmgen.generation import Prime, stream
 from lstmgen.job import Job
 from lstmgen.keeping import Keeper, Run, Snapshot
@@ -93,7 +93,8 @@ class _Session:
         self.keeper = Keeper(job.folder, not self.resumed, common)
         self.keeper.require_room(self.course.last_good)
         self.unwritten = ""  # what keeps files from being written, if anything does
-        self.meter, self.pace = _Meter(job.device), Pace(job.measured)
+        self.meter = _Meter(job.device)
+        self.pace = Pace(job.clock) if job.clock else None
 
     @property
     def run(self) -> Run:
@@ -101,47 +102,26 @@ class _Session:
 
     def step(self) -> None:
         self.meter.add(*self.stepper.step(self.course.learning_rate(self.run.step)))
-        self.pace.steps += 1
+        if self.pace:
+            self.pace.steps += 1
 
     def after_step(self) -> Progress | None:
         """Do what is due after a step; the record of it, if there is to be one."""
-        now = time.perf_counter()
-        logging = self.course.is_logged(self.run.step)
-        if not logging and now - self.yielded_at < YIELD_SECONDS:
+        step, now = self.run.step, time.perf_counter()
+        if not self.course.due(step).log and now - self.yielded_at < YIELD_SECONDS:
             return None
         device.wait(self.job.device)
         now = time.perf_counter()
-        if self.job.deadline is not None:
-            left = self.job.deadline - self._seconds(now)
-            self.course.config = self.pace.replan(self.course.config, self.run.step, left)
-            logging = self.course.is_logged(self.run.step)
-        reporting = self.course.is_report(self.run.step)
-        record = self._progress()
-        marking = reporting or (logging and self.course.to_be_marked(self.run.step))
-        if logging:
-            score = None
-            if reporting:
-                score = validate(self.run.network, self.job)
-                self.pace.validations.append(time.perf_counter() - now)
-            if why := self._mark_if_well(record, score, marking):
-                return self._go_back(record, why)
-            if score is not None:
-                record = self._report(record, score)
-            self.keeper.keep_line(log_record(record))
-        if self._is_to_sample(record, now):
-            record = replace(record, sample=_sample(self.job, self.run.network, self.run.step))
-            self.sampled_at = now
-        saving = reporting or now - self.saved_at > SAVE_SECONDS
-        if saving:
-            self._keep(self.course.last_good if marking else self._latest())
-            self.saved_at = time.perf_counter()
-        if logging or saving:
-            unwritten = self.keeper.try_to_write()
-            if reporting or unwritten != self.unwritten:  # not as often as it is tried
-                self.unwritten = unwritten
-                note = f"{unwritten}; training goes on, and it is tried again" if unwritten else ""
-                record = replace(record, note=note)
-        if logging:
+        if self.pace:
+            self.course.config = self.pace.replan(self.course.config, step, self._seconds(now))
+        due, record = self.course.due(step), self._progress()
+        if due.log:
+            try:
+                record = self._logged(record, due)
+            except Diverged as why:
+                return self._go_back(record, str(why))
+        record = self._saved(self._sampled(record, now), due, now)
+        if due.log:
             self.meter = _Meter(self.job.device)
         return record
 
@@ -162,21 +142,29 @@ class _Session:
             self._keep_best(replace(self._progress(), train_nats_per_token=present))
         self.keeper.write()
 
-    def _mark_if_well(self, record: Progress, score: Score | None, marking: bool) -> str:
-        """Note where the run stands, to go back to, if it is time for that and it is well.
-
-        What comes back is why it counts as diverged; empty if it does not.
-        """
-        losses = [record.train_nats_per_token]
-        present = self.stepper.present_loss() if marking else inf
+    def _logged(self, record: Progress, due: Due) -> Progress:
+        """The record as the log has it, with a score if that is due. `Diverged` if the run is not well."""
+        course, losses = self.course, [record.train_nats_per_token]
+        score = self._validate() if due.report else None
+        present = self.stepper.present_loss() if due.mark else inf
         if score is not None:
             present = min(present, score.nats_per_token)  # one window alone may be odd
             losses.append(present)
         # Asked at places that follow from the step alone, so that the clock changes no bit.
-        if why := self.course.why_diverged(self.run.step, losses, score):
-            return why
-        well = marking and present <= self.course.most_nats_per_token
-        return self.course.mark(self.run) if well else ""
+        course.require_well(self.run.step, losses, score)
+        if due.mark and present <= course.most_nats_per_token:
+            course.mark(self.run)
+        if score is not None:
+            record = self._report(record, score)
+        self.keeper.keep_line(log_record(record))
+        return record
+
+    def _validate(self) -> Score:
+        began = time.perf_counter()
+        score = validate(self.run.network, self.job)
+        if self.pace:
+            self.pace.validations.append(time.perf_counter() - began)
+        return score
 
     def _go_back(self, record: Progress, why: str) -> Progress:
         unwritten = self.keeper.try_to_write()  # what still waits, in case it gives up
@@ -194,10 +182,28 @@ class _Session:
             self._keep_best(record)
         return record
 
-    def _is_to_sample(self, record: Progress, now: float) -> bool:
+    def _sampled(self, record: Progress, now: float) -> Progress:
+        """The record, with a sample where it is time for one and the run is well."""
         every = self.job.sample_seconds
         due = every is not None and now - self.sampled_at >= every
-        return due and record.train_nats_per_token <= self.course.most_nats_per_token
+        if due and record.train_nats_per_token <= self.course.most_nats_per_token:
+            self.sampled_at = now
+            record = replace(record, sample=_sample(self.job, self.run.network, self.run.step))
+        return record
+
+    def _saved(self, record: Progress, due: Due, now: float) -> Progress:
+        """Save what is to be saved by now; the record, with a note if that cannot be written."""
+        saving = due.report or now - self.saved_at > SAVE_SECONDS
+        if saving:
+            self._keep(self._latest())
+            self.saved_at = time.perf_counter()
+        if due.log or saving:
+            unwritten = self.keeper.try_to_write()
+            if due.report or unwritten != self.unwritten:  # not as often as it is tried
+                self.unwritten = unwritten
+                note = f"{unwritten}; training goes on, and it is tried again" if unwritten else ""
+                record = replace(record, note=note)
+        return record
 
     def _keep(self, snapshot: Snapshot) -> None:
         position = self.course.position(snapshot.step, self._seconds(time.perf_counter()), self.job)
@@ -207,11 +213,19 @@ class _Session:
         self.keeper.keep_model(self.run.network.weights(), log_record(record))
 
     def _latest(self) -> Snapshot:
-        """The run as it is now, if it is well. The loss of late may be from before a step that was bad."""
-        present = self.stepper.present_loss()
-        if present > self.course.most_nats_per_token:  # one window alone may be odd
+        """The run as it is now, or where it last was well if it is not."""
+        course = self.course
+        if self.run.step == course.last_good.step:
+            return course.last_good
+        present = self.stepper.present_loss()  # that of late may be from before a step that was bad
+        if present > course.most_nats_per_token:  # one window alone may be odd
             present = min(present, self.stepper.present_loss(self.stepper.streams.num_windows // 2))
-        return self.course.latest(self.run, [self.meter.nats_per_token(), present])
+        try:
+            course.require_well(self.run.step, [self.meter.nats_per_token(), present])
+        except Diverged:
+            return course.last_good
+        snapshot = self.run.snapshot()
+        return snapshot if snapshot.is_finite else course.last_good
 
     def _seconds(self, now: float) -> float:
         """Seconds that the run has taken in all, when the clock stands at `now`."""

@@ -25,11 +25,11 @@ def test_a_run_of_any_length_has_a_hundred_lines_and_twenty_places_to_go_back_to
     config = TrainConfig(num_steps=5000, report_every=5000)
     place = keeping.Snapshot(0, {}, {})
     one = course.Course(config, place, most_nats_per_token=9.0)
-    logged = [step for step in range(1, 5001) if one.is_logged(step)]
+    logged = [step for step in range(1, 5001) if one.due(step).log]
     assert logged == list(range(50, 5001, 50))
     marked = []
     for step in range(1, 5001):
-        if one.to_be_marked(step):
+        if one.due(step).mark:
             marked.append(step)
             one.last_good = replace(place, step=step)
     assert marked == list(range(250, 5001, 250))

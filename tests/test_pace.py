@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from lstmgen import pace as pace_module
 from lstmgen.config import ModelConfig, TrainConfig
 from lstmgen.pace import (
+    AT_THE_END,
     FEW_REPORTS,
     MAX_REPORTS,
     MAX_SHARE,
     REPORT_SHARE,
+    Clock,
     Pace,
     Speed,
     is_report,
@@ -25,6 +27,7 @@ from lstmgen.pace import (
 )
 
 NOW = 1000.0  # seconds
+END = 2000.0  # of training, where a run is to end by time
 
 
 @given(st.floats(1e-4, 1), st.floats(1e-3, 30), st.floats(10, 1e5))
@@ -82,34 +85,40 @@ def a_clock_that_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace_module, "time", SimpleNamespace(perf_counter=lambda: NOW))
 
 
+def timed(measured: Speed) -> Pace:
+    """The pace of a run that is to end after `END` seconds."""
+    return Pace(Clock(END, measured))
+
+
 def run_at(pace: Pace, seconds: float, steps: int) -> None:
     """As if `steps` steps had taken `seconds` so far."""
     pace.started, pace.steps = NOW - seconds, steps
 
 
 def test_the_end_follows_the_pace() -> None:
-    config, pace = TrainConfig(num_steps=1000, report_every=1000), Pace(None)
-    pace.validations = [2.0]
-    run_at(pace, seconds=12.0, steps=100)
-    assert pace.replan(config, 100, 92.0) is config  # just right: 90 s and a report
-    slower = pace.replan(config, 100, 47.0)
+    config = TrainConfig(num_steps=1000, report_every=AT_THE_END)
+    pace = timed(Speed(9.0, 9.0))
+    pace.validations = [40.0]
+    run_at(pace, seconds=50.0, steps=100)
+    assert pace.replan(config, 100, END - 130.0) is config  # just right: 90 s and a report
+    slower = pace.replan(config, 100, END - 85.0)
     assert slower.num_steps == pytest.approx(100 + 450, abs=2)
-    run_at(pace, seconds=7.0, steps=100)
-    faster = pace.replan(config, 100, 92.0)
-    assert faster.num_steps == pytest.approx(100 + 1760, abs=4)  # two reports now: at 1,000 too
+    run_at(pace, seconds=45.0, steps=100)
+    faster = pace.replan(config, 100, END - 130.0)
+    assert faster.num_steps == pytest.approx(100 + 1800, abs=2)
 
 
 def test_a_single_report_stays_one_when_the_end_is_moved() -> None:
     measured = Speed(step_seconds=0.1, validation_seconds=40.0)
     num_steps, report_every = plan_steps(measured, 600)
     config = TrainConfig(num_steps=num_steps, report_every=report_every)
-    pace = Pace(measured)
+    pace = timed(measured)
     run_at(pace, seconds=90.0, steps=1000)  # faster than measured, as validation will be
-    config = pace.replan(config, 1000, 510.0)
+    config = pace.replan(config, 1000, END - 510.0)
     assert config.num_steps == pytest.approx(1000 + (510 - 36) / 0.09, abs=4)
     # Past the step at which the one report was foreseen, there is still only one to come.
     run_at(pace, seconds=180.0, steps=2000)
-    assert pace.replan(config, 2000, 420.0) is config
+    assert pace.replan(config, 2000, END - 420.0) is config
 
 
 @pytest.mark.parametrize("slower", [1 / 40, 1 / 3, 3, 40])
@@ -118,12 +127,13 @@ def test_a_run_measured_at_a_bad_moment_is_planned_anew(slower: float) -> None:
     truth, deadline = Speed(step_seconds=0.08, validation_seconds=1.0), 300.0
     measured = Speed(truth.step_seconds * slower, truth.validation_seconds * slower)
     num_steps, report_every = plan_steps(measured, deadline)
-    config, pace = TrainConfig(num_steps=num_steps, report_every=report_every), Pace(measured)
+    config = TrainConfig(num_steps=num_steps, report_every=report_every)
+    pace = Pace(Clock(deadline, measured))
     seconds, step, reports = 0.0, 0, 0
     while step < config.num_steps:
         seconds, step = seconds + truth.step_seconds, step + 1
         run_at(pace, seconds, steps=step)
-        config = pace.replan(config, step, deadline - seconds)
+        config = pace.replan(config, step, seconds)
         if is_report(step, config):
             pace.validations.append(truth.validation_seconds)
             seconds, reports = seconds + truth.validation_seconds, reports + 1
@@ -195,19 +205,19 @@ def test_how_often_to_report_follows_from_the_whole_time() -> None:
     measured = Speed(1.0, 20.0)
     num_steps, report_every = plan_steps(measured, 600)
     config = TrainConfig(num_steps=num_steps, report_every=report_every)
-    pace = Pace(measured)
+    pace = timed(measured)
     run_at(pace, seconds=100.0, steps=100)
-    assert pace.replan(config, 100, 500.0) is config
+    assert pace.replan(config, 100, END - 500.0) is config
 
 
 def test_a_run_planned_too_short_goes_on_from_its_last_step() -> None:
-    config, pace = TrainConfig(num_steps=5, report_every=1000), Pace(Speed(10.0, 2.0))
+    config, pace = TrainConfig(num_steps=5, report_every=1000), timed(Speed(10.0, 2.0))
     run_at(pace, seconds=1.0, steps=5)
-    assert pace.replan(config, 5, 60.0).num_steps > 100
+    assert pace.replan(config, 5, END - 60.0).num_steps > 100
 
 
 def test_the_first_steps_say_nothing_of_the_pace() -> None:
-    config, pace = TrainConfig(num_steps=1000, report_every=1000), Pace(Speed(0.1, 2.0))
+    config, pace = TrainConfig(num_steps=1000, report_every=1000), timed(Speed(0.1, 2.0))
     run_at(pace, seconds=10.0, steps=7)
-    assert pace.replan(config, 7, 1.0) is config
-    assert pace.replan(config, 7, -0.1).num_steps == 7  # but where they took all of the time
+    assert pace.replan(config, 7, END - 1.0) is config
+    assert pace.replan(config, 7, END + 0.1).num_steps == 7  # but where they took all of the time

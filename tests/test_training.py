@@ -19,7 +19,7 @@ from lstmgen.config import CellName
 from lstmgen.errors import CheckpointError
 from lstmgen.keeping import Keeper
 from lstmgen.model import Network
-from lstmgen.pace import Pace
+from lstmgen.pace import Clock, Pace, Speed
 from lstmgen.scoring import Score
 from lstmgen.step import Stepper
 from lstmgen.training import train
@@ -175,15 +175,19 @@ def test_a_number_beyond_all_floats_in_a_run_is_refused(tmp_path: Path, name: st
         checkpoint.load_run(tmp_path)
 
 
+def ends_after(seconds: float) -> Clock:
+    return Clock(seconds, Speed(step_seconds=1.0, validation_seconds=0.001))
+
+
 @pytest.mark.usefixtures("a_second_each_step")
 def test_a_slower_machine_than_measured_moves_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     job = make_job(tmp_path, steps=100_000)
-    job = replace(job, training=replace(job.training, report_every=20), deadline=50.5)
+    job = replace(job, training=replace(job.training, report_every=20), clock=ends_after(50.5))
     last = list(train(job))[-1]
-    assert last.step == last.num_steps == last.seconds == 50
+    assert last.step == last.num_steps == round(last.seconds) == 50
     assert last.best is not None
 
 
@@ -267,11 +271,11 @@ def test_a_timed_run_that_is_resumed_ends_with_its_time(
     saved = stopped_at(12, job)
     saved = replace(saved, position=replace(saved.position, seconds=30.0))
     endless = replace(job.training, num_steps=100_000, report_every=100_000)
-    last = list(train(replace(job, training=endless, deadline=50.5), saved))[-1]
-    assert last.seconds == 50  # of which it has taken 30 already
+    last = list(train(replace(job, training=endless, clock=ends_after(50.5)), saved))[-1]
+    assert round(last.seconds) == 50  # of which it has taken 30 already
     left = checkpoint.load_run(tmp_path)
     assert left.training.num_steps == left.position.step == last.step == 12 + 20
-    assert left.position.seconds == 50
+    assert round(left.position.seconds) == 50
 
 
 def test_a_run_that_had_diverged_goes_on_at_its_lower_rate(
@@ -346,14 +350,19 @@ def test_so_many_seconds_lie_between_two_samples(
 
 @pytest.fixture
 def a_second_each_step(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock by which a step takes a second, and nothing else does: what it shows."""
-    now, original = [0.0], Stepper.step
+    """A clock by which a step takes a second, a validation a thousandth, and all else no time."""
+    now, step, validate = [0.0], Stepper.step, training.validate
 
     def in_a_second(*about: Any) -> Any:
         now[0] += 1
-        return original(*about)
+        return step(*about)
+
+    def at_once(*about: Any) -> Any:
+        now[0] += 0.001
+        return validate(*about)
 
     monkeypatch.setattr(Stepper, "step", in_a_second)
+    monkeypatch.setattr(training, "validate", at_once)
     for module in (training, pace):
         monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     return now
@@ -364,7 +373,7 @@ def test_time_that_runs_out_between_two_lines_of_the_log_ends_with_a_report(
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     job = make_job(tmp_path, steps=100_000)
-    job = replace(job, training=replace(job.training, report_every=1000), deadline=500.5)
+    job = replace(job, training=replace(job.training, report_every=1000), clock=ends_after(500.5))
     last, records = None, train(job)
     for record in records:
         last = record
@@ -416,6 +425,28 @@ def test_so_many_seconds_lie_between_two_saves(
     assert saved == [4, 8, 12, 15]
 
 
+def test_what_is_not_marked_for_one_odd_window_is_saved_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    saved, keep, loss = list[int](), Keeper.keep_run, Stepper.present_loss
+
+    def counted(keeper: Keeper, at: Any, *about: Any) -> None:
+        saved.append(at.step)
+        keep(keeper, at, *about)
+
+    def odd_next(stepper: Stepper, ahead: int = 0) -> float:
+        return loss(stepper, ahead) if ahead or not stepper.run.step else 1e9
+
+    monkeypatch.setattr(Keeper, "keep_run", counted)
+    monkeypatch.setattr(Stepper, "present_loss", odd_next)
+    job = make_job(tmp_path, steps=40)  # where it may go back to is wanted every two steps
+    job = replace(job, training=replace(job.training, report_every=40))
+    list(train(job))
+    assert saved == list(range(1, 41))
+
+
 @pytest.mark.usefixtures("a_second_each_step")
 def test_so_many_seconds_lie_between_two_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -431,11 +462,11 @@ def test_a_gpu_has_done_its_steps_before_the_clock_is_asked_how_long_they_took(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a_second_each_step: list[float]
 ) -> None:
     """They are taken at once here; so it waits in their place, at each step that is told of."""
-    original, left = Pace.replan, list[float]()
+    original, taken = Pace.replan, list[float]()
 
-    def replan(pace: Pace, config: Any, step: int, seconds_left: float) -> Any:
-        left.append(seconds_left)
-        return original(pace, config, step, seconds_left)
+    def replan(pace: Pace, config: Any, step: int, seconds: float) -> Any:
+        taken.append(seconds)
+        return original(pace, config, step, seconds)
 
     monkeypatch.setattr(Pace, "replan", replan)
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
@@ -444,8 +475,8 @@ def test_a_gpu_has_done_its_steps_before_the_clock_is_asked_how_long_they_took(
         a_second_each_step[0] += 5
 
     monkeypatch.setattr(device, "wait", wait)
-    list(train(replace(make_job(tmp_path), deadline=100.0)))
-    assert left[0] == 100 - 1 - 5
+    list(train(replace(make_job(tmp_path), clock=ends_after(100.0))))
+    assert taken[0] == 1 + 5
 
 
 @pytest.mark.parametrize("blown_up", [0, 1])
@@ -460,14 +491,15 @@ def test_how_long_validations_take_is_known_to_what_moves_the_end(
         score = original(*about)
         return score if len(paces[0].validations) >= blown_up else replace(score, nats=nan)
 
-    def watched(measured: Any) -> Pace:
-        paces.append(Pace(measured))
+    def watched(clock: Clock) -> Pace:
+        paces.append(Pace(clock))
         return paces[-1]
 
     monkeypatch.setattr(training, "validate", in_five)
     monkeypatch.setattr(training, "Pace", watched)
-    list(train(make_job(tmp_path)))
-    assert paces[0].validations == [5.0] * (2 + blown_up)
+    last = list(train(replace(make_job(tmp_path), clock=ends_after(100.0))))[-1]
+    assert paces[0].validations == pytest.approx([5.0] * (2 + blown_up), abs=0.01)
+    assert last.seconds == pytest.approx(95, abs=1)
 
 
 def test_the_log_tells_how_often_the_text_has_been_read(tmp_path: Path) -> None:

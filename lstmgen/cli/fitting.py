@@ -22,29 +22,27 @@ SIZING = {"seconds": 0.25, "most": 1.0}  # to measure steps for, where only the 
 
 def sized(job: "Job", given: Options, began: float) -> "Job":
     """The job with the layers, and the streams, that its time can feed, unless they were given."""
-    from lstmgen.measuring import step_seconds
-
     size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
     steps = _steps(job, given)
-    may_have_many = not {"batch_size", "window"} & set(given) and bool(_more_streams(job, 0))
+    streams_given = bool(steps or {"batch_size", "window"} & set(given))
+    may_have_many = not streams_given and bool(_more_streams(job, 0))
     if size_given and not may_have_many:
         return job
-    tokens = float(steps * job.training.batch_size * job.training.window)
-    if not steps:
+    if steps:
+        tokens = float(steps * job.training.batch_size * job.training.window)
+    else:
         left = minutes(given) * 60 - (time.perf_counter() - began)
-        tokens = pace.tokens_in(step_seconds(job, **SIZING), left, job.training)
-        if may_have_many:
-            job, tokens = _with_streams_that_pay(job, given, tokens, left)
+        job, tokens = _measured(job, given, left, may_have_many)
     if size_given:
         return job
-    model, layers, size = job.model, job.model.num_layers, None
-    about = (tokens, len(job.data.train_ids), job.vocabulary.level)
+    model, text_tokens, level = job.model, len(job.data.train_ids), job.vocabulary.level
+    layers, size = model.num_layers, None
     if not steps and given.get("num_layers", 1) == 1:
-        size = planning.one_layer_size(*about, model.vocab_size, model.cell)
+        size = planning.one_layer_size(tokens, text_tokens, level, model.vocab_size, model.cell)
         layers = 1 if size else layers
     if size is None:
         has_many = may_have_many and job.training.batch_size >= planning.MANY_STREAMS
-        size = planning.hidden_size(*about, has_many)
+        size = planning.hidden_size(tokens, text_tokens, level, has_many)
     tied = "embedding_size" not in given and model.embedding_size == model.hidden_size
     embedding = size if tied else model.embedding_size
     model = replace(model, num_layers=layers, hidden_size=size, embedding_size=embedding)
@@ -58,18 +56,17 @@ def _more_streams(job: "Job", tokens: float) -> tuple[int, float] | None:
     return planning.more_streams(streams, tokens, text_tokens, level, cell, cuda)
 
 
-def _with_streams_that_pay(
-    job: "Job", given: Options, tokens: float, left: float
-) -> tuple["Job", float]:
-    """The job with more streams as long as it reads many more tokens with them in the seconds `left`.
+def _measured(job: "Job", given: Options, left: float, may_have_many: bool) -> tuple["Job", float]:
+    """The job, and how many tokens it reads in the seconds `left`.
 
-    With it, how many it reads. As it is, it reads `tokens`.
+    If it may have more streams, it gets them as long as it reads many more tokens with them.
     """
     import torch
 
     from lstmgen.measuring import step_seconds
 
-    while more := _more_streams(job, tokens):
+    tokens = pace.tokens_in(step_seconds(job, **SIZING), left, job.training)
+    while may_have_many and (more := _more_streams(job, tokens)):
         streams, rate = more
         rate = given.get("learning_rate", rate)
         config = replace(job.training, batch_size=streams, learning_rate=rate)
@@ -119,14 +116,14 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
     if steps:
         job = replace(job, training=replace(config, num_steps=steps))
     elif saved and "minutes" not in given:  # to the end that it had
-        measured = measure(job) if at.deadline is not None else None
-        job = replace(job, deadline=at.deadline, measured=measured)
+        if at.deadline is not None:
+            job = replace(job, clock=pace.Clock(at.deadline, measure(job)))
     else:
         job = _within_minutes(job, given, at if saved else None, began)
     steps = job.training.num_steps
     if steps <= at.step:
         raise _over(job, at.step, config.num_steps)
-    if job.deadline is None and (saved is None or steps != config.num_steps):
+    if job.clock is None and (saved is None or steps != config.num_steps):
         report_every = pace.report_interval(
             steps,
             job.epochs(steps),
@@ -159,7 +156,7 @@ def _within_minutes(job: "Job", given: Options, at: Position | None, began: floa
     _require_time_to_validate(measured, seconds, left, at is not None)
     more, report_every = pace.plan_steps(measured, left)
     training = replace(job.training, num_steps=done + more, report_every=report_every)
-    return replace(job, training=training, deadline=deadline, measured=measured)
+    return replace(job, training=training, clock=pace.Clock(deadline, measured))
 
 
 def _over(job: "Job", done: int, planned: int) -> OptionError:

@@ -64,7 +64,7 @@ def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
     tied = ", tied" if model.tie else ""
     epochs = job.epochs(config.num_steps)
     about = ""
-    if job.deadline is not None:
+    if job.clock:
         chosen = "" if "minutes" in given else " (the default)"
         asked = saved is None or "minutes" in given
         about = f"--minutes {minutes(given):g}{chosen}: about " if asked else "about "
