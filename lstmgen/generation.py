@@ -18,7 +18,7 @@ from lstmgen.vocabulary import Vocabulary
 LENGTH = "length"  # why a text ended that no stop string ended
 BATCH_SIZE = 256  # texts side by side: from here on more gain little
 MAX_LOGITS_SIDE_BY_SIDE = 1 << 24  # of all of them: 64 MB
-MAX_WAITING = 16 * BATCH_SIZE  # finished texts that wait for one before them
+MAX_HELD = 16 * BATCH_SIZE  # texts under way and finished ones that wait for one before them
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ def stream(
 ) -> Iterator[str]:
     """The text that follows one prime, piece by piece as soon as each is certain."""
     writing = Writing(vocabulary, prime, length, stops)
-    batch = Batch(engine, [prime_ids(vocabulary, prime.text)], decoding, [prime.seed])
+    batch = Batch(engine, decoding)
+    batch.add([prime_ids(vocabulary, prime.text)], [prime.seed])
     while writing.stop is None:
         if piece := writing.add(batch.advance()[0]):
             yield piece
@@ -150,7 +151,7 @@ def generate(
     batch_size = min(BATCH_SIZE, max(1, MAX_LOGITS_SIDE_BY_SIDE // engine.vocab_size))
     texts: deque[Writing] = deque()  # in order: those under way and finished ones that wait
     going: list[Writing] = []
-    batch: Batch | None = None
+    batch = Batch(engine, decoding)
     while more or texts:
         while texts and texts[0].stop is not None:
             yield texts.popleft().finished()
@@ -158,7 +159,7 @@ def generate(
         room = batch_size - len(going)
         if room < batch_size // 4:  # it is quicker to read some primes side by side
             room = 0
-        while more and len(new) < room and len(texts) < MAX_WAITING and (not texts or ready()):
+        while more and len(new) < room and len(texts) < MAX_HELD and (not texts or ready()):
             prime = next(primes, None)
             if prime is None:
                 more = False
@@ -167,21 +168,15 @@ def generate(
                 new += [texts[-1]] if length else []
         if new:
             starts = [prime_ids(vocabulary, writing.prime.text) for writing in new]
-            seeds = [writing.prime.seed for writing in new]
-            if batch is None:
-                batch = Batch(engine, starts, decoding, seeds)
-            else:
-                batch.add(starts, seeds)
+            batch.add(starts, [writing.prime.seed for writing in new])
             going += new
-        if batch is not None:
+        if going:
             for writing, i, cost in zip(
                 going, batch.advance().tolist(), batch.nats().tolist(), strict=True
             ):
                 writing.pieces.append(writing.add(i, cost))
             rows = [row for row, writing in enumerate(going) if writing.stop is None]
-            if not rows:
-                batch = None
-            elif len(rows) < len(going):
+            if len(rows) < len(going):
                 batch.keep(rows)
             going = [going[row] for row in rows]
 

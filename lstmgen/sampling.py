@@ -111,35 +111,32 @@ def _first_above(cumulative: Logits, points: Logits) -> IdRow:
 
 
 class Batch:
-    """Texts that are sampled side by side.
+    """Texts that are sampled side by side, none at first.
 
-    Each has a prime of its own. `advance` draws the next id of every text in
-    the batch; `keep` drops those that are finished; `add` takes in others.
+    Each has a prime of its own. `add` takes texts in; `advance` draws the next id of every text in the
+    batch; `keep` drops those that are finished.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        primes: Sequence[NDArray[Any]],
-        decoding: DecodingConfig,
-        seeds: Sequence[int],
-    ) -> None:
-        """`primes` are ids that begin with the start id; the generator of text b has `seeds[b]`."""
+    def __init__(self, engine: Engine, decoding: DecodingConfig) -> None:
         self.engine = engine
         self.decoding = decoding
-        self.generators = _generators(seeds)
-        self._logits, self._state = read_primes(engine, primes)
+        self.generators: list[np.random.Generator] = []
+        self._logits: Logits = np.empty((0, engine.vocab_size), np.float32)
+        self._state = engine.initial_state(0)
         self._drawn: IdRow | None = None  # (B,), ids that the network has not read yet
-        self._seen = _marked(primes, self._logits.shape[1])
+        self._seen = np.empty((0, engine.vocab_size), np.bool_)
 
     def add(self, primes: Sequence[NDArray[Any]], seeds: Sequence[int]) -> None:
-        """More texts, behind those that there are."""
+        """More texts, behind those that there are.
+
+        `primes` are ids that begin with the start id; the generator of text b has `seeds[b]`.
+        """
         self._read_drawn()
         logits, state = read_primes(self.engine, primes)
         self._logits = np.concatenate((self._logits, logits))
         self._state = self.engine.concatenate([self._state, state])
         self._seen = np.concatenate((self._seen, _marked(primes, logits.shape[1])))
-        self.generators += _generators(seeds)
+        self.generators += [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
 
     def advance(self) -> IdRow:
         """Draw the next id of each text, (B,)."""
@@ -162,7 +159,7 @@ class Batch:
         """Go on with these texts only, in this order."""
         self._seen = self._seen[rows]
         self._logits = self._logits[rows]
-        self._drawn = None if self._drawn is None else self._drawn[rows]
+        self._drawn = self._drawn[rows] if self._drawn is not None and len(rows) else None
         self._state = self.engine.select(self._state, rows)
         self.generators = [self.generators[row] for row in rows]
 
@@ -183,10 +180,6 @@ class Batch:
             likeliest: IdRow = weights.argmax(axis=-1)
             return likeliest
         return draw(weights, self.generators[rows])
-
-
-def _generators(seeds: Sequence[int]) -> list[np.random.Generator]:
-    return [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
 
 
 def _marked(primes: Sequence[NDArray[Any]], vocab_size: int) -> NDArray[np.bool_]:

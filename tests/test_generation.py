@@ -16,7 +16,7 @@ from lstmgen import generation
 from lstmgen.beam_search import search
 from lstmgen.cells import Cells
 from lstmgen.config import DecodingConfig, ModelConfig
-from lstmgen.generation import BATCH_SIZE, MAX_WAITING, Generated, Prime, generate, stream
+from lstmgen.generation import BATCH_SIZE, MAX_HELD, Generated, Prime, generate, stream
 from lstmgen.vocabulary import UNKNOWN, Vocabulary
 
 CONFIG = ModelConfig(vocab_size=29, num_layers=2, hidden_size=8, embedding_size=6)
@@ -240,7 +240,7 @@ def test_finished_texts_that_wait_for_a_long_one_are_limited(letters: Vocabulary
 
     texts = generate(Successor(letters), letters, source(), decoding=GREEDY, length=99, stops=["z"])
     assert next(texts).tokens == 28
-    assert BATCH_SIZE < taken <= MAX_WAITING
+    assert BATCH_SIZE < taken <= MAX_HELD
 
 
 def test_texts_under_way_do_not_wait_for_a_prime_that_is_not_there_yet(

@@ -229,13 +229,26 @@ class Fixed(np.random.Generator):
 class Constant(Stateless):
     """An engine that gives the same logits always."""
 
+    vocab_size = len(LOGITS)
+
     def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
         return np.tile(np.array(LOGITS, np.float32), (*ids.shape, 1)), state
 
 
+def batch_of(
+    engine: Engine,
+    primes: Sequence[NDArray[Any]],
+    decoding: DecodingConfig,
+    seeds: Sequence[int],
+) -> Batch:
+    batch = Batch(engine, decoding)
+    batch.add(primes, seeds)
+    return batch
+
+
 def test_frequencies_of_texts_with_seeds_in_a_row_match_the_softmax() -> None:
     decoding = DecodingConfig(temperature=1)
-    batch = Batch(Constant(), [np.array([1])] * 1000, decoding, range(1000))
+    batch = batch_of(Constant(), [np.array([1])] * 1000, decoding, range(1000))
     ids = np.concatenate([batch.advance() for _ in range(100)])
     counts = np.bincount(ids, minlength=len(LOGITS))
     assert_drawn_from(counts, by_definition(LOGITS, decoding, set()))
@@ -271,7 +284,7 @@ def sample(
     engine: Engine, prime: NDArray[Any], decoding: DecodingConfig, seed: int
 ) -> Iterator[int]:
     """The ids that follow a prime which is alone in its batch, without end."""
-    batch = Batch(engine, [prime], decoding, [seed])
+    batch = batch_of(engine, [prime], decoding, [seed])
     while True:
         yield int(batch.advance()[0])
 
@@ -284,7 +297,7 @@ def ids_of(batch: Batch, num_steps: int) -> list[list[int]]:
 
 def test_temperature_0_takes_the_likeliest_and_no_random_number(cells: Cells) -> None:
     (prime,) = some_primes([5])
-    batch = Batch(cells, [prime], DecodingConfig(temperature=0), [3])
+    batch = batch_of(cells, [prime], DecodingConfig(temperature=0), [3])
     before = batch.generators[0].bit_generator.state
     text = prime.tolist()
     for i in ids_of(batch, 20)[0]:
@@ -295,7 +308,7 @@ def test_temperature_0_takes_the_likeliest_and_no_random_number(cells: Cells) ->
 
 
 def test_each_draw_takes_one_random_number(cells: Cells) -> None:
-    batch = Batch(cells, some_primes([5]), DecodingConfig(), [3])
+    batch = batch_of(cells, some_primes([5]), DecodingConfig(), [3])
     ids_of(batch, 7)
     generator = np.random.default_rng(3)
     generator.random(7)
@@ -307,7 +320,7 @@ def test_same_seed_gives_the_same_ids_whatever_is_sampled_beside_it(
     cells: Cells, decoding: DecodingConfig
 ) -> None:
     primes, seeds = some_primes([1, 4, 4, 9, 2]), [7, 8, 9, 7, 0]
-    together = ids_of(Batch(cells, primes, decoding, seeds), 30)
+    together = ids_of(batch_of(cells, primes, decoding, seeds), 30)
     for prime, seed, ids in zip(primes, seeds, together, strict=True):
         assert ids == list(islice(sample(cells, prime, decoding, seed), 30))
 
@@ -318,7 +331,9 @@ def test_torch_engine_samples_the_same_ids_as_the_cells(
 ) -> None:
     network = load_network(CONFIG, random_weights(CONFIG, scale=0.8), torch.device("cpu"))
     primes, seeds = some_primes([1, 4, 9]), [7, 8, 9]
-    batches = [Batch(engine, primes, decoding, seeds) for engine in (cells, TorchEngine(network))]
+    batches = [
+        batch_of(engine, primes, decoding, seeds) for engine in (cells, TorchEngine(network))
+    ]
     first, second = (ids_of(batch, 10) for batch in batches)
     assert first == second
     for batch in batches:
@@ -330,7 +345,7 @@ def test_torch_engine_samples_the_same_ids_as_the_cells(
 
 def test_other_seed_gives_other_ids(cells: Cells) -> None:
     (prime,) = some_primes([3])
-    first, second = ids_of(Batch(cells, [prime] * 2, OPTIONS[0], [1, 2]), 30)
+    first, second = ids_of(batch_of(cells, [prime] * 2, OPTIONS[0], [1, 2]), 30)
     assert first != second
 
 
@@ -340,7 +355,7 @@ def test_texts_that_are_kept_go_on_as_if_alone(
     cells: Cells, rows: list[int], steps_before: int
 ) -> None:
     primes, seeds, decoding = some_primes([1, 4, 4, 9, 2]), [7, 8, 9, 7, 0], OPTIONS[-1]
-    batch = Batch(cells, primes, decoding, seeds)
+    batch = batch_of(cells, primes, decoding, seeds)
     for _ in range(steps_before):
         batch.advance()
     batch.keep(rows)
@@ -354,7 +369,7 @@ def test_texts_that_join_later_leave_the_others_as_they_are(
     cells: Cells, steps_before: int
 ) -> None:
     primes, seeds, decoding = some_primes([1, 4, 4, 9, 2]), [7, 8, 9, 7, 0], OPTIONS[-1]
-    batch = Batch(cells, primes[:2], decoding, seeds[:2])
+    batch = batch_of(cells, primes[:2], decoding, seeds[:2])
     before = ids_of(batch, steps_before) if steps_before else [[], []]
     batch.add(primes[2:], seeds[2:])
     for b, ids in enumerate(ids_of(batch, 20)):
@@ -362,10 +377,19 @@ def test_texts_that_join_later_leave_the_others_as_they_are(
         assert ids == list(islice(sample(cells, primes[b], decoding, seeds[b]), len(ids)))
 
 
+def test_a_batch_that_has_become_empty_takes_in_others(cells: Cells) -> None:
+    (prime,) = some_primes([3])
+    batch = batch_of(cells, [prime], OPTIONS[0], [1])
+    batch.advance()
+    batch.keep([])
+    batch.add([prime], [2])
+    assert ids_of(batch, 20) == ids_of(batch_of(cells, [prime], OPTIONS[0], [2]), 20)
+
+
 @pytest.mark.parametrize("length", [1, 1023, 1024, 1025, 2500])
 def test_prime_of_any_length_is_read_whole(cells: Cells, length: int) -> None:
     (prime,) = some_primes([length])
-    batch = Batch(cells, [prime], DecodingConfig(temperature=0), [0])
+    batch = batch_of(cells, [prime], DecodingConfig(temperature=0), [0])
     ids, costs = batch.advance(), batch.nats()
     logits, _ = cells(prime[None], cells.initial_state(1))
     ranked = distribution(logits[:, -1], DecodingConfig(temperature=0), np.zeros((1, 12), np.bool_))
@@ -376,6 +400,8 @@ def test_prime_of_any_length_is_read_whole(cells: Cells, length: int) -> None:
 def test_long_prime_gives_the_logits_of_one_call() -> None:
     class Adder(Constant):
         """An engine whose logits are exact sums over all it has read."""
+
+        vocab_size = 12
 
         def initial_state(self, batch_size: int) -> Any:
             return np.zeros((batch_size, 1))
@@ -391,7 +417,7 @@ def test_long_prime_gives_the_logits_of_one_call() -> None:
             return np.sin(sums[..., None] * np.arange(1, 13)), sums[:, -1:]
 
     (prime,) = some_primes([2500])
-    ids = ids_of(Batch(Adder(), [prime], OPTIONS[0], [5]), 30)[0]
+    ids = ids_of(batch_of(Adder(), [prime], OPTIONS[0], [5]), 30)[0]
     text = prime.tolist()
     generator = np.random.default_rng(5)
     for i in ids:
@@ -403,7 +429,7 @@ def test_long_prime_gives_the_logits_of_one_call() -> None:
 
 def test_nats_are_of_the_models_own_distribution_whatever_the_options(cells: Cells) -> None:
     (prime,) = some_primes([5])
-    batch = Batch(cells, [prime], OPTIONS[-1], [2])
+    batch = batch_of(cells, [prime], OPTIONS[-1], [2])
     text = prime.tolist()
     for _ in range(20):
         ids, costs = batch.advance(), batch.nats()
@@ -417,10 +443,10 @@ def test_repetition_penalty_counts_the_prime_and_what_was_drawn_since() -> None:
     decoding = DecodingConfig(temperature=0, repetition_penalty=1000.0)
     prime = np.array([3, 1])
     # 1 is likeliest but was in the prime, so it gives way to 2; and 2, once drawn, to 3.
-    (ids,) = ids_of(Batch(Constant(), [prime], decoding, [0]), 2)
+    (ids,) = ids_of(batch_of(Constant(), [prime], decoding, [0]), 2)
     assert ids == [2, 3]
     # The first id is the start, which nobody wrote.
-    (ids,) = ids_of(Batch(Constant(), [prime[1:]], decoding, [0]), 2)
+    (ids,) = ids_of(batch_of(Constant(), [prime[1:]], decoding, [0]), 2)
     assert ids == [1, 2]
 
 
@@ -433,7 +459,7 @@ def test_primes_are_read_once_where_several_texts_share_them() -> None:
             return super().read(ids, state)
 
     engine = Counting()
-    Batch(engine, [np.array([1, 2])] * 50 + [np.array([2])], OPTIONS[0], range(51))
+    batch_of(engine, [np.array([1, 2])] * 50 + [np.array([2])], OPTIONS[0], range(51))
     assert engine.calls == 2  # the first id of both side by side, then the second of the longer
 
 
@@ -441,8 +467,8 @@ def test_choosing_is_done_for_as_many_texts_as_the_cache_holds(
     cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     primes, seeds = some_primes([1, 4, 4, 9, 2]), [7, 8, 9, 7, 0]
-    together = ids_of(Batch(cells, primes, OPTIONS[-1], seeds), 20)
+    together = ids_of(batch_of(cells, primes, OPTIONS[-1], seeds), 20)
     monkeypatch.setattr(sampling, "_IN_CACHE", 2 * CONFIG.vocab_size)
-    batch = Batch(cells, primes, OPTIONS[-1], seeds)
+    batch = batch_of(cells, primes, OPTIONS[-1], seeds)
     assert ids_of(batch, 20) == together
     assert batch.nats().shape == (5,)

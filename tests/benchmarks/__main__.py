@@ -152,7 +152,9 @@ def loops(size: int, vocab_size: int = 65) -> None:
     vector = np.ones(size, np.float32)
 
     def ours(num_texts: int) -> Callable[[], object]:
-        return Batch(cells, [np.array([1])] * num_texts, decoding, range(num_texts)).advance
+        batch = Batch(cells, decoding)
+        batch.add([np.array([1])] * num_texts, range(num_texts))
+        return batch.advance
 
     def products() -> None:
         for weight in read:
