@@ -113,26 +113,27 @@ def score_lines(
 ) -> Iterator[tuple[str, Score]]:
     """Each line with its score from a fresh start, in order; a line end counts as its last token.
 
-    An empty line is its line end, and none is the empty string. So many lines as are at hand, some two
-    thousand at most, are sorted by length and scored side by side; `ready` says whether the next is at
-    hand. A long line is scored as a text of its own. `CorpusError` of `lines` comes after the scores of
-    all lines before.
+    So many lines as are at hand, some two thousand at most, are sorted by length and scored side by side;
+    `ready` says whether the next is at hand. A long line is scored as a text of its own. `CorpusError` of
+    `lines` comes after the scores of all lines before.
     """
-    lines, pool, size = iter(lines), list[str](), 0
-    while True:
-        try:
-            line = next(lines, None) if not pool or ready() else ""
-        except CorpusError:
-            yield from zip(pool, _score_pool(engine, vocabulary, pool), strict=True)
-            raise
-        if line:
+    for pool in _pools(lines, ready):
+        yield from zip(pool, _score_pool(engine, vocabulary, pool), strict=True)
+
+
+def _pools(lines: Iterable[str], ready: Callable[[], bool]) -> Iterator[list[str]]:
+    pool, size = list[str](), 0
+    try:
+        for line in lines:
             pool.append(line)
             size += len(line)
-        if not line or len(pool) == POOL_LINES or size > POOL_CHARACTERS:
-            yield from zip(pool, _score_pool(engine, vocabulary, pool), strict=True)
-            pool, size = [], 0
-        if line is None:
-            return
+            if len(pool) == POOL_LINES or size > POOL_CHARACTERS or not ready():
+                yield pool
+                pool, size = [], 0
+    except CorpusError:
+        yield pool
+        raise
+    yield pool
 
 
 def _score_pool(engine: Engine, vocabulary: Vocabulary, texts: list[str]) -> list[Score]:

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from lstmgen.errors import CheckpointError
+from lstmgen.errors import CheckpointError, reason
 
 FORMAT = 1
 MAX_HEADER = 75_000_000  # bytes; a vocabulary of some four million words
@@ -185,13 +185,16 @@ def opened(path: Path) -> Iterator[Container]:
     except FileNotFoundError:
         raise _missing(path) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"{path}: cannot be read: {reason}") from None
+        raise CheckpointError(
+            f"{path}: cannot be read: {reason(error)}; check its path and permissions"
+        ) from None
     with file:
         try:
             yield Container(path, file)
         except OSError as error:
-            raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+            raise CheckpointError(
+                f"{path}: cannot be read: {reason(error)}; check the disk"
+            ) from None
 
 
 def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

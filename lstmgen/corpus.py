@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lstmgen.config import DEFAULT_ENCODING
 from lstmgen.encoding import SOME, decoded, decoded_lines, require_encoding
-from lstmgen.errors import CorpusError, OptionError
+from lstmgen.errors import CorpusError, OptionError, reason
 
 STDIN = "-"
 GZIP = b"\x1f\x8b"
@@ -170,5 +170,6 @@ def _blaming(name: str) -> Iterator[None]:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise CorpusError(f"{name}: damaged gzip data ({error}); fetch the file again") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CorpusError(f"{name}: cannot be read: {reason}") from None
+        raise CorpusError(
+            f"{name}: cannot be read: {reason(error)}; check its path and permissions"
+        ) from None

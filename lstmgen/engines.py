@@ -1,9 +1,14 @@
 """A saved model, a device and the size of a job -> the engine that does it soonest: NumPy's or torch's."""
 
+from typing import TYPE_CHECKING
+
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel
 from lstmgen.errors import DeviceError
 from lstmgen.scoring import Engine
+
+if TYPE_CHECKING:
+    from lstmgen.model import Network
 
 # Work, in tokens times parameters, from which importing torch is worth its time.
 TORCH_PAYS = 2.0e11
@@ -16,11 +21,19 @@ def choose(saved: SavedModel, device: str, num_tokens: int) -> Engine:
     """
     if not takes_torch(saved, device, num_tokens):
         return Cells(saved.config, saved.weights)
+    loaded = network(saved, device)
+    from lstmgen.model import TorchEngine
+
+    return TorchEngine(loaded)
+
+
+def network(saved: SavedModel, device: str) -> "Network":
+    """The model as a network of torch's; `DeviceError` without torch, or the device."""
     require_torch()
     from lstmgen import device as devices
-    from lstmgen.model import TorchEngine, load_network
+    from lstmgen.model import load_network
 
-    return TorchEngine(load_network(saved.config, saved.weights, devices.choose(device)))
+    return load_network(saved.config, saved.weights, devices.choose(device))
 
 
 def require_torch() -> None:

@@ -13,6 +13,11 @@ calling code is a `ValueError` instead, and never ends up here.
 """
 
 
+def reason(error: Exception) -> str:
+    """What the system says is wrong, without the path, which our messages begin with."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 class LstmgenError(Exception):
     """A mistake that the user can mend; the command line prints it and exits with code 1."""
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lstmgen.config import DEFAULT_MODEL_FOLDER, MODEL_VARIABLE
-from lstmgen.errors import CheckpointError, OptionError
+from lstmgen.errors import CheckpointError, OptionError, reason
 
 BUILT_IN = Path(__file__).with_name("demo.safetensors")  # the model that comes with the package
 MODEL_FILE = "model.safetensors"
@@ -251,7 +251,6 @@ def blaming_system(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
         raise CheckpointError(
-            f"{path}: cannot be used ({reason}); choose another folder with --model"
+            f"{path}: cannot be used ({reason(error)}); choose another folder with --model"
         ) from None

@@ -41,12 +41,9 @@ def nats(
     else:
         from lstmgen import engines
 
-        engines.require_torch()
-        from lstmgen import device as devices
+        network = engines.network(saved, device)
         from lstmgen import dynamic
-        from lstmgen.model import load_network
 
-        network = load_network(saved.config, saved.weights, devices.choose(device))
         parts = dynamic.window_nats(network, streams, settings)
     total = sum(console.watched(parts, streams.num_windows, what))
     return total if isfinite(total) else inf

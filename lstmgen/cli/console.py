@@ -1,15 +1,16 @@
 """Shared by the commands: the product goes to standard output, all talk to standard error."""
 
+import json
 import os
 import shlex
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from errno import EAGAIN, EBADF, EINVAL, EPIPE
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from lstmgen import leaving
 from lstmgen.errors import OutputError
@@ -42,6 +43,11 @@ def emit(text: str, *, bold: bool = False) -> None:
         raise OutputError(
             f"standard output cannot be written: {error.strerror}; make room or write elsewhere"
         ) from None
+
+
+def emit_json(record: Mapping[str, Any]) -> None:
+    """Write a record as a line of JSON."""
+    emit(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def _write(data: bytes) -> None:

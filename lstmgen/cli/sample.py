@@ -1,6 +1,5 @@
 """`lstmgen sample`: primes in, texts out."""
 
-import json
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -198,7 +197,7 @@ def _write(text: "Generated", echo: bool, as_json: bool) -> None:
         told = text.to_json()
         if not echo:
             del told["prime"]
-        console.emit(json.dumps(told, ensure_ascii=False) + "\n")
+        console.emit_json(told)
     else:
         console.emit(text.prime if echo else "", bold=True)
         last = text.text or (text.prime if echo else "")

@@ -1,6 +1,5 @@
 """The ways of `lstmgen eval`: models and texts -> rows on standard output, as tables or JSON Lines."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
@@ -40,7 +39,7 @@ def by_corpus(
     def found(rows: list[tuple[str, Score]], name: str, score: Score, **more: Any) -> None:
         rows.append((name, score))
         if as_json:
-            _emit_json({"file": name, "model": model, **more, **score.to_json()})
+            console.emit_json({"file": name, "model": model, **more, **score.to_json()})
 
     def show() -> None:
         if not as_json:
@@ -89,9 +88,11 @@ def compare(
             tables.comparison(text, rows, found)
             return
         for name, score in rows:
-            _emit_json({"file": text, "model": name, **more, **score.to_json()})
+            console.emit_json({"file": text, "model": name, **more, **score.to_json()})
         for name, one in zip(names[1:], found, strict=True):
-            _emit_json({"file": text, "model": name, "than": names[0], **more, **one.to_json()})
+            console.emit_json(
+                {"file": text, "model": name, "than": names[0], **more, **one.to_json()}
+            )
 
     all_ends, all_blocks = list[Any](), list[list[Any]]()
     totals = [Score()] * len(models)
@@ -142,7 +143,7 @@ def by_line(
             text = line.removesuffix("\n")
             if as_json:
                 about = {"file": corpus.called(path), "model": model, "line": number, "text": text}
-                _emit_json({**about, **score.to_json()})
+                console.emit_json({**about, **score.to_json()})
             else:
                 console.emit(
                     f"{score.bits_per_character:.4f}\t{score.nats:.4f}\t{score.tokens}\t"
@@ -172,7 +173,7 @@ def by_token(
         for token, cost, rank, is_unknown in of_each:
             if as_json:
                 found = {"nats": cost, "rank": rank, "unknown": is_unknown}
-                _emit_json({"file": text.name, "model": model, "text": token, **found})
+                console.emit_json({"file": text.name, "model": model, "text": token, **found})
             else:
                 console.emit(f"{cost:.6f}\t{rank}\t{token.translate(ESCAPES)}\n")
     _note_unknown(saved, encoded)
@@ -203,7 +204,7 @@ def by_context(
         for score in context.scores(engine, ids, numbers, lengths, until_no_gain=not contexts):
             found.append(score)
             if as_json:
-                _emit_json({"file": text.name, "model": model, **score.to_json()})
+                console.emit_json({"file": text.name, "model": model, **score.to_json()})
         if not as_json:
             if len(read) > 1:
                 tables.heading(text.name)
@@ -237,11 +238,11 @@ def by_choices(
     for answer in answering:
         answers.append(answer)
         if as_json and not answered:
-            _emit_json({"model": model, **answer.to_json()})
+            console.emit_json({"model": model, **answer.to_json()})
     tally = choices.tally(answers) if answered else []
     if as_json and answered:  # the group "all" goes first
         for record in [one.to_json() for one in tally] + [one.to_json() for one in answers]:
-            _emit_json({"model": model, **record})
+            console.emit_json({"model": model, **record})
     elif not as_json:
         tables.tallies(tally)
     unanswered = sum(question.answer is None for question in questions)
@@ -260,7 +261,3 @@ def _note_unknown(saved: "SavedModel", encoded: list["Ids"]) -> None:
 
 def _names(read: list["Text"]) -> str:
     return ", ".join(text.name for text in read)
-
-
-def _emit_json(record: dict[str, Any]) -> None:
-    console.emit(json.dumps(record, ensure_ascii=False) + "\n")
