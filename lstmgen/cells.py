@@ -51,7 +51,10 @@ class FoldedLayer(NamedTuple):
 
 
 def sigmoid(x: Array) -> Array:
-    # 1 / (1 + exp(-x)) to 3e-8 in float32, but nothing overflows for a large negative x.
+    """1 / (1 + exp(-x)), of any shape.
+
+    By tanh, to 3e-8 in float32: nothing overflows for a large negative x.
+    """
     half = x.dtype.type(0.5)
     y = half * x
     np.tanh(y, out=y)

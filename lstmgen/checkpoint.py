@@ -71,6 +71,7 @@ def require_room(folder: Path, model: SavedModel, carried_bytes: int) -> None:
 
 
 def save_model(path: Path, model: SavedModel) -> None:
+    """Write a model in the place of what there may be, which stays if it cannot be: `CheckpointError`."""
     container.write(path, model.weights, _describe(model))
 
 
@@ -103,6 +104,7 @@ def save_half(model: str | Path, path: Path) -> None:
 
 
 def save_run(path: Path, run: SavedRun) -> None:
+    """Write what `load_run` reads; `CheckpointError` as for a model."""
     weights = {f"model.{name}": array for name, array in run.model.weights.items()}
     description = _describe(run.model) | {
         "training": run.training.to_json(),

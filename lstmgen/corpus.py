@@ -7,7 +7,7 @@ import re
 import stat
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from gzip import GzipFile
@@ -23,6 +23,8 @@ STDIN = "-"
 GZIP = b"\x1f\x8b"
 FEW_LINES = 100  # that tell whether a list is sorted
 RISING = 0.9  # share of lines, where chance would give half
+NO_MARK = "dropped the byte order mark"
+NO_CR = "made CRLF and CR line ends into LF"
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
@@ -46,6 +48,16 @@ def read(path: str, encoding: str = DEFAULT_ENCODING) -> Text:
     Gzip is recognised by its content. A byte order mark is dropped and CRLF and CR become LF; each
     is said in the notes. Raises `CorpusError` for what cannot be read, is empty or does not decode.
     """
+    return _not_empty(_read(path, encoding))
+
+
+def _not_empty(text: Text) -> Text:
+    if not text.text:
+        raise CorpusError(f"{text.name}: there is no text in it; give a file that holds some")
+    return text
+
+
+def _read(path: str, encoding: str) -> Text:
     name, notes = called(path), []
     with _blaming(name), _opened(path) as file:
         require_encoding(encoding)
@@ -53,30 +65,27 @@ def read(path: str, encoding: str = DEFAULT_ENCODING) -> Text:
     text = decoded(name, raw, encoding)
     if text.startswith("\ufeff"):
         text = text[1:]
-        notes.append(f"{name}: dropped the byte order mark")
+        notes.append(f"{name}: {NO_MARK}")
     if "\r" in text:
         text = _with_line_feeds(text)
-        notes.append(f"{name}: made CRLF and CR line ends into LF")
-    if not text:
-        raise CorpusError(f"{name}: there is no text in it; give a file that holds some")
+        notes.append(f"{name}: {NO_CR}")
     return Text(name, text, tuple(notes))
 
 
 def read_all(paths: Sequence[str], encoding: str = DEFAULT_ENCODING) -> Text:
-    """The files one after the other, as `cat` joins them, as one text."""
-    texts = [read(path, encoding) for path in paths]
+    """The files one after the other as one text, with nothing between them; some may be empty."""
+    texts = [_read(path, encoding) for path in paths]
     first, last = texts[0].name, texts[-1].name
     notes = [note for text in texts for note in text.notes]
-    if unended := [text.name for text in texts[:-1] if not text.text.endswith("\n")]:
+    if empty := [text.name for text in texts if not text.text]:
+        notes.append(f"files without text: {len(empty):,} of {len(texts):,}, {empty[0]} first")
+    if unended := [t.name for t in texts[:-1] if t.text and not t.text.endswith("\n")]:
         notes.append(
             "files without a line end at their end, in whose last line the next one goes on: "
             f"{len(unended):,} of {len(texts):,}, {unended[0]} first"
         )
-    return Text(
-        name=first if len(paths) == 1 else f"{len(paths)} files, {first} to {last}",
-        text="".join(text.text for text in texts),
-        notes=tuple(notes),
-    )
+    name = first if len(paths) == 1 else f"{len(paths)} files, {first} to {last}"
+    return _not_empty(Text(name, "".join(text.text for text in texts), tuple(notes)))
 
 
 def require_one_stdin(paths: Sequence[str]) -> None:
@@ -101,18 +110,27 @@ def is_sorted(text: str) -> bool:
     return len(some) >= FEW_LINES and rising > RISING * len(some)
 
 
-def lines(path: str, encoding: str = DEFAULT_ENCODING) -> Iterator[str]:
+def lines(
+    path: str,
+    encoding: str = DEFAULT_ENCODING,
+    tell: Callable[[str], object] = lambda note: None,
+) -> Iterator[str]:
     """The lines of a file, or of standard input for `-`, one by one as they come.
 
     Each has its line end, LF, but the last may have none. Otherwise like `read`, but an empty text is
-    one too, and there are no notes. `CorpusError` comes after all lines before the one that
+    one too, and notes are told as they come up. `CorpusError` comes after all lines before the one that
     is wrong.
     """
-    name = called(path)
+    name, told = called(path), False
     with _blaming(name), _opened(path) as file:
         for number, text in enumerate(decoded_lines(name, file, encoding), 1):
-            whole = text.removeprefix("\ufeff") if number == 1 else text
-            yield from _LINE.findall(_with_line_feeds(whole))
+            if number == 1 and text.startswith("\ufeff"):
+                text = text[1:]
+                tell(f"{name}: {NO_MARK}")
+            if not told and "\r" in text:
+                tell(f"{name}: {NO_CR}")
+                told = True
+            yield from _LINE.findall(_with_line_feeds(text))
 
 
 def size(path: str) -> int:

@@ -60,6 +60,7 @@ class Course:
     retreats: int = 0
 
     def due(self, step: int) -> Due:
+        """What is to be done after a step, as far as the step says it."""
         report = pace.is_report(step, self.config)
         log = report or step % max(1, self.config.num_steps // LOG_LINES) == 0
         far = step - self.last_good.step >= self.config.num_steps // MARKS

@@ -45,6 +45,7 @@ class Run:
     step: int = 0
 
     def snapshot(self) -> Snapshot:
+        """A copy of it as it stands."""
         tensors = {OPTIMIZER + name: value for name, value in self.optimizer.tensors().items()}
         for layer, parts in enumerate(self.state):
             tensors |= {f"{STATE}{layer}.{part}": value for part, value in enumerate(parts)}

@@ -196,6 +196,7 @@ class Network(nn.Module):
         }
 
     def load_weights(self, weights: Mapping[str, NDArray[Any]]) -> None:
+        """Take these weights in the place of its own; `KeyError` if one is missing."""
         with torch.no_grad():
             for name, parameter in self.named_weights().items():
                 parameter.copy_(torch.from_numpy(np.array(weights[name])))
@@ -238,6 +239,7 @@ class TorchEngine:
 def load_network(
     config: ModelConfig, weights: Mapping[str, NDArray[Any]], where: torch.device
 ) -> Network:
+    """The network of this shape, with these weights, on a device."""
     network = Network(config)
     network.load_weights(weights)
     return network.to(where)

@@ -3,7 +3,14 @@
 from math import exp, log2
 from typing import NamedTuple
 
-from lstmgen.config import LARGE_VOCABULARY, SOFTMAX_SAMPLE, CellName, Level, TrainConfig
+from lstmgen.config import (
+    LARGE_VOCABULARY,
+    SOFTMAX_SAMPLE,
+    CellName,
+    Level,
+    Precision,
+    TrainConfig,
+)
 
 
 class Width(NamedTuple):
@@ -25,14 +32,14 @@ BEST_WIDTHS: dict[Level, Width] = {"char": Width(384, 8e6, 0.1), "word": Width(2
 SELDOM_REPEATED = Width(256, 4e6, 0.25)
 MANY_STREAMS_READ_ONCE = Width(256, 4.5e6, 0.25)
 MANY_STREAMS_REPEATED = Width(320, 4.5e6, 0.25)
-FEW_EPOCHS, READ_ONCE = 3, 1.6
+FEW_EPOCHS, READ_ONCE = 2, 1.6
 MANY_WORDS, WORDS_POWER = 15e6, 0.225  # tokens: from these on, width pays more by word
 SHORT_TEXT_POWER = 0.2  # of its share of `LONG_TEXT`, by which a shorter text has less
 SIZE_STEP, MAX_SIZE = 64, 1024
 
 # With fewer tokens, and less than `FEW_EPOCHS` of the text, one layer does better: it reads half as many
-# again.
-FEW_TOKENS = 2.5e6
+# again, and in float32, where a step is little else than products, up to twice as many.
+FEW_TOKENS: dict[Precision, float] = {"float32": 5e6, "bfloat16": 2.5e6}
 ONE_LAYER = Width(256, 1e6, 0.25)
 
 # Tokens: a text that is shorter is learned by heart if nothing is done against it.
@@ -49,7 +56,7 @@ MANY_STREAMS_RATE = 0.056  # the learning rate by character with them
 # CUDA takes all symbols, as steps against a sample cannot be recorded, where so many logits a step, of which
 # it holds about four copies in float32, fit into half of the memory that is free.
 MAX_CUDA_LOGITS, BYTES_A_LOGIT = 2**28, 16
-# What an LSTM reads so many times in fewer streams, by character, is learned at this rate.
+# What an LSTM reads so many times, by character, is learned at this rate, unless it got more streams.
 MANY_EPOCHS, MANY_EPOCHS_RATE = 10, 0.08
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 
@@ -78,14 +85,19 @@ def hidden_size(tokens: float, text_tokens: int, level: Level, many_streams: boo
 
 
 def one_layer_size(
-    tokens: float, text_tokens: int, level: Level, vocab_size: int, cell: CellName
+    tokens: float,
+    text_tokens: int,
+    level: Level,
+    vocab_size: int,
+    cell: CellName,
+    precision: Precision,
 ) -> int | None:
     """How many units a single layer should have, in the time in which two of 256 would read `tokens`.
 
     None where two layers do better, as they do where there is more time; or may, as for other cells, and
     where symbols are many, so that the output layer takes most of it.
     """
-    few = tokens < FEW_TOKENS and tokens < FEW_EPOCHS * text_tokens
+    few = tokens < min(FEW_TOKENS[precision], FEW_EPOCHS * text_tokens)
     if not few or cell != "lstm" or tie(level, vocab_size):
         return None
     return _rounded(ONE_LAYER.at(tokens))

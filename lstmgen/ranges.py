@@ -22,6 +22,7 @@ class Range(NamedTuple):
         )
 
     def require(self, name: str, value: float) -> None:
+        """`OptionError` where a value is outside."""
         if not self.low <= value <= self.high:
             raise OptionError(f"{name} is {value}; it must be {self}")
 

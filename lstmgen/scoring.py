@@ -29,7 +29,8 @@ class Engine(Protocol):
 
     vocab_size: int
 
-    def initial_state(self, batch_size: int) -> Any: ...
+    def initial_state(self, batch_size: int) -> Any:
+        """Nothing has been read yet, in so many streams."""
 
     def read(self, ids: NDArray[Any], state: Any) -> tuple[Any, Any]:
         """ids (B, T) and a state -> hidden (B, T, H), which the output layer reads, and the next state."""

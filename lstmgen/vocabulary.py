@@ -141,6 +141,7 @@ class Vocabulary:
         return "".join([self.tokens[i] for i in ids])
 
     def count_unknown(self, ids: Ids) -> int:
+        """How many of the ids stand for what it does not know."""
         return int(np.count_nonzero(ids == UNKNOWN_ID))
 
     @cached_property

@@ -80,10 +80,11 @@ def test_eval_by_line_scores_each_line_as_a_text_of_its_own(
     model: Path, tmp_path: Path, here: Any
 ) -> None:
     lines = ["Ann went to Rome", "", "zzz\tZoë", "Ben"]
-    done = run("eval", "-m", model, "-", "--by", "line", stdin="\n".join(lines).encode())
+    done = run("eval", "-m", model, "-", "--by", "line", stdin="\r\n".join(lines).encode())
     rows = [line.split("\t", 4) for line in done.out.splitlines()]
     assert [row[4] for row in rows] == lines
     assert "unknown" in done.err
+    assert done.err.count("standard input: made CRLF and CR line ends into LF") == 1
     for row, line in zip(rows, lines, strict=True):
         path = tmp_path / "line.txt"
         path.write_text(line + "\n")  # the last one is given the line end that it lacks

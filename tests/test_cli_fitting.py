@@ -257,14 +257,14 @@ def test_a_plan_tells_epochs_as_people_write_numbers(tmp_path: Path, steps: int,
 @pytest.mark.parametrize(
     ("epochs", "given", "layers"),
     [
-        (2.9, {}, 1),
-        (3.1, {}, 2),
-        (2.9, {"num_layers": 1}, 1),
-        (2.9, {"num_layers": 2}, 2),
-        (2.9, {"num_layers": 3}, 3),
-        (2.9, {"hidden_size": 12}, 2),
-        (2.9, {"steps": 40}, 2),
-        (2.9, {"cell": "gru"}, 2),
+        (1.9, {}, 1),
+        (2.1, {}, 2),
+        (1.9, {"num_layers": 1}, 1),
+        (1.9, {"num_layers": 2}, 2),
+        (1.9, {"num_layers": 3}, 3),
+        (1.9, {"hidden_size": 12}, 2),
+        (1.9, {"steps": 40}, 2),
+        (1.9, {"cell": "gru"}, 2),
     ],
 )
 def test_a_short_time_is_for_one_layer_unless_something_else_is_given(
@@ -279,10 +279,16 @@ def test_a_short_time_is_for_one_layer_unless_something_else_is_given(
     job = replace(job, model=replace(job.model, **shape))
     tokens = epochs * len(job.data.train_ids)
     step = 6 * job.training.batch_size * job.training.window / tokens
-    monkeypatch.setattr(measuring, "step_seconds", lambda job, seconds, most: step)
+
+    def step_seconds(one: Job, seconds: float, most: float) -> float:
+        assert one.model.num_layers == 2  # what the rules are of, whatever is given
+        return step
+
+    monkeypatch.setattr(measuring, "step_seconds", step_seconds)
     asked = given if "steps" in given else given | {"minutes": 0.1}
     planned = fitting.sized(job, asked, time.perf_counter()).model
     assert planned.num_layers == layers
     if layers == 1:
-        size = planning.one_layer_size(tokens, len(job.data.train_ids), "char", 30, "lstm")
+        text_tokens = len(job.data.train_ids)
+        size = planning.one_layer_size(tokens, text_tokens, "char", 30, "lstm", "float32")
         assert planned.hidden_size == size

@@ -175,8 +175,9 @@ def test_beams_with_what_is_for_drawing_or_with_too_many_texts_are_refused(
 def test_each_line_is_a_prime_and_answers_keep_the_order(model: Path) -> None:
     primes = ["Ann went", "Dan", "", "Eve went to Rome and"]
     done = run("sample", "-m", model, "--each-line", "--stop", "\n", "--seed", "1", "--json",
-               stdin="\n".join(primes).encode())  # fmt: skip
+               stdin="\r\n".join(primes).encode())  # fmt: skip
     assert [json.loads(line)["prime"] for line in done.out.splitlines()] == primes
+    assert "standard input: made CRLF and CR line ends into LF" in done.err
 
 
 def test_a_line_is_answered_before_the_next_one_comes(model: Path) -> None:

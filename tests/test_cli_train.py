@@ -140,6 +140,7 @@ def test_curves_that_cannot_be_drawn_are_no_reason_to_fail(
     assert done.code == 0
     assert f"note: the curves are not drawn: {log}, line 1" in done.err
     assert "best validation" in done.err
+    assert re.search(r"bits/character, perplexity \d", done.err)
 
 
 def test_train_shows_what_the_model_writes_when_asked(

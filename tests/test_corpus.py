@@ -146,7 +146,7 @@ def test_trouble_with_standard_input_is_told_by_that_name(
         next(lines("-"))
 
 
-def test_several_files_are_joined_as_cat_joins_them(tmp_path: Path) -> None:
+def test_several_files_are_joined_with_nothing_between(tmp_path: Path) -> None:
     paths = [
         put(tmp_path, b"one", "a"),
         put(tmp_path, b" more\r\n", "b"),
@@ -162,6 +162,15 @@ def test_several_files_are_joined_as_cat_joins_them(tmp_path: Path) -> None:
     )
     assert not read_all(paths[2:]).notes
     assert not read_all([paths[1], paths[0]]).notes[1:]  # the last one has none to go on in
+
+
+def test_some_of_several_files_may_be_empty(tmp_path: Path) -> None:
+    empty, other = put(tmp_path, b"", "a"), put(tmp_path, b"text\n", "b")
+    text = read_all([empty, other, empty])
+    assert text.text == "text\n"
+    assert text.notes == (f"files without text: 2 of 3, {empty} first",)
+    with pytest.raises(CorpusError, match=r"2 files, .*: there is no text in it"):
+        read_all([empty, empty])
 
 
 def test_encoding_holds_for_every_file(tmp_path: Path) -> None:
@@ -203,6 +212,13 @@ def test_digest_tells_texts_apart() -> None:
 )
 def test_lines_come_with_their_ends(tmp_path: Path, raw: bytes, expected: list[str]) -> None:
     assert lines_of(tmp_path, raw) == expected
+
+
+def test_what_is_changed_in_lines_is_told_once(tmp_path: Path) -> None:
+    path, notes = put(tmp_path, b"\xef\xbb\xbfone\ntwo\rthree\r\n"), list[str]()
+    assert list(lines(path, tell=notes.append)) == ["one\n", "two\n", "three\n"]
+    assert notes == list(read(path).notes)
+    assert len(notes) == 2
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40))

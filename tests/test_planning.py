@@ -1,6 +1,6 @@
 """A plan grows with what there is to learn from."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -21,6 +21,8 @@ from lstmgen.config import (
     [
         (4.2e6, 10**6, "char", 384),
         (13e6, 10**6, "char", 384),
+        (2.4e6, 10**6, "char", 320),
+        (1.9e6, 10**6, "char", 192),  # less than twice
         (42e6, 10**6, "char", 448),
         (4.2e6, 205_000, "char", 256),
         (4.2e6, 128_000, "char", 256),
@@ -226,14 +228,30 @@ def test_all_symbols_are_taken_on_cuda_where_their_logits_fit() -> None:
     assert planning.softmax_sample(fitting + 1, "word", fitting) == SOFTMAX_SAMPLE
 
 
-def test_where_few_tokens_are_read_one_layer_is_to_read_more_of_them() -> None:
-    """A minute on a processor without bfloat16, in which 2 x 256 reads some 0.9 million."""
-    for tokens, size in ((0.3e6, 192), (0.9e6, 256), (2e6, 320), (planning.FEW_TOKENS, None)):
-        for text_tokens in (1_003_000, 2_960_000):
-            assert planning.one_layer_size(tokens, text_tokens, "char", 65, "lstm") == size
-    assert (
-        planning.one_layer_size(0.9e6, 205_000, "char", 30, "lstm") is None
-    )  # names.txt, read often
-    assert planning.one_layer_size(0.9e6, 2_960_000, "word", 30, "lstm") is None
-    assert planning.one_layer_size(0.9e6, 2_960_000, "char", 5000, "lstm") is None
-    assert planning.one_layer_size(0.9e6, 2_960_000, "char", 65, "gru") is None
+ONE_LAYER: dict[str, Any] = {
+    "tokens": 0.9e6, "text_tokens": 1_003_000, "level": "char", "vocab_size": 65, "cell": "lstm",
+    "precision": "float32",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("about", "size"),
+    [
+        ({}, 256),  # a minute on a processor without bfloat16
+        ({"tokens": 0.3e6}, 192),
+        ({"tokens": 1.7e6}, 320),
+        ({"tokens": 2.4e6}, None),  # two epochs and more
+        ({"tokens": 4.2e6, "text_tokens": 2_960_000}, 384),
+        ({"tokens": 5e6, "text_tokens": 2_960_000}, None),
+        ({"tokens": 2.4e6, "text_tokens": 2_960_000, "precision": "bfloat16"}, 320),
+        ({"tokens": 2.6e6, "text_tokens": 2_960_000, "precision": "bfloat16"}, None),
+        ({"text_tokens": 205_000}, None),  # names.txt, read often
+        ({"level": "word"}, None),
+        ({"vocab_size": 5000}, None),
+        ({"cell": "gru"}, None),
+    ],
+)
+def test_where_few_tokens_are_read_one_layer_is_to_read_more_of_them(
+    about: dict[str, Any], size: int | None
+) -> None:
+    assert planning.one_layer_size(**ONE_LAYER | about) == size

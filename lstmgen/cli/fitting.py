@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lstmgen import pace, planning
 from lstmgen.cli import console
 from lstmgen.cli.options import Options, minutes
-from lstmgen.config import Position, TrainConfig
+from lstmgen.config import ModelConfig, Position, TrainConfig
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     model, text_tokens, level = job.model, len(job.data.train_ids), job.vocabulary.level
     layers, size = model.num_layers, None
     if not steps and given.get("num_layers", 1) == 1:
-        size = planning.one_layer_size(tokens, text_tokens, level, model.vocab_size, model.cell)
+        size = planning.one_layer_size(
+            tokens, text_tokens, level, model.vocab_size, model.cell, job.training.precision
+        )
         layers = 1 if size else layers
     if size is None:
         has_many = may_have_many and job.training.batch_size >= planning.MANY_STREAMS
@@ -57,28 +59,31 @@ def _more_streams(job: "Job", tokens: float) -> tuple[int, float] | None:
 
 
 def _measured(job: "Job", given: Options, left: float, may_have_many: bool) -> tuple["Job", float]:
-    """The job, and how many tokens it reads in the seconds `left`.
+    """The job, and how many tokens two layers of its width would read in the seconds `left`.
 
-    If it may have more streams, it gets them as long as it reads many more tokens with them.
+    If it may have more streams, it gets them as long as many more tokens are read with them.
     """
     import torch
 
     from lstmgen.measuring import step_seconds
 
-    tokens = pace.tokens_in(step_seconds(job, **SIZING), left, job.training)
+    def tokens_with(config: TrainConfig) -> float:
+        two = replace(job.model, num_layers=ModelConfig.num_layers)
+        seconds = step_seconds(replace(job, model=two, training=config), **SIZING)
+        return pace.tokens_in(seconds, left, config)
+
+    tokens = tokens_with(job.training)
     while may_have_many and (more := _more_streams(job, tokens)):
         streams, rate = more
         rate = given.get("learning_rate", rate)
         config = replace(job.training, batch_size=streams, learning_rate=rate)
-        with_more = replace(job, training=config)
         try:
-            measured = step_seconds(with_more, **SIZING)
+            with_more = tokens_with(config)
         except torch.OutOfMemoryError:  # of a GPU
             break
-        tokens_with_more = pace.tokens_in(measured, left, config)
-        if tokens_with_more <= planning.MORE_TOKENS * tokens:
+        if with_more <= planning.MORE_TOKENS * tokens:
             break
-        job, tokens = with_more, tokens_with_more
+        job, tokens = replace(job, training=config), with_more
     return job, tokens
 
 

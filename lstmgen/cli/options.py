@@ -76,6 +76,7 @@ def _part(given: Options, config: type, *without: str) -> dict[str, Any]:
 def data(
     given: Options, text: "Text", held_out: "Text | None", other: "SavedModel | None"
 ) -> "Dataset":
+    """The text cut into tokens and parts; by those of `other`, the model of --init-from, if there is one."""
     from lstmgen import dataset
 
     config = CorpusConfig(**_part(given, CorpusConfig))
@@ -103,6 +104,7 @@ def usual_valid_fraction(characters: int) -> float:
 
 
 def network(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelConfig:
+    """The network that is asked for, or that of `other` for the symbols of this text."""
     options = _part(given, ModelConfig)
     if other:
         theirs = other.config.to_json()

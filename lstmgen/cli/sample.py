@@ -288,7 +288,7 @@ def _each_line(encoding: str) -> Iterator[str]:
     """The lines of standard input without their ends, read ahead."""
     from lstmgen import corpus
 
-    return Ahead(line.removesuffix("\n") for line in corpus.lines("-", encoding))
+    return Ahead(line.removesuffix("\n") for line in corpus.lines("-", encoding, console.note))
 
 
 def _utf8(name: str, text: str) -> str:

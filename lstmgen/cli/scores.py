@@ -70,6 +70,7 @@ def by_corpus(
 def compare(
     models: list["SavedModel"], names: Sequence[str], read: list["Text"], device: str, as_json: bool
 ) -> None:
+    """Each model's score of each text, and by how much it differs from the first one's."""
     import numpy as np
 
     from lstmgen import comparison, engines
@@ -123,6 +124,7 @@ def compare(
 def by_line(
     saved: "SavedModel", model: str, texts: list[str], encoding: str, device: str, as_json: bool
 ) -> None:
+    """Each line's score from a fresh start, as soon as it is there."""
     from lstmgen import corpus, engines
     from lstmgen.breakdown import score_lines
     from lstmgen.cli.ahead import Ahead
@@ -134,7 +136,8 @@ def by_line(
     total = Score()
     for path in texts:
         # A last line without an end is given one, so that all are scored alike.
-        lines = Ahead(line.removesuffix("\n") + "\n" for line in corpus.lines(path, encoding))
+        ended = corpus.lines(path, encoding, console.note)
+        lines = Ahead(line.removesuffix("\n") + "\n" for line in ended)
         # Of a file all is at hand, so that the same lines are side by side whenever it is scored.
         ready = (lambda: True) if corpus.size(path) else lines.ready
         scored = score_lines(engine, saved.vocabulary, lines, ready)
@@ -159,6 +162,7 @@ def _about_tokens(saved: "SavedModel", characters: int) -> int:
 def by_token(
     saved: "SavedModel", model: str, read: list["Text"], device: str, as_json: bool
 ) -> None:
+    """What each token costs, and its rank."""
     from lstmgen import engines
     from lstmgen.breakdown import score_tokens
     from lstmgen.vocabulary import UNKNOWN_ID
@@ -187,6 +191,7 @@ def by_context(
     as_json: bool,
     contexts: list[int],
 ) -> None:
+    """What the texts cost with only so many tokens before each place; of no contexts, as many as pay."""
     from lstmgen import context, engines
 
     encoded = [saved.vocabulary.encode(text.text) for text in read]
@@ -215,6 +220,7 @@ def by_context(
 def by_choices(
     saved: "SavedModel", model: str, read: list["Text"], device: str, as_json: bool
 ) -> None:
+    """How often the right choice of a question costs least, by group."""
     from lstmgen import choices, engines
 
     questions = [

@@ -27,6 +27,7 @@ AS_GIVEN = {
 
 
 def of_data(data: "Dataset") -> str:
+    """What there is to learn from, in two lines."""
     vocabulary, facts = data.vocabulary, data.facts
     kind = "characters" if vocabulary.level == "char" else "words and marks"
     characters, whose = data.train_characters + data.valid_characters, ""
@@ -57,6 +58,7 @@ def of_start(other: "SavedModel", data: "Dataset") -> str:
 
 
 def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
+    """The plan: network, device and numbers, and the flags that repeat it."""
     from lstmgen import device as devices
 
     model, config = job.model, job.training
@@ -131,5 +133,6 @@ def model_flags(given: Options) -> list[str]:
 
 
 def title(job: "Job") -> str:
+    """What stands above a run's curves."""
     model, name = job.model, job.data.facts["name"]
     return f"{model.cell.upper()} {model.num_layers} x {model.hidden_size} on {name}"

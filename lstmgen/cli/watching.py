@@ -148,20 +148,22 @@ def draw_curves(folder: Path, title: str, quiet: bool) -> None:
 
 
 def describe_end(last: "Progress", model: str, flags: list[str]) -> str:
-    assert last.best is not None  # the last step is always scored
+    """What came of a run, by its last record, and what to type next."""
+    best = last.best
+    assert best is not None  # the last step is always scored
     trial = " ".join([console.program(), "sample", *flags])
     score = " ".join([console.program(), "eval other.txt", *flags])
     name = console.visible(model, keep_newlines=False)
     risen = ""
     assert last.score is not None
-    if last.best_step and last.score.nats > RISEN * last.best.nats:
+    if last.best_step and last.score.nats > RISEN * best.nats:
         risen = (
             f"note        it is the model of step {last.best_step:,} of {last.num_steps:,}: the validation "
             "loss has risen since; more --dropout, or more text, may help\n"
         )
     return (
-        f"done        {name}: best validation {last.best.nats_per_token:.4f} nats a token "
-        f"({last.best.bits_per_character:.3f} bits/character) "
+        f"done        {name}: best validation {best.nats_per_token:.4f} nats a token "
+        f"({best.bits_per_character:.3f} bits/character, perplexity {best.perplexity:.4g}) "
         f"after {last.seconds:.0f} seconds of training\n"
         f"{risen}"
         f"try         {trial}\n"
