@@ -79,7 +79,8 @@ def read_all(paths: Sequence[str], encoding: str = DEFAULT_ENCODING) -> Text:
     notes = [note for text in texts for note in text.notes]
     if empty := [text.name for text in texts if not text.text]:
         notes.append(f"files without text: {len(empty):,} of {len(texts):,}, {empty[0]} first")
-    if unended := [t.name for t in texts[:-1] if t.text and not t.text.endswith("\n")]:
+    filled = [text for text in texts if text.text]
+    if unended := [text.name for text in filled[:-1] if not text.text.endswith("\n")]:
         notes.append(
             "files without a line end at their end, in whose last line the next one goes on: "
             f"{len(unended):,} of {len(texts):,}, {unended[0]} first"

@@ -120,6 +120,9 @@ def made(nats: tuple[float, ...], tokens: tuple[int, ...], right: int, group: st
 def test_the_likeliest_is_chosen_in_all_and_per_token() -> None:
     one = made((3.0, 2.0, 4.0), (1, 1, 4), 0)
     assert (one.chosen, one.chosen_per_token) == (1, 2)
+    told = one.to_json()
+    assert (told["chosen"], told["chosen_per_token"]) == (1, 2)
+    assert (told["nats"], told["tokens"]) == ([3.0, 2.0, 4.0], [1, 1, 4])
     assert made((1.0, 1.0), (1, 1), 0).chosen == 0
 
 
@@ -171,8 +174,14 @@ def test_groups_are_tallied_in_natural_order_after_all() -> None:
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )  # fmt: skip
 def test_the_interval_is_wilsons(correct: int, questions: int, low: float, high: float) -> None:
-    interval = Tally("all", questions, correct, correct, 0.0).interval
-    assert interval == pytest.approx((low, high), abs=1e-4)
+    one = Tally("all", questions, correct, correct, 0.0)
+    assert one.interval == pytest.approx((low, high), abs=1e-4)
+    assert one.to_json()["interval"] == list(one.interval)
+
+
+def test_a_tally_as_json_keeps_the_two_ways_to_choose_and_guessing_apart() -> None:
+    told = Tally("all", questions=4, correct=1, correct_per_token=2, guessed=1.6).to_json()
+    assert (told["accuracy"], told["accuracy_per_token"], told["chance"]) == (0.25, 0.5, 0.4)
 
 
 def test_a_model_that_knows_nothing_is_at_chance_and_says_so(letters: Vocabulary) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from jobs import make_job, stopped_at
 
-from lstmgen import checkpoint, dataset, device, measuring, planning
+from lstmgen import batching, checkpoint, dataset, device, measuring, planning
 from lstmgen.cli import fitting, options, resuming, telling
 from lstmgen.config import SOFTMAX_SAMPLE, CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
@@ -99,6 +99,85 @@ def test_what_is_read_many_times_is_learned_at_a_higher_rate(
     job = replace(job, training=replace(job.training, learning_rate=usual))
     steps = epochs * job.streams.num_windows
     assert fitting.timed(job, given | {"steps": steps}, None, 0.0).training.learning_rate == rate
+
+
+@pytest.mark.parametrize("steps", [1, 40, 4000])
+def test_the_size_follows_from_the_tokens_of_all_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    asked = list[Any]()
+
+    def hidden_size(*about: Any) -> int:
+        asked.append(about)
+        return 64
+
+    monkeypatch.setattr(planning, "hidden_size", hidden_size)
+    job = make_job(tmp_path)
+    fitting.sized(job, {"steps": steps}, 0.0)
+    assert asked == [(steps * 4 * 16, len(job.data.train_ids), "char", False)]
+
+
+def word_job(folder: Path) -> Job:
+    story = "".join(f"{i * j % 700} sheep " for i in range(99) for j in range(99))
+    data = dataset.prepare(Text("story", story), CorpusConfig(level="word", min_count=1), seed=1)
+    numbers = options.training({"precision": "float32"}, data, torch.device("cpu"), None)
+    model = ModelConfig(vocab_size=len(data.vocabulary), tie=False)
+    return Job(folder, data, model, numbers, torch.device("cpu"))
+
+
+def test_the_plan_of_words_is_that_of_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their width, their two layers, their dropout by it, and the usual rate however often they are read."""
+    job = word_job(tmp_path)
+    length = len(job.data.train_ids)
+    levels, original = list[str](), planning.hidden_size
+
+    def hidden_size(*about: Any) -> int:
+        levels.append(about[2])
+        return original(*about)
+
+    monkeypatch.setattr(planning, "hidden_size", hidden_size)
+    monkeypatch.setattr(measuring, "step_seconds", lambda job, seconds, most: 6.0)
+    planned = fitting.sized(job, {"minutes": 0.1}, time.perf_counter()).model
+    assert (planned.num_layers, levels) == (2, ["word"])
+    for size in (64, 512):
+        sized = replace(job, model=replace(job.model, hidden_size=size))
+        numbers = fitting.timed(sized, {"epochs": 12}, None, 0.0).training
+        assert numbers.learning_rate == TrainConfig.learning_rate
+        epochs = job.epochs(numbers.num_steps)
+        assert numbers.dropout == planning.dropout(epochs, size, length, "word") > 0
+    assert planning.dropout(12, 256, length, "char") != numbers.dropout
+
+
+@pytest.mark.parametrize("size", [64, 256])
+def test_dropout_follows_from_the_width(tmp_path: Path, size: int) -> None:
+    job = make_job(tmp_path)
+    job = replace(job, model=replace(job.model, hidden_size=size))
+    numbers = fitting.timed(job, {"epochs": 12}, None, 0.0).training
+    epochs, length = job.epochs(numbers.num_steps), len(job.data.train_ids)
+    assert numbers.dropout == planning.dropout(epochs, size, length, "char")
+    assert numbers.dropout != planning.dropout(epochs, 128, length, "char")
+
+
+def test_a_short_text_is_cut_into_even_windows_unless_their_length_is_given(tmp_path: Path) -> None:
+    text = "She sells sea shells.\n" * 175
+    data = dataset.prepare(Text("text", text), CorpusConfig(), seed=1)
+    streams = len(data.train_ids) // 64
+    even = options.training({"precision": "float32"}, data, torch.device("cpu"), None)
+    assert even.window == batching.even_window(len(data.train_ids), even.batch_size, 64) != 64
+    assert even.batch_size <= streams
+    given = {"precision": "float32", "window": 64}
+    assert options.training(given, data, torch.device("cpu"), None).window == 64
+
+
+def test_by_word_fewer_symbols_are_many_than_by_character(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "LARGE_VOCABULARY", 900)
+    job = word_job(tmp_path)
+    assert 450 < len(job.vocabulary) < 900
+    assert job.training.softmax_sample == SOFTMAX_SAMPLE // 2
 
 
 def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
@@ -289,6 +368,10 @@ def test_a_short_time_is_for_one_layer_unless_something_else_is_given(
     planned = fitting.sized(job, asked, time.perf_counter()).model
     assert planned.num_layers == layers
     if layers == 1:
+        monkeypatch.setattr(planning, "FEW_TOKENS", {"float32": tokens + 1, "bfloat16": 0})
+        half = replace(job, training=replace(job.training, precision="bfloat16"))
+        for one, number in ((job, 1), (half, given.get("num_layers", 2))):
+            assert fitting.sized(one, asked, time.perf_counter()).model.num_layers == number
         text_tokens = len(job.data.train_ids)
         size = planning.one_layer_size(tokens, text_tokens, "char", 30, "lstm", "float32")
         assert planned.hidden_size == size

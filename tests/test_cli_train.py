@@ -106,6 +106,10 @@ def test_the_network_is_planned_around_the_options_that_are_given(
     tied = network("--tie")
     assert tied["hidden_size"] == tied["embedding_size"] == short["hidden_size"]
     assert network("--tie", "--embedding-size", "24")["hidden_size"] == 24
+    assert network("--embedding-size", "256")["embedding_size"] == 256
+    untied = network("--level", "word", "--no-tie")
+    assert not untied["tie"]
+    assert untied["embedding_size"] == untied["hidden_size"] < 256
     apart = network("--level", "word", "--embedding-size", "24", "--hidden-size", "20")
     assert (apart["tie"], apart["embedding_size"], apart["hidden_size"]) == (False, 24, 20)
     assert network("--embedding-size", "24", "--num-layers", "1") == short | {
@@ -731,6 +735,11 @@ def test_what_is_changed_in_a_text_is_told(
     done = here(command, *how)
     assert f"note: {path}: dropped the byte order mark" in done.err
     assert f"note: {path}: made CRLF and CR line ends into LF" in done.err
+    if command == "train":
+        clean = tmp_path / "clean.txt"
+        clean.write_text(TEXT)
+        done = here("train", clean, "--valid-file", *how, "--overwrite")
+        assert f"note: {path}: dropped the byte order mark" in done.err
 
 
 def test_standard_input_is_named_so_in_the_plan(corpus: Path, tmp_path: Path) -> None:
@@ -850,6 +859,14 @@ def test_what_to_type_names_the_command_as_it_was_started(monkeypatch: pytest.Mo
     assert told.endswith(f"{name} eval other.txt")
 
 
+def test_the_last_words_of_a_run_are_of_its_best_model() -> None:
+    best, last = Score(20.0, 10, 50), Score(40.0, 10, 50)
+    told = watching.describe_end(
+        Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=5, score=last), "m", []
+    )
+    assert "best validation 2.0000 nats a token (0.577 bits/character, perplexity 7.389)" in told
+
+
 def test_threads_and_precision_are_as_asked(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -910,6 +927,11 @@ def test_init_from_keeps_the_level_of_the_other_model(
     assert "the run is by char; leave out --words" in here(*resumed, "--words", "prose").error
     words = tmp_path / "words"
     small = ("--steps", "1", "--hidden-size", "8", "--batch-size", "4", "--window", "16")
+    spaced, on = tmp_path / "spaced", tmp_path / "on"
+    by_space = ("--level", "word", "--words", "space")
+    assert here("train", corpus, "-m", spaced, *by_space, *small).code == 0
+    assert here("train", corpus, "-m", on, "--init-from", spaced, "--steps", "1").code == 0
+    assert checkpoint.load_model(on).vocabulary.words == "space"
     assert here("train", corpus, "-m", words, "--level", "word", *small).code == 0
     options = ("train", corpus, "-m", tmp_path / "n", "--init-from", words, "--steps", "1")
     for other, kind in ((("--level", "char"), "word"), (("--words", "space"), "prose")):

@@ -318,6 +318,12 @@ def test_by_word_no_blank_comes_twice_after_a_prime(prime: str, text: str) -> No
     assert search(Words(), words, prime, num_beams=1, length=2)[0].text == text
 
 
+def test_by_word_a_prime_is_read_as_its_words_however_it_begins_and_ends() -> None:
+    vocabulary = words(" a", " b", " c")
+    for prime in ("a", " a", "a "):
+        assert after(vocabulary, prime, 1).text.strip() == "b"
+
+
 def test_texts_whose_logits_would_fill_the_memory_are_fewer_side_by_side(
     letters: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,17 @@ each_cell = pytest.mark.parametrize("cell", get_args(CellName))
 tied_or_not = pytest.mark.parametrize("tie", [False, True])
 
 
+@tied_or_not
+def test_an_embedding_begins_as_large_as_a_layer_wants_it_or_as_an_output_layer_does(
+    tie: bool,
+) -> None:
+    network = Network(ModelConfig(vocab_size=500, hidden_size=64, embedding_size=64, tie=tie))
+    network.initialize(0)
+    assert network.weights()["embedding.weight"].std() == pytest.approx(
+        1 / 8 if tie else 1, rel=0.05
+    )
+
+
 @pytest.mark.parametrize("tie", [False, True])
 def test_a_run_begins_by_guessing_how_frequent_each_symbol_is(tmp_path: Path, tie: bool) -> None:
     job = make_job(tmp_path)

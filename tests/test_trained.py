@@ -61,6 +61,14 @@ def test_a_stream_is_the_sample_in_pieces(model: lstmgen.TrainedModel) -> None:
     assert "".join(islice(pieces, 50)) == model.sample("hi ", length=50, seed=4)
 
 
+def test_options_shape_many_texts_as_they_do_one(model: lstmgen.TrainedModel) -> None:
+    shape: dict[str, Any] = {"length": 60, "seed": 4, "temperature": 1.2, "top_k": 9}
+    stop = model.sample("hi ", **shape)[20]
+    (text,) = model.generate(["hi "], stop=["QQ", stop], **shape)
+    assert text.stop == stop
+    assert text.text == model.sample("hi ", stop=stop, **shape)
+
+
 def test_many_texts_have_seeds_in_a_row(model: lstmgen.TrainedModel) -> None:
     texts = list(model.generate(["a", "b", "a"], length=20, seed=7))
     assert [(text.prime, text.seed) for text in texts] == [("a", 7), ("b", 8), ("a", 9)]
