@@ -110,6 +110,8 @@ def test_the_network_is_planned_around_the_options_that_are_given(
     untied = network("--level", "word", "--no-tie")
     assert not untied["tie"]
     assert untied["embedding_size"] == untied["hidden_size"] < 256
+    untied = network("--level", "word", "--no-tie", "--hidden-size", "20")
+    assert untied["embedding_size"] == 20
     apart = network("--level", "word", "--embedding-size", "24", "--hidden-size", "20")
     assert (apart["tie"], apart["embedding_size"], apart["hidden_size"]) == (False, 24, 20)
     assert network("--embedding-size", "24", "--num-layers", "1") == short | {

@@ -215,7 +215,7 @@ def test_lines_come_with_their_ends(tmp_path: Path, raw: bytes, expected: list[s
 
 
 def test_what_is_changed_in_lines_is_told_once(tmp_path: Path) -> None:
-    path, notes = put(tmp_path, b"\xef\xbb\xbfone\ntwo\rthree\r\n"), list[str]()
+    path, notes = put(tmp_path, b"\xef\xbb\xbfone\r\ntwo\rthree\r\n"), list[str]()
     assert list(lines(path, tell=notes.append)) == ["one\n", "two\n", "three\n"]
     assert notes == list(read(path).notes)
     assert len(notes) == 2

@@ -378,12 +378,14 @@ def test_texts_that_join_later_leave_the_others_as_they_are(
 
 
 def test_a_batch_that_has_become_empty_takes_in_others(cells: Cells) -> None:
+    network = load_network(CONFIG, random_weights(CONFIG, scale=0.8), torch.device("cpu"))
     (prime,) = some_primes([3])
-    batch = batch_of(cells, [prime], OPTIONS[0], [1])
-    batch.advance()
-    batch.keep([])
-    batch.add([prime], [2])
-    assert ids_of(batch, 20) == ids_of(batch_of(cells, [prime], OPTIONS[0], [2]), 20)
+    for engine in cells, TorchEngine(network):
+        batch = batch_of(engine, [prime], OPTIONS[0], [1])
+        batch.advance()
+        batch.keep([])
+        batch.add([prime], [2])
+        assert ids_of(batch, 20) == ids_of(batch_of(engine, [prime], OPTIONS[0], [2]), 20)
 
 
 @pytest.mark.parametrize("length", [1, 1023, 1024, 1025, 2500])
