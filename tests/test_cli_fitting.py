@@ -163,10 +163,8 @@ def test_dropout_follows_from_the_width(tmp_path: Path, size: int) -> None:
 def test_a_short_text_is_cut_into_even_windows_unless_their_length_is_given(tmp_path: Path) -> None:
     text = "She sells sea shells.\n" * 175
     data = dataset.prepare(Text("text", text), CorpusConfig(), seed=1)
-    streams = len(data.train_ids) // 64
     even = options.training({"precision": "float32"}, data, torch.device("cpu"), None)
     assert even.window == batching.even_window(len(data.train_ids), even.batch_size, 64) != 64
-    assert even.batch_size <= streams
     given = {"precision": "float32", "window": 64}
     assert options.training(given, data, torch.device("cpu"), None).window == 64
 
@@ -358,12 +356,7 @@ def test_a_short_time_is_for_one_layer_unless_something_else_is_given(
     job = replace(job, model=replace(job.model, **shape))
     tokens = epochs * len(job.data.train_ids)
     step = 6 * job.training.batch_size * job.training.window / tokens
-
-    def step_seconds(one: Job, seconds: float, most: float) -> float:
-        assert one.model.num_layers == 2  # what the rules are of, whatever is given
-        return step
-
-    monkeypatch.setattr(measuring, "step_seconds", step_seconds)
+    monkeypatch.setattr(measuring, "step_seconds", lambda job, seconds, most: step)
     asked = given if "steps" in given else given | {"minutes": 0.1}
     planned = fitting.sized(job, asked, time.perf_counter()).model
     assert planned.num_layers == layers

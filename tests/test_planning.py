@@ -48,6 +48,7 @@ def test_the_network_has_the_size_that_was_chosen_from_the_log(
         (11, 300_000, False),  # its last third for 1 minute: higher by 0.5 %
         (11, 900_000, True),  # the source of Lua for 3 minutes: 0.2 % higher
         (4, 900_000, True),  # lives.txt for 1 minute: lower by 5 %
+        (1, 249_000, False),
         (50, 3_000_000, False),  # beyond 40 times nothing is measured, however long a text is
     ],
 )

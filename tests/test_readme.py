@@ -50,6 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in names:
         primes = name in ("primes.txt", "opening.txt")
         (path / name).write_text("I grew\nI speak\n" if primes else text)
+    (path / "valid.txt").write_text(text[: len(text) // 8])  # which is read ten times
     (path / "data").symlink_to(ROOT / "data")
     for command in TRAINING:  # one after the other, as a reader types them
         run(command, path)
@@ -195,6 +196,11 @@ def test_the_python_of_the_readme_runs(folder: Path) -> None:
             "by character 0.056 with 64 streams that the plan chose",
         ),
         (planning.MANY_STREAMS, 64, "`train` takes 64 (on CUDA up to 128"),
+        (planning.CUDA_STREAMS, 128, "`train` takes 64 (on CUDA up to 128"),
+        (planning.SOME_TOKENS, 250_000, "has fewer than 250,000"),
+        (planning.FEW_EPOCHS, 2, "two layers of 256 units would read the text less than twice"),
+        (planning.FEW_TOKENS["bfloat16"], 2.5e6, "and fewer than 2.5 million characters"),
+        (planning.FEW_TOKENS["float32"], 5e6, "(in float32, 5 million)"),
         (watching.AT_ONCE, 1, "Ctrl-C once more, after a second without one, leaves at once"),
         (comparison.MIN_LINES, 30, "where there are fewer than 30 lines"),
         (comparison.BLOCK_LENGTH, 50, "by stretches of at least fifty characters"),

@@ -185,8 +185,8 @@ def test_a_slower_machine_than_measured_moves_the_end(
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     job = make_job(tmp_path, steps=100_000)
-    job = replace(job, training=replace(job.training, report_every=20), clock=ends_after(50.5))
-    last = list(train(job))[-1]
+    clock = Clock(50.5, Speed(step_seconds=0.0005, validation_seconds=0.001))
+    last = list(train(replace(job, clock=clock)))[-1]
     assert last.step == last.num_steps == round(last.seconds) == 50
     assert last.best is not None
 

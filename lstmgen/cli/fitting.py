@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lstmgen import pace, planning
 from lstmgen.cli import console
 from lstmgen.cli.options import Options, minutes
-from lstmgen.config import ModelConfig, Position, TrainConfig
+from lstmgen.config import Position, TrainConfig
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _more_streams(job: "Job", tokens: float) -> tuple[int, float] | None:
 
 
 def _measured(job: "Job", given: Options, left: float, may_have_many: bool) -> tuple["Job", float]:
-    """The job, and how many tokens two layers of its width would read in the seconds `left`.
+    """The job, and how many tokens it reads in the seconds `left`.
 
     If it may have more streams, it gets them as long as many more tokens are read with them.
     """
@@ -68,9 +68,7 @@ def _measured(job: "Job", given: Options, left: float, may_have_many: bool) -> t
     from lstmgen.measuring import step_seconds
 
     def tokens_with(config: TrainConfig) -> float:
-        two = replace(job.model, num_layers=ModelConfig.num_layers)
-        seconds = step_seconds(replace(job, model=two, training=config), **SIZING)
-        return pace.tokens_in(seconds, left, config)
+        return pace.tokens_in(step_seconds(replace(job, training=config), **SIZING), left, config)
 
     tokens = tokens_with(job.training)
     while may_have_many and (more := _more_streams(job, tokens)):
