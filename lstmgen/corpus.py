@@ -1,6 +1,5 @@
 """Turns files and standard input into one clean text, and a text into training and validation parts."""
 
-import codecs
 import gzip
 import hashlib
 import os
@@ -128,10 +127,7 @@ def lines(
         for number, text in enumerate(decoded_lines(name, file, encoding), 1):
             if number == 1 and text.startswith("\ufeff"):
                 text = text[1:]
-                if (
-                    codecs.lookup(encoding).name != "utf-8-sig"
-                ):  # which takes it for none of the text
-                    tell(f"{name}: {NO_MARK}")
+                tell(f"{name}: {NO_MARK}")
             if not told and "\r" in text:
                 tell(f"{name}: {NO_CR}")
                 told = True

@@ -11,12 +11,8 @@ if its loss blows up.
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from lstmgen import device
 from lstmgen.cells import Cells
@@ -28,30 +24,13 @@ from lstmgen.job import Job
 from lstmgen.keeping import Keeper, Run, Snapshot
 from lstmgen.model import Network, TorchEngine
 from lstmgen.pace import Pace
+from lstmgen.progress import Meter, Progress
 from lstmgen.scoring import Score, score_ids
 from lstmgen.step import Stepper, fresh_run
 
 SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
 SAMPLE_LENGTH = 80  # tokens
 YIELD_SECONDS = 0.1  # between two records, so that a bar moves smoothly and costs nothing
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands. `score` is there when the validation part has just been scored."""
-
-    step: int
-    num_steps: int
-    epoch: float
-    seconds: float
-    learning_rate: float
-    tokens_per_second: float
-    train_nats_per_token: float  # mean since the last line of the log, dropout included
-    best: Score | None  # the lowest on the validation part so far, if there is one yet
-    best_step: int = 0  # where that was
-    score: Score | None = None
-    sample: str | None = None  # what the network writes by now, where it was time for that
-    note: str = ""  # what went wrong and what is done about it
 
 
 def train(
@@ -93,7 +72,7 @@ class _Session:
         self.keeper = Keeper(job.folder, not self.resumed, common)
         self.keeper.require_room(self.course.last_good)
         self.unwritten = ""  # what keeps files from being written, if anything does
-        self.meter = _Meter(job.device)
+        self.meter = Meter(job.device)
         self.pace = Pace(job.clock) if job.clock else None
 
     @property
@@ -122,7 +101,7 @@ class _Session:
                 return self._go_back(record, str(why))
         record = self._saved(self._sampled(record, now), due, now)
         if due.log:
-            self.meter = _Meter(self.job.device)
+            self.meter = Meter(self.job.device)
         return record
 
     def stop(self) -> None:
@@ -156,7 +135,7 @@ class _Session:
             course.mark(self.run)
         if score is not None:
             record = self._report(record, score)
-        self.keeper.keep_line(log_record(record))
+        self.keeper.keep_line(record.to_json())
         return record
 
     def _validate(self) -> Score:
@@ -169,7 +148,7 @@ class _Session:
     def _go_back(self, record: Progress, why: str) -> Progress:
         unwritten = self.keeper.try_to_write()  # what still waits, in case it gives up
         note = self.course.go_back(self.run, why, self.job.folder, unwritten)
-        self.meter = _Meter(self.job.device)
+        self.meter = Meter(self.job.device)
         return replace(record, step=self.run.step, note=note)
 
     def _report(self, record: Progress, score: Score) -> Progress:
@@ -210,7 +189,7 @@ class _Session:
         self.keeper.keep_run(snapshot, self.course.config, position)
 
     def _keep_best(self, record: Progress) -> None:
-        self.keeper.keep_model(self.run.network.weights(), log_record(record))
+        self.keeper.keep_model(self.run.network.weights(), record.to_json())
 
     def _latest(self) -> Snapshot:
         """The run as it is now, or where it last was well if it is not."""
@@ -268,44 +247,8 @@ def validate(network: Network, job: Job) -> Score:
     return Score.of(nats, job.vocabulary, ids, job.data.valid_characters)
 
 
-class _Meter:
-    """Nats, tokens and time since the last line of the log.
-
-    The sum stays on the device until it is asked for.
-    """
-
-    def __init__(self, where: torch.device) -> None:
-        self.total = torch.zeros((), device=where)
-        self.tokens = 0
-        self.started = time.perf_counter()
-
-    def add(self, total: Tensor, tokens: int) -> None:
-        self.total += total
-        self.tokens += tokens
-
-    def nats_per_token(self) -> float:
-        return float(self.total) / max(1, self.tokens)
-
-    def tokens_per_second(self) -> float:
-        return self.tokens / (time.perf_counter() - self.started)
-
-
 def _sample(job: Job, network: Network, step: int) -> str:
     """A short text by the network as it is now, another one at each step."""
     engine = Cells(job.model, network.weights())
     decoding, prime = DecodingConfig(), Prime("", seed=step)
     return "".join(stream(engine, job.vocabulary, prime, decoding=decoding, length=SAMPLE_LENGTH))
-
-
-def log_record(record: Progress) -> dict[str, Any]:
-    """One line of the log; `nats` to `perplexity` are those of the validation part, where it was scored."""
-    values = {
-        "step": record.step,
-        "num_steps": record.num_steps,
-        "epoch": round(record.epoch, 4),
-        "seconds": round(record.seconds, 2),
-        "learning_rate": record.learning_rate,
-        "tokens_per_second": round(record.tokens_per_second),
-        "train_nats_per_token": record.train_nats_per_token,
-    }
-    return values | (record.score.to_json() if record.score else {})

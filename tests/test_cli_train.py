@@ -24,9 +24,9 @@ from lstmgen import checkpoint, device, folders, pace, training
 from lstmgen.cli import console, telling, watching
 from lstmgen.cli.telling import _as_given, to_resume
 from lstmgen.errors import TrainingError
+from lstmgen.progress import Progress
 from lstmgen.scoring import Score
 from lstmgen.step import Stepper
-from lstmgen.training import Progress
 
 
 def test_train_says_its_plan_and_what_to_do_next(corpus: Path, tmp_path: Path, here: Any) -> None:

@@ -219,9 +219,6 @@ def test_what_is_changed_in_lines_is_told_once(tmp_path: Path) -> None:
     assert list(lines(path, tell=notes.append)) == ["one\n", "two\n", "three\n"]
     assert notes == list(read(path).notes)
     assert len(notes) == 2
-    notes.clear()
-    assert len(list(lines(path, "utf-8-sig", notes.append))) == 3
-    assert notes == list(read(path, "utf-8-sig").notes)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40))

@@ -49,6 +49,7 @@ ORDER = (
     "step",
     "measuring",
     "course",
+    "progress",
     "training",
     "engines",
     "trained",

@@ -16,8 +16,9 @@ from jobs import NUM_STEPS, make_job, payload, stopped_at
 from lstmgen import checkpoint, container, course, folders, training
 from lstmgen.errors import CheckpointError
 from lstmgen.keeping import Snapshot
+from lstmgen.progress import Progress
 from lstmgen.scoring import Score
-from lstmgen.training import Progress, train
+from lstmgen.training import train
 
 
 @pytest.mark.parametrize("ended", [False, True])

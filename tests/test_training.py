@@ -13,7 +13,18 @@ import torch
 from engines import score_text
 from jobs import NUM_STEPS, STORY, be_lazy, make_job, payload, stopped_at
 
-from lstmgen import checkpoint, container, course, dataset, device, folders, optim, pace, training
+from lstmgen import (
+    checkpoint,
+    container,
+    course,
+    dataset,
+    device,
+    folders,
+    optim,
+    pace,
+    progress,
+    training,
+)
 from lstmgen.cells import Cells
 from lstmgen.config import CellName
 from lstmgen.errors import CheckpointError
@@ -363,7 +374,7 @@ def a_second_each_step(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(Stepper, "step", in_a_second)
     monkeypatch.setattr(training, "validate", at_once)
-    for module in (training, pace):
+    for module in (training, pace, progress):
         monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     return now
 

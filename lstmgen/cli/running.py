@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel, SavedRun
     from lstmgen.dataset import Dataset
     from lstmgen.folders import FileId
-    from lstmgen.training import Progress
+    from lstmgen.progress import Progress
 
 
 def run(given: options.Options, folder: Path, began: float) -> None:

@@ -13,7 +13,7 @@ from lstmgen.cli import console
 from lstmgen.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from lstmgen.training import Progress
+    from lstmgen.progress import Progress
 
 RISEN = 1.005  # of the lowest validation loss, from which on it is worth a word
 STOPPING = (
