@@ -1,9 +1,12 @@
 """The commands in processes of their own, and a text that is learned in a second."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 # As on a fresh machine, whatever whoever runs the tests has set; before typer asks for them.
 for _name in (
@@ -53,3 +56,17 @@ def run(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> Ran:
         timeout=120,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def within(*arguments: str | Path) -> int:
+    """The command in this process, which has torch already: the code that it exits with."""
+    from lstmgen.cli import main
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["lstmgen", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            main()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return int(left.value.code or 0)

@@ -2,17 +2,15 @@
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import SMALL, TEXT, Ran, run
+from commands import SMALL, TEXT, Ran, within
 from hypothesis import settings
 
 from lstmgen import matrix
-from lstmgen.cli import main
 from lstmgen.vocabulary import UNKNOWN, Vocabulary
 
 settings.register_profile(
@@ -52,27 +50,19 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model(corpus: Path) -> Path:
     folder = corpus.parent / "model"
-    done = run("train", corpus, "--model", folder, "--steps", "150", "--learning-rate", "0.02",
-               "--dropout", "0", *SMALL)  # fmt: skip
-    assert done.code == 0, done.err
-    assert done.out == ""
+    assert within("train", corpus, "--model", folder, "--steps", "150", "--learning-rate", "0.02",
+                  "--dropout", "0", *SMALL) == 0  # fmt: skip
     return folder
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Any:
+def here(capfdbinary: pytest.CaptureFixture[bytes]) -> Any:
     """The command inside this process, which has torch already."""
 
     def call(*arguments: str | Path) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["lstmgen", *map(str, arguments)])
         capfdbinary.readouterr()
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        with pytest.raises(SystemExit) as left:
-            main()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        out, err = capfdbinary.readouterr()
-        return Ran(int(left.value.code or 0), out, err)
+        code = within(*arguments)
+        return Ran(code, *capfdbinary.readouterr())
 
     return call
 

@@ -23,6 +23,7 @@ def make_job(
     dropout: float = 0.2,
     steps: int = NUM_STEPS,
     softmax_sample: int = 0,
+    report_every: int = 4,
 ) -> Job:
     data = dataset.prepare(Text("story", text), CorpusConfig(), seed=1)
     model = ModelConfig(
@@ -30,7 +31,7 @@ def make_job(
     )
     numbers = TrainConfig(
         num_steps=steps,
-        report_every=4,
+        report_every=report_every,
         batch_size=4,
         window=16,
         dropout=dropout,

@@ -136,7 +136,7 @@ def test_long_texts_side_by_side_take_room_for_a_window_at_a_time(letters: Vocab
         def logits(self, hidden: Any, symbols: slice | None = None) -> Any:
             return np.zeros((len(hidden), len(range(self.vocab_size)[symbols or slice(None)])))
 
-    length = 100_000
+    length = 20_000
     rows = [np.zeros(length, letters.encode("a").dtype)] * breakdown.ROWS
     tracemalloc.start()
     nats = score_rows(Silent(), rows, 0, first=[length - 2] * len(rows))  # type: ignore[arg-type]

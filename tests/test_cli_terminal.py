@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import struct
 import subprocess
@@ -54,21 +55,32 @@ def in_terminal(command: str, width: int = 100) -> str:
     return shown.decode()
 
 
-def test_a_terminal_sees_a_bar_while_training(corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_a_terminal_sees_a_bar_and_then_the_curves_at_any_width(
+    corpus: Path, tmp_path: Path, width: int
+) -> None:
+    """Whatever `COLUMNS` says, and wherever standard output goes."""
     small = " ".join(SMALL)
     train = f"{sys.executable} -m lstmgen train {corpus} -m {tmp_path / 'm'} --steps 300 {small}"
-    shown = in_terminal(train)
+    shown = in_terminal(f"COLUMNS=200 {train} > /dev/null", width)
+    bars = [line for line in re.split("[\r\n]+", shown) if "left" in line]
+    last = [line for line in bars if "best" in line][-1]
+    for part in (r"^ *\d+% ", r"\d\d:\d\d left, loss \d", "bits/character"):
+        assert re.search(part, last), last
+    if width >= 80:
+        assert "characters/s" in last
     assert "100%" in shown
-    assert "bits/character" in shown
-    assert "left" in shown
+    assert "┤" in shown
+    assert max(len(line) for line in shown.splitlines() if "─" in line) == min(80, width)
 
 
-def test_a_terminal_sees_the_curves_of_a_run(corpus: Path, tmp_path: Path) -> None:
-    small = " ".join(SMALL)
-    train = f"{sys.executable} -m lstmgen train {corpus} -m {tmp_path / 'm'} --steps 30 {small}"
-    assert "┤" in in_terminal(train)
-    assert in_terminal(f"{train} --overwrite --quiet") == ""
-    assert "┤" not in in_terminal(f"({train} --overwrite) 2>&1 | cat")
+def test_a_quiet_run_shows_a_terminal_nothing_and_a_pipe_has_no_curves(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    train = ["train", str(corpus), "-m", str(tmp_path / "m"), "--steps", "30", *SMALL]
+    assert "┤" not in here(*train).err
+    train = [sys.executable, "-m", "lstmgen", *train, "--overwrite", "--quiet"]
+    assert in_terminal(shlex.join(train)) == ""
 
 
 @pytest.mark.parametrize(("tty", "told"), [(True, b"\nx\n"), (False, b"x\n")])
@@ -82,15 +94,6 @@ def test_beside_a_bar_a_line_of_its_own_is_begun(
     os.close(writing)
     with os.fdopen(reading, "rb") as file:
         assert file.read() == told
-
-
-@pytest.mark.parametrize("width", [120, 60])
-def test_curves_fit_the_terminal_they_go_to(corpus: Path, tmp_path: Path, width: int) -> None:
-    """Whatever `COLUMNS` says, and wherever standard output goes."""
-    small = " ".join(SMALL)
-    train = f"{sys.executable} -m lstmgen train {corpus} -m {tmp_path / 'm'} --steps 30 {small}"
-    shown = in_terminal(f"COLUMNS=200 {train} > /dev/null", width)
-    assert max(len(line) for line in shown.splitlines() if "─" in line) == min(80, width)
 
 
 def test_long_work_has_a_bar_where_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,21 +315,6 @@ def test_a_wide_terminal_has_all_columns_and_a_long_bar(
     shown = capfdbinary.readouterr().out.decode()
     for title in ("nats", "characters", "nats/token", "unknown", "█" * tables.BAR):
         assert f" {title}" in shown
-
-
-@pytest.mark.parametrize("width", [60, 80, 140])
-def test_the_bar_has_loss_best_speed_and_time_left_at_any_width(
-    corpus: Path, tmp_path: Path, width: int
-) -> None:
-    small = " ".join(SMALL)
-    train = f"{sys.executable} -m lstmgen train {corpus} -m {tmp_path / 'm'} --steps 600 {small}"
-    train = f"COLUMNS=200 {train} > /dev/null"  # which are not those of the bar's terminal
-    bars = [line for line in re.split("[\r\n]+", in_terminal(train, width)) if "left" in line]
-    last = [line for line in bars if "best" in line][-1]
-    for part in (r"^ *\d+% ", r"\d\d:\d\d left, loss \d", "bits/character"):
-        assert re.search(part, last), last
-    if width >= 80:
-        assert "characters/s" in last
 
 
 def test_a_closed_terminal_saves_the_run(corpus: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import SMALL, TEXT, run
+from commands import SMALL, TEXT
 
 from lstmgen import checkpoint, device, folders, pace, training
 from lstmgen.cli import console, telling, watching
@@ -183,19 +183,19 @@ def test_a_run_of_minutes_keeps_its_time_and_says_it(
 ) -> None:
     # The start is counted from that of the process, which here is that of all the tests.
     monkeypatch.setattr(time, "process_time", lambda: 0.0)
-    done = here("train", corpus, "-m", tmp_path / "a", "--minutes", "0.08", *SMALL)
+    done = here("train", corpus, "-m", tmp_path / "a", "--minutes", "0.05", *SMALL)
     assert done.code == 0, done.err
-    assert "--minutes 0.08: about" in done.err
-    assert 1 < checkpoint.load_run(tmp_path / "a").position.seconds < 6  # 4.8 asked for
+    assert "--minutes 0.05: about" in done.err
+    assert 1 < checkpoint.load_run(tmp_path / "a").position.seconds < 4  # 3 asked for
     short = ("train", corpus, "-m", tmp_path / "c", "--minutes", "0.001", *SMALL)
     assert "is over before" in here(*short).error
     monkeypatch.setattr(time, "process_time", lambda: 40.0)
     done = here("train", corpus, "-m", tmp_path / "c", "--minutes", "0.5", *SMALL)
     assert "the start took 4" in done.error
     monkeypatch.setattr(time, "process_time", lambda: 0.0)
-    monkeypatch.setattr("lstmgen.cli.options.DEFAULT_MINUTES", 0.06)
+    monkeypatch.setattr("lstmgen.cli.options.DEFAULT_MINUTES", 0.04)
     done = here("train", corpus, "-m", tmp_path / "b", *SMALL)
-    assert "--minutes 0.06 (the default): about" in done.err
+    assert "--minutes 0.04 (the default): about" in done.err
 
 
 def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
@@ -208,17 +208,17 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
     for seconds in (0.1, 1.5, 50.0):
         monkeypatch.setattr("lstmgen.measuring.measure", lambda job, s=seconds: pace.Speed(0.01, s))
         told.append(
-            here("train", corpus, "-m", tmp_path / f"{seconds}", "--minutes", "0.1", *SMALL)
+            here("train", corpus, "-m", tmp_path / f"{seconds}", "--minutes", "0.06", *SMALL)
         )
     assert "to validate once" not in told[0].err
-    assert "note: to validate once takes about 1.5 seconds, of 5.5 that are left" in told[1].err
+    assert "note: to validate once takes about 1.5 seconds, of 3.1 that are left" in told[1].err
     assert told[1].code == 0
     assert (
-        "--minutes 0.1 leaves no time to train: to validate once takes about 50.0 seconds, and after"
+        "--minutes 0.06 leaves no time to train: to validate once takes about 50.0 seconds, and after"
         in told[2].error
     )
     monkeypatch.setattr("lstmgen.measuring.measure", lambda job: pace.Speed(0.01, 50.0))
-    more = here("train", corpus, "-m", tmp_path / "0.1", "--resume", "--minutes", "0.2")
+    more = here("train", corpus, "-m", tmp_path / "0.1", "--resume", "--minutes", "0.1")
     assert re.search(
         r"note: to validate once takes about 50.0 seconds, of \d.\d that are left\n", more.err
     )
@@ -391,22 +391,23 @@ def stopped(command: list[str], number: int, code: int, fed: str = "") -> str:
     return said
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_tells_how_to_go_on(
-    corpus: Path, tmp_path: Path, number: int, code: int
-) -> None:
-    folder = tmp_path / "m"
+def test_a_signal_saves_and_tells_how_to_go_on(corpus: Path, tmp_path: Path, here: Any) -> None:
+    """Ctrl-C in a new run, and SIGTERM in the same when it goes on."""
+    folder, before = tmp_path / "m", 0
     command = ["train", str(corpus), "-m", str(folder), "--steps", "100000"]
-    said = stopped([*command, *SMALL], number, code)
-    assert f"lstmgen train {corpus} --resume --model {folder}" in said
-    step = checkpoint.load_run(folder).position.step
-    assert f"stopped at step {step:,} of 100,000 and saved" in said
-    assert f"{folder} holds the model of that step, which has not been validated yet" in said
-    assert run("sample", "-m", folder, "-l", "5").code == 0
-    said = stopped([*command, "--resume"], number, code)
-    later = checkpoint.load_run(folder).position.step
-    assert checkpoint.load_model(folder).results["step"] == later > step
-    assert "still holds the earlier model" not in said
+    for number, code, more in (
+        (signal.SIGINT, 130, SMALL),
+        (signal.SIGTERM, 143, ("--resume",)),
+    ):
+        said = stopped([*command, *more], number, code)
+        step = checkpoint.load_run(folder).position.step
+        assert f"stopped at step {step:,} of 100,000 and saved" in said
+        assert f"lstmgen train {corpus} --resume --model {folder}" in said
+        assert f"{folder} holds the model of that step, which has not been validated yet" in said
+        assert "still holds the earlier model" not in said
+        assert checkpoint.load_model(folder).results["step"] == step > before
+        assert here("sample", "-m", folder, "-l", "5").code == 0
+        before = step
 
 
 def test_what_came_through_a_pipe_is_to_be_given_again(corpus: Path, tmp_path: Path) -> None:
@@ -575,7 +576,7 @@ def test_a_signal_in_the_last_step_stops_nothing() -> None:
 
 def test_a_signal_that_is_to_be_ignored_is_ignored(corpus: Path, tmp_path: Path) -> None:
     """As `nohup` starts a command, and the shell one in the background."""
-    command = ["train", corpus, "-m", tmp_path / "m", "--steps", "500", *SMALL]
+    command = ["train", corpus, "-m", tmp_path / "m", "--steps", "200", *SMALL]
     line = shlex.join([sys.executable, "-m", "lstmgen", *map(str, command)])
     process = subprocess.Popen(
         ["bash", "-c", f"trap '' HUP INT; exec {line}"], stderr=subprocess.PIPE, text=True
@@ -592,7 +593,7 @@ def test_a_signal_that_is_to_be_ignored_is_ignored(corpus: Path, tmp_path: Path)
     process.stderr.close()
     assert process.wait() == 0, said
     assert "stopped" not in said
-    assert checkpoint.load_run(tmp_path / "m").position.step == 500
+    assert checkpoint.load_run(tmp_path / "m").position.step == 200
 
 
 def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path, tmp_path: Path,
@@ -744,14 +745,17 @@ def test_what_is_changed_in_a_text_is_told(
         assert f"note: {path}: dropped the byte order mark" in done.err
 
 
-def test_standard_input_is_named_so_in_the_plan(corpus: Path, tmp_path: Path) -> None:
-    text, folder = corpus.read_bytes(), tmp_path / "m"
-    done = run("train", "-", "-m", folder, "--steps", "1", *SMALL, stdin=text)
-    assert done.err.startswith(f"corpus      standard input: {len(text.decode()):,} characters")
-    done = run(
-        "train", "-", corpus, "-m", folder, "--overwrite", "--steps", "1", *SMALL, stdin=text
-    )
-    assert done.err.startswith(f"corpus      2 files, standard input to {corpus}: ")
+def test_standard_input_is_named_so_in_the_plan(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for texts, named in (("-",), "standard input"), (("-", corpus), "2 files, standard input to"):
+        with corpus.open() as file:
+            monkeypatch.setattr(sys, "stdin", file)
+            done = here(
+                "train", *texts, "-m", tmp_path / "m", "--overwrite", "--steps", "1", *SMALL
+            )
+        assert done.err.startswith(f"corpus      {named}")
+        assert f": {len(texts) * corpus.stat().st_size:,} characters" in done.err
 
 
 def test_a_text_without_line_ends_is_told(tmp_path: Path, here: Any) -> None:

@@ -2,12 +2,15 @@
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from commands import within
 
 from lstmgen import comparison, context, course, optim, planning, training
 from lstmgen.cli import watching
@@ -52,23 +55,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (path / name).write_text("I grew\nI speak\n" if primes else text)
     (path / "valid.txt").write_text(text[: len(text) // 8])  # which is read ten times
     (path / "data").symlink_to(ROOT / "data")
-    for command in TRAINING:  # one after the other, as a reader types them
-        run(command, path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        for command in TRAINING:  # one after the other, as a reader types them
+            assert within(*shlex.split(quick(command))[1:]) == 0, command
     return path
 
 
-def run(command: str, folder: Path) -> None:
-    """The command as printed, but for the time that training is given, and the size that follows."""
-    quick = re.sub(r"--minutes (\d+)", lambda found: f"--steps {4 * int(found[1])}", command)
-    if "train" in command:
-        quick += " --steps 2" if quick == command else ""
-        quick += " --hidden-size 16" if "--resume" not in command else ""
-    script = f'set -o pipefail\nlstmgen() {{ "{sys.executable}" -m lstmgen "$@"; }}\n{quick}'
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode in (0, 128 + signal.SIGPIPE), done.stderr  # where `head` has enough
-    assert done.stdout or "train" in command
+def quick(command: str) -> str:
+    """Training as printed, but for the time that it is given, and the size that follows."""
+    steps = re.sub(r"--minutes (\d+)", lambda found: f"--steps {4 * int(found[1])}", command)
+    steps += " --steps 2" if steps == command else ""
+    return steps if "--resume" in command else f"{steps} --hidden-size 16"
 
 
 def test_the_readme_has_commands() -> None:
@@ -82,7 +80,12 @@ def test_the_training_of_the_readme_runs_in_an_empty_folder(folder: Path) -> Non
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line not in TRAINING])
 def test_a_command_of_the_readme_runs(command: str, folder: Path) -> None:
-    run(command, folder)
+    script = f'set -o pipefail\nlstmgen() {{ "{sys.executable}" -m lstmgen "$@"; }}\n{command}'
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, 128 + signal.SIGPIPE), done.stderr  # where `head` has enough
+    assert done.stdout
 
 
 def test_the_file_map_names_every_module_in_the_order_of_imports() -> None:
@@ -142,7 +145,10 @@ JSON = {
 }
 
 
-def test_the_table_of_json_names_every_key_and_no_other(folder: Path) -> None:
+def test_the_table_of_json_names_every_key_and_no_other(
+    folder: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
     start = README.index("| of | keys |")
     table = README[start : README.index("\n\n", start)]
     rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", table, re.MULTILINE)[1:])
@@ -153,11 +159,9 @@ def test_the_table_of_json_names_every_key_and_no_other(folder: Path) -> None:
             keys |= SCORE | {"file", "model"}
         found = set()
         for command in commands:
-            done = subprocess.run(
-                [sys.executable, "-m", "lstmgen", *command.split()],
-                cwd=folder, capture_output=True, text=True, check=True,
-            )  # fmt: skip
-            found |= {key for line in done.stdout.splitlines() for key in json.loads(line)}
+            done = here(*command.split())
+            assert done.code == 0, done.err
+            found |= {key for line in done.out.splitlines() for key in json.loads(line)}
         assert found == keys, row
 
 

@@ -83,7 +83,8 @@ def test_two_runs_with_one_seed_are_equal_and_with_another_differ(tmp_path: Path
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_it_learns_what_can_be_learned(tmp_path: Path, cell: CellName) -> None:
-    job = make_job(tmp_path, text="abcdefgh\n" * 300, cell=cell, dropout=0.0, steps=250)
+    text = "abcdefgh\n" * 300
+    job = make_job(tmp_path, text=text, cell=cell, dropout=0.0, steps=250, report_every=50)
     last = list(train(job))[-1]
     assert last.score is not None
     # Nothing here is uncertain but <unk>, which stands at one place in 10,000; a guess costs 2.2.
@@ -99,7 +100,9 @@ def test_a_sample_of_the_symbols_teaches_nearly_what_all_of_them_do(
         be_lazy(monkeypatch)
     losses = []
     for sample in (0, size):
-        job = make_job(tmp_path / str(sample), dropout=0.0, steps=300, softmax_sample=sample)
+        job = make_job(
+            tmp_path / str(sample), dropout=0, steps=300, report_every=60, softmax_sample=sample
+        )
         last = list(train(job))[-1]
         assert last.score is not None
         losses.append(last.score.nats_per_token)

@@ -70,7 +70,7 @@ def test_no_ending_changes_what_a_run_comes_to(
     times: Callable[[int, int], int],
     tally: Callable[[str, int], None],
 ) -> None:
-    rounds, steps = times(2, 50 if ending == signal.SIGKILL else 15), 750
+    rounds, steps = times(2, 50 if ending == signal.SIGKILL else 15), 400
     for name in ("through", "parts"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "text").write_text(TEXT)

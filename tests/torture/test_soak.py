@@ -62,7 +62,7 @@ class Watch:
 def test_training(
     tmp_path: Path, times: Callable[[int, int], int], tally: Callable[[str, int], None]
 ) -> None:
-    seconds = times(12, 3600)
+    seconds = times(9, 3600)
     command = [sys.executable, "-m", "lstmgen", "train", str(LIVES), "-m", "m"]
     more = ["--minutes", f"{seconds / 60}", "--hidden-size", "32", "--threads", "1"]
     more += ["--device", "cpu", "--valid-fraction", "0.01"]  # so that reports come early
@@ -80,7 +80,7 @@ def test_training(
 
 
 def test_a_long_text(times: Callable[[int, int], int], tally: Callable[[str, int], None]) -> None:
-    length = times(60_000, 10_000_000)
+    length = times(30_000, 10_000_000)
     command = [sys.executable, "-m", "lstmgen", "sample", "-m", str(BUILT_IN), "--seed", "1"]
     with subprocess.Popen([*command, "-l", str(length)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -94,7 +94,7 @@ def test_a_long_text(times: Callable[[int, int], int], tally: Callable[[str, int
 
 
 def test_many_lines(times: Callable[[int, int], int], tally: Callable[[str, int], None]) -> None:
-    count, warm = times(18_000, 10_000_000), 12_000
+    count, warm = times(16_000, 10_000_000), 12_000
     stories = [line.encode()[:20] + b"\n" for line in LIVES.read_text().splitlines() if line]
     command = [sys.executable, "-m", "lstmgen", "eval", "-", "--by", "line", "-m", str(BUILT_IN)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
