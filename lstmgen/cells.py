@@ -25,7 +25,7 @@ State = tuple[LayerState, ...]  # one a layer
 
 
 class Layer(NamedTuple):
-    """One recurrent layer as the notes write it, W [x, h] + b: one product for all gates at once."""
+    """One recurrent layer, W [x, h] + b: the notes' W [h, x] + b, and one product for all gates at once."""
 
     weight: Matrix  # (Z, X + H)
     bias: Array  # (Z, 1)
@@ -40,7 +40,7 @@ class Layer(NamedTuple):
 class FoldedLayer(NamedTuple):
     """The first layer where symbols are few: W x + b is computed once for each and looked up."""
 
-    table: Array  # (V, Z or some more)
+    table: Array  # (V, Z), its rows padded, see `folded`
     weight: Matrix  # (Z, H)
 
     def __call__(self, ids: NDArray[Any], h: Array) -> Array:
@@ -68,7 +68,8 @@ def lstm(z: Array, state: LayerState) -> LayerState:
 
     z (4H, B) and the state (h, C), each (H, B) -> the next (h, C). z is W [x, h] + b, four blocks one
     below the other: W_i [x, h] + b_i, then W_f, W_C and W_o likewise, so that one product serves all. The
-    cell state C is the conveyor belt: only a product and a sum touch it on its way through time.
+    cell state C is the conveyor belt: on its way through time it is only multiplied and added to, each
+    value by itself.
     """
     h, C = state  # noqa: N806  # the notes' own symbols
     H = len(h)  # noqa: N806
@@ -88,10 +89,10 @@ def lstm(z: Array, state: LayerState) -> LayerState:
 def gru(z: Array, state: LayerState) -> LayerState:
     """One step of the gated recurrent unit (Cho et al., 2014, arXiv:1406.1078), as `torch.nn` has it.
 
-    z (4H, B) is W [x, h] + b, state (h,) -> the next (h,). Two details differ from the notes: the
-    reset gate acts on the recurrent product instead of on h before it, so that one product serves all
-    (it has four blocks for three gates' weights, as the candidates need W_x x and W_h h apart); and the
-    update gate weighs the old state where the notes' z weighs the new one: u is their 1 - z.
+    z (4H, B) is W [x, h] + b, state (h,) -> the next (h,). Three details differ from the notes: there
+    are biases; the reset gate acts on the recurrent product instead of on h before it, so that one
+    product serves all (in four blocks, as the candidates need W_x x and W_h h apart); and the update
+    gate weighs the old state where the notes' z weighs the new one: u is their 1 - z.
     """
     (h,) = state
     H = len(h)  # noqa: N806

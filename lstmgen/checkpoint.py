@@ -17,7 +17,7 @@ from lstmgen.errors import CheckpointError, OptionError
 from lstmgen.folders import MODEL_FILE, RUN_FILE
 from lstmgen.vocabulary import Vocabulary
 
-MAX_WEIGHT = 1e9  # weight; logits are then finite in float32
+MAX_WEIGHT = 1e9  # so that logits are finite in float32
 
 Weights = Mapping[str, NDArray[Any]]
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lstmgen.comparison import blocked_error
 from lstmgen.errors import OptionError
 from lstmgen.scoring import LN2, WINDOW, Engine, as_array, cross_entropy
 from lstmgen.vocabulary import Ids
@@ -88,7 +89,8 @@ def scores(
     for context in contexts:
         costs = _costs(engine, ids, chosen, context)
         gains = np.full(len(costs), nan) if before is None else before - costs
-        mean, gain, gain_error = float(costs.mean()), float(gains.mean()), _standard_error(gains)
+        mean, gain = float(costs.mean()), float(gains.mean())
+        gain_error, _ = blocked_error(gains, np.ones(len(gains)))
         yield ContextScore(
             context=context,
             places=len(chosen),

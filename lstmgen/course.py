@@ -16,7 +16,9 @@ from lstmgen.scoring import Score
 
 LOG_LINES = 100  # in a whole run at least, so that its curve can be drawn
 MARKS = 20  # in a whole run, at each of which it notes where to go back to
-BLOW_UP = 1.0  # nats a token above those of a guess, or of the start if they were more
+BLOW_UP = (
+    1.0  # nats a token above a guess among all symbols, or above the first loss if that was more
+)
 
 
 def best_of(at: Position) -> Score | None:

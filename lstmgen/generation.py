@@ -38,7 +38,7 @@ class Generated:
     tokens: int  # those of the stop string included
     nats: float  # of these tokens, under the model's own distribution
     stop: str  # LENGTH or the stop string
-    seed: int | None  # none where nothing was drawn
+    seed: int | None  # none of a beam search
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -5,7 +5,6 @@ Shapes: B streams, T steps, V vocabulary, E embedding, H hidden.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import log
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lstmgen import device
-from lstmgen.config import NUM_GATES, STATE_PARTS, CellName, ModelConfig
+from lstmgen.config import STATE_PARTS, ModelConfig
 from lstmgen.recurrence import Gru
 
 TorchState = tuple[tuple[Tensor, ...], ...]  # a layer: (h, C) or (h,), each (B, H), float32
 
 _LAYERS = {"lstm": nn.LSTM, "gru": Gru, "rnn": nn.RNN}
-OPEN = 2.0  # a gate's bias that lets 0.88 through
-# The share of an LSTM's units that begin by keeping what they hold, and for how many tokens.
-KEEPING_SHARE, SHORTEST, LONGEST = 1 / 8, 4, 128
 
 
 class Network(nn.Module):
@@ -31,7 +27,7 @@ class Network(nn.Module):
 
     State goes in and comes out; the module holds weights only. Dropout draws from torch's own
     generator, which the caller seeds. With a `memory`, in tokens, the last layer keeps the biases that
-    `initialize` gives it: a gate that is nearly open or shut has next to no gradient, but
+    `initialization` gives it: a gate that is nearly open or shut has next to no gradient, but
     AdamW steps equally far along a small one, and would soon undo what the gates began with.
     """
 
@@ -49,7 +45,7 @@ class Network(nn.Module):
         if config.tie:
             self.output.weight = self.embedding.weight
         if self.memory:
-            for bias in self._biases(config.num_layers - 1):
+            for bias in self.biases(config.num_layers - 1):
                 bias.requires_grad_(False)
 
     def forward(self, ids: Tensor, state: TorchState) -> tuple[Tensor, TorchState]:
@@ -124,62 +120,7 @@ class Network(nn.Module):
         zeros = torch.zeros(batch_size, self.config.hidden_size, device=self.device)
         return ((zeros,) * STATE_PARTS[self.config.cell],) * self.config.num_layers
 
-    def initialize(self, seed: int, counts: NDArray[np.int64] | None = None) -> None:
-        """Fresh weights, the same for the same seed on every device.
-
-        Recurrent matrices are orthogonal gate by gate (Saxe et al., 2013, arXiv:1312.6120), input
-        matrices Glorot-uniform, biases zero but for those of gates (see `_initialize_gates`). The output
-        layer starts at zero, except where it is tied to the embedding, and its biases at the logarithms
-        of the symbols' frequencies, if their `counts` (V,) are given: so the first guess is how frequent
-        each is.
-        """
-        generator = torch.Generator().manual_seed(device.folded(seed))
-        size = self.config.hidden_size
-        with torch.no_grad():
-            for name, weight in self.named_weights().items():
-                if name.endswith("weight_hh"):
-                    for gate in torch.split(weight, size):
-                        gate.copy_(
-                            nn.init.orthogonal_(torch.empty(gate.shape), generator=generator)
-                        )
-                elif name.endswith("weight_ih"):
-                    bound = (6 / (size + weight.shape[1])) ** 0.5
-                    weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * bound)
-                elif name == "embedding.weight":
-                    scale = size**-0.5 if self.config.tie else 1.0
-                    weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
-                elif name == "output.bias" and counts is not None:
-                    weight.copy_(torch.from_numpy(np.log((counts + 1) / (counts + 1).sum())))
-                else:  # biases, and the output layer
-                    weight.zero_()
-            for k in range(self.config.num_layers):
-                self._initialize_gates(k, generator)
-
-    def _initialize_gates(self, k: int, generator: torch.Generator) -> None:
-        """The biases with which the gates of layer k begin.
-
-        That of an LSTM's forget gate is 1 so that a cell remembers until it learns to forget (Jozefowicz et
-        al., 2015), and an eighth of the units keep what they hold for times spread from 4 to 128
-        tokens. So it finds out early what takes counting, such as where the lines of a text are broken.
-
-        With a memory, the units of the last layer begin by keeping what they hold for times spread from
-        one token up to that, while those below read. The LSTM's output gates begin open then: what is
-        kept is found useful sooner where it shows.
-        """
-        cell, size = self.config.cell, self.config.hidden_size
-        bias, _ = self._biases(k)
-        if self.memory and k == self.config.num_layers - 1:
-            times = 1 + torch.rand(size, generator=generator) * (self.memory - 1)  # tokens
-            _chrono_initialize(bias, times.log(), cell)
-            if cell == "lstm":
-                bias[3 * size :] = OPEN
-        elif cell == "lstm":
-            bias[size : 2 * size] = 1.0
-            if not self.memory:
-                log_times = torch.linspace(log(SHORTEST), log(LONGEST), int(KEEPING_SHARE * size))
-                _chrono_initialize(bias, log_times, cell)
-
-    def _biases(self, k: int) -> tuple[nn.Parameter, nn.Parameter]:
+    def biases(self, k: int) -> tuple[nn.Parameter, nn.Parameter]:
         """The two of layer k, for input and state: each (gates x H,); the cell adds them up."""
         ih, hh = (self.get_parameter(_attribute(f"layers.{k}.bias_{of}")) for of in ("ih", "hh"))
         return ih, hh
@@ -243,18 +184,6 @@ def load_network(
     network = Network(config)
     network.load_weights(weights)
     return network.to(where)
-
-
-def _chrono_initialize(bias: Tensor, log_times: Tensor, cell: CellName) -> None:
-    """Let the first N units keep what they hold for exp(`log_times`) tokens, (N,).
-
-    Chrono initialisation (Tallec & Ollivier, 2018, arXiv:1804.11188): the gate that keeps begins at
-    t / (t + 1), and the LSTM's input gate at 1 / (t + 1). The bias, (4H,) or (3H,), is changed in place.
-    """
-    size, count = len(bias) // NUM_GATES[cell], len(log_times)
-    bias[size : size + count] = log_times  # the LSTM's forget gate, the GRU's update gate
-    if cell == "lstm":
-        bias[:count] = -log_times  # its input gate: what is kept longer is written to more seldom
 
 
 def _attribute(name: str) -> str:

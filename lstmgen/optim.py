@@ -19,7 +19,7 @@ Shapes: R rows and C columns of a matrix, V vocabulary, N matrices of one shape,
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -44,75 +44,113 @@ POLYNOMIALS = (
     (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
 )
 
-LATER = (".row_squares", ".squares", ".counts")  # older runs did not keep these
+NOT_IN_OLDER = (".row_squares", ".squares", ".counts")  # runs
 
-# A learning rate: a tensor in a step that is recorded, which none with lazy rows is.
+# A learning rate: a tensor where the step is recorded (as a CUDA graph), which none with lazy rows is.
 Rate = float | Tensor
 
 
-class Optimizer:
-    """All rules over one network; their state goes to a checkpoint and comes back as named tensors."""
+class Muon:
+    """Steps of the recurrent layers' matrices, equally far in all directions.
 
-    def __init__(self, network: Network, config: TrainConfig) -> None:
-        self.config = config
-        weights = network.named_weights()
-        self.matrices = {name: w for name, w in weights.items() if is_matrix(name)}
-        rows = BY_SYMBOL if lazy(config, network.config.vocab_size) else ()
-        self.symbols = {name: weights[name] for name in rows if name in weights}
-        self.others = {
-            name: w
-            for name, w in weights.items()
-            if w.requires_grad and name not in self.matrices and name not in self.symbols
-        }
-        self.momentum = {name: torch.zeros_like(w) for name, w in self.matrices.items()}
-        self.row_squares = {
-            name: torch.zeros_like(w[:, :1])
-            for name, w in self.matrices.items()
-            if weights[name.replace("weight", "bias")].requires_grad
-        }
-        self.symbol_squares = {name: w.new_zeros(len(w)) for name, w in self.symbols.items()}
-        self.symbol_counts = {name: w.new_zeros(len(w)) for name, w in self.symbols.items()}
+    Rows are rescaled in the matrices that are named in `evened`.
+    """
+
+    def __init__(
+        self, weights: Mapping[str, Tensor], evened: Collection[str], config: TrainConfig
+    ) -> None:
+        self.weights, self.config = weights, config
+        self.momentum = {name: torch.zeros_like(w) for name, w in weights.items()}
+        self.row_squares = {name: torch.zeros_like(weights[name][:, :1]) for name in evened}
+
+    def step(self, rate: Rate) -> None:
+        by_shape: defaultdict[torch.Size, dict[str, Tensor]] = defaultdict(dict)
+        for name, weight in self.weights.items():
+            if weight.grad is not None:
+                by_shape[weight.shape][name] = weight.grad
+        for gradients in by_shape.values():
+            self._move(gradients, rate)
+
+    def _move(self, gradients: Mapping[str, Tensor], rate: Rate) -> None:
+        """One step of some matrices of one shape, given by name; the gradients are used up."""
+        dtype = torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32
+        ahead = []
+        for name, gradient in gradients.items():
+            momentum = self.momentum[name]
+            momentum.lerp_(gradient, 1 - MOMENTUM)
+            gradient.lerp_(momentum, MOMENTUM)  # Nesterov: where the momentum is going
+            ahead.append(gradient.to(dtype))
+        for name, direction in zip(gradients, orthogonalized(ahead), strict=True):
+            weight = self.weights[name]
+            direction = direction.to(weight.dtype)
+            rows, columns = weight.shape
+            # A row of a tall U V' is (columns / rows) ** 0.5 long in the mean: to be made 1.
+            length = rate * max(1, rows / columns) ** 0.5
+            if name in self.row_squares:
+                scale = _row_scale(direction, self.row_squares[name])
+            else:
+                scale = weight.new_ones(rows, 1)
+            weight.mul_(1 - rate * self.config.weight_decay)
+            weight.addcmul_(direction, scale * -length)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return _named(momentum=self.momentum, row_squares=self.row_squares)
+
+
+class LazyRows:
+    """Steps of the rows of symbols, each only where it is met."""
+
+    def __init__(self, weights: Mapping[str, Tensor], config: TrainConfig) -> None:
+        self.weights, self.config = weights, config
+        self.squares = {name: w.new_zeros(len(w)) for name, w in weights.items()}
+        self.counts = {name: w.new_zeros(len(w)) for name, w in weights.items()}
+
+    def met(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Of each weight that has a gradient the rows that were met: ids (N,), gradients (N, C)."""
+        return {n: _rows_met(w.grad) for n, w in self.weights.items() if w.grad is not None}
+
+    def step(self, met: Mapping[str, tuple[Tensor, Tensor]], rate: Rate) -> None:
+        """Move what `met` gave; the gradients are used up."""
+        for name, (ids, gradient) in met.items():
+            self._move(name, ids, gradient, float(rate))
+
+    def _move(self, name: str, ids: Tensor, gradient: Tensor, rate: float) -> None:
+        """One step of the rows that were met: their ids (N,), each once, and gradients (N, C)."""
+        rows = self.weights[name].view(-1, gradient.shape[1])
+        squares, counts = self.squares[name], self.counts[name]
+        square = gradient.square().mean(1)
+        counts[ids] += square > 0
+        # The mean of all so far at first, which then forgets.
+        share = torch.clamp(1 / counts[ids], min=1 - SYMBOL_BETA2, max=1) * (square > 0)
+        squares[ids] = mean = torch.lerp(squares[ids], square, share)
+        gradient /= mean.sqrt()[:, None] + EPSILON
+        rows.mul_(1 - rate * self.config.weight_decay)
+        rows.index_add_(0, ids, gradient, alpha=-SYMBOL_RATE * rate)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return _named(squares=self.squares, counts=self.counts)
+
+
+class AdamW:
+    """Steps of all other weights, by torch's own kernel.
+
+    `torch.optim.AdamW` calls the same, but imports torch's compiler first, which takes a second.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], config: TrainConfig) -> None:
+        self.weights, self.config = weights, config
         self.averages = {
             name: {
                 "step": torch.zeros((), device=w.device),
                 "exp_avg": torch.zeros_like(w),
                 "exp_avg_sq": torch.zeros_like(w),
             }
-            for name, w in self.others.items()
+            for name, w in weights.items()
         }
 
-    def step(self, learning_rate: Rate, scale: float = 1.0) -> None:
-        """Move every weight by its gradient, divided by `scale`, and then drop the gradients.
-
-        If the norm of all of them together is above `clip_norm`, they are shortened to it first.
-        """
-        met = {name: _rows_met(w.grad) for name, w in self.symbols.items() if w.grad is not None}
-        whole = (*self.matrices.values(), *self.others.values())
-        gradients = [rows for _, rows in met.values()]
-        gradients += [weight.grad for weight in whole if weight.grad is not None]
-        half = scale != 1 and self.config.precision == "bfloat16"
-        _clip(gradients, self.config.clip_norm, scale, half)
-        rate = learning_rate * self.config.adamw_share
-        by_shape: defaultdict[torch.Size, dict[str, Tensor]] = defaultdict(dict)
-        for name, weight in self.matrices.items():
-            if weight.grad is not None:
-                by_shape[weight.shape][name] = weight.grad
-        with torch.no_grad():
-            self._adamw(rate)
-            for moving in by_shape.values():
-                self._muon(moving, learning_rate)
-            for name, (ids, rows) in met.items():
-                self._move_rows(name, ids, rows, float(rate))
-        for weight in (*whole, *self.symbols.values()):
-            weight.grad = None
-
-    def _adamw(self, rate: Rate) -> None:
-        """One step of the other weights, by torch's own kernel.
-
-        `torch.optim.AdamW` calls the same, but imports torch's compiler first, which takes a second.
-        """
+    def step(self, rate: Rate) -> None:
         moving = [
-            (w, w.grad, self.averages[n]) for n, w in self.others.items() if w.grad is not None
+            (w, w.grad, self.averages[n]) for n, w in self.weights.items() if w.grad is not None
         ]
         if not moving:
             return
@@ -124,56 +162,46 @@ class Optimizer:
             weight_decay=self.config.weight_decay, eps=ADAMW_EPSILON, amsgrad=False, maximize=False,
         )  # fmt: skip
 
-    def _move_rows(self, name: str, ids: Tensor, gradient: Tensor, rate: float) -> None:
-        """One step of the rows that were met: their ids (N,), each once, and gradients (N, C)."""
-        rows = self.symbols[name].view(-1, gradient.shape[1])
-        squares, counts = self.symbol_squares[name], self.symbol_counts[name]
-        square = gradient.square().mean(1)
-        counts[ids] += square > 0
-        # The mean of all so far at first, which then forgets.
-        share = torch.clamp(1 / counts[ids], min=1 - SYMBOL_BETA2, max=1) * (square > 0)
-        squares[ids] = mean = torch.lerp(squares[ids], square, share)
-        gradient /= mean.sqrt()[:, None] + EPSILON
-        rows.mul_(1 - rate * self.config.weight_decay)
-        rows.index_add_(0, ids, gradient, alpha=-SYMBOL_RATE * rate)
+    def tensors(self) -> dict[str, Tensor]:
+        return {f"{n}.{kind}": kept for n, of in self.averages.items() for kind, kept in of.items()}
 
-    def _muon(self, gradients: Mapping[str, Tensor], learning_rate: Rate) -> None:
-        """One step of some matrices of one shape, given by name; the gradients are used up."""
-        dtype = torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32
-        ahead = []
-        for name, gradient in gradients.items():
-            momentum = self.momentum[name]
-            momentum.lerp_(gradient, 1 - MOMENTUM)
-            gradient.lerp_(momentum, MOMENTUM)  # Nesterov: where the momentum is going
-            ahead.append(gradient.to(dtype))
-        for name, direction in zip(gradients, orthogonalized(ahead), strict=True):
-            weight = self.matrices[name]
-            direction = direction.to(weight.dtype)
-            rows, columns = weight.shape
-            # A row of a tall U V' is (columns / rows) ** 0.5 long in the mean: to be made 1.
-            rate = learning_rate * max(1, rows / columns) ** 0.5
-            if name in self.row_squares:
-                scale = _row_scale(direction, self.row_squares[name])
-            else:
-                scale = weight.new_ones(rows, 1)
-            weight.mul_(1 - learning_rate * self.config.weight_decay)
-            weight.addcmul_(direction, scale * -rate)
+
+class Optimizer:
+    """All three over one network; their state goes to a checkpoint and comes back as named tensors."""
+
+    def __init__(self, network: Network, config: TrainConfig) -> None:
+        self.config = config
+        weights: Mapping[str, Tensor] = network.named_weights()
+        matrices = {name: w for name, w in weights.items() if is_matrix(name)}
+        evened = [n for n in matrices if weights[n.replace("weight", "bias")].requires_grad]
+        symbols = BY_SYMBOL if lazy(config, network.config.vocab_size) else ()
+        rows = {name: weights[name] for name in symbols if name in weights}
+        others = {n: w for n, w in weights.items() if n not in matrices and n not in rows}
+        self.muon = Muon(matrices, evened, config)
+        self.rows = LazyRows(rows, config)
+        self.adamw = AdamW({n: w for n, w in others.items() if w.requires_grad}, config)
+
+    def step(self, learning_rate: Rate, loss_scale: float = 1.0) -> None:
+        """Move every weight by its gradient, divided by `loss_scale`, and then drop the gradients.
+
+        If the norm of all of them together is above `clip_norm`, they are shortened to it first.
+        """
+        met = self.rows.met()
+        whole = (*self.muon.weights.values(), *self.adamw.weights.values())
+        gradients = [rows for _, rows in met.values()]
+        gradients += [weight.grad for weight in whole if weight.grad is not None]
+        half = loss_scale != 1 and self.config.precision == "bfloat16"
+        _clip(gradients, self.config.clip_norm, loss_scale, half)
+        with torch.no_grad():
+            self.muon.step(learning_rate)
+            self.adamw.step(learning_rate * self.config.adamw_share)
+            self.rows.step(met, learning_rate * self.config.adamw_share)
+        for weight in (*whole, *self.rows.weights.values()):
+            weight.grad = None
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the next step depends on beside weights and learning rate, by weight and kind."""
-        kinds = {
-            "momentum": self.momentum,
-            "row_squares": self.row_squares,
-            "squares": self.symbol_squares,
-            "counts": self.symbol_counts,
-        }
-        kept = {f"{n}.{kind}": value for kind, of in kinds.items() for n, value in of.items()}
-        averages = {
-            f"{name}.{kind}": value
-            for name, of in self.averages.items()
-            for kind, value in of.items()
-        }
-        return kept | averages
+        return self.muon.tensors() | self.rows.tensors() | self.adamw.tensors()
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what `tensors` gave; what older runs did not keep stays as it is.
@@ -181,8 +209,13 @@ class Optimizer:
         `KeyError` where a momentum or an average of AdamW is missing, `RuntimeError` where a size differs.
         """
         for name, value in self.tensors().items():
-            found = tensors.get(name, value) if name.endswith(LATER) else tensors[name]
+            found = tensors.get(name, value) if name.endswith(NOT_IN_OLDER) else tensors[name]
             value.copy_(found.reshape(value.shape))
+
+
+def _named(**kinds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of some kinds, by weight and kind."""
+    return {f"{name}.{kind}": kept for kind, of in kinds.items() for name, kept in of.items()}
 
 
 def lazy(config: TrainConfig, vocab_size: int) -> bool:

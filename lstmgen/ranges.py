@@ -21,9 +21,9 @@ class Range(NamedTuple):
             f"at least {self.low:,}" if self.high == inf else f"from {self.low:,} to {self.high:,}"
         )
 
-    def require(self, name: str, value: float) -> None:
-        """`OptionError` where a value is outside."""
-        if not self.low <= value <= self.high:
+    def require(self, name: str, value: float | None) -> None:
+        """`OptionError` where a value is outside, or there is none."""
+        if value is None or not self.low <= value <= self.high:
             raise OptionError(f"{name} is {value}; it must be {self}")
 
 
@@ -61,7 +61,7 @@ RANGES = {
 }
 
 
-def require(name: str, value: float) -> None:
+def require(name: str, value: float | None) -> None:
     """`OptionError` where the value of an option is not in its range."""
     RANGES[name].require(name, value)
 

@@ -140,8 +140,8 @@ def streams_to_score(
     that its state is very nearly what it would be had the text been read in one piece. With 512 tokens
     that changes a score by less than 0.001 bits per character (unless a `--memory` of many times as
     much has taught a network to look further back). Fewer streams are used where the text is
-    short: each is at least four times as long as its warm-up, and a text under twice that is read in
-    one piece. `window` bounds memory only; it changes nothing.
+    short: each is at least four times as long as its warm-up, and a text of less than eight warm-ups is
+    read in one piece. `window` bounds memory only; it changes nothing.
     """
     if batch_size is None:
         batch_size = min(MAX_STREAMS, max(1, len(ids) // (4 * warm_up or 1)))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lstmgen import device, optim
 from lstmgen.batching import IGNORED, Window
+from lstmgen.initialization import initialize
 from lstmgen.job import Job
 from lstmgen.keeping import Run
 from lstmgen.model import Network, TorchState
@@ -18,8 +19,8 @@ from lstmgen.sampled_softmax import Sampler, sampled_nats
 from lstmgen.scoring import cross_entropy
 
 RESET_PROBABILITY = 0.5  # with which a stream at a line end forgets what came before
-# By which gradients are larger on CUDA until the optimizer has them: small ones would be nothing in float16.
-CUDA_SCALE = 2.0**12
+# The loss scale on CUDA: it keeps small gradients from vanishing in float16, and the optimizer divides by it.
+LOSS_SCALE = 2.0**12
 
 
 class Loss:
@@ -98,15 +99,15 @@ class Stepper:
         `count` of the targets are to be learned.
         """
         run = self.run
-        scale = CUDA_SCALE if inputs.is_cuda else 1.0
+        loss_scale = LOSS_SCALE if inputs.is_cuda else 1.0
         with (
             device.whole_float32(inputs.device),
             run.network.weights_dropped(self.config.weight_drop),
         ):
             with device.autocast(inputs.device, self.config.precision):
                 total, state = self.loss(inputs, targets, state, run.step)
-            (total / count * scale).backward()  # type: ignore[no-untyped-call]
-        run.optimizer.step(rate, scale)
+            (total / count * loss_scale).backward()  # type: ignore[no-untyped-call]
+        run.optimizer.step(rate, loss_scale)
         # Here back-propagation through time is truncated: what is remembered goes on into the next
         # window, but its gradient will not come back into this one.
         return total.detach(), tuple(tuple(part.detach() for part in layer) for layer in state)
@@ -130,10 +131,10 @@ class Stepper:
 
 
 def fresh_run(job: Job, seed: int = 0, counts: NDArray[np.int64] | None = None) -> Run:
-    """A run before its first step: fresh weights (see `Network.initialize`), and nothing remembered."""
+    """A run before its first step: fresh weights, and nothing remembered."""
     config = job.training
     network = Network(job.model, config.dropout, config.memory)
-    network.initialize(seed, counts)
+    initialize(network, seed, counts)
     network.to(job.device)
     optimizer = optim.Optimizer(network, config)
     return Run(network, optimizer, network.initial_state(config.batch_size))

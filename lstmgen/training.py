@@ -149,7 +149,10 @@ class _Session:
         unwritten = self.keeper.try_to_write()  # what still waits, in case it gives up
         note = self.course.go_back(self.run, why, self.job.folder, unwritten)
         self.meter = Meter(self.job.device)
-        return replace(record, step=self.run.step, note=note)
+        step = self.run.step
+        rate = self.course.learning_rate(step - 1)
+        epoch = self.job.epochs(step)
+        return replace(record, step=step, epoch=epoch, learning_rate=rate, note=note)
 
     def _report(self, record: Progress, score: Score) -> Progress:
         """The record with a score; the model is kept if it is the best so far, or there is none."""
@@ -196,7 +199,9 @@ class _Session:
         course = self.course
         if self.run.step == course.last_good.step:
             return course.last_good
-        present = self.stepper.present_loss()  # that of late may be from before a step that was bad
+        present = (
+            self.stepper.present_loss()
+        )  # the meter's mean may be from before a step that was bad
         if present > course.most_nats_per_token:  # one window alone may be odd
             present = min(present, self.stepper.present_loss(self.stepper.streams.num_windows // 2))
         try:

@@ -422,15 +422,25 @@ def test_eval_compares_models_on_the_same_text(
     bits = [record["bits_per_character"] for record in records[:2]]
     assert records[2]["difference"] == pytest.approx(bits[1] - bits[0], rel=1e-5)
     assert records[2]["more_than_chance"]
-    assert records[2]["blocks"] == TEXT.count("\n")
+    assert records[2]["blocks"] <= TEXT.count("\n")
     done = here("eval", corpus, *both)
     assert f"{bits[1] - bits[0]:+.4f}" in done.out
-    assert f"{by_word} differs from {model} by more than chance" in done.err
+    assert f"{by_word} is worse than {model}, by more than chance" in done.err
+    done = here("eval", corpus, "-m", by_word, "-m", model)
+    assert f"{model} is better than {by_word}, by more than chance" in done.err
     unseen = tmp_path / "unseen.txt"
     unseen.write_text(f"xylophone quartz\n{TEXT}")
     done = here("eval", unseen, *both)
     assert f"{by_word} does not know" in done.err
     assert "do not compare with those of a model that knows them" in done.err
+    assert f"than {model}, by more than chance" in done.err  # two words are too few to matter
+    unseen.write_text("xylophone quartz\n" * 99 + TEXT)
+    done = here("eval", unseen, *both)
+    assert f"{by_word} and {model} do not compare: what only one of them knows" in done.err
+    record = json.loads(here("eval", unseen, *both, "--json").out.splitlines()[2])
+    assert record["more_than_chance"] is None
+    known_to_one = sum(character in TEXT for character in "xylophone quartz")
+    assert record["unknown_characters"] == 99 * known_to_one
     third = here(
         "eval", corpus, "-m", by_word, "-m", model, "-m", by_word, "--json"
     ).out.splitlines()
@@ -471,7 +481,7 @@ def test_models_are_compared_on_all_texts_together(
     assert records[8]["more_than_chance"]
     done = here("eval", short, corpus, *both)
     assert "\ntotal:\n" in done.out
-    assert f"total, {records[8]['blocks']} blocks: {by_word} differs" in done.err
+    assert f"total, {records[8]['blocks']} blocks: {by_word} is worse" in done.err
 
 
 def test_what_is_written_as_json_names_the_model(

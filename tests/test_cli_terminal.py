@@ -231,7 +231,7 @@ TABLES: dict[str, tuple[Callable[[], None], list[str]]] = {
         ["file", "a-text-with-a-long-name.txt", "total", "1.0797", "7.2899", "4.134", "111,540"],
     ),
     "comparison": (
-        lambda: tables.comparison("t", SCORES, [Difference(0.5123, 0.05, 40)]),
+        lambda: tables.comparison("t", SCORES, [Difference(0.5123, 0.05, 40, 2000)]),
         ["model", "a-text-with-a-long-name.txt", "+0.5123", "+0.4112 to +0.6134", "1.0797"],
     ),
     "contexts": (

@@ -320,6 +320,8 @@ def test_resume_refuses_another_corpus_or_network(corpus: Path, tmp_path: Path, 
     for name, value in others.items():
         error = here("train", corpus, *resume, f"--{name}", str(value)).error
         assert f"--{name} {value} is not what the run began with (" in error
+    error = here("train", corpus, *resume, "--tie").error
+    assert "--tie is not what the run began with (--no-tie)" in error
     assert "step 2" in here("train", corpus, "-m", folder, "--resume").error
     assert {path: path.read_bytes() for path in folder.iterdir()} == files
     moved = tmp_path / "moved.txt"  # the corpus is known by what it says, not by its name

@@ -83,15 +83,52 @@ def test_a_single_block_tells_nothing() -> None:
     assert json.loads(json.dumps(told, allow_nan=False)) == told
 
 
-@pytest.mark.parametrize("count", [10, 30, 200])
-def test_chance_alone_is_called_more_than_chance_one_time_in_twenty(count: int) -> None:
+@pytest.mark.parametrize(("count", "least"), [(10, 150), (30, 100), (200, 80)])
+def test_chance_alone_is_called_more_than_chance_one_time_in_twenty_at_most(
+    count: int, least: int
+) -> None:
     generator = np.random.default_rng(0)
     ends = np.arange(1, count + 1) * 50
     called = 0
     for _ in range(4000):
         first, second = generator.normal(100, 20, (2, count))
         called += bool(difference(first, second, ends).is_more_than_chance)
-    assert 150 < called < 250
+    assert least < called < 250
+
+
+def test_neighbours_that_are_alike_make_the_interval_wider() -> None:
+    """As in a text that has a part on this and a part on that."""
+    generator = np.random.default_rng(0)
+    ends, called = np.arange(1, 1001) * 50, 0
+    for _ in range(400):
+        first = generator.normal(100, 20, 1000)
+        second = first + np.repeat(generator.normal(0, 5, 100), 10)
+        one = difference(first, second, ends)
+        assert one.blocks < 1000
+        called += bool(one.is_more_than_chance)
+    assert 5 < called < 25
+    alone = 1000**0.5 * 5 / 50_000 / LN2  # were the thousand independent
+    assert one.standard_error > 2.5 * alone
+
+
+def test_neighbours_are_taken_together_by_twos_until_few_blocks_are_left() -> None:
+    values = np.array([0.0, 0.0, 1.0, 1.0] * 10)  # of 40, 20 and 10 blocks
+    error, blocks = comparison.blocked_error(values, np.ones(40))
+    assert blocks == 20
+    assert error == pytest.approx((20 / 19 * 20 * 1.0) ** 0.5 / 40)
+    error, blocks = comparison.blocked_error(np.array([0.0, 1.0] * 4), np.ones(8))
+    assert blocks == 8
+
+
+@pytest.mark.parametrize(("unknown", "told"), [(0, True), (3, True), (5, None), (300, None)])
+def test_what_only_one_model_knows_may_make_the_difference(unknown: int, told: bool | None) -> None:
+    ends = np.arange(1, 101) * 100
+    first = np.full(100, 150.0)
+    # 0.01 bits a character are 100 bits, of which the interval takes 18, and five characters could be 100.
+    second = first + LN2 * (1 + 0.9 * np.tile([1.0, -1.0], 50) * np.repeat([1, -1], 50))
+    for one in (difference(first, second, ends, unknown), difference(second, first, ends, unknown)):
+        assert one.is_more_than_chance is told
+        assert one.to_json()["unknown_characters"] == unknown
 
 
 @pytest.mark.parametrize(("freedom", "t"), [(9, 2.262157), (29, 2.045230), (99, 1.984217)])

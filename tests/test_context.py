@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lstmgen import context
 from lstmgen.cells import Cells
+from lstmgen.comparison import blocked_error
 from lstmgen.config import ModelConfig
 from lstmgen.context import doublings, places, scores
 from lstmgen.errors import OptionError
@@ -56,7 +57,7 @@ def test_a_place_sees_its_context_and_nothing_else(
         if before:
             gains = np.array(before) - costs
             assert score.gain == pytest.approx(gains.mean(), abs=1e-5)
-            assert score.gain_error == pytest.approx(gains.std(ddof=1) / 40**0.5, rel=1e-3)
+            assert score.gain_error == pytest.approx(blocked_error(gains, np.ones(40))[0], rel=1e-3)
         before = costs
 
 

@@ -14,6 +14,7 @@ import torch
 from lstmgen import device
 from lstmgen.config import CellName, ModelConfig, Precision
 from lstmgen.errors import DeviceError, OptionError
+from lstmgen.initialization import initialize
 from lstmgen.model import Network
 
 CUDA = torch.cuda.is_available()
@@ -137,7 +138,7 @@ def test_bfloat16_is_refused_where_a_processor_has_none_of_it(
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_what_is_said_of_bfloat16_holds_for_a_network(cell: CellName) -> None:
     network = Network(ModelConfig(vocab_size=5, cell=cell, hidden_size=8, embedding_size=4))
-    network.initialize(0)
+    initialize(network, 0)
     precision: Precision = "bfloat16" if device.can_bfloat16(CPU) else "float32"
     with device.autocast(CPU, precision):
         logits, _ = network(torch.zeros(2, 3, dtype=torch.int64), network.initial_state(2))

@@ -41,6 +41,7 @@ ORDER = (
     "recurrence",
     "recording",
     "model",
+    "initialization",
     "sampled_softmax",
     "dynamic",
     "optim",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lstmgen import checkpoint, training
 from lstmgen.cells import Cells
 from lstmgen.config import CellName, ModelConfig
+from lstmgen.initialization import initialize
 from lstmgen.model import Network, load_network
 from lstmgen.training import train
 
@@ -27,7 +28,7 @@ def test_an_embedding_begins_as_large_as_a_layer_wants_it_or_as_an_output_layer_
     tie: bool,
 ) -> None:
     network = Network(ModelConfig(vocab_size=500, hidden_size=64, embedding_size=64, tie=tie))
-    network.initialize(0)
+    initialize(network, 0)
     assert network.weights()["embedding.weight"].std() == pytest.approx(
         1 / 8 if tie else 1, rel=0.05
     )
@@ -59,7 +60,7 @@ def test_gates_with_a_memory_keep_what_they_hold(tmp_path: Path, cell: CellName)
     kept = []
     for memory in (0, 50):
         network = Network(model, memory=memory)
-        network.initialize(1)
+        initialize(network, 1)
         assert set(network.weights()["layers.0.bias_ih"][800:].tolist()) == {0.0}  # it is to read
         bias = network.weights()["layers.1.bias_ih"]
         gate = 1 / (1 + np.exp(-bias[400:800]))
@@ -85,8 +86,8 @@ def test_gates_with_a_memory_keep_what_they_hold(tmp_path: Path, cell: CellName)
 def test_a_plain_network_has_no_gates_to_freeze() -> None:
     config = ModelConfig(vocab_size=3, cell="rnn", hidden_size=4)
     usual, told = Network(config), Network(config, memory=50)
-    usual.initialize(1)
-    told.initialize(1)
+    initialize(usual, 1)
+    initialize(told, 1)
     assert all(weight.requires_grad for weight in told.parameters())
     for name, weight in usual.weights().items():
         assert np.array_equal(told.weights()[name], weight), name
@@ -100,7 +101,7 @@ def test_a_run_with_a_memory_begins_with_such_gates_in_its_last_layer_and_freeze
         job = make_job(folder, steps=3)
         list(train(replace(job, training=replace(job.training, memory=memory))))
         fresh = Network(job.model, memory=memory)
-        fresh.initialize(job.training.seed)
+        initialize(fresh, job.training.seed)
         for name, weight in fresh.weights().items():
             trained = checkpoint.load_model(folder).weights[name]
             frozen = bool(memory) and "layers.1.bias_" in name
@@ -109,7 +110,7 @@ def test_a_run_with_a_memory_begins_with_such_gates_in_its_last_layer_and_freeze
 
 def test_input_matrices_begin_as_large_as_glorot_has_it() -> None:
     network = Network(ModelConfig(vocab_size=5, hidden_size=200, embedding_size=100))
-    network.initialize(1)
+    initialize(network, 1)
     weights = network.weights()
     for name, width in (("layers.0.weight_ih", 100), ("layers.1.weight_ih", 200)):
         bound = (6 / (200 + width)) ** 0.5
@@ -119,7 +120,7 @@ def test_input_matrices_begin_as_large_as_glorot_has_it() -> None:
 
 def initialized(config: ModelConfig, seed: int = 0) -> Weights:
     network = Network(config)
-    network.initialize(seed)
+    initialize(network, seed)
     return network.weights()
 
 
@@ -228,7 +229,7 @@ def test_dropout_is_of_the_embedding_and_of_every_layer(
 ) -> None:
     config = ModelConfig(vocab_size=9, num_layers=num_layers, hidden_size=6, embedding_size=5)
     network, dropped = Network(config, dropout=0.5), list[tuple[int, ...]]()
-    network.initialize(0)
+    initialize(network, 0)
 
     def all_dropped(x: torch.Tensor) -> torch.Tensor:
         dropped.append(tuple(x.shape))

@@ -11,6 +11,7 @@ from jobs import NUM_STEPS, be_lazy, make_job, stopped_at
 
 from lstmgen import checkpoint, optim
 from lstmgen.config import LARGE_VOCABULARY, ModelConfig, Precision, TrainConfig
+from lstmgen.initialization import initialize
 from lstmgen.model import Network
 from lstmgen.training import train
 
@@ -30,7 +31,7 @@ def test_the_share_of_adamw_moves_the_embedding_and_no_matrix(tmp_path: Path) ->
         list(train(replace(job, training=replace(job.training, adamw_share=share))))
         ends.append(checkpoint.load_model(tmp_path / str(share)).weights)
     fresh = Network(job.model)
-    fresh.initialize(job.training.seed)
+    initialize(fresh, job.training.seed)
     assert np.array_equal(ends[0]["embedding.weight"], fresh.weights()["embedding.weight"])
     assert not np.array_equal(ends[0]["embedding.weight"], ends[1]["embedding.weight"])
     matrix = "layers.0.weight_hh"
@@ -39,29 +40,29 @@ def test_the_share_of_adamw_moves_the_embedding_and_no_matrix(tmp_path: Path) ->
 
 def test_adamw_is_that_of_torch(tmp_path: Path) -> None:
     network = Network(make_job(tmp_path).model)
-    network.initialize(0)
+    initialize(network, 0)
     config = TrainConfig(
         num_steps=9, report_every=9, weight_decay=0.3, adamw_share=0.5, clip_norm=1e9
     )
     optimizer, generator = optim.Optimizer(network, config), torch.Generator().manual_seed(1)
-    copies = {name: weight.detach().clone() for name, weight in optimizer.others.items()}
+    copies = {name: weight.detach().clone() for name, weight in optimizer.adamw.weights.items()}
     assert {"embedding.weight", "output.weight", "output.bias"} < set(copies)
     definition = torch.optim.AdamW(
         list(copies.values()), lr=0.1 * 0.5, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.3
     )
     for _ in range(3):
-        for name, weight in optimizer.others.items():
+        for name, weight in optimizer.adamw.weights.items():
             weight.grad = torch.randn(weight.shape, generator=generator)
             copies[name].grad = weight.grad.clone()
         optimizer.step(0.1)
         definition.step()
-    moved = {name: weight.detach() for name, weight in optimizer.others.items()}
+    moved = {name: weight.detach() for name, weight in optimizer.adamw.weights.items()}
     torch.testing.assert_close(moved, copies)
 
 
 def test_weight_decay_shrinks_every_weight_by_its_share(tmp_path: Path) -> None:
     network = Network(make_job(tmp_path).model)
-    network.initialize(0)
+    initialize(network, 0)
     config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.5, adamw_share=0.4)
     optimizer = optim.Optimizer(network, config)
     with torch.no_grad():
@@ -70,14 +71,14 @@ def test_weight_decay_shrinks_every_weight_by_its_share(tmp_path: Path) -> None:
             weight.grad = torch.zeros_like(weight)
     optimizer.step(0.1)
     for name, weight in network.named_weights().items():
-        rate = 0.1 if name in optimizer.matrices else 0.04
+        rate = 0.1 if name in optimizer.muon.weights else 0.04
         assert torch.allclose(weight, torch.full_like(weight, 2 * (1 - rate * 0.5))), name
 
 
 def test_every_parameter_is_in_the_optimizer_once(tmp_path: Path) -> None:
     network = Network(make_job(tmp_path).model)
     optimizer = optim.Optimizer(network, TrainConfig(num_steps=1, report_every=1))
-    moved = [*optimizer.matrices.values(), *optimizer.others.values()]
+    moved = [*optimizer.muon.weights.values(), *optimizer.adamw.weights.values()]
     assert sorted(map(id, moved)) == sorted(map(id, network.parameters()))
 
 
@@ -89,7 +90,7 @@ SAMPLED = TrainConfig(
 def tied(config: TrainConfig) -> tuple[Network, optim.Optimizer]:
     """A small fresh network that is tied, and what moves it."""
     network = Network(ModelConfig(vocab_size=9, hidden_size=6, embedding_size=6, tie=True))
-    network.initialize(0)
+    initialize(network, 0)
     return network, optim.Optimizer(network, config)
 
 
@@ -122,9 +123,13 @@ def test_every_parameter_is_in_the_optimizer_once_where_symbols_are_many(
     be_lazy(monkeypatch)
     model = ModelConfig(vocab_size=9, hidden_size=6, embedding_size=6, tie=tie)
     optimizer = optim.Optimizer(network := Network(model), SAMPLED)
-    moved = [*optimizer.matrices.values(), *optimizer.others.values(), *optimizer.symbols.values()]
+    moved = [
+        *optimizer.muon.weights.values(),
+        *optimizer.adamw.weights.values(),
+        *optimizer.rows.weights.values(),
+    ]
     assert sorted(map(id, moved)) == sorted(map(id, network.parameters()))
-    assert len(optimizer.symbols) == (2 if tie else 3)
+    assert len(optimizer.rows.weights) == (2 if tie else 3)
 
 
 @pytest.mark.parametrize("sparse", [True, False])
@@ -134,11 +139,11 @@ def test_rows_that_are_met_move_by_their_gradient_over_its_size_so_far(
     be_lazy(monkeypatch)
     _, optimizer = tied(replace(SAMPLED, clip_norm=1e9))
     generator = torch.Generator().manual_seed(3)
-    expected = {name: weight.detach().clone() for name, weight in optimizer.symbols.items()}
+    expected = {name: weight.detach().clone() for name, weight in optimizer.rows.weights.items()}
     squares: dict[tuple[str, int], list[float]] = {}
     rate = 0.01 * 0.4
     for met in ([1, 4, 4], [4], [0, 4, 8]):  # a row twice in one step: its gradients add up
-        for name, weight in optimizer.symbols.items():
+        for name, weight in optimizer.rows.weights.items():
             expected[name] *= 1 - rate * 0.5  # all rows
             rows = torch.randn(len(met), *weight.shape[1:], generator=generator)
             gradient = torch.sparse_coo_tensor(
@@ -153,7 +158,7 @@ def test_rows_that_are_met_move_by_their_gradient_over_its_size_so_far(
                 size = (sum(so_far) / len(so_far)) ** 0.5
                 expected[name][row] -= optim.SYMBOL_RATE * rate * g / size
         optimizer.step(0.01)
-    for name, weight in optimizer.symbols.items():
+    for name, weight in optimizer.rows.weights.items():
         torch.testing.assert_close(weight.detach(), expected[name], rtol=1e-5, atol=1e-6)
         assert weight.grad is None
 
@@ -163,13 +168,13 @@ def test_the_size_of_a_rows_gradient_forgets_those_of_long_ago(
 ) -> None:
     be_lazy(monkeypatch)
     optimizer = optim.Optimizer(Network(ModelConfig(vocab_size=9)), SAMPLED)
-    bias = optimizer.symbols["output.bias"]
+    bias = optimizer.rows.weights["output.bias"]
     for size in [0.1] * 50 + [0.2] * 1000:
         bias.grad = torch.sparse_coo_tensor(
             torch.tensor([[7]]), torch.tensor([size]), bias.shape, check_invariants=True
         )
         optimizer.step(0.0)
-    assert float(optimizer.symbol_squares["output.bias"][7]) == pytest.approx(0.04, rel=1e-3)
+    assert float(optimizer.rows.squares["output.bias"][7]) == pytest.approx(0.04, rel=1e-3)
 
 
 @pytest.mark.parametrize("sample", [0, 2])
@@ -188,12 +193,12 @@ def test_gradients_longer_than_the_norm_are_shortened_all_together(
     assert matrix is not None
     bias, matrix = bias.clone(), matrix.clone()
     optimizer.step(0.0)
-    momentum = optimizer.momentum["layers.0.weight_hh"] / (1 - optim.MOMENTUM)
+    momentum = optimizer.muon.momentum["layers.0.weight_hh"] / (1 - optim.MOMENTUM)
     torch.testing.assert_close(momentum, matrix * 0.5 / total)
     seen = (
-        optimizer.symbol_squares["output.bias"]
+        optimizer.rows.squares["output.bias"]
         if sample
-        else (optimizer.averages["output.bias"]["exp_avg_sq"] / (1 - optim.BETAS[1]))
+        else (optimizer.adamw.averages["output.bias"]["exp_avg_sq"] / (1 - optim.BETAS[1]))
     )
     torch.testing.assert_close(seen, (bias * 0.5 / total).square())
 
@@ -282,19 +287,19 @@ def test_muon_evens_out_the_singular_values(shape: tuple[int, int]) -> None:
 def test_matrices_of_one_shape_move_each_along_its_own_gradient() -> None:
     config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0, clip_norm=1e9)
     network = Network(ModelConfig(vocab_size=5, hidden_size=16, embedding_size=16, num_layers=2))
-    network.initialize(0)
+    initialize(network, 0)
     optimizer = optim.Optimizer(network, config)
     generator = torch.Generator().manual_seed(6)
     gradients = {
         name: torch.randn(weight.shape, generator=generator)
-        for name, weight in optimizer.matrices.items()
+        for name, weight in optimizer.muon.weights.items()
     }
     assert len({gradient.shape for gradient in gradients.values()}) == 1
-    before = {name: weight.detach().clone() for name, weight in optimizer.matrices.items()}
-    for name, weight in optimizer.matrices.items():
+    before = {name: weight.detach().clone() for name, weight in optimizer.muon.weights.items()}
+    for name, weight in optimizer.muon.weights.items():
         weight.grad = gradients[name].clone()
     optimizer.step(0.01)
-    for name, weight in optimizer.matrices.items():
+    for name, weight in optimizer.muon.weights.items():
         moved = (before[name] - weight.detach()).flatten()
         (alone,) = optim.orthogonalized([gradients[name]])
         assert torch.cosine_similarity(moved, alone.flatten(), dim=0) > 0.9, name
@@ -304,7 +309,7 @@ def test_muon_moves_all_units_of_a_matrix_equally_far_in_the_end() -> None:
     config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0)
     model = ModelConfig(vocab_size=5, hidden_size=16, embedding_size=8, num_layers=1)
     network = Network(model)
-    network.initialize(0)
+    initialize(network, 0)
     optimizer = optim.Optimizer(network, config)
     weight = network.named_weights()["layers.0.weight_hh"]
     generator = torch.Generator().manual_seed(2)
@@ -327,7 +332,7 @@ def test_rows_of_a_layer_whose_gates_are_frozen_are_not_evened() -> None:
     config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0)
     model = ModelConfig(vocab_size=5, hidden_size=16, embedding_size=8, num_layers=2)
     network = Network(model, memory=100)
-    network.initialize(0)
+    initialize(network, 0)
     optimizer = optim.Optimizer(network, config)
     weights = network.named_weights()
     before = {name: weight.detach().clone() for name, weight in weights.items()}
@@ -349,7 +354,7 @@ def test_a_step_of_muon_goes_where_the_momentum_is_going() -> None:
     config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0, clip_norm=1e9)
     model = ModelConfig(vocab_size=5, hidden_size=16, embedding_size=8, num_layers=1)
     network = Network(model, memory=100)  # whose rows are not evened
-    network.initialize(0)
+    initialize(network, 0)
     optimizer = optim.Optimizer(network, config)
     weight = network.named_weights()["layers.0.weight_hh"]
     generator = torch.Generator().manual_seed(2)
@@ -372,13 +377,13 @@ def test_how_far_rows_have_gone_and_how_large_gradients_were_is_forgotten_as_slo
     optim._row_scale(torch.tensor([[1.0, 1.0], [3.0, 3.0]]), squares)
     torch.testing.assert_close(squares, torch.tensor([[3.85], [4.25]]))  # a twentieth of the way
     optimizer = optim.Optimizer(Network(ModelConfig(vocab_size=9)), SAMPLED)
-    bias = optimizer.symbols["output.bias"]
-    optimizer.symbol_counts["output.bias"].fill_(500)
-    optimizer.symbol_squares["output.bias"].fill_(4.0)
+    bias = optimizer.rows.weights["output.bias"]
+    optimizer.rows.counts["output.bias"].fill_(500)
+    optimizer.rows.squares["output.bias"].fill_(4.0)
     bias.grad = torch.sparse_coo_tensor(
         torch.tensor([[7]]), torch.tensor([0.1]), bias.shape, check_invariants=True
     )
     optimizer.step(0.0)
-    found = optimizer.symbol_squares["output.bias"]
+    found = optimizer.rows.squares["output.bias"]
     assert float(found[7]) == pytest.approx(4 - 0.01 * 3.99)
     assert float(found[6]) == 4.0

@@ -92,7 +92,8 @@ def test_the_file_map_names_every_module_in_the_order_of_imports() -> None:
     from test_imports import ORDER
 
     modules = {path.stem for path in (ROOT / "lstmgen").glob("*.py") if "__" not in path.name}
-    named = re.findall(r"^\| \[(\w+)\.py\]\(lstmgen/\1\.py\)", README, re.MULTILINE)
+    readme = (ROOT / "lstmgen" / "README.md").read_text()
+    named = re.findall(r"^\| \[(\w+)\.py\]\(\1\.py\)", readme, re.MULTILINE)
     assert named == [name for name in ORDER if name in modules]
     assert len(named) == len(modules)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from lstmgen import checkpoint, dataset, recording, training
 from lstmgen.config import CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
+from lstmgen.initialization import initialize
 from lstmgen.job import Job
 from lstmgen.keeping import Run
 from lstmgen.model import Network
@@ -171,13 +172,13 @@ def test_gradients_in_float16_are_those_of_float32(tmp_path: Path, cell: CellNam
         job = cuda_job(tmp_path, cell)
         numbers = replace(job.training, precision=precision, batch_size=64, window=100)
         network = Network(job.model)
-        network.initialize(0)
+        initialize(network, 0)
         torch.manual_seed(0)
         torch.nn.init.normal_(network.output.weight, std=1e-3)  # they begin at 0
         network.to(job.device)
         run = Run(network, Optimizer(network, numbers), network.initial_state(64))
         Stepper(run, replace(job, training=replace(numbers, weight_drop=0.0))).step(0.0)
-        momenta.append(run.optimizer.momentum)
+        momenta.append(run.optimizer.muon.momentum)
     for name, expected in momenta[0].items():
         error = (momenta[1][name] - expected).norm() / expected.norm()
         assert error < 0.02

@@ -12,6 +12,7 @@ from jobs import be_lazy, make_job
 
 from lstmgen import device
 from lstmgen import step as step_module
+from lstmgen.initialization import initialize
 from lstmgen.model import Network
 from lstmgen.scoring import cross_entropy
 from lstmgen.step import Loss, Stepper, fresh_run
@@ -22,7 +23,7 @@ def test_with_every_symbol_drawn_the_loss_of_a_window_is_that_of_all(tmp_path: P
     """Also in the last windows of a text, which its streams do not fill."""
     job = make_job(tmp_path, softmax_sample=0)
     network, streams = Network(job.model), job.streams
-    network.initialize(0)
+    initialize(network, 0)
     torch.nn.init.normal_(network.output.weight)
     state = network.initial_state(job.training.batch_size)
     every = replace(job, training=replace(job.training, softmax_sample=1000))
@@ -85,7 +86,7 @@ def test_sparse_gradients_make_the_same_steps_as_others(
         stepper.loss.lazy = sparse
         inputs, targets, _ = step_module.on_device(stepper.streams.window(0), run.network)
         stepper.loss(inputs, targets, run.state, 0)[0].backward()  # type: ignore[no-untyped-call]
-        for parameter in run.optimizer.symbols.values():
+        for parameter in run.optimizer.rows.weights.values():
             assert parameter.grad is not None
             assert parameter.grad.is_sparse == sparse
         run.network.zero_grad()

@@ -28,6 +28,7 @@ from lstmgen import (
 from lstmgen.cells import Cells
 from lstmgen.config import CellName
 from lstmgen.errors import CheckpointError
+from lstmgen.initialization import initialize
 from lstmgen.keeping import Keeper
 from lstmgen.model import Network
 from lstmgen.pace import Clock, Pace, Speed
@@ -210,7 +211,7 @@ def test_another_models_weights_go_to_the_same_symbols(tmp_path: Path) -> None:
     other = checkpoint.load_model(tmp_path)
     job = make_job(tmp_path / "new", text=STORY.upper() + STORY.replace("sheep", "s{}eep"))
     fresh = Network(job.model)
-    fresh.initialize(1, counts=job.data.counts)
+    initialize(fresh, 1, counts=job.data.counts)
     weights = other.weights_for(job.vocabulary, fresh.weights())
     assert len(job.vocabulary) > len(other.vocabulary)
     for name in ("embedding.weight", "output.weight", "output.bias"):
@@ -310,7 +311,7 @@ def test_the_first_weights_follow_the_seed(tmp_path: Path, monkeypatch: pytest.M
         job = make_job(tmp_path / str(seed))
         job = replace(job, training=replace(job.training, seed=seed, learning_rate=1e-12))
         network = Network(job.model)
-        network.initialize(seed, counts=job.data.counts)
+        initialize(network, seed, counts=job.data.counts)
         left = stopped_at(1, job).model.weights
         for name, weight in network.weights().items():
             np.testing.assert_allclose(left[name], weight, atol=1e-6, err_msg=name)

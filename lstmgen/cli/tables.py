@@ -58,10 +58,13 @@ def comparison(
     ]
     _print(_narrowed(columns, "perplexity", "tokens"))
     for (model, _), one in zip(rows[1:], found, strict=True):
+        which = "better" if one.bits_per_character < 0 else "worse"
         told = {
-            True: "{0} differs from {1} by more than chance",
+            True: f"{{0}} is {which} than {{1}}, by more than chance",
             False: "the difference of {0} from {1} may be chance",
-            None: "the text is too short to tell {0} from {1}",
+            None: "the text is too short to tell {0} from {1}"
+            if one.interval is None
+            else "{0} and {1} do not compare: what only one of them knows may make the difference",
         }[one.is_more_than_chance]
         console.note(f"{name}, {one.blocks:,} blocks: " + told.format(model, rows[0][0]))
 

@@ -136,6 +136,7 @@ def loops(size: int, vocab_size: int = 65) -> None:
 
     from lstmgen.cells import Cells
     from lstmgen.config import DecodingConfig, ModelConfig
+    from lstmgen.initialization import initialize
     from lstmgen.model import Network, TorchEngine
     from lstmgen.sampling import Batch
 
@@ -144,7 +145,7 @@ def loops(size: int, vocab_size: int = 65) -> None:
         vocab_size=vocab_size, hidden_size=size, tie=tied, embedding_size=size if tied else 64
     )
     network = Network(config)
-    network.initialize(0)
+    initialize(network, 0)
     weights = network.weights()
     cells, engine, decoding = Cells(config, weights), TorchEngine(network), DecodingConfig()
     read = [part for layer in cells.layers for part in layer.weight.parts] + [cells.output]
@@ -224,6 +225,7 @@ def step() -> None:
 
     from lstmgen import device, optim
     from lstmgen.config import ModelConfig, TrainConfig
+    from lstmgen.initialization import initialize
     from lstmgen.model import Network
     from lstmgen.scoring import cross_entropy
 
@@ -238,7 +240,7 @@ def step() -> None:
         square = torch.randn(1024, 1024, dtype=dtype)
         for size in (128, 256, 512, 1024):
             network = Network(ModelConfig(vocab_size=65, hidden_size=size))
-            network.initialize(0)
+            initialize(network, 0)
             config = TrainConfig(num_steps=1, report_every=1, precision=precision)
             optimizer, state = optim.Optimizer(network, config), network.initial_state(64)
             times: dict[str, list[float]] = {"product": [], "backward": [], "optimizer": []}

@@ -1,0 +1,87 @@
+"""Gives a network the weights that it begins with: (network, seed) -> the same weights on every device.
+
+Shapes: V vocabulary, H hidden, N units.
+"""
+
+from math import log
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lstmgen import device
+from lstmgen.config import NUM_GATES, CellName
+from lstmgen.model import Network
+
+FORGET = 1.0  # the bias of an LSTM's forget gate: it keeps 0.73 of each value a token
+# The share of an LSTM's units that keep longer, and their time constants in tokens, spread between these.
+KEEPING_SHARE, SHORTEST, LONGEST = 1 / 8, 4, 128
+OPEN = 2.0  # the bias of an output gate that lets 0.88 through
+
+
+def initialize(network: Network, seed: int, counts: NDArray[np.int64] | None = None) -> None:
+    """Fresh weights.
+
+    Recurrent matrices are orthogonal gate by gate (Saxe et al., 2013, arXiv:1312.6120), input
+    matrices Glorot-uniform, biases zero but for those of gates (see `_initialize_gates`). The output
+    layer starts at zero, except where it is tied to the embedding, and its biases at the logarithms
+    of the symbols' frequencies, if their `counts` (V,) are given: so the first guess is how frequent
+    each is.
+    """
+    generator = torch.Generator().manual_seed(device.folded(seed))
+    size = network.config.hidden_size
+    with torch.no_grad():
+        for name, weight in network.named_weights().items():
+            if name.endswith("weight_hh"):
+                for gate in torch.split(weight, size):
+                    gate.copy_(nn.init.orthogonal_(torch.empty(gate.shape), generator=generator))
+            elif name.endswith("weight_ih"):
+                bound = (6 / (size + weight.shape[1])) ** 0.5
+                weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * bound)
+            elif name == "embedding.weight":
+                scale = size**-0.5 if network.config.tie else 1.0
+                weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
+            elif name == "output.bias" and counts is not None:
+                weight.copy_(torch.from_numpy(np.log((counts + 1) / (counts + 1).sum())))
+            else:  # biases, and the output layer
+                weight.zero_()
+        for k in range(network.config.num_layers):
+            _initialize_gates(network, k, generator)
+
+
+def _initialize_gates(network: Network, k: int, generator: torch.Generator) -> None:
+    """The biases with which the gates of layer k begin.
+
+    That of an LSTM's forget gate is 1, so that what is written stays for some tokens and its gradient
+    comes back (Jozefowicz et al., 2015). An eighth of the units keep longer, by time constants of 4 to
+    128 tokens: so it finds out early what takes counting, such as where the lines of a text are broken.
+
+    With a memory, the units of the last layer begin with time constants spread from one token up to
+    that, while those below read. The LSTM's output gates begin open then: what is kept is found useful
+    sooner where it shows.
+    """
+    cell, size = network.config.cell, network.config.hidden_size
+    bias, _ = network.biases(k)
+    if network.memory and k == network.config.num_layers - 1:
+        times = 1 + torch.rand(size, generator=generator) * (network.memory - 1)  # tokens
+        _chrono_initialize(bias, times.log(), cell)
+        if cell == "lstm":
+            bias[3 * size :] = OPEN
+    elif cell == "lstm":
+        bias[size : 2 * size] = FORGET
+        if not network.memory:
+            log_times = torch.linspace(log(SHORTEST), log(LONGEST), int(KEEPING_SHARE * size))
+            _chrono_initialize(bias, log_times, cell)
+
+
+def _chrono_initialize(bias: Tensor, log_times: Tensor, cell: CellName) -> None:
+    """Let the first N units keep what they hold by time constants of exp(`log_times`) tokens, (N,).
+
+    Chrono initialisation (Tallec & Ollivier, 2018, arXiv:1804.11188): the gate that keeps begins at
+    t / (t + 1), and the LSTM's input gate at 1 / (t + 1). The bias, (4H,) or (3H,), is changed in place.
+    """
+    size, count = len(bias) // NUM_GATES[cell], len(log_times)
+    bias[size : size + count] = log_times  # the LSTM's forget gate, the GRU's update gate
+    if cell == "lstm":
+        bias[:count] = -log_times  # its input gate: what is kept longer is written to more seldom
