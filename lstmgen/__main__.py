@@ -1,11 +1,19 @@
 """`lstmgen`, and `python -m lstmgen`."""
 
+import os
+
 from lstmgen import leaving
+
+# For how many cycles a thread of NumPy's products (OpenBLAS) waits for more work before it sleeps, as a power
+# of two; 26 where nothing is said. Where other programs want the cores, threads that wait hold up the one
+# that they wait for: commands took up to twenty times as long (tests/benchmarks/LOG.md).
+WAITING = ("OPENBLAS_THREAD_TIMEOUT", "16")
 
 
 def main() -> None:
     leaving.fill_streams()
     leaving.meet_signals()  # before all that takes time to import
+    os.environ.setdefault(*WAITING)  # before NumPy is
     from lstmgen.cli import main as run
 
     run()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating[Any]]
 
 # Numbers in a matrix: see `Matrix`. With fewer than the first, one core is as quick as two.
-PAIRED, SHARED = 100_000, 460_800
+PAIRED, SHARED = 140_000, 460_800
 APART = 6_000_000  # from so many on, none is copied: 3 to 5 % of the time are not worth the memory
 # Of which the first that is set counts.
 THREADS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")

@@ -190,7 +190,7 @@ def test_output_that_cannot_be_written_is_told_in_one_line(
 
 @pytest.mark.parametrize("ending", ["2>&-", "2>&1 | true", FULL.values[0].replace(">", "2>")])  # type: ignore[union-attr]
 def test_wrong_usage_is_told_by_its_code_where_nobody_listens(ending: str) -> None:
-    for what in ("sample -n 0", "eval", "sample --seed 9223372036854775808", "--nonsense",
+    for what in ("sample -n 0", "eval", "sample --beams 101", "--nonsense",
                  "train x --sample-every nan"):  # fmt: skip
         command = f"{sys.executable} -m lstmgen {what} {ending}; echo ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
@@ -281,6 +281,16 @@ def test_a_working_folder_that_may_not_be_looked_into_is_no_traceback(
     assert (done.code, "built-in model" in done.err) == (0, True)
 
 
+@pytest.mark.parametrize("command", ["train", "sample", "eval"])
+def test_help_shows_the_names_of_options_whole(
+    command: str, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 80 columns, which is also the width of a pipe."""
+    monkeypatch.setenv("COLUMNS", "80")
+    words = set(here(command, "--help").out.split())
+    assert {name for name in option_names()[command] if name.startswith("-")} <= words
+
+
 def test_help_breaks_its_lines_where_the_terminal_does(here: Any) -> None:
     for command, words in (
         ("train", "the same corpus with --resume"),
@@ -314,6 +324,28 @@ def test_a_torch_that_cannot_be_loaded_is_told_in_one_line(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="places of streams are not reckoned so there")
+@pytest.mark.parametrize(("before", "after"), [(None, "16"), ("26", "26")])
+def test_threads_that_wait_soon_sleep_unless_it_is_said_otherwise(
+    before: str | None, after: str
+) -> None:
+    script = f"""
+import os, sys
+sys.argv = ["lstmgen", "sample", "-l", "1", "--seed", "1"]
+environment = os.environ
+environment.pop("OPENBLAS_THREAD_TIMEOUT", None)
+{f'environment["OPENBLAS_THREAD_TIMEOUT"] = {before!r}' if before else ""}
+from lstmgen.__main__ import main
+assert "numpy" not in sys.modules
+try:
+    main()
+finally:
+    assert "numpy" in sys.modules
+    assert environment["OPENBLAS_THREAD_TIMEOUT"] == {after!r}
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_nothing_takes_the_place_of_a_stream_that_is_closed() -> None:
     code = (
         "import os, runpy, sys\nsys.argv = ['lstmgen', '--version']\n"

@@ -760,6 +760,16 @@ def test_standard_input_is_named_so_in_the_plan(
         assert f": {len(texts) * corpus.stat().st_size:,} characters" in done.err
 
 
+def test_waiting_for_a_pipe_takes_no_time_of_the_run(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "process_time", lambda: 0.0)
+    with subprocess.Popen(["sh", "-c", f"sleep 2; cat {corpus}"], stdout=subprocess.PIPE) as slow:
+        monkeypatch.setattr(sys, "stdin", slow.stdout)
+        done = here("train", "-", "-m", tmp_path / "m", "--minutes", "0.03", *SMALL)  # 1.8 s
+    assert done.code == 0, done.err
+
+
 def test_a_text_without_line_ends_is_told(tmp_path: Path, here: Any) -> None:
     path = tmp_path / "one.txt"
     line = "Ann went to Rome. "

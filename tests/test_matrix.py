@@ -40,7 +40,7 @@ def test_one_column_is_multiplied_by_rows_in_pairs_and_many_by_rows() -> None:
 
 @pytest.mark.parametrize(
     ("num_rows", "threads", "paired"),
-    [(1000, 2, True), (998, 2, False), (4606, 2, True), (4608, 2, False), (1000, 1, False)],
+    [(1400, 2, True), (1398, 2, False), (4606, 2, True), (4608, 2, False), (1400, 1, False)],
 )
 def test_rows_are_paired_where_threads_would_not_share_them(
     num_rows: int, threads: int, paired: bool, monkeypatch: pytest.MonkeyPatch

@@ -1,6 +1,7 @@
 """A run from its options to its last word: read, plan, train, and tell of it."""
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,10 @@ def run(given: options.Options, folder: Path, began: float) -> None:
     quiet = given["quiet"]
     saved = checkpoint.load_run(folder) if given["resume"] else None
     other = checkpoint.load_model(given["init_from"]) if "init_from" in given else None
+    idle = time.perf_counter() - time.process_time()
     data = _read(folder, given, saved, other)
+    if _through_a_pipe(given):  # whose writer was waited for, which is no time of the run
+        began += time.perf_counter() - time.process_time() - idle
     if not quiet:
         console.say(telling.of_data(data))
         if other:
@@ -61,6 +65,14 @@ def run(given: options.Options, folder: Path, began: float) -> None:
         watching.draw_curves(folder, telling.title(job), quiet)
         if not quiet:
             console.say(watching.describe_end(last, given["model"], telling.model_flags(given)))
+
+
+def _through_a_pipe(given: options.Options) -> bool:
+    """Whether a text came from standard input or another pipe."""
+    from lstmgen import corpus
+
+    texts = [*given["corpus"], *([given["valid_file"]] if "valid_file" in given else [])]
+    return any(corpus.size(text) == 0 for text in texts)
 
 
 def _read(

@@ -11,7 +11,7 @@ from lstmgen.cli import console, models
 from lstmgen.cli.ahead import Ahead
 from lstmgen.config import DEFAULT_ENCODING, DEFAULT_LENGTH, DecodingConfig
 from lstmgen.errors import OptionError
-from lstmgen.ranges import RANGES
+from lstmgen.ranges import RANGES, require
 
 if TYPE_CHECKING:
     from lstmgen.generation import Generated, Prime
@@ -43,14 +43,17 @@ def sample(
     ] = True,
     num_samples: Annotated[
         int,
-        typer.Option("--num-samples", "-n", min=1, help="Texts for each prime."),
+        typer.Option("--num-samples", "-n", min=1, metavar="N", help="Texts for each prime."),
     ] = 1,
     length: Annotated[
-        int, typer.Option("--length", "-l", min=0, help="Tokens for each text, at most.")
+        int,
+        typer.Option("--length", "-l", min=0, metavar="N", help="Tokens for each text, at most."),
     ] = DEFAULT_LENGTH,
     stop: Annotated[
         list[str] | None,
-        typer.Option(help="End a text before this string; may be given several times."),
+        typer.Option(
+            metavar="TEXT", help="End a text before this string; may be given several times."
+        ),
     ] = None,
     temperature: Annotated[
         float | None,
@@ -81,6 +84,7 @@ def sample(
         typer.Option(
             min=1,
             max=MAX_BEAMS,
+            metavar="N",
             help="Draw nothing: find the likeliest text, keeping N at a time. Goes with neither --seed "
             "nor what shapes a draw.",
         ),
@@ -88,8 +92,6 @@ def sample(
     seed: Annotated[
         int | None,
         typer.Option(
-            min=0,
-            max=MAX_SEED,
             help="Seed of the first text; each further text has the next one.",
             show_default="random",
         ),
@@ -119,6 +121,8 @@ def sample(
     decoding = DecodingConfig(**shaping)
     if beams is not None:
         _require_nothing_drawn(beams, num_samples, shaping if seed is None else {"seed": seed})
+    if seed is not None:
+        require("--seed", seed)
     if seed is not None and seed > MAX_SEED - (num_samples - 1):
         raise OptionError(
             f"--seed {seed} leaves no seeds for --num-samples {num_samples}, as each text has the next one; "

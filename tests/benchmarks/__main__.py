@@ -370,8 +370,32 @@ def library() -> None:
             train(minutes, text, seeds=1)
 
 
+def busy() -> None:
+    """What other programs on the same cores cost, with threads that soon sleep and with those that wait."""
+    with tempfile.TemporaryDirectory() as folder:
+        model, text = untrained(folder), Path(folder) / "text.txt"
+        text.write_text(corpus().read_text("utf-8")[:30_000])
+        commands = {
+            "sample -l 2000": ["sample", "-m", model, "-l", "2000", "--seed", "1"],
+            "sample -n 64 -l 200": ["sample", "-m", model, "-n", "64", "-l", "200", "--seed", "1"],
+            "eval of 30,000 characters": ["eval", str(text), "-m", model],
+        }
+        for others in range((os.cpu_count() or 1) + 1):
+            loops = [
+                subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(others)
+            ]
+            for name, command in commands.items():
+                waiting = ["env", "OPENBLAS_THREAD_TIMEOUT=26", *LSTMGEN, *command]
+                soon, late = median(3, [*LSTMGEN, *command], waiting)
+                told = f"beside {others}, {name}"
+                print(f"busy     {told:36} {soon:6.2f} s, or {late:.2f} s", flush=True)
+            for loop in loops:
+                loop.kill()
+
+
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "start": start,
+    "busy": busy,
     "encode": encode,
     "sample": sample,
     "score": score,
