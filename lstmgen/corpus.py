@@ -149,7 +149,10 @@ def _with_line_feeds(text: str) -> str:
 
 def is_pipe(path: str) -> bool:
     """Whether what a path gives is gone once it has been read."""
-    return path == STDIN or Path(path).is_fifo()
+    try:
+        return path == STDIN or Path(path).is_fifo()
+    except OSError:  # a name that is too long; what is wrong with it is told when it is read
+        return False
 
 
 def called(path: str) -> str:

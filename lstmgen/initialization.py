@@ -55,9 +55,9 @@ def _initialize_gates(network: Network, k: int, generator: torch.Generator) -> N
 
     That of an LSTM's forget gate is 1, so that what is written stays for some tokens and its gradient
     comes back (Jozefowicz et al., 2015). An eighth of the units keep longer, by time constants of 4 to
-    128 tokens: so it finds out early what takes counting, such as where the lines of a text are broken.
+    128 tokens: so the network finds out early what takes counting, such as where lines are broken.
 
-    With a memory, the units of the last layer begin with time constants spread from one token up to
+    Instead, with a memory, the units of the last layer begin with time constants spread from one token up to
     that, while those below read. The LSTM's output gates begin open then: what is kept is found useful
     sooner where it shows.
     """

@@ -44,7 +44,7 @@ POLYNOMIALS = (
     (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
 )
 
-NOT_IN_OLDER = (".row_squares", ".squares", ".counts")  # runs
+NOT_IN_OLDER = (".row_squares", ".squares", ".counts")  # state that older runs did not keep
 
 # A learning rate: a tensor where the step is recorded (as a CUDA graph), which none with lazy rows is.
 Rate = float | Tensor

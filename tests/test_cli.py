@@ -323,7 +323,6 @@ def test_a_torch_that_cannot_be_loaded_is_told_in_one_line(
     assert here("eval", corpus).code == 0
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="places of streams are not reckoned so there")
 @pytest.mark.parametrize(("before", "after"), [(None, "16"), ("26", "26")])
 def test_threads_that_wait_soon_sleep_unless_it_is_said_otherwise(
     before: str | None, after: str
@@ -346,6 +345,7 @@ finally:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="places of streams are not reckoned so there")
 def test_nothing_takes_the_place_of_a_stream_that_is_closed() -> None:
     code = (
         "import os, runpy, sys\nsys.argv = ['lstmgen', '--version']\n"

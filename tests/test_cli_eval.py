@@ -226,6 +226,7 @@ def test_by_word_characters_are_counted_where_there_is_more_than_a_score(
     ends = np.cumsum([len(line) for line in TEXT.splitlines(keepends=True)])
     expected = difference(by_line(model), by_line(by_word), ends)
     assert json.loads(told)["standard_error"] == pytest.approx(expected.standard_error, rel=1e-4)
+    assert json.loads(told)["blocks"] == expected.blocks
 
 
 def test_eval_of_choices_tells_how_often_the_model_is_right(
@@ -422,7 +423,6 @@ def test_eval_compares_models_on_the_same_text(
     bits = [record["bits_per_character"] for record in records[:2]]
     assert records[2]["difference"] == pytest.approx(bits[1] - bits[0], rel=1e-5)
     assert records[2]["more_than_chance"]
-    assert records[2]["blocks"] <= TEXT.count("\n")
     done = here("eval", corpus, *both)
     assert f"{bits[1] - bits[0]:+.4f}" in done.out
     assert f"{by_word} is worse than {model}, by more than chance" in done.err
@@ -474,7 +474,6 @@ def test_models_are_compared_on_all_texts_together(
     for first, second, total in zip(records[:2], records[3:5], records[6:8], strict=True):
         assert total["nats"] == pytest.approx(first["nats"] + second["nats"])
         assert total["model"] == first["model"]
-    assert records[8]["blocks"] == records[2]["blocks"] + records[5]["blocks"]
     bits = [record["bits_per_character"] for record in records[6:8]]
     assert records[8]["difference"] == pytest.approx(bits[1] - bits[0], rel=1e-5)
     assert records[2]["more_than_chance"] is None

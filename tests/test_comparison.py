@@ -129,6 +129,10 @@ def test_what_only_one_model_knows_may_make_the_difference(unknown: int, told: b
     for one in (difference(first, second, ends, unknown), difference(second, first, ends, unknown)):
         assert one.is_more_than_chance is told
         assert one.to_json()["unknown_characters"] == unknown
+    close = first + (second - second.mean())
+    assert difference(first, close, ends, unknown).is_more_than_chance is (
+        False if unknown == 0 else None
+    )
 
 
 @pytest.mark.parametrize(("freedom", "t"), [(9, 2.262157), (29, 2.045230), (99, 1.984217)])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lstmgen import context
 from lstmgen.cells import Cells
-from lstmgen.comparison import blocked_error
+from lstmgen.comparison import t_95
 from lstmgen.config import ModelConfig
 from lstmgen.context import doublings, places, scores
 from lstmgen.errors import OptionError
@@ -57,7 +57,10 @@ def test_a_place_sees_its_context_and_nothing_else(
         if before:
             gains = np.array(before) - costs
             assert score.gain == pytest.approx(gains.mean(), abs=1e-5)
-            assert score.gain_error == pytest.approx(blocked_error(gains, np.ones(40))[0], rel=1e-3)
+            means = [gains.reshape(-1, alike).mean(1) for alike in (1, 2, 4)]
+            errors = [m.std(ddof=1) / len(m) ** 0.5 for m in means]
+            widest = max(range(3), key=lambda k: t_95(len(means[k]) - 1) * errors[k])
+            assert score.gain_error == pytest.approx(errors[widest], rel=1e-3)
         before = costs
 
 

@@ -112,6 +112,11 @@ def test_refusal_names_file_size_and_window() -> None:
         require_enough(of_length(40, 0.1), 64)
 
 
+def test_where_most_is_held_out_refusal_names_that() -> None:
+    with pytest.raises(CorpusError, match=r"tokens to train on .* or a smaller --valid-fraction"):
+        require_enough(of_length(100, 0.9), 64)
+
+
 def test_where_no_window_is_small_enough_refusal_names_what_helps() -> None:
     with pytest.raises(CorpusError, match=r"give more text, or a smaller --valid-fraction"):
         require_enough(of_length(2, 0.9), 1)

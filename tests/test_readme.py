@@ -1,4 +1,4 @@
-"""The README is held against the tool: its commands run as printed, its file map is whole."""
+"""The READMEs are held against the tool: commands run as printed, the file map is whole."""
 
 import json
 import re

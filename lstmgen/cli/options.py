@@ -110,8 +110,10 @@ def network(given: Options, data: "Dataset", other: "SavedModel | None") -> Mode
         theirs = other.config.to_json()
         odd = [name for name, value in options.items() if value != theirs[name]]
         if odd:
-            told = ", ".join(f"{name.replace('_', ' ')} {theirs[name]}" for name in odd)
-            raise OptionError(f"the model of --init-from has {told}; leave these options out")
+            typed, has = (
+                " ".join(console.option(name, of[name]) for name in odd) for of in (options, theirs)
+            )
+            raise OptionError(f"the model of --init-from has {has}; leave out {typed}")
         return replace(other.config, vocab_size=len(data.vocabulary))
     sizes = {options[name] for name in ("embedding_size", "hidden_size") if name in options}
     many = planning.tie(data.vocabulary.level, len(data.vocabulary))

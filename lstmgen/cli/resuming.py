@@ -70,6 +70,8 @@ def require_same(given: Options, saved: "SavedRun", data: "Dataset") -> None:
             began = run[name]
             if isinstance(began, bool):
                 began = console.option(name, began)
+            if began is None:
+                began = f"no --{name.replace('_', '-')}"
             raise OptionError(
                 f"{console.option(name, given[name])} is not what the run began with ({began}); "
                 "leave it out, or begin anew with --overwrite"

@@ -21,9 +21,10 @@ def run(given: options.Options, folder: Path, began: float) -> None:
     quiet = given["quiet"]
     saved = checkpoint.load_run(folder) if given["resume"] else None
     other = checkpoint.load_model(given["init_from"]) if "init_from" in given else None
+    from_a_pipe = _comes_through_a_pipe(given)
     idle = time.perf_counter() - time.process_time()
     data = _read(folder, given, saved, other)
-    if _through_a_pipe(given):  # whose writer was waited for, which is no time of the run
+    if from_a_pipe:  # whose writer was waited for, which is no time of the run
         began += time.perf_counter() - time.process_time() - idle
     if not quiet:
         console.say(telling.of_data(data))
@@ -67,12 +68,11 @@ def run(given: options.Options, folder: Path, began: float) -> None:
             console.say(watching.describe_end(last, given["model"], telling.model_flags(given)))
 
 
-def _through_a_pipe(given: options.Options) -> bool:
-    """Whether a text came from standard input or another pipe."""
+def _comes_through_a_pipe(given: options.Options) -> bool:
+    """Whether one of the texts is to come through a pipe, as from standard input."""
     from lstmgen import corpus
 
-    texts = [*given["corpus"], *([given["valid_file"]] if "valid_file" in given else [])]
-    return any(corpus.size(text) == 0 for text in texts)
+    return any(map(corpus.is_pipe, [*given["corpus"], given.get("valid_file", "")]))
 
 
 def _read(

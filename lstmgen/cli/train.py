@@ -53,7 +53,7 @@ def train(
     minutes: Annotated[
         float | None,
         _run(
-            help="Time for the whole command; with --resume, for training in all.",
+            help="Time for the whole command but waiting for a pipe; with --resume, for training in all.",
             show_default=f"{DEFAULT_MINUTES}; with --resume the end that was planned",
         ),
     ] = None,

@@ -384,13 +384,16 @@ def busy() -> None:
             loops = [
                 subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(others)
             ]
-            for name, command in commands.items():
-                waiting = ["env", "OPENBLAS_THREAD_TIMEOUT=26", *LSTMGEN, *command]
-                soon, late = median(3, [*LSTMGEN, *command], waiting)
-                told = f"beside {others}, {name}"
-                print(f"busy     {told:36} {soon:6.2f} s, or {late:.2f} s", flush=True)
-            for loop in loops:
-                loop.kill()
+            try:
+                for name, command in commands.items():
+                    waiting = ["env", "OPENBLAS_THREAD_TIMEOUT=26", *LSTMGEN, *command]
+                    soon, late = median(3, [*LSTMGEN, *command], waiting)
+                    told = f"beside {others}, {name}"
+                    print(f"busy     {told:36} {soon:6.2f} s, or {late:.2f} s", flush=True)
+            finally:
+                for loop in loops:
+                    loop.kill()
+                    loop.wait()
 
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
