@@ -1,11 +1,5 @@
-"""What moves the weights: Muon for the layers' matrices, lazy steps for many symbols, AdamW for the rest.
+"""What moves the weights: `muon` for the layers' matrices, lazy steps for many symbols, AdamW for the rest.
 
-The gradient of a recurrent layer's matrix has a few large singular values and many small ones, so a step
-along it moves the network in few directions. Muon steps equally far in all of them: of the momentum
-U S V' it keeps U V' (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon). Each row of that, which
-belongs to one gate of one unit, is then divided by how far it has gone of late, so that no unit is left
-behind (NorMuon: Li et al., 2025, arXiv:2510.05491), except in a layer whose biases are frozen: there some
-gates are to stay nearly shut, and would be carried off by steps as long as the others'.
 Embedding and output layer, whose rows are symbols rather than directions, and biases stay with AdamW
 (Loshchilov & Hutter, 2017, arXiv:1711.05101).
 
@@ -15,86 +9,23 @@ gradients in those (RMSProp, one mean a row). AdamW's momentum would push it on 
 learns less from as many tokens (tests/benchmarks/LOG.md). Weight decay is for all rows: what is seldom
 met is forgotten in between.
 
-Shapes: R rows and C columns of a matrix, V vocabulary, N matrices of one shape, or rows that a step meets.
+Shapes: V vocabulary, C columns of a matrix, N rows that a step meets.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from lstmgen.config import BY_SYMBOL, LARGE_VOCABULARY, TrainConfig, is_matrix
 from lstmgen.model import Network
+from lstmgen.muon import EPSILON, Muon, Rate, named
 
 BETAS, ADAMW_EPSILON = (0.9, 0.99), 1e-8
-EPSILON = 1e-12  # against division by 0
-MOMENTUM = 0.9
-ROW_BETA2 = 0.95  # of the mean square of how far each row has gone
-
 SYMBOL_BETA2 = 0.99  # of the mean square of a row's gradient
 SYMBOL_RATE = 3.0  # times AdamW's, as momentum does not go on with a step
 
-# Odd polynomials a x + b x^3 + c x^5. Applied in turn, singular values from 0.001 to 1 come to lie between
-# 0.13 and 1.87. They are the first of a row (Polar Express: Amsel et al., 2025, arXiv:2505.16932); more of
-# them come nearer to 1, take longer, and were no better here.
-POLYNOMIALS = (
-    (8.28721201814563, -23.595886519098837, 17.300387312530933),
-    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
-    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
-)
-
 NOT_IN_OLDER = (".row_squares", ".squares", ".counts")  # state that older runs did not keep
-
-# A learning rate: a tensor where the step is recorded (as a CUDA graph), which none with lazy rows is.
-Rate = float | Tensor
-
-
-class Muon:
-    """Steps of the recurrent layers' matrices, equally far in all directions.
-
-    Rows are rescaled in the matrices that are named in `evened`.
-    """
-
-    def __init__(
-        self, weights: Mapping[str, Tensor], evened: Collection[str], config: TrainConfig
-    ) -> None:
-        self.weights, self.config = weights, config
-        self.momentum = {name: torch.zeros_like(w) for name, w in weights.items()}
-        self.row_squares = {name: torch.zeros_like(weights[name][:, :1]) for name in evened}
-
-    def step(self, rate: Rate) -> None:
-        by_shape: defaultdict[torch.Size, dict[str, Tensor]] = defaultdict(dict)
-        for name, weight in self.weights.items():
-            if weight.grad is not None:
-                by_shape[weight.shape][name] = weight.grad
-        for gradients in by_shape.values():
-            self._move(gradients, rate)
-
-    def _move(self, gradients: Mapping[str, Tensor], rate: Rate) -> None:
-        """One step of some matrices of one shape, given by name; the gradients are used up."""
-        dtype = torch.bfloat16 if self.config.precision == "bfloat16" else torch.float32
-        ahead = []
-        for name, gradient in gradients.items():
-            momentum = self.momentum[name]
-            momentum.lerp_(gradient, 1 - MOMENTUM)
-            gradient.lerp_(momentum, MOMENTUM)  # Nesterov: where the momentum is going
-            ahead.append(gradient.to(dtype))
-        for name, direction in zip(gradients, orthogonalized(ahead), strict=True):
-            weight = self.weights[name]
-            direction = direction.to(weight.dtype)
-            rows, columns = weight.shape
-            # A row of a tall U V' is (columns / rows) ** 0.5 long in the mean: to be made 1.
-            length = rate * max(1, rows / columns) ** 0.5
-            if name in self.row_squares:
-                scale = _row_scale(direction, self.row_squares[name])
-            else:
-                scale = weight.new_ones(rows, 1)
-            weight.mul_(1 - rate * self.config.weight_decay)
-            weight.addcmul_(direction, scale * -length)
-
-    def tensors(self) -> dict[str, Tensor]:
-        return _named(momentum=self.momentum, row_squares=self.row_squares)
 
 
 class LazyRows:
@@ -128,7 +59,7 @@ class LazyRows:
         rows.index_add_(0, ids, gradient, alpha=-SYMBOL_RATE * rate)
 
     def tensors(self) -> dict[str, Tensor]:
-        return _named(squares=self.squares, counts=self.counts)
+        return named(squares=self.squares, counts=self.counts)
 
 
 class AdamW:
@@ -213,11 +144,6 @@ class Optimizer:
             value.copy_(found.reshape(value.shape))
 
 
-def _named(**kinds: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of some kinds, by weight and kind."""
-    return {f"{name}.{kind}": kept for kind, of in kinds.items() for name, kept in of.items()}
-
-
 def lazy(config: TrainConfig, vocab_size: int) -> bool:
     """Whether a step meets so few of the symbols that only their rows should move."""
     return vocab_size >= LARGE_VOCABULARY and 0 < 4 * config.softmax_sample <= vocab_size
@@ -247,52 +173,6 @@ def _clip(gradients: list[Tensor], norm: float, scale: float, half: bool) -> Non
     # Where to ask costs nothing, they are left alone if the factor is 1, as it nearly always is.
     if factor.device.type != "cpu" or factor != 1:
         torch._foreach_mul_(gradients, factor)
-
-
-def orthogonalized(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """About U V' of each matrix U S V', by matrix products alone: (R, C) each, as the results.
-
-    For a tall X with singular values of at most 1, and for each (a, b, c) in turn, that is
-
-        X <- a X + b X G + c X G G    where G = X' X.
-
-    The right side is X times a I + b G + c G G. So X itself is read twice only, for the first G and at
-    the end, and the rest is done among square matrices of its shorter side, those of all at once.
-    """
-    flat = matrices[0].shape[0] < matrices[0].shape[1]
-    tall = [matrix.T if flat else matrix for matrix in matrices]
-    gram = torch.stack([x.T @ x for x in tall])
-    scale = gram.diagonal(dim1=1, dim2=2).float().sum(1)[:, None, None]
-    scale = scale * 1.02 + 1e-14  # no singular value is above 1 by this
-    gram = (gram / scale).to(gram.dtype)
-    total = factor = _factor(gram, *POLYNOMIALS[0])
-    for coefficients in POLYNOMIALS[1:]:
-        gram = factor @ gram @ factor  # that of X times the factors so far
-        factor = _factor(gram, *coefficients)
-        total = total @ factor
-    total = (total / scale.sqrt()).to(gram.dtype)
-    near = [x @ of_x for x, of_x in zip(tall, total, strict=True)]
-    return [x.T if flat else x for x in near]
-
-
-def _row_scale(direction: Tensor, row_squares: Tensor) -> Tensor:
-    """By how much each row of a step is to be longer, (R, 1), that all go equally far in the long run.
-
-    The matrix (R, C) as a whole goes as far as it did. `row_squares` are the mean squares in the
-    rows (R, 1) of the steps of late, and are brought up to date.
-    """
-    lengths = torch.linalg.vector_norm(direction, dim=1, keepdim=True)
-    row_squares.lerp_(lengths.square() / direction.shape[1], 1 - ROW_BETA2)
-    longer: Tensor = 1 / (row_squares.sqrt() + EPSILON)
-    longer *= lengths.norm() / ((longer * lengths).norm() + EPSILON)
-    return longer
-
-
-def _factor(gram: Tensor, a: float, b: float, c: float) -> Tensor:
-    """a I + b G + c G G of each G: (N, C, C) -> (N, C, C)."""
-    factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-    factor.diagonal(dim1=1, dim2=2).add_(a)
-    return factor
 
 
 def schedule(step: int, config: TrainConfig) -> float:

@@ -26,6 +26,7 @@ from lstmgen.ranges import RANGES
     ("arguments", "said"),
     [
         (("sample", "-t", "-0.5"), "--temperature is -0.5"),
+        (("sample", "--seed", "-1"), "--seed is -1; it must be a whole number from 0 to 2^63 - 1"),
         (("sample", "--top-k", "0"), "--top-k is 0"),
         (("sample", "--top-p", "0"), "--top-p is 0"),
         (("sample", "--top-p", "1.5"), "--top-p is 1.5"),

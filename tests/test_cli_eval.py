@@ -441,6 +441,8 @@ def test_eval_compares_models_on_the_same_text(
     assert record["more_than_chance"] is None
     known_to_one = sum(character in TEXT for character in "xylophone quartz")
     assert record["unknown_characters"] == 99 * known_to_one
+    total = json.loads(here("eval", unseen, unseen, *both, "--json").out.splitlines()[8])
+    assert total["unknown_characters"] == 2 * record["unknown_characters"]
     third = here(
         "eval", corpus, "-m", by_word, "-m", model, "-m", by_word, "--json"
     ).out.splitlines()

@@ -294,7 +294,7 @@ def test_unknown_symbols_in_a_prime_are_named(model: Path, here: Any) -> None:
 def test_unknown_symbols_are_told_of_so_often_and_no_oftener(
     model: Path, here: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sys.modules["lstmgen.cli.sample"], "MAX_WARNED", 3)
+    monkeypatch.setattr(sys.modules["lstmgen.cli.primes"], "MAX_WARNED", 3)
     (tmp_path / "primes").write_text("\n".join("ÀÁÂÃÄÅÆ"))
     with (tmp_path / "primes").open() as file:
         monkeypatch.setattr("sys.stdin", file)

@@ -23,6 +23,7 @@ from commands import SMALL, TEXT
 from lstmgen import checkpoint, device, folders, pace, training
 from lstmgen.cli import console, telling, watching
 from lstmgen.cli.telling import _as_given, to_resume
+from lstmgen.corpus import read_all
 from lstmgen.errors import TrainingError
 from lstmgen.progress import Progress
 from lstmgen.scoring import Score
@@ -760,6 +761,20 @@ def test_standard_input_is_named_so_in_the_plan(
             )
         assert done.err.startswith(f"corpus      {named}")
         assert f": {len(texts) * corpus.stat().st_size:,} characters" in done.err
+
+
+def test_reading_a_file_takes_time_of_the_run(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "process_time", lambda: 0.0)
+
+    def slowly(*given: Any) -> Any:
+        time.sleep(2)
+        return read_all(*given)
+
+    monkeypatch.setattr("lstmgen.corpus.read_all", slowly)
+    done = here("train", corpus, "-m", tmp_path / "m", "--minutes", "0.03", *SMALL)  # 1.8 s
+    assert "--minutes 0.03 is over before training can begin" in done.error
 
 
 def test_waiting_for_a_pipe_takes_no_time_of_the_run(

@@ -44,6 +44,7 @@ ORDER = (
     "initialization",
     "sampled_softmax",
     "dynamic",
+    "muon",
     "optim",
     "keeping",
     "job",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from jobs import NUM_STEPS, be_lazy, make_job, stopped_at
 
-from lstmgen import checkpoint, optim
+from lstmgen import checkpoint, muon, optim
 from lstmgen.config import LARGE_VOCABULARY, ModelConfig, Precision, TrainConfig
 from lstmgen.initialization import initialize
 from lstmgen.model import Network
@@ -193,7 +193,7 @@ def test_gradients_longer_than_the_norm_are_shortened_all_together(
     assert matrix is not None
     bias, matrix = bias.clone(), matrix.clone()
     optimizer.step(0.0)
-    momentum = optimizer.muon.momentum["layers.0.weight_hh"] / (1 - optim.MOMENTUM)
+    momentum = optimizer.muon.momentum["layers.0.weight_hh"] / (1 - muon.MOMENTUM)
     torch.testing.assert_close(momentum, matrix * 0.5 / total)
     seen = (
         optimizer.rows.squares["output.bias"]
@@ -252,7 +252,7 @@ def test_gradients_that_no_half_precision_ran_over_are_noticed_if_they_are_not_f
 
 def test_singular_values_come_to_lie_where_it_is_said() -> None:
     x = np.geomspace(0.001, 1, 100_000)
-    for a, b, c in optim.POLYNOMIALS:
+    for a, b, c in muon.POLYNOMIALS:
         x = a * x + b * x**3 + c * x**5
     assert (round(x.min(), 2), round(x.max(), 2)) == (0.13, 1.87)
 
@@ -261,13 +261,13 @@ def test_orthogonalizing_is_the_polynomials_one_after_the_other() -> None:
     generator = torch.Generator().manual_seed(4)
     matrix = torch.randn(24, 6, generator=generator, dtype=torch.float64)
     x = matrix / (1.02 * matrix.square().sum() + 1e-14).sqrt()
-    for a, b, c in optim.POLYNOMIALS:
+    for a, b, c in muon.POLYNOMIALS:
         x = a * x + b * x @ x.T @ x + c * x @ x.T @ x @ x.T @ x
     other = 3 * matrix.flip(0) + 1
-    both = optim.orthogonalized([matrix, other])
+    both = muon.orthogonalized([matrix, other])
     assert torch.allclose(both[0], x, atol=1e-5)
-    assert torch.allclose(both[1], optim.orthogonalized([other])[0])
-    assert torch.allclose(optim.orthogonalized([matrix.T])[0], x.T, atol=1e-5)
+    assert torch.allclose(both[1], muon.orthogonalized([other])[0])
+    assert torch.allclose(muon.orthogonalized([matrix.T])[0], x.T, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (24, 6), (6, 24), (64, 16)])
@@ -275,7 +275,7 @@ def test_muon_evens_out_the_singular_values(shape: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(1)
     u, s, v = torch.linalg.svd(torch.randn(shape, generator=generator), full_matrices=False)
     matrix = u @ torch.diag(torch.logspace(0, -2, len(s))) @ v
-    (result,) = optim.orthogonalized([matrix])
+    (result,) = muon.orthogonalized([matrix])
     values = torch.linalg.svdvals(result)
     assert values.max() < 2
     assert values.max() / values.min() < 12  # it was 100
@@ -301,7 +301,7 @@ def test_matrices_of_one_shape_move_each_along_its_own_gradient() -> None:
     optimizer.step(0.01)
     for name, weight in optimizer.muon.weights.items():
         moved = (before[name] - weight.detach()).flatten()
-        (alone,) = optim.orthogonalized([gradients[name]])
+        (alone,) = muon.orthogonalized([gradients[name]])
         assert torch.cosine_similarity(moved, alone.flatten(), dim=0) > 0.9, name
 
 
@@ -321,10 +321,10 @@ def test_muon_moves_all_units_of_a_matrix_equally_far_in_the_end() -> None:
         optimizer.step(0.01)
     moved = (weight.detach() - before).norm(dim=1)
     assert moved.max() / moved.min() < 1.2
-    direction = optim.orthogonalized([gradient])[0].norm(dim=1)
+    direction = muon.orthogonalized([gradient])[0].norm(dim=1)
     assert direction.max() / direction.min() > 2  # it is not so of itself
     # As a whole the matrix goes as far as it did without.
-    expected = 200 * 0.01 * 2 * float(optim.orthogonalized([gradient])[0].norm())
+    expected = 200 * 0.01 * 2 * float(muon.orthogonalized([gradient])[0].norm())
     assert float(moved.norm()) == pytest.approx(expected, rel=0.1)
 
 
@@ -365,7 +365,7 @@ def test_a_step_of_muon_goes_where_the_momentum_is_going() -> None:
         weight.grad = gradient.clone()
         optimizer.step(0.01)
         momentum = 0.9 * momentum + 0.1 * gradient
-        (direction,) = optim.orthogonalized([0.1 * gradient + 0.9 * momentum])
+        (direction,) = muon.orthogonalized([0.1 * gradient + 0.9 * momentum])
         torch.testing.assert_close(before - weight.detach(), 0.02 * direction, atol=1e-5, rtol=1e-3)
 
 
@@ -374,7 +374,7 @@ def test_how_far_rows_have_gone_and_how_large_gradients_were_is_forgotten_as_slo
 ) -> None:
     be_lazy(monkeypatch)
     squares = torch.full((2, 1), 4.0)
-    optim._row_scale(torch.tensor([[1.0, 1.0], [3.0, 3.0]]), squares)
+    muon._row_scale(torch.tensor([[1.0, 1.0], [3.0, 3.0]]), squares)
     torch.testing.assert_close(squares, torch.tensor([[3.85], [4.25]]))  # a twentieth of the way
     optimizer = optim.Optimizer(Network(ModelConfig(vocab_size=9)), SAMPLED)
     bias = optimizer.rows.weights["output.bias"]

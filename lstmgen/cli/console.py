@@ -174,8 +174,10 @@ def program() -> str:
 
 
 def option(name: str, value: object) -> str:
-    """An option and its value as they are typed."""
+    """An option and its value as they are typed; `None` is the option left out."""
     dashed = name.replace("_", "-")
+    if value is None:
+        return f"no --{dashed}"
     if isinstance(value, bool):
         return f"--{dashed}" if value else f"--no-{dashed}"
     return visible(shlex.join([f"--{dashed}", str(value)]), keep_newlines=False)

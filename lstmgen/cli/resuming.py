@@ -67,14 +67,10 @@ def require_same(given: Options, saved: "SavedRun", data: "Dataset") -> None:
     for name, value in {**given, "batch_size": size}.items():
         free = value is None or value == "auto"
         if name in run and not free and value != run[name]:
-            began = run[name]
-            if isinstance(began, bool):
-                began = console.option(name, began)
-            if began is None:
-                began = f"no --{name.replace('_', '-')}"
+            typed, began = (console.option(name, of[name]) for of in (given, run))
             raise OptionError(
-                f"{console.option(name, given[name])} is not what the run began with ({began}); "
-                "leave it out, or begin anew with --overwrite"
+                f"{typed} is not what the run began with ({began}); leave it out, or begin anew with "
+                "--overwrite"
             )
 
 

@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lstmgen.cli import console, models
-from lstmgen.cli.ahead import Ahead
+from lstmgen.cli import console, models, primes
 from lstmgen.config import DEFAULT_ENCODING, DEFAULT_LENGTH, DecodingConfig
 from lstmgen.errors import OptionError
 from lstmgen.ranges import RANGES, require
 
 if TYPE_CHECKING:
-    from lstmgen.generation import Generated, Prime
+    from lstmgen.generation import Generated
     from lstmgen.vocabulary import Vocabulary
 
 BLINK = 0.005  # seconds
 MAX_BEAMS = 100
-MAX_SEED = int(RANGES["--seed"].high)
-MAX_WARNED = 200  # unknown symbols that are told of
 
 
 def sample(
@@ -122,12 +119,7 @@ def sample(
     if beams is not None:
         _require_nothing_drawn(beams, num_samples, shaping if seed is None else {"seed": seed})
     if seed is not None:
-        require("--seed", seed)
-    if seed is not None and seed > MAX_SEED - (num_samples - 1):
-        raise OptionError(
-            f"--seed {seed} leaves no seeds for --num-samples {num_samples}, as each text has the next one; "
-            "give a lower one"
-        )
+        _require_seeds(seed, num_samples)
     if sum((prime is not None, prime_file is not None, each_line)) > 1:
         raise OptionError("give only one of --prime, --prime-file and --each-line")
     if encoding != DEFAULT_ENCODING and prime_file is None and not each_line:
@@ -139,31 +131,31 @@ def sample(
     from lstmgen.beam_search import search
     from lstmgen.generation import generate, stop_strings, stream
 
-    stops = stop_strings([_utf8("--stop", text) for text in stop or ()], length)
-    only_prime = "" if each_line else _one_prime(prime, prime_file, encoding)
+    stops = stop_strings([primes.as_utf8("--stop", text) for text in stop or ()], length)
+    only_prime = "" if each_line else primes.one(prime, prime_file, encoding)
     saved = models.load(model)
     _note_odd_stops(stops, saved.vocabulary)
     # One text at a time is what NumPy is best at, so "auto" does not look for an accelerator.
     engine = engines.choose(saved, device, 0)
-    texts = _each_line(encoding) if each_line else iter([only_prime])
+    texts = primes.each_line(encoding) if each_line else iter([only_prime])
     if seed is None and beams is None:
         seed = secrets.randbelow(2**31) if decoding.temperature else 0  # where it changes nothing
         if decoding.temperature:
             console.say(f"seed {seed}")
-    primes = Primes(texts, num_samples if beams is None else 1, seed or 0, saved.vocabulary)
+    given = primes.Primes(texts, num_samples if beams is None else 1, seed or 0, saved.vocabulary)
     how: Any = {"length": length, "stops": stops}
     drawn: Any = how | {"decoding": decoding}
     if num_samples == 1 and not each_line and not as_json and beams is None:
-        only = next(primes)
+        only = next(given)
         _write_as_it_comes(
             only.text if echo else "", stream(engine, saved.vocabulary, only, **drawn)
         )
         return
     if beams is None:
-        written = generate(engine, saved.vocabulary, primes, ready=primes.ready, **drawn)
+        written = generate(engine, saved.vocabulary, given, ready=given.ready, **drawn)
     else:
         found = (
-            search(engine, saved.vocabulary, one.text, num_beams=beams, **how) for one in primes
+            search(engine, saved.vocabulary, one.text, num_beams=beams, **how) for one in given
         )
         written = (text for texts in found for text in _likeliest(texts, num_samples))
     for text in written:
@@ -181,6 +173,15 @@ def _require_nothing_drawn(beams: int, num_samples: int, drawing: dict[str, Any]
         raise OptionError(
             f"--num-samples {num_samples} is more than --beams {beams} can find; lower it, or raise "
             f"--beams, to {MAX_BEAMS} at most"
+        )
+
+
+def _require_seeds(seed: int, num_samples: int) -> None:
+    require("--seed", seed)
+    if seed + num_samples - 1 > RANGES["--seed"].high:
+        raise OptionError(
+            f"--seed {seed} leaves no seeds for --num-samples {num_samples}, as each text has the next one; "
+            "give a lower one"
         )
 
 
@@ -236,68 +237,3 @@ def _gathered(pieces: Iterator[str]) -> Iterator[str]:
             waiting, written = "", now
     if waiting:
         yield waiting
-
-
-class Primes:
-    """Each text with each of its seeds; tells once what the model does not know of them."""
-
-    def __init__(
-        self, texts: Iterator[str], num_samples: int, seed: int, vocabulary: "Vocabulary"
-    ) -> None:
-        self.texts, self.num_samples, self.seed = texts, num_samples, seed
-        self.vocabulary = vocabulary
-        self._text, self._left = "", 0
-        self._warned: set[str] = set()
-
-    def __iter__(self) -> "Primes":
-        return self
-
-    def __next__(self) -> "Prime":
-        from lstmgen.generation import Prime
-
-        if not self._left:
-            self._text, self._left = next(self.texts), self.num_samples
-            self._warn(self._text)
-        self._left, self.seed = self._left - 1, self.seed + 1
-        return Prime(self._text, self.seed - 1)
-
-    def ready(self) -> bool:
-        """Whether the next one can be had without waiting for a line."""
-        return self._left > 0 or not isinstance(self.texts, Ahead) or self.texts.ready()
-
-    def _warn(self, text: str) -> None:
-        if len(self._warned) >= MAX_WARNED:
-            return
-        unknown = set(self.vocabulary.unknown_in_prime(text)) - self._warned
-        if unknown:
-            self._warned |= unknown
-            named = ", ".join(repr(token) for token in sorted(unknown))
-            console.note(f"the prime holds what the model does not know: {named:.300}")
-            if len(self._warned) >= MAX_WARNED:
-                console.note("further unknown symbols are not told")
-
-
-def _one_prime(prime: str | None, prime_file: str | None, encoding: str) -> str:
-    if prime_file is not None:
-        from lstmgen import corpus
-
-        text = corpus.read(prime_file, encoding)
-        for line in text.notes:
-            console.note(line)
-        return text.text.removesuffix("\n")
-    return _utf8("--prime", prime or "")
-
-
-def _each_line(encoding: str) -> Iterator[str]:
-    """The lines of standard input without their ends, read ahead."""
-    from lstmgen import corpus
-
-    return Ahead(line.removesuffix("\n") for line in corpus.lines("-", encoding, console.note))
-
-
-def _utf8(name: str, text: str) -> str:
-    """An argument as UTF-8, also where the locale made Python read it as something else."""
-    try:
-        return text.encode("utf-8", "surrogateescape").decode()
-    except UnicodeError:
-        raise OptionError(f"{name} {text!r:.60} is not UTF-8; convert it with iconv") from None

@@ -62,7 +62,7 @@ class Watch:
 def test_training(
     tmp_path: Path, times: Callable[[int, int], int], tally: Callable[[str, int], None]
 ) -> None:
-    seconds = times(9, 3600)
+    seconds = times(12, 3600)
     command = [sys.executable, "-m", "lstmgen", "train", str(LIVES), "-m", "m"]
     more = ["--minutes", f"{seconds / 60}", "--hidden-size", "32", "--threads", "1"]
     more += ["--device", "cpu", "--valid-fraction", "0.01"]  # so that reports come early

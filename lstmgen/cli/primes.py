@@ -1,0 +1,80 @@
+"""Where primes of `lstmgen sample` come from: an option, a file, or the lines of a pipe; and their seeds."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from lstmgen.cli import console
+from lstmgen.cli.ahead import Ahead
+from lstmgen.errors import OptionError
+
+if TYPE_CHECKING:
+    from lstmgen.generation import Prime
+    from lstmgen.vocabulary import Vocabulary
+
+MAX_WARNED = 200  # unknown symbols that are told of
+
+
+def one(prime: str | None, prime_file: str | None, encoding: str) -> str:
+    """The prime that was given, or that a file holds without its last line end; else nothing."""
+    if prime_file is not None:
+        from lstmgen import corpus
+
+        text = corpus.read(prime_file, encoding)
+        for line in text.notes:
+            console.note(line)
+        return text.text.removesuffix("\n")
+    return as_utf8("--prime", prime or "")
+
+
+def each_line(encoding: str) -> Iterator[str]:
+    """The lines of standard input without their ends, read ahead."""
+    from lstmgen import corpus
+
+    return Ahead(line.removesuffix("\n") for line in corpus.lines("-", encoding, console.note))
+
+
+def as_utf8(name: str, text: str) -> str:
+    """An argument as UTF-8, also where the locale made Python read it as something else."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        raise OptionError(f"{name} {text!r:.60} is not UTF-8; convert it with iconv") from None
+
+
+class Primes:
+    """Each text with each of its seeds; tells once what the model does not know of them."""
+
+    def __init__(
+        self, texts: Iterator[str], num_samples: int, seed: int, vocabulary: "Vocabulary"
+    ) -> None:
+        self.texts, self.num_samples, self.seed = texts, num_samples, seed
+        self.vocabulary = vocabulary
+        self._text, self._left = "", 0
+        self._warned: set[str] = set()
+
+    def __iter__(self) -> "Primes":
+        return self
+
+    def __next__(self) -> "Prime":
+        from lstmgen.generation import Prime
+
+        if not self._left:
+            self._text, self._left = next(self.texts), self.num_samples
+            self._warn(self._text)
+        self._left, self.seed = self._left - 1, self.seed + 1
+        return Prime(self._text, self.seed - 1)
+
+    def ready(self) -> bool:
+        """Whether the next one can be had without waiting for a line."""
+        return self._left > 0 or not isinstance(self.texts, Ahead) or self.texts.ready()
+
+    def _warn(self, text: str) -> None:
+        if len(self._warned) >= MAX_WARNED:
+            return
+        unknown = set(self.vocabulary.unknown_in_prime(text)) - self._warned
+        if unknown:
+            self._warned |= unknown
+            named = ", ".join(repr(token) for token in sorted(unknown))
+            console.note(f"the prime holds what the model does not know: {named:.300}")
+            if len(self._warned) >= MAX_WARNED:
+                console.note("further unknown symbols are not told")
