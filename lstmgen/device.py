@@ -165,13 +165,15 @@ def free_memory(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
 
 
-def describe(device: torch.device) -> str:
-    """The device in words, for the plan."""
+def describe(device: torch.device, most_threads: int | None = None) -> str:
+    """The device in words, for the plan; and of how many threads it has fewer at present."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     if device.type != "cpu":
         return str(device)
     threads = torch.get_num_threads()
+    if most_threads and threads < most_threads:
+        return f"{device}, {threads} of {most_threads} threads while other programs are busy"
     return f"{device}, {threads} thread{'s' if threads > 1 else ''}"
 
 

@@ -23,6 +23,7 @@ class Job:
     training: TrainConfig
     device: torch.device
     clock: Clock | None = None  # where it is to end by time
+    most_threads: int | None = None  # of which it takes fewer while other programs are busy
     sample_seconds: float | None = None  # between two samples of what the network writes by then
 
     @cached_property

@@ -11,6 +11,7 @@ if its loss blows up.
 
 import time
 from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import replace
 from math import inf
 
@@ -27,6 +28,7 @@ from lstmgen.pace import Pace
 from lstmgen.progress import Meter, Progress
 from lstmgen.scoring import Score, score_ids
 from lstmgen.step import Stepper, fresh_run
+from lstmgen.threads import Threads
 
 SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
 SAMPLE_LENGTH = 80  # tokens
@@ -58,6 +60,8 @@ def train(
         raise
     finally:
         session.keeper.give_back()
+        if session.threads:
+            session.threads.take_all()
 
 
 class _Session:
@@ -74,13 +78,15 @@ class _Session:
         self.unwritten = ""  # what keeps files from being written, if anything does
         self.meter = Meter(job.device)
         self.pace = Pace(job.clock) if job.clock else None
+        self.threads = Threads(job.most_threads) if job.most_threads else None
 
     @property
     def run(self) -> Run:
         return self.stepper.run
 
     def step(self) -> None:
-        self.meter.add(*self.stepper.step(self.course.learning_rate(self.run.step)))
+        with self.threads.at_work() if self.threads else nullcontext():
+            self.meter.add(*self.stepper.step(self.course.learning_rate(self.run.step)))
         if self.pace:
             self.pace.steps += 1
 

@@ -199,6 +199,18 @@ def test_a_run_of_minutes_keeps_its_time_and_says_it(
     assert "--minutes 0.04 (the default): about" in done.err
 
 
+def test_a_run_beside_other_programs_says_that_it_takes_fewer_threads_for_now(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "process_time", lambda: 0.0)
+    number = torch.get_num_threads()
+    monkeypatch.setattr("lstmgen.cli.fitting.take_threads", lambda *given: number + 1)
+    done = here("train", corpus, "-m", tmp_path, "--minutes", "0.03", "--device", "cpu", *SMALL)
+    assert f"cpu, {number} of {number + 1} threads while other programs are busy, " in done.err
+    assert torch.get_num_threads() == number + 1  # all again
+    torch.set_num_threads(number)
+
+
 def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

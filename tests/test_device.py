@@ -201,6 +201,8 @@ def test_cpu_is_described_with_its_threads(monkeypatch: pytest.MonkeyPatch) -> N
     for count, told in ((1, "cpu, 1 thread"), (7, "cpu, 7 threads")):
         monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
         assert device.describe(CPU) == told
+    assert device.describe(CPU, 7) == "cpu, 7 threads"
+    assert device.describe(CPU, 8) == "cpu, 7 of 8 threads while other programs are busy"
 
 
 def pages_are_huge() -> bool:

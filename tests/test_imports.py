@@ -37,6 +37,7 @@ ORDER = (
     "planning",
     "pace",
     "curves",
+    "threads",
     "device",
     "recurrence",
     "recording",
@@ -58,7 +59,7 @@ ORDER = (
     "leaving",
     "cli",
 )
-WITHOUT_TORCH = (*ORDER[: ORDER.index("device")], "engines", "trained", "leaving", "cli")
+WITHOUT_TORCH = (*ORDER[: ORDER.index("threads")], "engines", "trained", "leaving", "cli")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

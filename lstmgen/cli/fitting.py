@@ -12,12 +12,36 @@ from lstmgen.config import Position, TrainConfig
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
+    import torch
+
     from lstmgen.checkpoint import SavedRun
     from lstmgen.job import Job
 
 CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leaving
 LITTLE_SECONDS = 2.0  # for which a run that has ended is not begun again
 SIZING = {"seconds": 0.25, "most": 1.0}  # to measure steps for, where only the size follows
+
+
+def take_threads(given: Options, saved: "SavedRun | None", device: "torch.device") -> int | None:
+    """Have torch take as many threads as were asked for, or as serve at present.
+
+    The result is how many a run may take that goes on to find that out. None where the number is to stay:
+    it was given, or the run ends by steps and is to repeat bit for bit.
+    """
+    import torch
+
+    from lstmgen.threads import SHORT_SPAN, Threads, settle
+
+    most: int = given.get("threads", torch.get_num_threads())
+    torch.set_num_threads(most)
+    if saved and not {"steps", "epochs", "minutes"} & given.keys():  # to the end that it had
+        by_time = saved.position.deadline is not None
+    else:
+        by_time = not {"steps", "epochs"} & given.keys()
+    if "threads" in given or most == 1 or not by_time or device.type != "cpu":
+        return None
+    settle(Threads(most, SHORT_SPAN))
+    return most
 
 
 def sized(job: "Job", given: Options, began: float) -> "Job":

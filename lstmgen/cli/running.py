@@ -33,15 +33,13 @@ def run(given: options.Options, folder: Path, began: float) -> None:
 
     # torch takes longer to import than all the above, and a mistake there should not wait for it.
     engines.require_torch()
-    import torch
-
     from lstmgen import device as devices
     from lstmgen import training
     from lstmgen.job import Job
 
-    torch.set_num_threads(given.get("threads", torch.get_num_threads()))
     devices.keep_memory()
     where = devices.choose(given["device"])
+    most_threads = fitting.take_threads(given, saved, where)
     if saved:
         resuming.note_other_device(saved, where.type)
     network = saved.model.config if saved else options.network(given, data, other)
@@ -49,7 +47,7 @@ def run(given: options.Options, folder: Path, began: float) -> None:
         resuming.training(saved, where) if saved else options.training(given, data, where, other)
     )
     every = given.get("sample_every")
-    job = Job(folder, data, network, config, where, sample_seconds=every)
+    job = Job(folder, data, network, config, where, most_threads=most_threads, sample_seconds=every)
     if not saved and not other:
         job = fitting.sized(job, given, began)
     job = fitting.timed(job, given, saved, began)

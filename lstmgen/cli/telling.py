@@ -74,7 +74,7 @@ def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
     start = f", from step {saved.position.step:,}" if saved else ""
     return (
         f"model       {model.cell.upper()} {size}{tied}: {model.num_parameters:,} parameters\n"
-        f"device      {devices.describe(job.device)}, {config.precision}\n"
+        f"device      {devices.describe(job.device, job.most_threads)}, {config.precision}\n"
         f"training    {about}{config.num_steps:,} steps of {config.batch_size} x {config.window} "
         f"tokens ({told_epochs} epochs){start}; learning rate {config.learning_rate:g}, "
         f"weight decay {config.weight_decay:g}, dropout {config.dropout:g}, "

@@ -226,7 +226,12 @@ def train(
     ] = None,
     threads: Annotated[
         int | None,
-        _machine(min=1, max=1024, help="Processor threads.", show_default="one a core"),
+        _machine(
+            min=1,
+            max=1024,
+            help="Processor threads.",
+            show_default="one a core; by time, fewer beside busy programs",
+        ),
     ] = None,
     sample_every: Annotated[
         float | None,

@@ -13,7 +13,8 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -310,7 +311,11 @@ def train(minutes: float, text: Path, *options: str, seeds: int = 3) -> None:
         model = Path(folder) / "m"
         command = [*LSTMGEN, "train", str(text), "--minutes", str(minutes), "-m", str(model)]
         for seed in range(seeds):
-            taken = seconds([*command, *options, "--overwrite", "--seed", str(seed)])
+            try:
+                taken = seconds([*command, *options, "--overwrite", "--seed", str(seed)])
+            except subprocess.CalledProcessError as why:
+                print(f"train    {' '.join([text.name, *options])}: {why.stderr.decode()}")
+                continue
             log = [json.loads(line) for line in (model / "log.jsonl").read_text().splitlines()]
             best = min((r for r in log if "nats" in r), key=lambda r: r["nats_per_token"])
             print(
@@ -370,8 +375,25 @@ def library() -> None:
             train(minutes, text, seeds=1)
 
 
+@contextmanager
+def beside(others: int) -> Iterator[None]:
+    """Beside so many programs that never rest."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(others)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
 def busy() -> None:
-    """What other programs on the same cores cost, with threads that soon sleep and with those that wait."""
+    """What other programs on the same cores cost.
+
+    Sampling and scoring with threads that soon sleep and with those that wait, training with as many threads
+    as it finds serve best and with one a core.
+    """
+    cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         model, text = untrained(folder), Path(folder) / "text.txt"
         text.write_text(corpus().read_text("utf-8")[:30_000])
@@ -380,20 +402,18 @@ def busy() -> None:
             "sample -n 64 -l 200": ["sample", "-m", model, "-n", "64", "-l", "200", "--seed", "1"],
             "eval of 30,000 characters": ["eval", str(text), "-m", model],
         }
-        for others in range((os.cpu_count() or 1) + 1):
-            loops = [
-                subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(others)
-            ]
-            try:
-                for name, command in commands.items():
-                    waiting = ["env", "OPENBLAS_THREAD_TIMEOUT=26", *LSTMGEN, *command]
+        for others in range(cores + 1):
+            for name, command in commands.items():
+                waiting = ["env", "OPENBLAS_THREAD_TIMEOUT=26", *LSTMGEN, *command]
+                with beside(others):
                     soon, late = median(3, [*LSTMGEN, *command], waiting)
-                    told = f"beside {others}, {name}"
-                    print(f"busy     {told:36} {soon:6.2f} s, or {late:.2f} s", flush=True)
-            finally:
-                for loop in loops:
-                    loop.kill()
-                    loop.wait()
+                told = f"beside {others}, {name}"
+                print(f"busy     {told:36} {soon:6.2f} s, or {late:.2f} s", flush=True)
+    for others in range(cores + 1):
+        print(f"busy     beside {others}:")
+        with beside(others):
+            train(1, corpus(), seeds=1)
+            train(1, corpus(), "--threads", str(cores), seeds=1)
 
 
 BENCHMARKS: dict[str, Callable[[], None]] = {

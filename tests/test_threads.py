@@ -1,0 +1,212 @@
+"""A run takes all cores, fewer while others have some, and all again."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from jobs import NUM_STEPS, make_job
+
+from lstmgen import threads as threads_module
+from lstmgen import training
+from lstmgen.cli.fitting import take_threads
+from lstmgen.config import Position
+from lstmgen.threads import ENOUGH, MAX_PAUSE, PAUSE, SPAN, Threads, clocks, settle
+
+CPU = torch.device("cpu")
+
+
+class Machine:
+    """Cores, how many of them others have, and how long work takes that waits for all of its threads."""
+
+    def __init__(self, cores: int, others: float = 0, late: float = 10) -> None:
+        self.cores, self.others, self.late = cores, others, late
+        self.wall = self.processor = 0.0
+        self.taken: list[int] = []
+
+    def clocks(self) -> tuple[float, float]:
+        return self.wall, self.processor
+
+    def watched(self, most: int) -> Threads:
+        return Threads(most, clocks=self.clocks, take=self.taken.append)
+
+    def work(self, threads: Threads, seconds: float, piece: float = 0.02) -> float:
+        """Pieces done in so many seconds, each of which takes one core a `piece` of a second."""
+        end, done, of_all = self.wall + seconds, 0, 0.0
+        while self.wall < end:
+            number, free = threads.number, self.cores - self.others
+            with threads.at_work():
+                took = piece / number * (1 if number <= free else self.late)
+                self.wall += took
+                self.processor += took * min(number, free)
+            done += 1
+            of_all += took if number == threads.most else 0.0
+        self.share_of_all = of_all / seconds
+        return done
+
+
+@pytest.fixture(autouse=True)
+def all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it begins with as many as the machines here have."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+
+
+@pytest.mark.parametrize("piece", [0.001, 0.1, 8.0])
+@pytest.mark.parametrize("others", [0, 0.1 * (1 - ENOUGH) * 8])
+def test_all_are_taken_as_long_as_nobody_else_wants_the_cores(piece: float, others: float) -> None:
+    machine = Machine(8, others, late=1)
+    machine.work(machine.watched(8), 100, piece)
+    assert machine.taken == [8]
+
+
+@pytest.mark.parametrize(("others", "number"), [(1, 7), (3.9, 4), (6, 2), (7, 1)])
+def test_fewer_are_taken_while_others_have_cores_and_all_again_after_them(
+    others: float, number: int
+) -> None:
+    machine = Machine(8)
+    threads = machine.watched(8)
+    machine.work(threads, 1)
+    machine.others = others
+    machine.work(threads, 2)
+    assert threads.number == number
+    machine.work(threads, 100)
+    assert machine.taken[-3:] == [number, 8, number]
+    assert 0 < machine.share_of_all < 0.1  # what it costs to look whether they are gone
+    machine.others = 0
+    machine.work(threads, MAX_PAUSE + 1)
+    assert threads.number == 8
+    tried = len(machine.taken)
+    machine.work(threads, 100)
+    assert len(machine.taken) == tried
+
+
+def test_many_threads_on_the_few_cores_of_a_container() -> None:
+    machine = Machine(2)
+    threads = machine.watched(8)
+    machine.work(threads, 2)
+    assert threads.number == 2
+
+
+def test_all_are_taken_where_they_do_more_though_they_sleep() -> None:
+    machine = Machine(8, others=2, late=1)  # two of them sleep, or others are polite
+    threads = machine.watched(8)
+    machine.work(threads, 100)
+    assert machine.share_of_all > 0.9
+    assert machine.taken[:3] == [8, 6, 8]
+    assert 10 < len(machine.taken) < 2 * 100 / MAX_PAUSE + 10
+
+
+def test_the_first_piece_after_a_change_does_not_count() -> None:
+    machine = Machine(8)
+    threads = machine.watched(8)
+    with threads.at_work():
+        machine.wall += 10 * SPAN  # which prepares, and so takes little of the processor
+    machine.work(threads, 10)
+    assert machine.taken == [8]
+
+
+def test_a_run_that_begins_with_fewer_tries_all_before_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    machine = Machine(8)
+    threads = machine.watched(8)
+    machine.work(threads, 1)
+    assert threads.number == 3
+    machine.work(threads, 2)
+    assert threads.number == 8
+
+
+class Ticking(Machine):
+    """Whose clocks go on by themselves, so that anything takes as long."""
+
+    def clocks(self) -> tuple[float, float]:
+        number, free = self.taken[-1] if self.taken else 8, self.cores - self.others
+        self.wall += (took := 0.01 if number <= free else 0.02)
+        self.processor += took * min(number, free)
+        return super().clocks()
+
+
+@pytest.mark.parametrize("others", [0, 5])
+def test_it_is_settled_before_anything_is_timed(others: int) -> None:
+    machine = Ticking(8, others)
+    threads = machine.watched(8)
+    settle(threads)
+    assert threads.number == 8 - others
+    assert machine.wall < 7 * SPAN
+
+
+def test_time_and_processor_time_are_of_the_whole_process() -> None:
+    began = clocks()
+    sum(range(1_000_000))
+    ended = clocks()
+    assert ended[1] - began[1] > 0
+    assert ended[1] - began[1] <= 1.2 * (ended[0] - began[0]) + 0.02
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """With how many threads at most it was settled how many are taken."""
+    found = list[int]()
+    monkeypatch.setattr(threads_module, "settle", lambda threads: found.append(threads.most))
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    return found
+
+
+def saved_at(deadline: float | None) -> Any:
+    return SimpleNamespace(position=Position(deadline=deadline))
+
+
+@pytest.mark.parametrize(
+    ("given", "saved"),
+    [
+        ({}, None),
+        ({"minutes": 1}, None),
+        ({}, saved_at(60.0)),
+        ({"minutes": 1}, saved_at(None)),
+    ],
+)
+def test_a_run_that_ends_by_time_finds_its_number(
+    given: Any, saved: Any, settled: list[int]
+) -> None:
+    assert take_threads(given, saved, CPU) == 8
+    assert settled == [8]
+
+
+@pytest.mark.parametrize(
+    ("given", "saved", "device"),
+    [
+        ({"steps": 5}, None, "cpu"),
+        ({"epochs": 5}, saved_at(60.0), "cpu"),
+        ({}, saved_at(None), "cpu"),
+        ({"threads": 4}, None, "cpu"),
+        ({"threads": 1}, None, "cpu"),
+        ({}, None, "cuda"),
+    ],
+)
+def test_where_bits_are_to_repeat_or_a_number_is_given_it_stays(
+    given: Any, saved: Any, device: str, settled: list[int]
+) -> None:
+    assert take_threads(given, saved, torch.device(device)) is None
+    assert settled == []
+
+
+@pytest.mark.parametrize("most", [3, None])
+def test_steps_are_watched_and_all_threads_are_taken_at_the_end(
+    most: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[Threads]()
+    machine = Ticking(8, others=1)
+
+    def watched(number: int) -> Threads:
+        seen.append(Threads(number, 1e9, machine.clocks, machine.taken.append))
+        return seen[-1]
+
+    monkeypatch.setattr(training, "Threads", watched)
+    job = replace(make_job(tmp_path / "m"), most_threads=most)
+    assert [record.step for record in training.train(job)][-1] == NUM_STEPS
+    assert [threads.most for threads in seen] == [most] * bool(most)
+    assert machine.taken == [8, most] * bool(most)
+    assert [round(threads.next_trial, 2) for threads in seen] == [0.02 + PAUSE] * bool(most)
