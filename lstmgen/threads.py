@@ -17,7 +17,10 @@ import torch
 ENOUGH = 0.9  # of the processor time that its threads could have; with less, others are at work
 NEARLY = 0.2  # of a core, which makes a whole one of what a thread got
 SPAN, SHORT_SPAN = 0.3, 0.1  # seconds of work, after which it is judged
-PAUSE, MAX_PAUSE = 2.0, 8.0  # seconds between two trials, each pause twice the one before
+MOST_ON_TRIALS = (
+    0.05  # of the time: so much for a number of threads that turns out not to be the one
+)
+PAUSE = 2.0  # seconds before all are tried for the first time, where it begins with fewer
 SIZE = 256  # of the square matrices whose products stand for a step before there are any
 
 Clocks = Callable[
@@ -45,12 +48,14 @@ class Threads:
     ) -> None:
         self.most, self.span, self.clocks, self.take = most, span, clocks, take
         self.number = torch.get_num_threads()
-        self.rate_of_all = 0.0  # pieces a second, while fewer threads are on trial
+        self.rate_of_all = self.seconds_of_all = (
+            0.0  # pieces a second, while fewer threads are on trial
+        )
         self.is_settled = False  # whether all got their cores, or fewer have been tried
         self.prepares, self.in_doubt = True, True
-        self.pause = PAUSE
         self.next_trial = clocks()[0] + (0 if self.number == most else PAUSE)
         self._change(self.number)
+        self._begin()
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -58,48 +63,51 @@ class Threads:
         began = self.clocks()
         yield
         ended = self.clocks()
-        if self.prepares:  # the first one after a change may take longer
-            self.prepares = False
+        prepared, self.prepares = self.prepares, False
+        if (
+            prepared and ended[0] - began[0] < self.span
+        ):  # the first one after a change may take longer
             return
         self.pieces += 1
         self.seconds += ended[0] - began[0]
         self.of_processor += ended[1] - began[1]
         if self.seconds >= self.span:
-            rate, cores = self.pieces / self.seconds, self.of_processor / self.seconds
+            self._judge(ended[0])
             self._begin()
-            self._judge(rate, cores, ended[0])
 
     def take_all(self) -> None:
         """As when others may follow, who are not to find fewer."""
         self._change(self.most)
 
-    def _judge(self, rate: float, cores: float, now: float) -> None:
+    def _judge(self, now: float) -> None:
         """What follows from pieces a second, and from seconds of processor time a second."""
+        rate, cores = self.pieces / self.seconds, self.of_processor / self.seconds
         lack_cores = cores < ENOUGH * self.number
         had_cores = max(1, int(cores + NEARLY))
         if self.number < self.most and not self.rate_of_all:
             if now >= self.next_trial:
                 self._change(self.most)
         elif self.number == self.most and not lack_cores:
-            self.is_settled, self.in_doubt, self.pause = True, False, PAUSE
+            self.is_settled, self.in_doubt = True, False
         elif self.number == self.most:
             if self.in_doubt and now >= self.next_trial:
-                self.rate_of_all = rate
+                self.rate_of_all, self.seconds_of_all = rate, self.seconds
                 self._change(had_cores)
             self.in_doubt = True  # what was done by now may be from before the others came
         elif lack_cores and self.number > 1:  # more others have come
             self._change(had_cores)
         else:
+            lost = self.seconds_of_all
             if rate < self.rate_of_all:
+                lost = self.seconds
                 self._change(self.most)
             self.is_settled, self.rate_of_all = True, 0.0
-            self.next_trial, self.pause = now + self.pause, min(MAX_PAUSE, 2 * self.pause)
+            self.next_trial = now + lost / MOST_ON_TRIALS
 
     def _change(self, number: int) -> None:
         self.number = number
         self.prepares = self.in_doubt = True
         self.take(number)
-        self._begin()
 
     def _begin(self) -> None:
         self.pieces, self.seconds, self.of_processor = 0, 0.0, 0.0

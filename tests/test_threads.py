@@ -13,7 +13,7 @@ from lstmgen import threads as threads_module
 from lstmgen import training
 from lstmgen.cli.fitting import take_threads
 from lstmgen.config import Position
-from lstmgen.threads import ENOUGH, MAX_PAUSE, PAUSE, SPAN, Threads, clocks, settle
+from lstmgen.threads import ENOUGH, MOST_ON_TRIALS, PAUSE, SPAN, Threads, clocks, settle
 
 CPU = torch.device("cpu")
 
@@ -57,7 +57,7 @@ def all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("others", [0, 0.1 * (1 - ENOUGH) * 8])
 def test_all_are_taken_as_long_as_nobody_else_wants_the_cores(piece: float, others: float) -> None:
     machine = Machine(8, others, late=1)
-    machine.work(machine.watched(8), 100, piece)
+    machine.work(machine.watched(8), 1000 * piece, piece)
     assert machine.taken == [8]
 
 
@@ -73,13 +73,21 @@ def test_fewer_are_taken_while_others_have_cores_and_all_again_after_them(
     assert threads.number == number
     machine.work(threads, 100)
     assert machine.taken[-3:] == [number, 8, number]
-    assert 0 < machine.share_of_all < 0.1  # what it costs to look whether they are gone
+    assert 0 < machine.share_of_all < 1.5 * MOST_ON_TRIALS  # to look whether they are gone
     machine.others = 0
-    machine.work(threads, MAX_PAUSE + 1)
+    machine.work(threads, 2 * SPAN / MOST_ON_TRIALS)
     assert threads.number == 8
     tried = len(machine.taken)
     machine.work(threads, 100)
     assert len(machine.taken) == tried
+
+
+def test_trials_cost_little_where_a_piece_takes_seconds_too() -> None:
+    machine = Machine(8, others=7, late=50)
+    threads = machine.watched(8)
+    machine.work(threads, 400, 0.32)
+    assert threads.number == 1
+    assert 0 < machine.share_of_all < 1.5 * MOST_ON_TRIALS
 
 
 def test_many_threads_on_the_few_cores_of_a_container() -> None:
@@ -95,14 +103,14 @@ def test_all_are_taken_where_they_do_more_though_they_sleep() -> None:
     machine.work(threads, 100)
     assert machine.share_of_all > 0.9
     assert machine.taken[:3] == [8, 6, 8]
-    assert 10 < len(machine.taken) < 2 * 100 / MAX_PAUSE + 10
+    assert 10 < len(machine.taken) < 2 * 100 * MOST_ON_TRIALS / SPAN
 
 
 def test_the_first_piece_after_a_change_does_not_count() -> None:
     machine = Machine(8)
     threads = machine.watched(8)
     with threads.at_work():
-        machine.wall += 10 * SPAN  # which prepares, and so takes little of the processor
+        machine.wall += 0.9 * SPAN  # which prepares, and so takes little of the processor
     machine.work(threads, 10)
     assert machine.taken == [8]
 
