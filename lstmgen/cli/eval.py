@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lstmgen.cli import again, console, models, scores
+from lstmgen.cli import again, comparing, console, models, scores
 from lstmgen.config import DEFAULT_ENCODING, MODEL_VARIABLE, CacheConfig, DynamicConfig
 from lstmgen.errors import OptionError
 
@@ -140,25 +140,24 @@ def evaluate(
                 "--dynamic, --cache and --tune-on"
             )
         loaded = [models.load(name) for name in model]
-        scores.compare(loaded, model, _read(texts, encoding), device, as_json)
+        comparing.compare(loaded, model, _read(texts, encoding), device, as_json)
         return
-    saved = models.load(asked := model[0] if model else None)
-    name = models.called(asked)
-    if by == "line":
-        scores.by_line(saved, name, texts, encoding, device, as_json)
-        return
+    saved = models.load(named := model[0] if model else None)
     tuning_texts = _read(to_tune, encoding)
-    read = _read(texts, encoding)
-    if choices:
-        scores.by_choices(saved, name, read, device, as_json)
+    read = [] if by == "line" else _read(texts, encoding)  # lines are scored as they are read
+    asked = scores.Evaluation(saved, models.called(named), read, device, as_json)
+    if by == "line":
+        scores.by_line(asked, texts, encoding)
+    elif choices:
+        scores.by_choices(asked)
     elif contexts is not None:
-        scores.by_context(saved, name, read, device, as_json, contexts)
+        scores.by_context(asked, contexts)
     elif by == "token":
-        scores.by_token(saved, name, read, device, as_json)
+        scores.by_token(asked)
     else:
         if how and tuning_texts:
             how = again.tuned(saved, tuning_texts[0], read, device, how, axes)
-        scores.by_corpus(saved, name, read, device, as_json, how)
+        scores.by_corpus(asked, how)
 
 
 def _given(option: str, is_given: bool, **values: float | None) -> dict[str, Any]:

@@ -388,12 +388,7 @@ def beside(others: int) -> Iterator[None]:
 
 
 def busy() -> None:
-    """What other programs on the same cores cost.
-
-    Sampling and scoring with threads that soon sleep and with those that wait, training with as many threads
-    as it finds serve best and with one a core.
-    """
-    cores = os.cpu_count() or 1
+    """What other programs on the same cores cost, with threads that soon sleep and with those that wait."""
     with tempfile.TemporaryDirectory() as folder:
         model, text = untrained(folder), Path(folder) / "text.txt"
         text.write_text(corpus().read_text("utf-8")[:30_000])
@@ -402,15 +397,20 @@ def busy() -> None:
             "sample -n 64 -l 200": ["sample", "-m", model, "-n", "64", "-l", "200", "--seed", "1"],
             "eval of 30,000 characters": ["eval", str(text), "-m", model],
         }
-        for others in range(cores + 1):
+        for others in range((os.cpu_count() or 1) + 1):
             for name, command in commands.items():
                 waiting = ["env", "OPENBLAS_THREAD_TIMEOUT=26", *LSTMGEN, *command]
                 with beside(others):
                     soon, late = median(3, [*LSTMGEN, *command], waiting)
                 told = f"beside {others}, {name}"
                 print(f"busy     {told:36} {soon:6.2f} s, or {late:.2f} s", flush=True)
+
+
+def busy_train() -> None:
+    """The same of training, with as many threads as it finds are the quickest, and with one a core."""
+    cores = os.cpu_count() or 1
     for others in range(cores + 1):
-        print(f"busy     beside {others}:")
+        print(f"busy     beside {others}:", flush=True)
         with beside(others):
             train(1, corpus(), seeds=1)
             train(1, corpus(), "--threads", str(cores), seeds=1)
@@ -419,6 +419,7 @@ def busy() -> None:
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "start": start,
     "busy": busy,
+    "busy_train": busy_train,
     "encode": encode,
     "sample": sample,
     "score": score,
