@@ -51,7 +51,7 @@ SOME_EPOCHS = 40  # of a long one, at most (by 32 streams, 2 x 256); of a short 
 CUDA_EPOCHS = 400  # the same on CUDA; more than 104 were not tried
 # There, by character, what is read so often (by 64 streams, 2 x 256) wants more streams still.
 CUDA_STREAMS, CUDA_STREAMS_EPOCHS = 128, 25
-MORE_TOKENS = 1.1  # times: they must read so many more in the same time
+MORE_TOKENS = 1.05  # times: they must read so many more in the same time
 MANY_STREAMS_RATE = 0.056  # the learning rate by character with them
 # CUDA takes all symbols, as steps against a sample cannot be recorded, where so many logits a step, of which
 # it holds about four copies in float32, fit into half of the memory that is free.
