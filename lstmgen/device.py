@@ -173,7 +173,7 @@ def describe(device: torch.device, most_threads: int | None = None) -> str:
         return str(device)
     threads = torch.get_num_threads()
     if most_threads and threads < most_threads:
-        return f"{device}, {threads} of {most_threads} threads while other programs are busy"
+        return f"{device}, {threads} of {most_threads} threads, as many as get cores now"
     return f"{device}, {threads} thread{'s' if threads > 1 else ''}"
 
 

@@ -1,11 +1,12 @@
-"""How many threads a run takes: one a core, and fewer while other programs keep some of the cores busy.
+"""How many threads a run takes: one a core, and fewer while other programs keep some cores busy.
 
-torch shares each product among its threads and goes on when the last of them is done. If another program
-has the core of one, all wait until the system gives it back, some milliseconds later, many times a step: on
-two cores, one thread may then take half of the time that two take, or a tenth.
+torch shares each product among its threads and goes on when the last of them is done. If another
+program has the core of one, all wait until the system gives it back, some milliseconds later, many
+times a step: on two cores, one thread may then take half of the time that two take, or a tenth.
 
-A thread that waits for the others keeps its core busy for a while. So a process that has all of its cores
-takes as many seconds of processor time a second as it has threads; what is missing, others had.
+A thread that waits for the others keeps its core busy for a while. So a process that has all of its
+cores takes as many seconds of processor time a second as it has threads; what is missing others
+had, or a limit withheld, as of a container.
 """
 
 import time
@@ -15,28 +16,33 @@ from contextlib import contextmanager
 import torch
 
 ENOUGH = 0.9  # of the processor time that its threads could have; with less, others are at work
-NEARLY = 0.2  # of a core, which makes a whole one of what a thread got
-SPAN, SHORT_SPAN = 0.3, 0.1  # seconds of work, after which it is judged
-MOST_ON_TRIALS = (
-    0.05  # of the time: so much for a number of threads that turns out not to be the one
-)
-PAUSE = 2.0  # seconds before all are tried for the first time, where it begins with fewer
-SIZE = 256  # of the square matrices whose products stand for a step before there are any
+NEARLY = 0.2  # of a core: so little short of a whole one counts as one
+SPAN, SHORT_SPAN = (
+    0.3,
+    0.2,
+)  # seconds of work, and of products in its place, after which they are judged
+PAUSE = 4.0  # seconds between two looks whether others are gone, or trials of fewer threads
+SIZE = 256  # of the square matrices whose products stand for work
 
-Clocks = Callable[
-    [], tuple[float, float]
-]  # seconds of the day and of processor time, whenever they began
+Clocks = Callable[[], tuple[float, float]]  # seconds, and those of processor time, from any zero
 
 
 def clocks() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
 
 
-class Threads:
-    """Has pieces of work, such as steps, done by as many threads as do most of them.
+def products() -> None:
+    """A few milliseconds of work like that of a step."""
+    matrix = torch.ones(SIZE, SIZE)
+    for _ in range(10):
+        _ = matrix @ matrix
 
-    These are all, as long as they get nearly all of their cores; else as many as they got cores, if they
-    do more; and from time to time all are tried again. It begins with what torch takes now.
+
+class Threads:
+    """Has pieces of work, such as steps, done by as many threads as get much done.
+
+    These are all, as long as they get nearly all of their cores; else as many as they got cores, if
+    those do more than all, until all can have their cores again. It begins with what torch takes now.
     """
 
     def __init__(
@@ -45,16 +51,17 @@ class Threads:
         span: float = SPAN,
         clocks: Clocks = clocks,
         take: Callable[[int], None] = torch.set_num_threads,
+        products: Callable[[], None] = products,
     ) -> None:
-        self.most, self.span, self.clocks, self.take = most, span, clocks, take
+        self.most, self.span = most, span
+        self.clocks, self.take, self.products = clocks, take, products
         self.number = torch.get_num_threads()
-        self.rate_of_all = self.seconds_of_all = (
-            0.0  # pieces a second, while fewer threads are on trial
-        )
-        self.is_settled = False  # whether all got their cores, or fewer have been tried
-        self.prepares, self.in_doubt = True, True
-        self.next_trial = clocks()[0] + (0 if self.number == most else PAUSE)
+        self.is_settled = most == 1  # whether all got their cores, or fewer have been tried
+        self.rate_of_all = 0.0  # pieces a second, while fewer threads are on trial
+        self.next_change = clocks()[0] + (0 if self.number == most else PAUSE)
+        self.prepares = True  # the first piece after a change may take longer
         self._change(self.number)
+        self.in_doubt = False  # whether cores were lacking in the span before
         self._begin()
 
     @contextmanager
@@ -63,13 +70,12 @@ class Threads:
         began = self.clocks()
         yield
         ended = self.clocks()
+        seconds = ended[0] - began[0]
         prepared, self.prepares = self.prepares, False
-        if (
-            prepared and ended[0] - began[0] < self.span
-        ):  # the first one after a change may take longer
+        if prepared and seconds < self.span:
             return
         self.pieces += 1
-        self.seconds += ended[0] - began[0]
+        self.seconds += seconds
         self.of_processor += ended[1] - began[1]
         if self.seconds >= self.span:
             self._judge(ended[0])
@@ -80,29 +86,40 @@ class Threads:
         self._change(self.most)
 
     def _judge(self, now: float) -> None:
-        """What follows from pieces a second, and from seconds of processor time a second."""
+        """What follows from a span of work."""
         rate, cores = self.pieces / self.seconds, self.of_processor / self.seconds
         lack_cores = cores < ENOUGH * self.number
-        had_cores = max(1, int(cores + NEARLY))
-        if self.number < self.most and not self.rate_of_all:
-            if now >= self.next_trial:
-                self._change(self.most)
-        elif self.number == self.most and not lack_cores:
-            self.is_settled, self.in_doubt = True, False
-        elif self.number == self.most:
-            if self.in_doubt and now >= self.next_trial:
-                self.rate_of_all, self.seconds_of_all = rate, self.seconds
-                self._change(had_cores)
-            self.in_doubt = True  # what was done by now may be from before the others came
-        elif lack_cores and self.number > 1:  # more others have come
-            self._change(had_cores)
-        else:
-            lost = self.seconds_of_all
+        doubted, self.in_doubt = self.in_doubt, lack_cores
+        on_trial = self.rate_of_all > 0
+        # In a span that others shared from its start; or more have come.
+        fewer = lack_cores and self.number > 1 and (doubted or on_trial)
+        if self.number == self.most:
+            self.is_settled = self.is_settled or not lack_cores
+            if fewer and now >= self.next_change:
+                self.rate_of_all = rate
+                self._change(max(1, int(cores + NEARLY)))
+        elif fewer:
+            self._change(max(1, int(cores + NEARLY)))
+        elif on_trial:
             if rate < self.rate_of_all:
-                lost = self.seconds
                 self._change(self.most)
-            self.is_settled, self.rate_of_all = True, 0.0
-            self.next_trial = now + lost / MOST_ON_TRIALS
+            self.is_settled, self.rate_of_all, self.next_change = True, 0.0, now + PAUSE
+        elif now >= self.next_change:
+            self.next_change = now + PAUSE
+            self._look_for_cores()
+
+    def _look_for_cores(self) -> None:
+        """Take all threads if all can have their cores; by products, as a step may take long otherwise."""
+        self.take(self.most)
+        self.products()  # to prepare
+        began = now = self.clocks()
+        while now[0] < began[0] + SHORT_SPAN:
+            self.products()
+            now = self.clocks()
+        if now[1] - began[1] >= ENOUGH * self.most * (now[0] - began[0]):
+            self._change(self.most)
+        else:
+            self.take(self.number)
 
     def _change(self, number: int) -> None:
         self.number = number
@@ -114,9 +131,7 @@ class Threads:
 
 
 def settle(threads: Threads) -> None:
-    """Have it find its number by work made up for that, before anything is timed."""
-    matrix = torch.rand(SIZE, SIZE)
+    """Have it find its number by products, before anything is timed."""
     while not threads.is_settled:
         with threads.at_work():
-            for _ in range(10):
-                _ = matrix @ matrix
+            threads.products()

@@ -59,9 +59,9 @@ def train(
         session.stop()
         raise
     finally:
-        session.keeper.give_back()
         if session.threads:
             session.threads.take_all()
+        session.keeper.give_back()
 
 
 class _Session:

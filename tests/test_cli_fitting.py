@@ -197,6 +197,7 @@ def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
     ("epochs", "gain", "given", "streams"),
     [
         (36, 1.15, {}, 64),
+        (36, 1.07, {}, 64),
         (36, 1.02, {}, 4),
         (46, 1.3, {}, 4),
         (3.5, 1.3, {"learning_rate": 0.03}, 64),

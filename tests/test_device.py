@@ -202,7 +202,7 @@ def test_cpu_is_described_with_its_threads(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
         assert device.describe(CPU) == told
     assert device.describe(CPU, 7) == "cpu, 7 threads"
-    assert device.describe(CPU, 8) == "cpu, 7 of 8 threads while other programs are busy"
+    assert device.describe(CPU, 8) == "cpu, 7 of 8 threads, as many as get cores now"
 
 
 def pages_are_huge() -> bool:

@@ -13,7 +13,7 @@ from lstmgen import threads as threads_module
 from lstmgen import training
 from lstmgen.cli.fitting import take_threads
 from lstmgen.config import Position
-from lstmgen.threads import ENOUGH, MOST_ON_TRIALS, PAUSE, SPAN, Threads, clocks, settle
+from lstmgen.threads import ENOUGH, PAUSE, SHORT_SPAN, SPAN, Threads, clocks, settle
 
 CPU = torch.device("cpu")
 
@@ -23,28 +23,35 @@ class Machine:
 
     def __init__(self, cores: int, others: float = 0, late: float = 10) -> None:
         self.cores, self.others, self.late = cores, others, late
-        self.wall = self.processor = 0.0
+        self.wall = self.processor = self.looked = 0.0
         self.taken: list[int] = []
 
     def clocks(self) -> tuple[float, float]:
         return self.wall, self.processor
 
     def watched(self, most: int) -> Threads:
-        return Threads(most, clocks=self.clocks, take=self.taken.append)
+        return Threads(most, clocks=self.clocks, take=self.taken.append, products=self.look)
 
-    def work(self, threads: Threads, seconds: float, piece: float = 0.02) -> float:
-        """Pieces done in so many seconds, each of which takes one core a `piece` of a second."""
-        end, done, of_all = self.wall + seconds, 0, 0.0
+    def look(self) -> None:
+        self.looked += self.do(self.taken[-1], 0.002)
+
+    def do(self, number: int, piece: float) -> float:
+        """What takes one core a `piece` of a second, by so many threads: the seconds that it takes."""
+        free = self.cores - self.others
+        took = piece / number * (1 if number <= free else self.late)
+        self.wall += took
+        self.processor += took * min(number, free)
+        return took
+
+    def work(self, threads: Threads, seconds: float, piece: float = 0.02) -> None:
+        """Such pieces for so many seconds."""
+        end, of_all = self.wall + seconds, 0.0
         while self.wall < end:
-            number, free = threads.number, self.cores - self.others
+            number = threads.number
             with threads.at_work():
-                took = piece / number * (1 if number <= free else self.late)
-                self.wall += took
-                self.processor += took * min(number, free)
-            done += 1
+                took = self.do(number, piece)
             of_all += took if number == threads.most else 0.0
         self.share_of_all = of_all / seconds
-        return done
 
 
 @pytest.fixture(autouse=True)
@@ -73,21 +80,22 @@ def test_fewer_are_taken_while_others_have_cores_and_all_again_after_them(
     assert threads.number == number
     machine.work(threads, 100)
     assert machine.taken[-3:] == [number, 8, number]
-    assert 0 < machine.share_of_all < 1.5 * MOST_ON_TRIALS  # to look whether they are gone
+    assert 0 < machine.looked < 1.2 * 100 * SHORT_SPAN / PAUSE  # whether they are gone
     machine.others = 0
-    machine.work(threads, 2 * SPAN / MOST_ON_TRIALS)
+    machine.work(threads, PAUSE + 1)
     assert threads.number == 8
     tried = len(machine.taken)
     machine.work(threads, 100)
     assert len(machine.taken) == tried
 
 
-def test_trials_cost_little_where_a_piece_takes_seconds_too() -> None:
+def test_looks_cost_little_where_a_piece_takes_seconds_too() -> None:
     machine = Machine(8, others=7, late=50)
     threads = machine.watched(8)
     machine.work(threads, 400, 0.32)
     assert threads.number == 1
-    assert 0 < machine.share_of_all < 1.5 * MOST_ON_TRIALS
+    assert 0 < machine.looked < 1.2 * 400 * SHORT_SPAN / PAUSE
+    assert machine.share_of_all < 0.02
 
 
 def test_many_threads_on_the_few_cores_of_a_container() -> None:
@@ -103,7 +111,7 @@ def test_all_are_taken_where_they_do_more_though_they_sleep() -> None:
     machine.work(threads, 100)
     assert machine.share_of_all > 0.9
     assert machine.taken[:3] == [8, 6, 8]
-    assert 10 < len(machine.taken) < 2 * 100 * MOST_ON_TRIALS / SPAN
+    assert 10 < len(machine.taken) < 2 * 100 / PAUSE + 5
 
 
 def test_the_first_piece_after_a_change_does_not_count() -> None:
@@ -115,6 +123,57 @@ def test_the_first_piece_after_a_change_does_not_count() -> None:
     assert machine.taken == [8]
 
 
+def test_one_slow_piece_at_the_start_is_no_sign_of_others() -> None:
+    machine = Machine(8)
+    threads = machine.watched(8)
+    with threads.at_work():
+        machine.wall += 2 * SPAN
+    machine.work(threads, 10)
+    assert machine.taken == [8]
+
+
+def test_others_who_come_for_a_moment_cost_little() -> None:
+    machine = Machine(8)
+    threads = machine.watched(8)
+    for _ in range(5):
+        machine.work(threads, 10)
+        machine.others = 7
+        machine.work(threads, 0.7)
+        machine.others = 0
+        machine.work(threads, 10)
+        assert machine.share_of_all > 0.5
+
+
+def test_fewer_still_are_taken_where_more_others_come() -> None:
+    machine = Machine(8)
+    threads = machine.watched(8)
+    machine.work(threads, 1)
+    for others in (2, 5):
+        machine.others = others
+        machine.work(threads, 1.2)
+        assert threads.number == 8 - others
+    assert machine.taken == [8, 6, 3]  # before it is time to try all again
+
+
+def test_fewer_still_are_tried_where_more_others_come_in_a_trial() -> None:
+    machine = Machine(8, others=2)
+    threads = machine.watched(8)
+    while threads.number == 8:
+        machine.work(threads, 0.01)
+    machine.others = 5
+    machine.work(threads, 1)
+    assert machine.taken == [8, 6, 3]
+
+
+@pytest.mark.parametrize(("cores", "number"), [(3.85, 4), (3.75, 3), (0.1, 1)])
+def test_a_core_that_was_had_nearly_whole_counts(cores: float, number: int) -> None:
+    machine = Machine(8, 8 - cores)
+    threads = machine.watched(8)
+    while threads.number == 8:
+        machine.work(threads, SPAN)
+    assert threads.number == number
+
+
 def test_a_run_that_begins_with_fewer_tries_all_before_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -123,7 +182,7 @@ def test_a_run_that_begins_with_fewer_tries_all_before_long(
     threads = machine.watched(8)
     machine.work(threads, 1)
     assert threads.number == 3
-    machine.work(threads, 2)
+    machine.work(threads, PAUSE)
     assert threads.number == 8
 
 
@@ -201,6 +260,15 @@ def test_where_bits_are_to_repeat_or_a_number_is_given_it_stays(
     assert settled == []
 
 
+def test_a_single_thread_needs_no_finding(
+    settled: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert take_threads({}, None, CPU) is None
+    assert settled == []
+    settle(Machine(1, others=0.5).watched(1))  # which ends at once
+
+
 @pytest.mark.parametrize("most", [3, None])
 def test_steps_are_watched_and_all_threads_are_taken_at_the_end(
     most: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -217,4 +285,5 @@ def test_steps_are_watched_and_all_threads_are_taken_at_the_end(
     assert [record.step for record in training.train(job)][-1] == NUM_STEPS
     assert [threads.most for threads in seen] == [most] * bool(most)
     assert machine.taken == [8, most] * bool(most)
-    assert [round(threads.next_trial, 2) for threads in seen] == [0.02 + PAUSE] * bool(most)
+    assert [threads.pieces for threads in seen] == [NUM_STEPS - 1] * bool(most)
+    assert [round(threads.next_change, 2) for threads in seen] == [0.02 + PAUSE] * bool(most)

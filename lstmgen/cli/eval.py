@@ -143,9 +143,10 @@ def evaluate(
         comparing.compare(loaded, model, _read(texts, encoding), device, as_json)
         return
     saved = models.load(named := model[0] if model else None)
+    name = models.called(named)
     tuning_texts = _read(to_tune, encoding)
     read = [] if by == "line" else _read(texts, encoding)  # lines are scored as they are read
-    asked = scores.Evaluation(saved, models.called(named), read, device, as_json)
+    asked = scores.Evaluation(saved, name, read, device, as_json)
     if by == "line":
         scores.by_line(asked, texts, encoding)
     elif choices:

@@ -25,8 +25,8 @@ SIZING = {"seconds": 0.25, "most": 1.0}  # to measure steps for, where only the 
 def take_threads(given: Options, saved: "SavedRun | None", device: "torch.device") -> int | None:
     """Have torch take as many threads as were asked for, or as serve at present.
 
-    The result is how many a run may take that goes on to find that out. None where the number is to stay:
-    it was given, or the run ends by steps and is to repeat bit for bit.
+    Returns the most that the run may take, if it is to go on adjusting them; None where the number is to
+    stay, as it was given, or the run ends by steps and is to repeat bit for bit.
     """
     import torch
 

@@ -230,7 +230,7 @@ def train(
             min=1,
             max=1024,
             help="Processor threads.",
-            show_default="one a core; by time, fewer beside busy programs",
+            show_default="one a core; fewer in a run by time while others are busy",
         ),
     ] = None,
     sample_every: Annotated[
