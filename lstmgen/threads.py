@@ -90,9 +90,8 @@ class Threads:
         rate, cores = self.pieces / self.seconds, self.of_processor / self.seconds
         lack_cores = cores < ENOUGH * self.number
         doubted, self.in_doubt = self.in_doubt, lack_cores
-        on_trial = self.rate_of_all > 0
-        # In a span that others shared from its start; or more have come.
-        fewer = lack_cores and self.number > 1 and (doubted or on_trial)
+        # Not by a span that may have begun before others came.
+        fewer = lack_cores and doubted and self.number > 1
         if self.number == self.most:
             self.is_settled = self.is_settled or not lack_cores
             if fewer and now >= self.next_change:
@@ -100,7 +99,7 @@ class Threads:
                 self._change(max(1, int(cores + NEARLY)))
         elif fewer:
             self._change(max(1, int(cores + NEARLY)))
-        elif on_trial:
+        elif self.rate_of_all:  # what is taken is on trial
             if rate < self.rate_of_all:
                 self._change(self.most)
             self.is_settled, self.rate_of_all, self.next_change = True, 0.0, now + PAUSE
