@@ -17,10 +17,8 @@ import torch
 
 ENOUGH = 0.9  # of the processor time that its threads could have; with less, others are at work
 NEARLY = 0.2  # of a core: so little short of a whole one counts as one
-SPAN, SHORT_SPAN = (
-    0.3,
-    0.2,
-)  # seconds of work, and of products in its place, after which they are judged
+SPAN = 0.3  # seconds of work, after which it is judged
+SHORT_SPAN = 0.2  # the same of products in its place
 PAUSE = 4.0  # seconds between two looks whether others are gone, or trials of fewer threads
 SIZE = 256  # of the square matrices whose products stand for work
 
