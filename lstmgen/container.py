@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from lstmgen.errors import CheckpointError, reason
+from lstmgen.folders import beside
 
 FORMAT = 1
 MAX_HEADER = 75_000_000  # bytes; a vocabulary of some four million words
@@ -245,16 +246,16 @@ def _digest(description: str, table: Mapping[str, Any]) -> "hashlib._Hash":
 
 def put(path: Path, content: bytes) -> None:
     """Make `path` hold `content`, whole or not at all; the old file stays until the new one is safe."""
-    beside = path.with_name(f".{path.name}.new")
+    new = beside(path)
     try:
         if not path.parent.exists():  # it was taken away since
             path.parent.mkdir(parents=True)
         try:
-            _attempt(beside, content)
-            beside.replace(path)
+            _attempt(new, content)
+            new.replace(path)
         finally:
             with suppress(OSError):  # what could not be written may not be removable either
-                beside.unlink(missing_ok=True)
+                new.unlink(missing_ok=True)
         _sync(path.parent)
     except OSError as error:
         raise CheckpointError(

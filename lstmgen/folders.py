@@ -21,6 +21,7 @@ CURVES_FILE = "curves.svg"
 LOCK_FILE = ".lstmgen.lock"
 OWN = (MODEL_FILE, RUN_FILE, LOG_FILE, CURVES_FILE)  # which a new run takes the place of
 FileId = tuple[int, int]  # the number of a file, and when it was written
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no room
 CANNOT_LOCK = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # file systems
 
 
@@ -200,6 +201,9 @@ def reserve(folder: Path, sizes: Mapping[str, int]) -> None:
 
     `CheckpointError` says what is missing.
     """
+    with suppress(OSError):  # where nobody may look
+        for left in [*map(beside, map(folder.joinpath, sizes)), *folder.glob(".probe.*")]:
+            left.unlink(missing_ok=True)  # by a run that was killed as it wrote
     there = {name: _size(folder / name) for name in sizes}
     # A file is replaced by one beside it, so the larger one needs its room twice.
     wanted = [size - there[name] for name, size in sizes.items() if size > there[name]]
@@ -217,6 +221,11 @@ def reserve(folder: Path, sizes: Mapping[str, int]) -> None:
         for probe in probes:
             with suppress(OSError):  # it was never made, or its folder cannot be written
                 probe.unlink()
+
+
+def beside(path: Path) -> Path:
+    """Where a file is written that is to take the place of another."""
+    return path.with_name(f".{path.name}.new")
 
 
 def _size(path: Path) -> int:
@@ -251,6 +260,7 @@ def blaming_system(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
+        way = "make room there or choose" if getattr(error, "errno", 0) in FULL else "choose"
         raise CheckpointError(
-            f"{path}: cannot be used ({reason(error)}); choose another folder with --model"
+            f"{path}: cannot be used ({reason(error)}); {way} another folder with --model"
         ) from None

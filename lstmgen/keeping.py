@@ -165,8 +165,9 @@ class Keeper:
         if lock is not None or folders.weight_files(self._folder) - self._left:
             # The folder, or its lock, was removed or moved away, and another run has begun there since.
             raise CheckpointError(
-                f"{self._folder}: another lstmgen has begun to train in a folder of this name; its "
-                "files are left as they are; train again with another --model"
+                f"{self._folder}: another lstmgen has begun to train in a folder of this name, and its "
+                "files are left as they are; move that folder away when it has ended, or train again with "
+                "another --model"
             )
         self._held.enter_context(folders.locked(self._folder))
         self._lock = folders.lock_id(self._folder)

@@ -129,7 +129,7 @@ class _Session:
 
     def _logged(self, record: Progress, due: Due) -> Progress:
         """The record as the log has it, with a score if that is due. `Diverged` if the run is not well."""
-        course, losses = self.course, [record.train_nats_per_token]
+        course, losses = self.course, [self._unless_odd(record.train_nats_per_token)]
         score = self._validate() if due.report else None
         present = self.stepper.present_loss() if due.mark else inf
         if score is not None:
@@ -205,17 +205,24 @@ class _Session:
         course = self.course
         if self.run.step == course.last_good.step:
             return course.last_good
-        present = (
-            self.stepper.present_loss()
-        )  # the meter's mean may be from before a step that was bad
-        if present > course.most_nats_per_token:  # one window alone may be odd
-            present = min(present, self.stepper.present_loss(self.stepper.streams.num_windows // 2))
+        # The meter's mean may be from before a step that was bad.
+        losses = [self.meter.nats_per_token(), self.stepper.present_loss()]
         try:
-            course.require_well(self.run.step, [self.meter.nats_per_token(), present])
+            course.require_well(self.run.step, list(map(self._unless_odd, losses)))
         except Diverged:
             return course.last_good
         snapshot = self.run.snapshot()
         return snapshot if snapshot.is_finite else course.last_good
+
+    def _unless_odd(self, nats_per_token: float) -> float:
+        """A loss; if a run with it had diverged, what is lower of it and that of a window half a text on.
+
+        Few windows alone may be odd, as where another language begins.
+        """
+        if nats_per_token > self.course.most_nats_per_token:
+            elsewhere = self.stepper.present_loss(self.stepper.streams.num_windows // 2)
+            return min(nats_per_token, elsewhere)  # not `elsewhere` if that is no number
+        return nats_per_token
 
     def _seconds(self, now: float) -> float:
         """Seconds that the run has taken in all, when the clock stands at `now`."""

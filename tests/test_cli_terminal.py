@@ -24,9 +24,10 @@ from commands import SMALL
 
 from lstmgen import checkpoint, leaving
 from lstmgen.choices import Tally
-from lstmgen.cli import console, tables
+from lstmgen.cli import console, tables, watching
 from lstmgen.comparison import Difference
 from lstmgen.context import ContextScore
+from lstmgen.progress import Progress
 from lstmgen.scoring import Score
 
 
@@ -112,6 +113,24 @@ def test_long_work_has_a_bar_where_somebody_waits(monkeypatch: pytest.MonkeyPatc
     before = shown.getvalue()
     assert sum(console.watched(iter([1.0] * 9), 9)) == 9
     assert shown.getvalue() == before
+
+
+def test_the_time_that_a_resumed_run_has_left_is_by_its_own_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", console.Talk(shown))
+
+    def records() -> Iterator[Progress]:
+        time.sleep(0.5)  # before the first, which is no step's time
+        for step in range(7000, 7004):
+            yield Progress(step, 8000, 0.1, 1.0, 0.01, 100.0, 2.0, None)
+            time.sleep(0.15)
+
+    watching.follow(records(), [], quiet=False, per_token=1.0)
+    first, *_ = re.findall(r"(\d\d):\d\d left", shown.getvalue())
+    assert 2 <= int(first) <= 9  # a thousand steps, seven a second at most
 
 
 def test_a_terminal_is_not_sent_control_characters(tmp_path: Path, here: Any) -> None:

@@ -490,7 +490,7 @@ def test_only_ctrl_c_that_comes_again_after_a_second_is_meant_so(
 ) -> None:  # fmt: skip
     """The shell and the system both tell of a closed terminal; a person in a hurry presses again."""
     number, original, now = getattr(signal, name), Stepper.step, [100.0]
-    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: now[0], time=time.time))
 
     def stopped_twice_at_9(stepper: Any, rate: float) -> Any:
         done = original(stepper, rate)
@@ -519,7 +519,7 @@ def test_a_signal_while_a_stopped_run_is_saved_and_told_of_costs_nothing(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step, stop = Stepper.step, training._Session.stop
-    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: 100.0, time=time.time))
 
     def stopped_at_9(stepper: Any, rate: float) -> Any:
         done = step(stepper, rate)
@@ -549,7 +549,7 @@ def test_a_signal_at_the_end_of_a_run_stops_nothing_and_costs_nothing(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step, describe = Stepper.step, watching.describe_end
-    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: 100.0, time=time.time))
 
     def interrupted(stepper: Any, rate: float) -> Any:
         if stepper.run.step == 19:

@@ -354,6 +354,15 @@ def test_an_odd_window_is_no_blow_up_where_the_validation_part_is_well(
     assert checkpoint.load_run(tmp_path).position.step == NUM_STEPS
 
 
+def test_another_kind_of_text_is_no_blow_up_where_few_streams_read_it(tmp_path: Path) -> None:
+    job = make_job(tmp_path, "ab" * 1500 + "cd" * 1500, dropout=0.0, steps=140)
+    config = replace(job.training, batch_size=1, window=32, report_every=140)
+    records = list(train(replace(job, training=config)))
+    losses = [record.train_nats_per_token for record in records]
+    assert max(losses[20:]) > course.most_from(0.0, len(job.vocabulary))  # a single window
+    assert [record.note for record in records if record.note] == []
+
+
 def test_what_a_run_may_cost_does_not_hang_on_what_was_drawn_before(tmp_path: Path) -> None:
     job = make_job(tmp_path, dropout=0.5)
     generator = np.random.default_rng(5)

@@ -117,6 +117,12 @@ def test_where_most_is_held_out_refusal_names_that() -> None:
         require_enough(of_length(100, 0.9), 64)
 
 
+def test_where_the_other_part_is_a_file_of_its_own_refusal_names_the_window() -> None:
+    data = prepare(Text("x", "ab" * 15), CHARS, seed=0, held_out=Text("y", "ab" * 500))
+    with pytest.raises(CorpusError, match=r"it has 30 tokens .* or a smaller --window"):
+        require_enough(data, 64)
+
+
 def test_where_no_window_is_small_enough_refusal_names_what_helps() -> None:
     with pytest.raises(CorpusError, match=r"give more text, or a smaller --valid-fraction"):
         require_enough(of_length(2, 0.9), 1)

@@ -219,6 +219,28 @@ def test_room_is_asked_for_what_files_grow_by(
     assert filled == [90, 50, 300]  # and the largest once more, beside its older self
 
 
+def test_what_a_run_left_that_was_killed_as_it_wrote_takes_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", ".a.new", ".b.new", ".probe.7", ".other.new"):
+        (tmp_path / name).touch()
+    seen = list[str]()
+    monkeypatch.setattr(
+        folders, "_fill", lambda path, size: seen.extend(one.name for one in tmp_path.iterdir())
+    )
+    folders.reserve(tmp_path, {"a": 0, "b": 0})
+    assert sorted(seen) == [".other.new", "a"]
+
+
+@pytest.mark.parametrize(
+    ("number", "way"),
+    [(errno.ENOSPC, "make room there or choose another folder"), (errno.EPERM, "; choose another")],
+)
+def test_where_there_is_no_room_the_error_says_to_make_some(number: int, way: str) -> None:
+    with pytest.raises(CheckpointError, match=way), folders.blaming_system(Path("x")):
+        raise OSError(number, "why")
+
+
 def test_room_is_taken_where_it_cannot_be_reserved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,9 @@ def test_a_run_whose_folder_another_one_has_made_anew_leaves_that_alone(
             if ended:
                 other.close()
             before = {path.name: path.read_bytes() for path in folder.iterdir()}
-            with pytest.raises(CheckpointError, match="in a folder of this name; its files are"):
+            with pytest.raises(
+                CheckpointError, match="in a folder of this name, and its files are"
+            ):
                 list(records)
             assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
         assert not (folder / folders.LOCK_FILE).exists()
@@ -98,6 +100,25 @@ def test_a_folder_that_may_be_written_and_not_read_takes_a_run(
     with folders.claimed(folder, resume=False, overwrite=False):
         list(train(make_job(folder)))
     assert checkpoint.load_run(folder).position.step == NUM_STEPS
+
+
+def test_a_run_whose_folder_another_one_has_is_saved_once_that_is_moved_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    folder = tmp_path / "m"
+    with folders.claimed(folder, resume=False, overwrite=False):
+        records = train(make_job(folder))
+        next(records)
+        shutil.rmtree(folder)
+        with folders.claimed(folder, resume=False, overwrite=False):
+            list(train(make_job(folder)))
+        assert "move that folder away when it has ended" in next(records).note
+        folder.rename(other := tmp_path / "other")
+        list(records)
+    for one in (folder, other):
+        assert checkpoint.load_run(one).position.step == NUM_STEPS
 
 
 def test_a_folder_that_vanished_is_made_and_held_again(

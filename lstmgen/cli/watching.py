@@ -37,7 +37,8 @@ def follow(
     with closing(_bar(quiet)) as bar, closing(records):
         for record in records:
             if last is None:
-                bar.initial = bar.n = record.step
+                bar.initial = bar.n = bar.last_print_n = record.step
+                bar.start_t = bar.last_print_t = time.time()
             last = record
             if record.note:
                 bar.clear()
