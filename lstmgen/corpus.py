@@ -135,11 +135,11 @@ def lines(
 
 
 def size(path: str) -> int:
-    """How many bytes a file has; 0 where nobody can tell, as of standard input or a pipe."""
-    if path == STDIN:
+    """How many bytes a file has, standard input too; 0 where nobody can tell, as of a pipe."""
+    if path == STDIN and sys.stdin is None:
         return 0
     with _blaming(called(path)):
-        about = Path(path).stat()
+        about = os.fstat(sys.stdin.fileno()) if path == STDIN else Path(path).stat()
     return about.st_size if stat.S_ISREG(about.st_mode) else 0
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 import torch
 
 ENOUGH = 0.9  # of the processor time that its threads could have; with less, others are at work
+MORE = 1.1  # times as much as all must fewer get done, or all are taken
 NEARLY = 0.2  # of a core: so little short of a whole one counts as one
 SPAN = 0.3  # seconds of work, after which it is judged
 SHORT_SPAN = 0.2  # the same of products in its place
@@ -40,7 +41,8 @@ class Threads:
     """Has pieces of work, such as steps, done by as many threads as get much done.
 
     These are all, as long as they get nearly all of their cores; else as many as they got cores, if
-    those do more than all, until all can have their cores again. It begins with what torch takes now.
+    those do `MORE` than all, until all can have their cores again: where work is such that some threads
+    sleep through it, fewer would be no gain. It begins with what torch takes now.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class Threads:
         elif fewer:
             self._change(max(1, int(cores + NEARLY)))
         elif self.rate_of_all:  # what is taken is on trial
-            if rate < self.rate_of_all:
+            if rate < MORE * self.rate_of_all:
                 self._change(self.most)
             self.is_settled, self.rate_of_all, self.next_change = True, 0.0, now + PAUSE
         elif now >= self.next_change:
@@ -125,6 +127,11 @@ class Threads:
 
     def _begin(self) -> None:
         self.pieces, self.seconds, self.of_processor = 0, 0.0, 0.0
+
+
+def take_what_serves() -> None:
+    """Have torch take as many of its threads as get much done at present."""
+    settle(Threads(torch.get_num_threads(), SHORT_SPAN))
 
 
 def settle(threads: Threads) -> None:

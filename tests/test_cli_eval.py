@@ -2,23 +2,26 @@
 
 import gzip
 import json
+import os
 import re
 import select
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from math import inf, log, nan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from commands import SMALL, TEXT, run
 from engines import score_text
 from numpy.typing import NDArray
 
-from lstmgen import checkpoint, context, dynamic, engines, folders
+from lstmgen import checkpoint, context, dynamic, engines, folders, threads
 from lstmgen.breakdown import score_tokens
 from lstmgen.cells import Cells
 from lstmgen.cli.ahead import MAX_AHEAD, Ahead
@@ -620,23 +623,50 @@ def test_the_work_of_lines_is_told_by_the_size_of_files_and_not_of_a_pipe(
     by_numpy = here(*options, corpus, corpus).out
     with corpus.open() as file:
         monkeypatch.setattr(sys, "stdin", file)
-        piped = here(*options, "-").out
-    assert seen == [2 * len(TEXT), 0]
-    # The same lines stand side by side each time, however far ahead is read: of a file all is at hand.
-    exact = here(*options, corpus, "--json").out
-    monkeypatch.setattr("lstmgen.cli.ahead.Ahead.ready", lambda self: False)
-    assert here(*options, corpus, "--json").out == exact
-    with corpus.open() as file:
-        monkeypatch.setattr(sys, "stdin", file)
-        assert here(*options, "-", "--json").out.replace("standard input", str(corpus)) != exact
-    assert by_numpy == piped * 2
+        given = here(*options, "-").out
+    with piped(corpus.read_bytes()) as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        assert here(*options, "-").out == given
+    assert by_numpy == given * 2
+    assert seen == [2 * len(TEXT), len(TEXT), 0]
     monkeypatch.setattr(engines, "TORCH_PAYS", 1.0)  # torch, and the same to what is printed
     by_torch = here(*options, corpus).out.splitlines()
     assert {type(engine) for engine in made[:-1]} == {Cells}
     assert type(made[-1]) is TorchEngine
-    for one, other in zip(by_torch, piped.splitlines(), strict=True):
+    for one, other in zip(by_torch, given.splitlines(), strict=True):
         assert float(one.split("\t")[0]) == pytest.approx(float(other.split("\t")[0]), abs=2e-4)
     assert "nowhere.txt" in here(*options, "nowhere.txt").error
+
+
+@pytest.mark.parametrize(
+    ("options", "of_long", "of_short"),
+    [
+        ("", 1, 0),
+        ("--by line", 1, 0),
+        ("--by token", 1, 0),
+        ("--context 2", 1, 0),
+        ("--cache 9", 1, 0),
+        ("--dynamic", 2, 1),
+        ("-m MODEL", 2, 0),
+    ],
+)
+def test_torch_takes_the_threads_that_serve_before_it_scores(
+    options: str,
+    of_long: int,
+    of_short: int,
+    model: Path,
+    corpus: Path,
+    here: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken = list[int]()
+    monkeypatch.setattr(threads, "settle", lambda watched: taken.append(watched.most))
+    command = ("eval", corpus, "-m", model, *options.replace("MODEL", str(model)).split())
+    for torch_pays, times in ((1.0, of_long), (1e30, of_short)):
+        monkeypatch.setattr(engines, "TORCH_PAYS", torch_pays)
+        assert here(*command).code == 0
+        assert taken == [torch.get_num_threads()] * times
+        taken.clear()
 
 
 def test_choices_without_an_answer_are_told_as_json_only(
@@ -654,6 +684,41 @@ def test_choices_without_an_answer_are_told_as_json_only(
     assert "questions without an answer, which are not counted: 1" in done.err
     path.write_text('{"context": "Ann went to ", "choices": ["Rome", "Zqxj"]}\n')
     assert "no question in" in here(*options).error
+
+
+@contextmanager
+def piped(text: bytes) -> Iterator[Any]:
+    """A pipe that the text comes through."""
+    reading, writing = os.pipe()
+    os.write(writing, text)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        yield pipe
+
+
+def test_of_a_file_the_same_lines_are_scored_side_by_side_however_slowly_it_is_read(
+    model: Path, corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("eval", "-m", model, "--by", "line", "--json", "-")
+
+    def scores(of: Any) -> list[float]:
+        monkeypatch.setattr(sys, "stdin", of)
+        return [json.loads(line)["nats"] for line in here(*options).out.splitlines()]
+
+    with corpus.open() as file:
+        soon = scores(file)
+    read = Ahead._read
+
+    def late(lines: Iterator[str]) -> Iterator[str]:
+        for line in lines:
+            time.sleep(0.002)
+            yield line
+
+    monkeypatch.setattr(Ahead, "_read", lambda self, lines: read(self, late(lines)))
+    with corpus.open() as file:
+        assert scores(file) == soon
+    with piped(corpus.read_bytes()) as pipe:
+        assert scores(pipe) != soon  # one at a time, which rounds otherwise
 
 
 def test_of_an_endless_input_some_lines_are_read_ahead_and_no_more() -> None:

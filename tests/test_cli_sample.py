@@ -249,6 +249,10 @@ def test_a_prime_comes_from_a_file_or_standard_input(
     path.write_text("Cleo went\n\n")
     assert here(*options, "--prime-file", path).out == here(*options, "--prime", "Cleo went\n").out
     assert run(*options, "--prime-file", "-", stdin=b"Cleo went").out == expected
+    lines = here(*options, "--prime", "Cleo went\nAnn\n").out
+    assert here(*options, "--prime", "Cleo went\r\nAnn\r").out == lines
+    stopped = here(*options, "--stop", "e\n").out
+    assert here(*options, "--stop", "e\r\n").out == stopped
 
 
 def test_a_stop_string_that_the_model_cannot_write_is_told(model: Path, here: Any) -> None:

@@ -116,6 +116,22 @@ def test_all_are_taken_where_they_do_more_though_they_sleep() -> None:
     assert 10 < len(machine.taken) < 2 * 100 / PAUSE + 5
 
 
+def test_all_are_taken_where_a_single_one_works_whatever_is_taken() -> None:
+    """As where a library shares its products out by itself; fewer threads would be missed elsewhere."""
+
+    class Alone(Machine):
+        def do(self, number: int, piece: float) -> float:
+            self.wall += piece
+            self.processor += piece
+            return piece
+
+    machine = Alone(8)
+    threads = machine.watched(8)
+    machine.work(threads, 100)
+    assert machine.share_of_all > 0.8
+    assert machine.taken[:4] == [8, 1, 8, 1]
+
+
 def test_the_first_piece_after_a_change_does_not_count() -> None:
     machine = Machine(8)
     threads = machine.watched(8)

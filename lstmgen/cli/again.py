@@ -5,6 +5,7 @@ from math import inf, isfinite
 from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
+from lstmgen.cli.models import engine_to_score
 from lstmgen.config import CacheConfig, DynamicConfig
 from lstmgen.errors import OptionError
 
@@ -54,7 +55,7 @@ def require_found(nats: float, text: "Text", settings: Again) -> None:
     if nats == inf:
         raise OptionError(
             f"{text.name}: with {flags(settings)} the model goes astray, and nothing can be scored by it; "
-            "give lower values"
+            "give a lower --dynamic-rate"
         )
 
 
@@ -89,11 +90,11 @@ def tuned(
 
     `scored` are the texts that they are for, of which the text should not be one.
     """
-    from lstmgen import engines, tuning
+    from lstmgen import tuning
 
     ids = saved.vocabulary.encode(text.text)
     work = USUAL_TRIALS * len(ids) if isinstance(start, CacheConfig) else 0
-    engine = engines.choose(saved, device, work)
+    engine = engine_to_score(saved, device, work)
     console.note(f"tuning on {text.name}, tokens: {len(ids):,}")
     if text.digest in {other.digest for other in scored}:
         console.note(f"{text.name} is scored too, and what is chosen on it will flatter its score")

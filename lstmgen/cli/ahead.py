@@ -8,10 +8,14 @@ MAX_AHEAD = 1024  # read ahead, so that an endless input fits into memory
 
 
 class Ahead(Iterator[str]):
-    """The lines of an iterator. A mistake in one is raised when all before it have been taken."""
+    """The lines of an iterator. A mistake in one is raised when all before it have been taken.
 
-    def __init__(self, lines: Iterator[str]) -> None:
+    Of a `file` all lines are at hand, so which of them are taken together is the same each time.
+    """
+
+    def __init__(self, lines: Iterator[str], file: bool = False) -> None:
         self._lines: Queue[str | Exception | None] = Queue(MAX_AHEAD)
+        self._file = file
         Thread(target=self._read, args=(lines,), daemon=True).start()
 
     def _read(self, lines: Iterator[str]) -> None:
@@ -24,8 +28,11 @@ class Ahead(Iterator[str]):
 
     def ready(self) -> bool:
         """Whether a line, or the end, is there already. A mistake can wait."""
-        waiting = self._lines.queue
-        return bool(waiting) and not isinstance(waiting[0], Exception)
+        with self._lines.not_empty:
+            waiting = self._lines.queue
+            while self._file and not waiting:
+                self._lines.not_empty.wait()
+            return bool(waiting) and not isinstance(waiting[0], Exception)
 
     def __next__(self) -> str:
         line = self._lines.get()

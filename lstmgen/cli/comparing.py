@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lstmgen.cli import console, tables
+from lstmgen.cli.models import engine_to_score
 from lstmgen.cli.scores import about_tokens
 
 if TYPE_CHECKING:
@@ -17,13 +18,13 @@ def compare(
     """Each model's score of each text, and by how much it differs from the first one's."""
     import numpy as np
 
-    from lstmgen import comparison, engines
+    from lstmgen import comparison
     from lstmgen.breakdown import score_tokens
     from lstmgen.scoring import Score
     from lstmgen.vocabulary import UNKNOWN_ID
 
     characters = sum(len(text.text) for text in read)
-    chosen = [engines.choose(saved, device, about_tokens(saved, characters)) for saved in models]
+    chosen = [engine_to_score(saved, device, about_tokens(saved, characters)) for saved in models]
 
     def show(
         text: str, scores: list[Score], blocks: list[Any], ends: Any, unknown: Any, **more: Any

@@ -156,6 +156,8 @@ def evaluate(
     elif by == "token":
         scores.by_token(asked)
     else:
+        if dynamic:
+            models.take_threads(device)
         if how and tuning_texts:
             how = again.tuned(saved, tuning_texts[0], read, device, how, axes)
         scores.by_corpus(asked, how)

@@ -30,7 +30,7 @@ def take_threads(given: Options, saved: "SavedRun | None", device: "torch.device
     """
     import torch
 
-    from lstmgen.threads import SHORT_SPAN, Threads, settle
+    from lstmgen import threads
 
     most: int = given.get("threads", torch.get_num_threads())
     torch.set_num_threads(most)
@@ -40,7 +40,7 @@ def take_threads(given: Options, saved: "SavedRun | None", device: "torch.device
         by_time = not {"steps", "epochs"} & given.keys()
     if "threads" in given or most == 1 or not by_time or device.type != "cpu":
         return None
-    settle(Threads(most, SHORT_SPAN))
+    threads.take_what_serves()
     return most
 
 

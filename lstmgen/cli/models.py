@@ -9,6 +9,7 @@ from lstmgen.config import DEFAULT_MODEL_FOLDER, MODEL_VARIABLE
 
 if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel
+    from lstmgen.scoring import Engine
 
 MODEL_DEFAULT = f"{DEFAULT_MODEL_FOLDER}, or the built-in model where there is none"
 
@@ -48,3 +49,25 @@ def load(model: str | None) -> "SavedModel":
             "invented life stories; make your own with `lstmgen train corpus.txt`"
         )
     return checkpoint.load_model(path)
+
+
+def engine_to_score(saved: "SavedModel", device: str, num_tokens: int) -> "Engine":
+    """The engine for so many tokens, and if it is torch's with as many threads as serve."""
+    from lstmgen import engines
+
+    engine = engines.choose(saved, device, num_tokens)
+    if engines.takes_torch(saved, device, num_tokens):
+        take_threads(device)
+    return engine
+
+
+def take_threads(device: str) -> None:
+    """Have torch take fewer threads on the CPU, to the end of the command, if others need the cores."""
+    from lstmgen import engines
+
+    engines.require_torch()
+    from lstmgen import device as devices
+    from lstmgen import threads
+
+    if devices.choose(device).type == "cpu":
+        threads.take_what_serves()

@@ -30,13 +30,18 @@ def each_line(encoding: str) -> Iterator[str]:
     """The lines of standard input without their ends, read ahead."""
     from lstmgen import corpus
 
-    return Ahead(line.removesuffix("\n") for line in corpus.lines("-", encoding, console.note))
+    lines = (line.removesuffix("\n") for line in corpus.lines("-", encoding, console.note))
+    return Ahead(lines, file=corpus.size("-") > 0)
 
 
 def as_utf8(name: str, text: str) -> str:
-    """An argument as UTF-8, also where the locale made Python read it as something else."""
+    """An argument as UTF-8, also where the locale made Python read it as something else.
+
+    Its line ends become LF, as those of files do.
+    """
     try:
-        return text.encode("utf-8", "surrogateescape").decode()
+        read = text.encode("utf-8", "surrogateescape").decode()
+        return read.replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeError:
         raise OptionError(f"{name} {text!r:.60} is not UTF-8; convert it with iconv") from None
 

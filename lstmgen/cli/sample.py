@@ -74,7 +74,10 @@ def sample(
     ] = None,
     repetition_penalty: Annotated[
         float | None,
-        typer.Option(help="Above 1 makes tokens that have occurred already less likely; 1 is off."),
+        typer.Option(
+            help="Above 1 makes tokens that have occurred already less likely beside others; 1 is off. "
+            "Meant for words."
+        ),
     ] = None,
     beams: Annotated[
         int | None,

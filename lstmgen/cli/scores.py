@@ -5,7 +5,7 @@ from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from lstmgen.cli import again, console, tables
+from lstmgen.cli import again, console, models, tables
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
@@ -39,10 +39,8 @@ class Evaluation:
 
     def engine(self, work: int | None = None) -> "Engine":
         """The engine for so many tokens; if nothing is said, for those of the texts."""
-        from lstmgen import engines
-
         num_tokens = sum(map(len, self.encoded)) if work is None else work
-        return engines.choose(self.saved, self.device, num_tokens)
+        return models.engine_to_score(self.saved, self.device, num_tokens)
 
     def emit(self, file: str, **found: Any) -> None:
         """One JSON record of what was found in a file."""
@@ -112,10 +110,10 @@ def by_line(asked: Evaluation, paths: list[str], encoding: str) -> None:
     for path in paths:
         # A last line without an end is given one, so that all are scored alike.
         ended = corpus.lines(path, encoding, console.note)
-        lines = Ahead(line.removesuffix("\n") + "\n" for line in ended)
-        # Of a file all is at hand, so that the same lines are side by side whenever it is scored.
-        ready = (lambda: True) if corpus.size(path) else lines.ready
-        scored = score_lines(engine, asked.saved.vocabulary, lines, ready)
+        lines = Ahead(
+            (line.removesuffix("\n") + "\n" for line in ended), file=corpus.size(path) > 0
+        )
+        scored = score_lines(engine, asked.saved.vocabulary, lines, lines.ready)
         for number, (line, score) in enumerate(scored, 1):
             total += score
             text = line.removesuffix("\n")
