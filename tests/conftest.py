@@ -25,6 +25,7 @@ def pytest_configure() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # As users have it, whose streams are buffered: what is held back is part of what may go wrong.
     os.environ.pop("PYTHONUNBUFFERED", None)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # nor is each module compiled at each start
     # A shell that runs the tests in the background has them ignore Ctrl-C, and what they start too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

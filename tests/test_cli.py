@@ -346,6 +346,22 @@ finally:
     assert done.returncode == 0, done.stderr
 
 
+def test_no_time_goes_into_cycles_of_objects_at_the_start_and_the_end() -> None:
+    script = """
+import atexit, gc, sys
+searches = []
+gc.callbacks.append(lambda phase, about: searches.append(phase))
+atexit.register(lambda: print(len(searches), gc.get_freeze_count() > 10_000))
+sys.argv = ["lstmgen", "sample", "-l", "1", "--seed", "1", "--no-echo"]
+from lstmgen.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    searches, frozen = done.stdout.split()[-2:]
+    assert int(searches) <= 30  # some before it has a say; 192 otherwise
+    assert frozen == "True"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="places of streams are not reckoned so there")
 def test_nothing_takes_the_place_of_a_stream_that_is_closed() -> None:
     code = (
