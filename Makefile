@@ -17,7 +17,8 @@ setup: $(READY)  ## make the virtual environment in .venv
 $(READY): pyproject.toml constraints.txt
 	@echo "installing into .venv, which takes minutes where torch has to be downloaded"
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	-@$(BIN)/python -m compileall -qq -j 0 -x torch.testing .venv/lib  # pip would take one core for it
 	@touch $@
 
 demo: $(READY)  ## train for a minute on data/lives.txt, then sample from the model
@@ -27,7 +28,7 @@ demo: $(READY)  ## train for a minute on data/lives.txt, then sample from the mo
 test: $(READY)  ## lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/mypy -n 2
 	$(BIN)/pytest -n 2 --dist loadfile
 
 torture: $(READY)  ## try for an hour and a half to break it; TORTURE=0.1 tries a tenth as often
