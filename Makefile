@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "installing into .venv, which takes minutes where torch has to be downloaded"
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
-	-@$(BIN)/python -m compileall -qq -j 0 -x torch.testing .venv/lib  # pip would take one core for it
+	-@$(BIN)/python -W ignore -m compileall -qq -j 0 -x torch.testing .venv/lib  # by all cores; that part needs Python 3.12
 	@touch $@
 
 demo: $(READY)  ## train for a minute on data/lives.txt, then sample from the model

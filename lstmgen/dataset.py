@@ -93,8 +93,8 @@ def require_enough(data: Dataset, window: int) -> None:
     """`CorpusError` without a window to train on, a token to validate on, and a known symbol."""
     name, train, valid = data.facts["name"], len(data.train_ids), len(data.valid_ids)
     if train < window or valid < 1:
-        held_out = data.facts["valid_sha256"] is None  # of the text, not a file of its own
-        more = held_out and (valid > train or window == 1)
+        is_tail = data.facts["valid_sha256"] is None  # of the text, not a text of its own
+        more = is_tail and (valid > train or window == 1)
         way = "a smaller --valid-fraction" if more else "a smaller --window"
         raise CorpusError(
             f"{name}: it has {train:,} tokens to train on and {valid:,} to validate on, and needs {window:,} "

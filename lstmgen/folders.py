@@ -201,16 +201,16 @@ def reserve(folder: Path, sizes: Mapping[str, int]) -> None:
 
     `CheckpointError` says what is missing.
     """
-    with suppress(OSError):  # where nobody may look
-        for left in [*map(beside, map(folder.joinpath, sizes)), *folder.glob(".probe.*")]:
-            left.unlink(missing_ok=True)  # by a run that was killed as it wrote
+    probes = [folder / f".probe.{i}" for i in range(len(sizes) + 1)]
+    for left in [*map(beside, map(folder.joinpath, sizes)), *probes]:
+        with suppress(OSError):  # by a run that was killed as it wrote; there is seldom any
+            left.unlink()
     there = {name: _size(folder / name) for name in sizes}
     # A file is replaced by one beside it, so the larger one needs its room twice.
     wanted = [size - there[name] for name, size in sizes.items() if size > there[name]]
     wanted.append(max(sizes.values()))
-    probes = [folder / f".probe.{i}" for i in range(len(wanted))]
     try:
-        for probe, size in zip(probes, wanted, strict=True):
+        for probe, size in zip(probes, wanted):  # noqa: B905  # no more are wanted
             _fill(probe, size)
     except OSError as error:
         raise CheckpointError(

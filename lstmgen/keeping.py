@@ -166,8 +166,8 @@ class Keeper:
             # The folder, or its lock, was removed or moved away, and another run has begun there since.
             raise CheckpointError(
                 f"{self._folder}: another lstmgen has begun to train in a folder of this name, and its "
-                "files are left as they are; move that folder away when it has ended, or train again with "
-                "another --model"
+                "files are left as they are; to have both, move that folder away before this run ends, or "
+                "train again with another --model"
             )
         self._held.enter_context(folders.locked(self._folder))
         self._lock = folders.lock_id(self._folder)

@@ -41,8 +41,8 @@ class Threads:
     """Has pieces of work, such as steps, done by as many threads as get much done.
 
     These are all, as long as they get nearly all of their cores; else as many as they got cores, if
-    those do `MORE` than all, until all can have their cores again: where work is such that some threads
-    sleep through it, fewer would be no gain. It begins with what torch takes now.
+    those do `MORE` times what all do, until all can have their cores again. Where a library shares out its
+    work by itself, so that all numbers do alike, these are all. It begins with what torch takes now.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from lstmgen import device
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import DecodingConfig, Position
-from lstmgen.course import Course, Diverged, Due, best_of, most_from
+from lstmgen.course import LOG_LINES, Course, Diverged, Due, best_of, most_from
 from lstmgen.generation import Prime, stream
 from lstmgen.job import Job
 from lstmgen.keeping import Keeper, Run, Snapshot
@@ -129,7 +129,10 @@ class _Session:
 
     def _logged(self, record: Progress, due: Due) -> Progress:
         """The record as the log has it, with a score if that is due. `Diverged` if the run is not well."""
-        course, losses = self.course, [self._unless_odd(record.train_nats_per_token)]
+        course, train = self.course, record.train_nats_per_token
+        if course.config.num_steps < 2 * LOG_LINES:  # it is of a single window
+            train = self._unless_odd(train)
+        losses = [train]
         score = self._validate() if due.report else None
         present = self.stepper.present_loss() if due.mark else inf
         if score is not None:
@@ -206,22 +209,22 @@ class _Session:
         if self.run.step == course.last_good.step:
             return course.last_good
         # The meter's mean may be from before a step that was bad.
-        losses = [self.meter.nats_per_token(), self.stepper.present_loss()]
+        losses = [self.meter.nats_per_token(), self._unless_odd(self.stepper.present_loss())]
         try:
-            course.require_well(self.run.step, list(map(self._unless_odd, losses)))
+            course.require_well(self.run.step, losses)
         except Diverged:
             return course.last_good
         snapshot = self.run.snapshot()
         return snapshot if snapshot.is_finite else course.last_good
 
     def _unless_odd(self, nats_per_token: float) -> float:
-        """A loss; if a run with it had diverged, what is lower of it and that of a window half a text on.
+        """The loss of a window; if a run with it had diverged, that of one half a text on if it is lower.
 
-        Few windows alone may be odd, as where another language begins.
+        One window alone may be odd, as where another language begins.
         """
-        if nats_per_token > self.course.most_nats_per_token:
+        if self.course.most_nats_per_token < nats_per_token < inf:
             elsewhere = self.stepper.present_loss(self.stepper.streams.num_windows // 2)
-            return min(nats_per_token, elsewhere)  # not `elsewhere` if that is no number
+            return min(nats_per_token, elsewhere)
         return nats_per_token
 
     def _seconds(self, now: float) -> float:

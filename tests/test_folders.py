@@ -222,14 +222,14 @@ def test_room_is_asked_for_what_files_grow_by(
 def test_what_a_run_left_that_was_killed_as_it_wrote_takes_no_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("a", ".a.new", ".b.new", ".probe.7", ".other.new"):
+    for name in ("a", ".a.new", ".b.new", ".probe.2", ".probe.json", ".other.new"):
         (tmp_path / name).touch()
     seen = list[str]()
     monkeypatch.setattr(
         folders, "_fill", lambda path, size: seen.extend(one.name for one in tmp_path.iterdir())
     )
     folders.reserve(tmp_path, {"a": 0, "b": 0})
-    assert sorted(seen) == [".other.new", "a"]
+    assert sorted(seen) == [".other.new", ".probe.json", "a"]
 
 
 @pytest.mark.parametrize(

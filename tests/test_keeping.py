@@ -114,7 +114,7 @@ def test_a_run_whose_folder_another_one_has_is_saved_once_that_is_moved_away(
         shutil.rmtree(folder)
         with folders.claimed(folder, resume=False, overwrite=False):
             list(train(make_job(folder)))
-        assert "move that folder away when it has ended" in next(records).note
+        assert "move that folder away before this run ends" in next(records).note
         folder.rename(other := tmp_path / "other")
         list(records)
     for one in (folder, other):

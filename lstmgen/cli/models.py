@@ -1,5 +1,6 @@
 """The options that say which trained model is meant and where it runs."""
 
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -61,6 +62,7 @@ def engine_to_score(saved: "SavedModel", device: str, num_tokens: int) -> "Engin
     return engine
 
 
+@cache  # the first look is for the whole command: a second one would begin with fewer
 def take_threads(device: str) -> None:
     """Have torch take fewer threads on the CPU, to the end of the command, if others need the cores."""
     from lstmgen import engines

@@ -50,7 +50,7 @@ def follow(
             # The bar's own terminal; standard output may be another, or none.
             narrow = not bar.disable and (bar.format_dict["ncols"] or WIDE) < WIDE
             shown = _describe_shortly(record, per_token) if narrow else told
-            bar.set_description_str(shown, refresh=False)
+            bar.set_description_str(shown, refresh=record.step == bar.initial)
             bar.update(record.step - bar.n)
             if record.sample is not None and not quiet:
                 _show_sample(bar, record.sample)
