@@ -669,7 +669,7 @@ def test_torch_looks_once_for_the_threads_that_serve(
     more = options.replace("MODEL", str(model)).replace("CORPUS", str(corpus)).split()
     command = ("eval", corpus, "-m", model, "--device", "cpu", *more)
     for torch_pays, times in ((1.0, of_long), (1e30, of_short)):
-        models.take_threads.cache_clear()
+        models.settle_threads.cache_clear()
         monkeypatch.setattr(engines, "TORCH_PAYS", torch_pays)
         assert here(*command).code == 0
         assert taken == [torch.get_num_threads()] * times

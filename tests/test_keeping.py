@@ -102,11 +102,17 @@ def test_a_folder_that_may_be_written_and_not_read_takes_a_run(
     assert checkpoint.load_run(folder).position.step == NUM_STEPS
 
 
-def test_a_run_whose_folder_another_one_has_is_saved_once_that_is_moved_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def each_step_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run tells of each step, and saves itself after it."""
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("each_step_saved")
+def test_a_run_whose_folder_another_one_has_is_saved_once_that_is_moved_away(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "m"
     with folders.claimed(folder, resume=False, overwrite=False):
         records = train(make_job(folder))
@@ -121,11 +127,8 @@ def test_a_run_whose_folder_another_one_has_is_saved_once_that_is_moved_away(
         assert checkpoint.load_run(one).position.step == NUM_STEPS
 
 
-def test_a_folder_that_vanished_is_made_and_held_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+@pytest.mark.usefixtures("each_step_saved")
+def test_a_folder_that_vanished_is_made_and_held_again(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     with folders.claimed(folder, resume=False, overwrite=False):
         records = train(make_job(folder))

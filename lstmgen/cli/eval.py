@@ -157,7 +157,7 @@ def evaluate(
         scores.by_token(asked)
     else:
         if dynamic:
-            models.take_threads(device)
+            models.settle_threads(device)
         if how and tuning_texts:
             how = again.tuned(saved, tuning_texts[0], read, device, how, axes)
         scores.by_corpus(asked, how)

@@ -58,12 +58,12 @@ def engine_to_score(saved: "SavedModel", device: str, num_tokens: int) -> "Engin
 
     engine = engines.choose(saved, device, num_tokens)
     if engines.takes_torch(saved, device, num_tokens):
-        take_threads(device)
+        settle_threads(device)
     return engine
 
 
 @cache  # the first look is for the whole command: a second one would begin with fewer
-def take_threads(device: str) -> None:
+def settle_threads(device: str) -> None:
     """Have torch take fewer threads on the CPU, to the end of the command, if others need the cores."""
     from lstmgen import engines
 
