@@ -1,8 +1,8 @@
 """Turns the ids of a text into parallel streams, and those into consecutive windows.
 
-Shapes: B streams, T steps, N tokens. A window holds the inputs and, one step later in the text, the
-targets. The state of stream b at the end of one window is its state at the start of the next, and
-every token of the text is a target exactly once.
+Shapes: B streams, T tokens of each in a window, N tokens of the text. A window holds the inputs and,
+one token later in the text, the targets. The state of stream b at the end of one window is its state at
+the start of the next, and every token of the text is a target exactly once.
 """
 
 import numpy as np

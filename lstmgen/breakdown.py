@@ -1,6 +1,6 @@
 """Breaks a score down: the nats of each token, of each line, of the ends of many short texts.
 
-Shapes: B texts, T steps, N tokens, V vocabulary.
+Shapes: B texts side by side, T tokens of each, N tokens of one text, V vocabulary.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,27 +35,46 @@ MIN_ROWS = 64  # whose logits are made together: fewer, and reading the weights 
 Watched = Callable[[Iterator[Any], int], Iterator[Any]]  # parts, and how many -> the same parts
 
 
-def score_tokens(
+def token_costs(
+    engine: Engine, ids: Ids, start_id: int, watched: Watched = lambda parts, _: parts
+) -> NDArray[np.float64]:
+    """What `score_ids` adds up: the nats of each token, (N,).
+
+    `watched` may show whoever waits how far it is.
+    """
+    costs: NDArray[np.float64] = np.zeros(len(ids))
+    for hidden, targets, places in _scored(engine, ids, start_id, watched):
+        costs[places] = token_nats(engine, hidden, targets)
+    return costs
+
+
+def costs_and_ranks(
     engine: Engine, ids: Ids, start_id: int, watched: Watched = lambda parts, _: parts
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """What `score_ids` adds up: the nats of each token, (N,), and its rank by probability, (N,).
+    """The nats of each token, (N,), and its rank by probability, (N,), for which it takes all logits.
 
-    Rank 1 is the likeliest token; of equally likely ones the lower id comes first. `watched` may
-    show whoever waits how far it is.
+    Rank 1 is the likeliest token; of equally likely ones the lower id comes first.
     """
     costs: NDArray[np.float64] = np.zeros(len(ids))
     ranks: NDArray[np.int64] = np.ones(len(ids), np.int64)
-    if not len(ids):
-        return costs, ranks
-    streams = streams_to_score(ids, start_id)
-    for hidden, targets, places in watched(read_windows(engine, streams), streams.num_windows):
-        scored = np.flatnonzero(targets != IGNORED)
-        hidden, targets, places = hidden[scored], targets[scored], places[scored]
-        for part in slices(len(scored), max(MIN_ROWS, MAX_LOGITS_IN_CACHE // engine.vocab_size)):
+    for hidden, targets, places in _scored(engine, ids, start_id, watched):
+        for part in slices(len(targets), max(MIN_ROWS, MAX_LOGITS_IN_CACHE // engine.vocab_size)):
             logits = as_array(engine.logits(hidden[part]))
             costs[places[part]] = cross_entropy(logits, targets[part])
             ranks[places[part]] = _ranks(logits, targets[part])
     return costs, ranks
+
+
+def _scored(
+    engine: Engine, ids: Ids, start_id: int, watched: Watched
+) -> Iterator[tuple[Any, NDArray[np.int64], NDArray[np.int64]]]:
+    """`read_windows` of a text, without what is read and not scored."""
+    if not len(ids):
+        return
+    streams = streams_to_score(ids, start_id)
+    for hidden, targets, places in watched(read_windows(engine, streams), streams.num_windows):
+        scored = np.flatnonzero(targets != IGNORED)
+        yield hidden[scored], targets[scored], places[scored]
 
 
 def _ranks(logits: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[np.int64]:

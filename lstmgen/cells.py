@@ -4,7 +4,7 @@ Read this file beside *Understanding LSTM Networks* (C. Olah, 2015): one line an
 in which the notes tell them. It is also the engine that samples on the CPU, and the independent
 truth that the torch model is tested against.
 
-Shapes: B streams, T steps, V vocabulary, E embedding, H hidden; X is the width of a layer's input:
+Shapes: B streams, T tokens, V vocabulary, E embedding, H hidden; X is the width of a layer's input:
 E for the first layer, H above it; Z the number of a cell's pre-activations, the sums that its equations
 begin with: 4H for LSTM and GRU, H for the plain RNN.
 Weights have `torch.nn`'s names and layout. As in the notes, what is multiplied by a weight is a column, and
@@ -22,32 +22,6 @@ from lstmgen.matrix import Array, Matrix
 
 LayerState = tuple[Array, ...]  # (h, C) for the LSTM, (h,) for the others; each (H, B)
 State = tuple[LayerState, ...]  # one a layer
-
-
-class Layer(NamedTuple):
-    """One recurrent layer, W [x, h] + b: the notes' W [h, x] + b, and one product for all gates at once."""
-
-    weight: Matrix  # (Z, X + H)
-    bias: Array  # (Z, 1)
-
-    def __call__(self, x: Array, h: Array) -> Array:
-        """x (X, B) and h (H, B) -> z (Z, B), the cell's pre-activations."""
-        z = self.weight @ np.concatenate((x, h))
-        z += self.bias
-        return z
-
-
-class FoldedLayer(NamedTuple):
-    """The first layer where symbols are few: W x + b is computed once for each and looked up."""
-
-    table: Array  # (V, Z), its rows padded, see `folded`
-    weight: Matrix  # (Z, H)
-
-    def __call__(self, ids: NDArray[Any], h: Array) -> Array:
-        """ids (B,) and h (H, B) -> z (Z, B)."""
-        z = self.weight @ h
-        z += self.table[ids][:, : len(z)].T
-        return z
 
 
 def sigmoid(x: Array) -> Array:
@@ -77,6 +51,7 @@ def lstm(z: Array, state: LayerState) -> LayerState:
     # candidates', and its sigmoid is not used; but one call for four blocks is quicker than two for three.
     gates = sigmoid(z)
 
+    # In the order of the notes; the blocks lie in torch's, i f C~ o.
     f = gates[H : 2 * H]  # forget gate, sigmoid(W_f [x, h] + b_f): how much of each old value stays
     i = gates[:H]  # input gate, sigmoid(W_i [x, h] + b_i): which values are to be written
     c_tilde = np.tanh(z[2 * H : 3 * H])  # candidates, tanh(W_C [x, h] + b_C): what is written there
@@ -114,6 +89,10 @@ def rnn(z: Array, state: LayerState) -> LayerState:
     return (np.tanh(z),)
 
 
+EQUATIONS = {"lstm": lstm, "gru": gru, "rnn": rnn}
+MAX_TABLE = 1024  # symbols: more, and looking up reads no less than the product does
+
+
 def blocks(
     cell: CellName, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
 ) -> tuple[Array, Array, Array]:
@@ -133,24 +112,46 @@ def blocks(
     )
 
 
-def stacked(weight_x: Array, weight_h: Array, bias: Array) -> Layer:
-    """A layer of its three `blocks`, those of x and h side by side."""
-    return Layer(Matrix(weight_x, weight_h), bias[:, None])
+class Affine(NamedTuple):
+    """What a layer's equations begin with, W [x, h] + b: the notes' W [h, x] + b, for all gates at once."""
+
+    weight: Matrix  # (Z, X + H)
+    bias: Array  # (Z, 1)
+
+    def __call__(self, x: Array, h: Array) -> Array:
+        """x (X, B) and h (H, B) -> z (Z, B), the cell's pre-activations."""
+        z = self.weight @ np.concatenate((x, h))
+        z += self.bias
+        return z
 
 
-def folded(embedding: Array, weight_x: Array, weight_h: Array, bias: Array) -> FoldedLayer:
-    """The first layer of its `blocks`, with W x + b done for each symbol: embedding (V, E)."""
+class FoldedAffine(NamedTuple):
+    """The same of the first layer where symbols are few: W x + b is computed once for each and looked up."""
+
+    table: Array  # (V, Z), its rows padded, see `folded`
+    weight: Matrix  # (Z, H)
+
+    def __call__(self, ids: NDArray[Any], h: Array) -> Array:
+        """ids (B,) and h (H, B) -> z (Z, B)."""
+        z = self.weight @ h
+        z += self.table[ids][:, : len(z)].T
+        return z
+
+
+def stacked(weight_x: Array, weight_h: Array, bias: Array) -> Affine:
+    """W [x, h] + b of a layer's three `blocks`, those of x and h side by side."""
+    return Affine(Matrix(weight_x, weight_h), bias[:, None])
+
+
+def folded(embedding: Array, weight_x: Array, weight_h: Array, bias: Array) -> FoldedAffine:
+    """The same of the first layer's `blocks`, with W x + b done for each symbol: embedding (V, E)."""
     size = len(weight_x)
     # Rows are transposed when they have been looked up. If a row is a power of two long, the numbers of a
     # column lie in a few sets of the processor's cache and drive each other out; so 1,024 become 1,040.
     table: Array = np.empty((len(embedding), size | 16), weight_x.dtype)
     np.matmul(embedding, weight_x.T, out=table[:, :size])
     table[:, :size] += bias
-    return FoldedLayer(table, Matrix(weight_h))
-
-
-STEPS = {"lstm": lstm, "gru": gru, "rnn": rnn}
-MAX_TABLE = 1024  # symbols: more, and looking up reads no less than the product does
+    return FoldedAffine(table, Matrix(weight_h))
 
 
 class Cells:
@@ -171,11 +172,11 @@ class Cells:
         self.embedding = w["embedding.weight"]  # (V, E)
         self.output = self.embedding if config.tie else w["output.weight"]  # (V, H)
         self.output_bias = w["output.bias"]  # (V,)
-        self.step = STEPS[config.cell]
+        self.equations = EQUATIONS[config.cell]
         self.looks_up = config.vocab_size <= MAX_TABLE
         self.layers = [self._layer(k, w) for k in range(config.num_layers)]
 
-    def _layer(self, k: int, w: Mapping[str, Array]) -> Layer | FoldedLayer:
+    def _layer(self, k: int, w: Mapping[str, Array]) -> Affine | FoldedAffine:
         parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         of_layer = blocks(self.config.cell, *(w[f"layers.{k}.{part}"] for part in parts))
         return folded(self.embedding, *of_layer) if self.looks_up and k == 0 else stacked(*of_layer)
@@ -187,9 +188,9 @@ class Cells:
 
     def read(self, ids: NDArray[Any], state: State) -> tuple[Array, State]:
         """ids (B, T) and a state -> hidden (B, T, H), which the output layer reads, and the state after."""
-        batch_size, num_steps = ids.shape
-        hidden: Array = np.empty((batch_size, num_steps, self.config.hidden_size), self.dtype)
-        for t in range(num_steps):
+        batch_size, num_tokens = ids.shape
+        hidden: Array = np.empty((batch_size, num_tokens, self.config.hidden_size), self.dtype)
+        for t in range(num_tokens):
             state = self._advance(ids[:, t], state)
             hidden[:, t] = self._hidden(state).T
         return hidden, state
@@ -220,9 +221,10 @@ class Cells:
 
     def _advance(self, ids: NDArray[Any], state: State) -> State:
         """One step of every layer: ids (B,), state -> the next state."""
-        x, next_state = ids if self.looks_up else self.embedding[ids].T, []
-        for layer, layer_state in zip(self.layers, state, strict=True):
-            next_state.append(self.step(layer(x, layer_state[0]), layer_state))
+        x = ids if self.looks_up else self.embedding[ids].T
+        next_state = []
+        for affine, layer_state in zip(self.layers, state, strict=True):
+            next_state.append(self.equations(affine(x, layer_state[0]), layer_state))
             x = next_state[-1][0]
         return tuple(next_state)
 

@@ -4,7 +4,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from string import digits
 from typing import Any
@@ -28,6 +28,8 @@ class Question:
     choices: tuple[str, ...]
     answer: int | None  # none where the choices are only to be ranked
     group: str
+    file: str = ""
+    line: int = 0  # of the file, counted from 1
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Answer:
     question: Question
     nats: tuple[float, ...]
     tokens: tuple[int, ...]
-    unknown_tokens: int = 0  # of the context and of all continuations
+    unknown_tokens: tuple[int, ...] = ()  # among them
+    unknown_in_context: int = 0
 
     @property
     def nats_per_token(self) -> tuple[float, ...]:
@@ -62,6 +65,8 @@ class Answer:
     def to_json(self) -> dict[str, Any]:
         question = self.question
         return {
+            "file": question.file,
+            "line": question.line,
             "group": question.group,
             "context": question.context,
             "choices": list(question.choices),
@@ -70,7 +75,8 @@ class Answer:
             "chosen_per_token": self.chosen_per_token,
             "nats": list(self.nats),
             "tokens": list(self.tokens),
-            "unknown_tokens": self.unknown_tokens,
+            "unknown_tokens": list(self.unknown_tokens),
+            "unknown_in_context": self.unknown_in_context,
         }
 
 
@@ -151,7 +157,7 @@ def parse(lines: Iterable[str], name: str) -> Iterator[Question]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                yield _question(line)
+                yield replace(_question(line), file=name, line=number)
             except ValueError as error:
                 raise CorpusError(
                     f"line {number:,} of {name} is not a question: {error!s:.100}; it must be like "
@@ -196,26 +202,30 @@ def answer(
     """Each question with what its choices cost, in order: nats of the tokens that follow the context."""
     for start in range(0, len(questions), BLOCK):
         block = questions[start : start + BLOCK]
-        rows, first, unknown = list[Ids](), list[int](), list[int]()
+        rows, first = list[Ids](), list[int]()
         for question in block:
             context = vocabulary.tokenize(question.context)
             whole = [question.context + choice for choice in question.choices]
             begin = min(_shared(context, vocabulary.tokenize(text)) for text in whole)
-            encoded = [vocabulary.encode(text) for text in whole]
-            rows += encoded
+            rows += [vocabulary.encode(text) for text in whole]
             first += [begin] * len(whole)
-            read = [encoded[0][:begin], *(ids[begin:] for ids in encoded)]
-            unknown.append(sum(map(vocabulary.count_unknown, read)))
         nats = score_rows(engine, rows, vocabulary.start_id, first=first)
-        tokens = [len(ids) - begin for ids, begin in zip(rows, first, strict=True)]
         place = 0
-        for question, missed in zip(block, unknown, strict=True):
+        for question in block:
             part = slice(place, place + len(question.choices))
             place = part.stop
             # The same ids cost the same, whatever rounding does beside others.
             keys = [ids.tobytes() for ids in rows[part]]
             costs = dict(zip(keys, nats[part].tolist(), strict=True))
-            yield Answer(question, tuple(costs[key] for key in keys), tuple(tokens[part]), missed)
+            begin = first[part.start]
+            ends = [ids[begin:] for ids in rows[part]]
+            yield Answer(
+                question,
+                nats=tuple(costs[key] for key in keys),
+                tokens=tuple(map(len, ends)),
+                unknown_tokens=tuple(map(vocabulary.count_unknown, ends)),
+                unknown_in_context=vocabulary.count_unknown(rows[part.start][:begin]),
+            )
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmgen.scoring import LN2, Z_95
+from lstmgen.scoring import LN2, Z_95, Score
 
-# Fewer, and the text is cut into blocks of equal length instead, if these are more.
-MIN_LINES = 30
-NUM_BLOCKS, BLOCK_LENGTH = 100, 50  # at most; characters, at least
+# A line longer than this share of the text, and than so many characters, is cut into several blocks.
+LARGE_SHARE, BLOCK_LENGTH = 0.01, 50
 FEW_BLOCKS = 10  # with fewer, how much they vary is not known
 SPELLED = log2(0x110000)  # bits of a character that is guessed among all of Unicode
 _LINE_END = re.compile(r"[^\n]\n")
@@ -31,7 +30,9 @@ class Difference:
     standard_error: float
     blocks: int  # stretches of the texts in which the models are compared one by one
     characters: int
-    unknown_characters: int = 0  # that only one of the two models knows
+    unknown_characters: int = (
+        0  # that one of the two models does not know, where not the same to both
+    )
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -48,8 +49,8 @@ class Difference:
     def is_more_than_chance(self) -> bool | None:
         """Whether the interval leaves 0 out.
 
-        None for a text that is too short to tell, and where that hangs on what it would cost one of the two
-        to spell what only the other knows.
+        None for a text that is too short to tell, and where that hangs on what it would cost to spell what
+        is unknown.
         """
         if self.interval is None:
             return None
@@ -70,6 +71,35 @@ class Difference:
         }
 
 
+@dataclass(frozen=True)
+class Costs:
+    """What a text, or several in all, cost each of some models, the first of which the others differ from."""
+
+    scores: Sequence[Score]
+    blocks: Sequence[NDArray[np.float64]]  # the nats of each block, (M,)
+    ends: NDArray[np.int64]  # of the blocks, (M,)
+    unknown_characters: Sequence[
+        int
+    ]  # that a model or the first does not know; 0 if they know the same
+
+    def differences(self) -> list["Difference"]:
+        """Of each model but the first, from the first."""
+        others = zip(self.blocks[1:], self.unknown_characters[1:], strict=True)
+        return [
+            difference(self.blocks[0], blocks, self.ends, unknown) for blocks, unknown in others
+        ]
+
+
+def total(parts: Sequence[Costs]) -> Costs:
+    """The costs of several texts in all."""
+    return Costs(
+        [sum(scores, Score()) for scores in zip(*(part.scores for part in parts), strict=True)],
+        [np.concatenate(blocks) for blocks in zip(*(part.blocks for part in parts), strict=True)],
+        joined([part.ends for part in parts]),
+        [sum(counts) for counts in zip(*(part.unknown_characters for part in parts), strict=True)],
+    )
+
+
 def t_95(freedom: int) -> float:
     """What holds 95 % of Student's distribution, in standard errors that are themselves estimated.
 
@@ -85,17 +115,19 @@ def t_95(freedom: int) -> float:
 
 
 def edges(text: str) -> NDArray[np.int64]:
-    """Where blocks end: after each line that is not empty, or at equal distances where lines are few.
+    """Where blocks end: after each line that is not empty, and at equal distances within a long line.
 
-    Empty lines belong to the next that is not, or at the end of the text to the last.
+    Empty lines belong to the next that is not, or at the end of the text to the last. A line with a large
+    share of the text, as where there are few, must not be a block: how much such a one varies would be
+    hidden, since what all blocks differ by is measured from their mean.
     """
-    ends = [line.end() for line in _LINE_END.finditer(text.rstrip("\n"))]
-    if text.strip("\n"):
-        ends.append(len(text))
-    count = min(NUM_BLOCKS, max(1, len(text) // BLOCK_LENGTH))
-    if len(ends) < min(MIN_LINES, count):
-        ends = [len(text) * k // count for k in range(1, count + 1)]
-    return np.array(ends, np.int64)
+    ends = [line.end() for line in _LINE_END.finditer(text.rstrip("\n"))] + [len(text)]
+    least, found, begin = max(BLOCK_LENGTH, int(LARGE_SHARE * len(text))), list[int](), 0
+    for end in ends:
+        count = max(1, (end - begin) // least)
+        found += [begin + (end - begin) * k // count for k in range(1, count + 1)]
+        begin = end
+    return np.array(found, np.int64)
 
 
 def joined(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -123,7 +155,7 @@ def difference(
 ) -> Difference:
     """What the blocks (M,) of two models say of their difference: nats over characters.
 
-    `unknown_characters` are those that only one of the two knows.
+    `unknown_characters` are those that one of the two does not know, where not the same to both.
     """
     characters, more = np.diff(ends, prepend=0), second - first
     ratio = float(more.sum()) / int(characters.sum())

@@ -1,8 +1,8 @@
 """How a run goes: what is due after a step, whether it has diverged, and where it then goes back to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isfinite, log
+from math import inf, isfinite, log
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,18 +77,28 @@ class Course:
         """By retreats: 1, 2, 2 x 4, 2 x 4 x 8, ..."""
         return float(2 ** (self.retreats * (self.retreats + 1) // 2))
 
-    def require_well(self, step: int, losses: Sequence[float], score: Score | None = None) -> None:
-        """`Diverged` unless all is well by the losses, in nats a token.
+    def require_well(
+        self,
+        step: int,
+        losses: Sequence[float],
+        elsewhere: Callable[[], float],
+        score: Score | None = None,
+    ) -> None:
+        """`Diverged` unless all is well by the losses, in nats a token, and by the score being a number.
 
-        The validation part may be of another kind than the rest, and cost what it will.
+        A text may be of several kinds, as languages are, of which one that is met for the first time
+        costs far more than all before; so may the validation part. So a high loss is nothing while another
+        place is well: the validation part, or that of which `elsewhere` gives the loss.
         """
-        most = self.most_nats_per_token
+        most, validation = self.most_nats_per_token, score.nats_per_token if score else inf
         # Not `loss > most`, which is false for what is not a number.
-        which, nats = "loss", next((loss for loss in losses if not loss <= most), None)
-        if nats is None and score is not None and not isfinite(score.nats):
-            which, nats = "validation loss", score.nats_per_token
-        if nats is not None:
-            raise Diverged(f"the {which} blew up at step {step:,} ({nats:.3g} nats a token)")
+        which, bad = "loss", [loss for loss in losses if not loss <= most]
+        if all(map(isfinite, bad)) and bad and min(elsewhere(), validation) <= most:
+            bad = []
+        if not bad and score is not None and not isfinite(score.nats):
+            which, bad = "validation loss", [validation]
+        if bad:
+            raise Diverged(f"the {which} blew up at step {step:,} ({bad[0]:.3g} nats a token)")
 
     def mark(self, run: Run) -> None:
         """Note where the run stands, to go back to; `Diverged` if not all of it is finite."""

@@ -1,6 +1,6 @@
 """The network of `cells` in torch, to be trained and for accelerators: (ids, state) -> (logits, state).
 
-Shapes: B streams, T steps, V vocabulary, E embedding, H hidden.
+Shapes: B streams, T tokens, V vocabulary, E embedding, H hidden.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ _LAYERS = {"lstm": nn.LSTM, "gru": Gru, "rnn": nn.RNN}
 
 
 class Network(nn.Module):
-    """Embedding, single recurrent layers one above the other, output layer.
+    """Embedding, recurrent layers of torch one above the other, output layer.
 
     State goes in and comes out; the module holds weights only. Dropout draws from torch's own
     generator, which the caller seeds. With a `memory`, in tokens, the last layer keeps the biases that
@@ -35,7 +35,7 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.dropout = dropout
-        self.memory = memory if config.cell != "rnn" else 0  # which has no gates
+        self.memory = memory if config.cell != "rnn" else 0  # an RNN has no gates
         widths = [config.embedding_size] + [config.hidden_size] * config.num_layers
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         self.layers = nn.ModuleList(

@@ -4,7 +4,7 @@ torch has no quick one there: its GRU adds to the gradient of the weights at eac
 streams takes longer than all else. Here only what must go step by step does. What the inputs add to
 the gates is one product before; the gradient of the weights is one product after.
 
-Shapes: T steps, B streams, H hidden.
+Shapes: T tokens, B streams, H hidden.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Turns ids into nats: the one loss of the project, and what a score is.
 
-Shapes: B streams, T steps, V vocabulary.
+Shapes: B streams, T tokens, V vocabulary.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,6 +1,6 @@
 """One step of training: a window forward, backward through time, and one update of the weights.
 
-Shapes: B streams, T steps.
+Shapes: B streams, T tokens.
 """
 
 import numpy as np
@@ -112,13 +112,17 @@ class Stepper:
         # window, but its gradient will not come back into this one.
         return total.detach(), tuple(tuple(part.detach() for part in layer) for layer in state)
 
-    def present_loss(self, ahead: int = 0) -> float:
-        """What the next window costs before it is learned from, with the state as it is, in nats a token.
+    def present_loss(self) -> float:
+        """What the next window costs before it is learned from, with the state as it is, in nats a token."""
+        return self._loss_ahead(0)
 
-        Or one that is so many windows `ahead` of it.
-        """
+    def loss_elsewhere(self) -> float:
+        """What the window half a text ahead costs, likewise."""
+        return self._loss_ahead(self.streams.num_windows // 2)
+
+    def _loss_ahead(self, windows: int) -> float:
         run = self.run
-        window = self.streams.window((run.step + ahead) % self.streams.num_windows)
+        window = self.streams.window((run.step + windows) % self.streams.num_windows)
         inputs, targets, count = on_device(window, run.network)
         with (
             torch.no_grad(),

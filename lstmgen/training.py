@@ -13,13 +13,12 @@ import time
 from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import replace
-from math import inf
 
 from lstmgen import device
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import DecodingConfig, Position
-from lstmgen.course import LOG_LINES, Course, Diverged, Due, best_of, most_from
+from lstmgen.course import Course, Diverged, Due, best_of, most_from
 from lstmgen.generation import Prime, stream
 from lstmgen.job import Job
 from lstmgen.keeping import Keeper, Run, Snapshot
@@ -129,19 +128,14 @@ class _Session:
 
     def _logged(self, record: Progress, due: Due) -> Progress:
         """The record as the log has it, with a score if that is due. `Diverged` if the run is not well."""
-        course, train = self.course, record.train_nats_per_token
-        if course.config.num_steps < 2 * LOG_LINES:  # it is of a single window
-            train = self._unless_odd(train)
-        losses = [train]
+        losses = [record.train_nats_per_token]
         score = self._validate() if due.report else None
-        present = self.stepper.present_loss() if due.mark else inf
-        if score is not None:
-            present = min(present, score.nats_per_token)  # one window alone may be odd
-            losses.append(present)
+        if due.mark:
+            losses.append(self.stepper.present_loss())
         # Asked at places that follow from the step alone, so that the clock changes no bit.
-        course.require_well(self.run.step, losses, score)
-        if due.mark and present <= course.most_nats_per_token:
-            course.mark(self.run)
+        self.course.require_well(self.run.step, losses, self.stepper.loss_elsewhere, score)
+        if due.mark:
+            self.course.mark(self.run)
         if score is not None:
             record = self._report(record, score)
         self.keeper.keep_line(record.to_json())
@@ -209,23 +203,13 @@ class _Session:
         if self.run.step == course.last_good.step:
             return course.last_good
         # The meter's mean may be from before a step that was bad.
-        losses = [self.meter.nats_per_token(), self._unless_odd(self.stepper.present_loss())]
+        losses = [self.meter.nats_per_token(), self.stepper.present_loss()]
         try:
-            course.require_well(self.run.step, losses)
+            course.require_well(self.run.step, losses, self.stepper.loss_elsewhere)
         except Diverged:
             return course.last_good
         snapshot = self.run.snapshot()
         return snapshot if snapshot.is_finite else course.last_good
-
-    def _unless_odd(self, nats_per_token: float) -> float:
-        """The loss of a window; if a run with it had diverged, that of one half a text on if it is lower.
-
-        One window alone may be odd, as where another language begins.
-        """
-        if self.course.most_nats_per_token < nats_per_token < inf:
-            elsewhere = self.stepper.present_loss(self.stepper.streams.num_windows // 2)
-            return min(nats_per_token, elsewhere)
-        return nats_per_token
 
     def _seconds(self, now: float) -> float:
         """Seconds that the run has taken in all, when the clock stands at `now`."""

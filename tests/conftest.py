@@ -26,8 +26,11 @@ def pytest_configure() -> None:
     # As users have it, whose streams are buffered: what is held back is part of what may go wrong.
     os.environ.pop("PYTHONUNBUFFERED", None)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # nor is each module compiled at each start
-    # A shell that runs the tests in the background has them ignore Ctrl-C, and what they start too.
+    # A shell that runs the tests in the background has them ignore Ctrl-C, and what they start too; and
+    # `nohup` the end of the terminal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 TORTURE = float(os.environ.get("LSTMGEN_TORTURE", 0))  # 1 in `make torture`

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstmgen import breakdown
-from lstmgen.breakdown import score_lines, score_rows, score_tokens
+from lstmgen.breakdown import costs_and_ranks, score_lines, score_rows
 from lstmgen.cells import Cells
 from lstmgen.config import ModelConfig
 from lstmgen.scoring import cross_entropy, score_ids
@@ -41,7 +41,7 @@ def test_tokens_add_up_to_the_score_of_the_text(
     cells: Cells, letters: Vocabulary, length: int
 ) -> None:
     ids = letters.encode(some_text(length))
-    costs, ranks = score_tokens(cells, ids, letters.start_id)
+    costs, ranks = costs_and_ranks(cells, ids, letters.start_id)
     assert len(costs) == len(ranks) == length
     expected = score_ids(cells, ids, letters.start_id)
     assert costs.sum() == pytest.approx(expected, rel=1e-6)
@@ -59,7 +59,7 @@ def test_each_token_has_its_own_nats_and_rank(
     for most in (1 << 22, 29):  # all logits at once, or a few rows
         monkeypatch.setattr(breakdown, "MAX_LOGITS_IN_CACHE", most)
         monkeypatch.setattr(breakdown, "MIN_ROWS", 1)
-        costs, ranks = score_tokens(cells, ids, letters.start_id)
+        costs, ranks = costs_and_ranks(cells, ids, letters.start_id)
         for row, target, cost, rank in zip(logits, ids.tolist(), costs, ranks, strict=False):
             assert cost == pytest.approx(log(sum(map(exp, row))) - row[target], abs=1e-5)
             order = sorted(range(29), key=lambda token, row=row: (-row[token], token))  # type: ignore[misc]
@@ -70,7 +70,7 @@ def test_each_token_has_its_own_nats_in_a_text_that_is_cut_into_streams(
     cells: Cells, letters: Vocabulary
 ) -> None:
     ids = letters.encode(some_text(9001))
-    costs, ranks = score_tokens(cells, ids, letters.start_id)
+    costs, ranks = costs_and_ranks(cells, ids, letters.start_id)
     before = np.concatenate([[letters.start_id], ids[:-1]])
     logits, _ = cells(before[None], cells.initial_state(1))
     whole = cross_entropy(logits[0], ids.astype(np.int64))
@@ -81,7 +81,9 @@ def test_each_token_has_its_own_nats_in_a_text_that_is_cut_into_streams(
 
 def test_of_equally_likely_tokens_the_lower_id_has_the_better_rank(letters: Vocabulary) -> None:
     zeros = {name: np.zeros(shape, np.float32) for name, shape in CONFIG.weight_shapes().items()}
-    _, ranks = score_tokens(Cells(CONFIG, zeros), np.array([0, 5, 28], np.uint8), letters.start_id)
+    _, ranks = costs_and_ranks(
+        Cells(CONFIG, zeros), np.array([0, 5, 28], np.uint8), letters.start_id
+    )
     assert ranks.tolist() == [1, 6, 29]
 
 
@@ -205,5 +207,5 @@ def test_rows_are_scored_from_the_token_that_is_asked(
     first = [min(start, len(row)) for row, (_, start) in zip(rows, pairs, strict=True)]
     totals = score_rows(cells, rows, letters.start_id, first=first)
     for row, start, total in zip(rows, first, totals, strict=True):
-        nats, _ = score_tokens(cells, row, letters.start_id)
+        nats, _ = costs_and_ranks(cells, row, letters.start_id)
         assert total == pytest.approx(nats[start:].sum(), rel=1e-5, abs=1e-6)

@@ -26,8 +26,8 @@ def read(*lines: str) -> list[Question]:
 
 def test_questions_are_read_and_empty_lines_passed_over() -> None:
     assert read(json.dumps(GOOD), "", "  ", json.dumps(GOOD | {"group": ""})) == [
-        Question("ab", ("c", "de"), 1, "near"),
-        Question("ab", ("c", "de"), 1, ""),
+        Question("ab", ("c", "de"), 1, "near", "q.jsonl", 1),
+        Question("ab", ("c", "de"), 1, "", "q.jsonl", 4),
     ]
     del (without := dict(GOOD))["group"]
     assert read(json.dumps(without | {"id": 7}))[0].group == ""
@@ -209,8 +209,8 @@ def test_unknown_tokens_of_context_and_choices_are_counted(
     cells: Cells, letters: Vocabulary
 ) -> None:
     (one,) = answer(cells, letters, [Question("Añb", ("ñ", "cÑñ"), 0, "")])
-    assert one.unknown_tokens == 2 + 1 + 2
-    assert one.to_json()["unknown_tokens"] == 5
+    assert (one.unknown_in_context, one.unknown_tokens) == (2, (1, 2))
+    assert one.to_json()["unknown_tokens"] == [1, 2]
 
 
 def test_a_question_that_says_something_twice_is_refused() -> None:

@@ -22,9 +22,9 @@ from engines import score_text
 from numpy.typing import NDArray
 
 from lstmgen import checkpoint, context, dynamic, engines, folders, threads
-from lstmgen.breakdown import score_tokens
+from lstmgen.breakdown import costs_and_ranks
 from lstmgen.cells import Cells
-from lstmgen.cli import models
+from lstmgen.cli import models, scores
 from lstmgen.cli.ahead import MAX_AHEAD, Ahead
 from lstmgen.comparison import difference
 from lstmgen.model import TorchEngine
@@ -130,8 +130,9 @@ def test_eval_by_line_answers_before_the_next_line_comes(model: Path) -> None:
 
 
 def test_eval_by_token_adds_up_to_the_score_of_the_text(
-    model: Path, corpus: Path, tmp_path: Path, here: Any
+    model: Path, corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(scores, "TOLD_AT_ONCE", 1000)  # of 3,744 tokens
     whole = json.loads(here("eval", "-m", model, corpus, "--json").out)
     rows = [
         line.split("\t")
@@ -158,7 +159,7 @@ def test_eval_by_token_adds_up_to_the_score_of_the_text(
     assert [record["text"] for record in records] == list("a\\\tZ\n")
     saved = checkpoint.load_model(model)
     ids, start = saved.vocabulary.encode("a\\\tZ\n"), saved.vocabulary.start_id
-    nats, ranks = score_tokens(Cells(saved.config, saved.weights), ids, start)
+    nats, ranks = costs_and_ranks(Cells(saved.config, saved.weights), ids, start)
     assert [record["nats"] for record in records] == pytest.approx(nats.tolist())
     assert [record["rank"] for record in records] == ranks.tolist()
     assert [line.split("\t")[1] for line in done.out.splitlines()] == [str(n) for n in ranks]
@@ -434,18 +435,19 @@ def test_eval_compares_models_on_the_same_text(
     done = here("eval", corpus, "-m", by_word, "-m", model)
     assert f"{model} is better than {by_word}, by more than chance" in done.err
     unseen = tmp_path / "unseen.txt"
-    unseen.write_text(f"xylophone quartz\n{TEXT}")
+    unseen.write_text(f"xylophone quartz\n{TEXT * 8}")
     done = here("eval", unseen, *both)
     assert f"{by_word} does not know" in done.err
     assert "do not compare with those of a model that knows them" in done.err
     assert f"than {model}, by more than chance" in done.err  # two words are too few to matter
     unseen.write_text("xylophone quartz\n" * 99 + TEXT)
     done = here("eval", unseen, *both)
-    assert f"{by_word} and {model} do not compare: what only one of them knows" in done.err
+    assert f"{by_word} and {model} do not compare: what one of them does not know" in done.err
     record = json.loads(here("eval", unseen, *both, "--json").out.splitlines()[2])
     assert record["more_than_chance"] is None
-    known_to_one = sum(character in TEXT for character in "xylophone quartz")
-    assert record["unknown_characters"] == 99 * known_to_one
+    assert record["unknown_characters"] == 99 * len("xylophone quartz")  # also what neither knows
+    twice = here("eval", unseen, "-m", by_word, "-m", by_word, "--json").out.splitlines()
+    assert json.loads(twice[2])["unknown_characters"] == 0  # of which they know the same
     total = json.loads(here("eval", unseen, unseen, *both, "--json").out.splitlines()[8])
     assert total["unknown_characters"] == 2 * record["unknown_characters"]
     third = here(

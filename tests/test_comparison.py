@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstmgen import comparison
-from lstmgen.comparison import MIN_LINES, NUM_BLOCKS, by_block, difference, edges, t_95
+from lstmgen.comparison import BLOCK_LENGTH, by_block, difference, edges, t_95
 from lstmgen.scoring import LN2
 
 
@@ -20,12 +20,12 @@ def test_blocks_cover_the_text(text: str) -> None:
 
 
 def test_blocks_are_lines_where_there_are_many() -> None:
-    text = "one\n\ntwo!\n" * MIN_LINES + "rest"
+    text = "one\n\ntwo!\n" * 30 + "rest"
     assert edges("\n" + text).tolist()[0] == 5
     ends = edges(text).tolist()
     assert ends[:4] == [4, 10, 14, 20]  # an empty line goes with the next one
     assert ends[-1] == len(text)
-    assert len(edges("x" * 5000)) == len(edges("x" * 9999)) == NUM_BLOCKS
+    assert len(edges("x" * 5000)) == len(edges("x" * 10_000)) == 100
     assert edges("x" * 199).tolist() == [66, 132, 199]  # a block of a few characters says nothing
     assert edges("x" * 20).tolist() == [20]
 
@@ -33,15 +33,32 @@ def test_blocks_are_lines_where_there_are_many() -> None:
 def test_a_few_lines_are_blocks_where_stretches_would_be_fewer() -> None:
     assert len(edges("ab\n" * 20)) == 20
     assert len(edges("He was born in a village by the sea, in spring.\n" * 20)) == 20
-    assert len(edges(("x" * 999 + "\n") * 20)) == NUM_BLOCKS
+    assert len(edges(("x" * 999 + "\n") * 20)) == 100
+
+
+def test_a_line_that_is_most_of_the_text_is_no_single_block() -> None:
+    """Its own part of the residuals would be what is left over of the others', next to nothing."""
+    text = "short\n" * 40 + "x" * 100_000 + "\n" + "short\n" * 40
+    ends, generator = edges(text), np.random.default_rng(0)
+    assert np.diff(ends, prepend=0).max() < 2 * len(text) / 100
+    sizes, called = np.diff(ends, prepend=0), 0
+    for _ in range(400):
+        first, second = sizes + generator.normal(0, 1, (2, len(sizes))) * np.sqrt(sizes)
+        called += bool(difference(first, second, ends).is_more_than_chance)
+    assert called < 28  # one in twenty, and what chance adds to that
+
+
+def test_a_long_line_is_cut_evenly() -> None:
+    ends = edges("ab\n" + "x" * 3 * BLOCK_LENGTH + "\n" + "cd\n")
+    assert ends.tolist() == [3, 53, 103, 154, 157]
 
 
 def test_a_text_of_line_ends_alone_is_cut_at_equal_distances() -> None:
-    assert len(edges("\n" * 1_000_000)) == NUM_BLOCKS  # and soon
+    assert len(edges("\n" * 1_000_000)) == 100  # and soon
 
 
 def test_empty_lines_at_the_end_are_no_block_of_their_own() -> None:
-    for count in (5, MIN_LINES):
+    for count in (5, 30):
         assert edges("a\n" * count + "\n\n").tolist()[-2:] == [2 * count - 2, 2 * count + 2]
 
 

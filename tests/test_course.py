@@ -295,7 +295,7 @@ def test_stopping_a_run_whose_last_step_was_ruinous_saves_what_was_well(
         return done
 
     monkeypatch.setattr(Stepper, "step", ruinous_at_6)
-    job = make_job(tmp_path)
+    job = make_job(tmp_path, steps=100)  # at 5 of which there is a place to go back to
     saved = stopped_at(6, replace(job, training=replace(job.training, report_every=99)))
     assert saved.position.step == 5
     for model in (saved.model, checkpoint.load_model(tmp_path)):
@@ -307,8 +307,8 @@ def test_one_odd_window_does_not_keep_a_run_from_being_saved_as_it_is(
 ) -> None:
     original = Stepper.present_loss
 
-    def odd_next(stepper: Stepper, ahead: int = 0) -> float:
-        return original(stepper, ahead) if ahead or not stepper.run.step else 99.0
+    def odd_next(stepper: Stepper) -> float:
+        return 99.0 if stepper.run.step else original(stepper)
 
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     monkeypatch.setattr(Stepper, "present_loss", odd_next)
@@ -349,18 +349,44 @@ def test_an_odd_window_is_no_blow_up_where_the_validation_part_is_well(
     monkeypatch.setattr(
         Stepper, "present_loss", lambda stepper: 1.0 if stepper.run.step == 0 else 99.0
     )
+    # Of the reports, at 4 and 8, it is the validation part that tells.
+    monkeypatch.setattr(
+        Stepper, "loss_elsewhere", lambda stepper: 1.0 if stepper.run.step % 4 else 99.0
+    )
     records = list(train(make_job(tmp_path)))
     assert not [record.note for record in records if record.note]
     assert checkpoint.load_run(tmp_path).position.step == NUM_STEPS
 
 
-def test_another_kind_of_text_is_no_blow_up_where_few_streams_read_it(tmp_path: Path) -> None:
-    job = make_job(tmp_path, "ab" * 1500 + "cd" * 1500, dropout=0.0, steps=140)
-    config = replace(job.training, batch_size=1, window=32, report_every=140)
+@pytest.mark.parametrize(("steps", "report_every"), [(140, 140), (250, 250), (120, 5), (188, 94)])
+def test_another_kind_of_text_is_no_blow_up_where_few_streams_read_it(
+    tmp_path: Path, steps: int, report_every: int
+) -> None:
+    """Neither where a line of the log is of one window or of several, nor at a report."""
+    job = make_job(tmp_path, "ab" * 1500 + "cd" * 1500, dropout=0.0, steps=steps)
+    config = replace(job.training, batch_size=1, window=32, report_every=report_every)
     records = list(train(replace(job, training=config)))
     losses = [record.train_nats_per_token for record in records]
-    assert max(losses[20:]) > course.most_from(0.0, len(job.vocabulary))  # a single window
+    assert max(losses[20:]) > course.most_from(0.0, len(job.vocabulary))
     assert [record.note for record in records if record.note] == []
+
+
+def test_a_run_stopped_before_another_kind_of_text_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next line of the log is of that window alone, and it could go back no further than to its start."""
+    job = make_job(tmp_path, "ab" * 1584 + "cd" * 16 + "ab" * 1600, dropout=0.0, steps=1000)
+    job = replace(job, training=replace(job.training, batch_size=1, window=32, report_every=1000))
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    saved = stopped_at(99, job)
+    assert saved.position.step == 99
+    notes = []
+    for record in train(job, saved):
+        notes += [record.note] if record.note else []
+        if record.step == 100:
+            break
+    assert record.train_nats_per_token > course.most_from(0.0, len(job.vocabulary))
+    assert notes == []
 
 
 def test_what_a_run_may_cost_does_not_hang_on_what_was_drawn_before(tmp_path: Path) -> None:

@@ -451,8 +451,8 @@ def test_what_is_not_marked_for_one_odd_window_is_saved_all_the_same(
         saved.append(at.step)
         keep(keeper, at, *about)
 
-    def odd_next(stepper: Stepper, ahead: int = 0) -> float:
-        return loss(stepper, ahead) if ahead or not stepper.run.step else 1e9
+    def odd_next(stepper: Stepper) -> float:
+        return 1e9 if stepper.run.step else loss(stepper)
 
     monkeypatch.setattr(Keeper, "keep_run", counted)
     monkeypatch.setattr(Stepper, "present_loss", odd_next)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lstmgen.vocabulary import Ids
 
 CHARACTERS_A_WORD = 5  # or so
+TOLD_AT_ONCE = 4096  # tokens
 ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\t": "\\t"})
 
 
@@ -129,19 +130,26 @@ def by_line(asked: Evaluation, paths: list[str], encoding: str) -> None:
 
 def by_token(asked: Evaluation) -> None:
     """What each token costs, and its rank."""
-    from lstmgen.breakdown import score_tokens
+    from lstmgen.breakdown import costs_and_ranks
+    from lstmgen.scoring import slices
     from lstmgen.vocabulary import UNKNOWN_ID
 
     engine, vocabulary = asked.engine(), asked.saved.vocabulary
     for text, ids in zip(asked.texts, asked.encoded, strict=True):
-        nats, ranks = score_tokens(engine, ids, vocabulary.start_id, console.watched)
-        tokens, unknown = vocabulary.tokenize(text.text), ids == UNKNOWN_ID
-        of_each = zip(tokens, nats.tolist(), ranks.tolist(), unknown.tolist(), strict=True)
-        for token, cost, rank, is_unknown in of_each:
+        nats, ranks = costs_and_ranks(engine, ids, vocabulary.start_id, console.watched)
+        tokens = vocabulary.tokenize(text.text)
+        for part in slices(len(ids), TOLD_AT_ONCE):
+            columns = nats[part].tolist(), ranks[part].tolist(), (ids[part] == UNKNOWN_ID).tolist()
+            of_each = zip(tokens[part], *columns, strict=True)
             if asked.as_json:
-                asked.emit(text.name, text=token, nats=cost, rank=rank, unknown=is_unknown)
+                for token, cost, rank, is_unknown in of_each:
+                    asked.emit(text.name, text=token, nats=cost, rank=rank, unknown=is_unknown)
             else:
-                console.emit(f"{cost:.6f}\t{rank}\t{token.translate(ESCAPES)}\n")
+                rows = [
+                    f"{cost:.6f}\t{rank}\t{token.translate(ESCAPES)}\n"
+                    for token, cost, rank, _ in of_each
+                ]
+                console.emit("".join(rows))
     asked.note_unknown()
 
 
@@ -211,5 +219,5 @@ def by_choices(asked: Evaluation) -> None:
         console.note(f"questions without an answer, which are not counted: {unanswered:,}")
     if alike := sum(one.is_undecided and one.question.answer is not None for one in answers):
         console.note(f"questions between whose likeliest choices the model cannot tell: {alike:,}")
-    if unknown := sum(answer.unknown_tokens for answer in answers):
+    if unknown := sum(answer.unknown_in_context + sum(answer.unknown_tokens) for answer in answers):
         console.note(f"unknown tokens of the questions, scored as <unk>: {unknown:,}")

@@ -64,7 +64,7 @@ def comparison(
             False: "the difference of {0} from {1} may be chance",
             None: "the text is too short to tell {0} from {1}"
             if one.interval is None
-            else "{0} and {1} do not compare: what only one of them knows may make the difference",
+            else "{0} and {1} do not compare: what one of them does not know may make the difference",
         }[one.is_more_than_chance]
         console.note(f"{name}, {one.blocks:,} blocks: " + told.format(model, rows[0][0]))
 

@@ -80,11 +80,11 @@ def test_training(
 
 
 def test_a_long_text(times: Callable[[int, int], int], tally: Callable[[str, int], None]) -> None:
-    length = times(30_000, 10_000_000)
+    length = times(15_000, 10_000_000)
     command = [sys.executable, "-m", "lstmgen", "sample", "-m", str(BUILT_IN), "--seed", "1"]
     with subprocess.Popen([*command, "-l", str(length)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        watch, read = Watch(process.pid, warm_up=1), 0
+        watch, read = Watch(process.pid, warm_up=0.4, every=0.05), 0
         while part := os.read(process.stdout.fileno(), 1 << 16):
             read += len(part)
             watch.look()
@@ -94,7 +94,7 @@ def test_a_long_text(times: Callable[[int, int], int], tally: Callable[[str, int
 
 
 def test_many_lines(times: Callable[[int, int], int], tally: Callable[[str, int], None]) -> None:
-    count, warm = times(16_000, 10_000_000), 12_000
+    count, warm = times(9_000, 10_000_000), 6_000
     stories = [line.encode()[:20] + b"\n" for line in LIVES.read_text().splitlines() if line]
     command = [sys.executable, "-m", "lstmgen", "eval", "-", "--by", "line", "-m", str(BUILT_IN)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
