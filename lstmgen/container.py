@@ -33,6 +33,7 @@ FORMAT = 1
 MAX_HEADER = 75_000_000  # bytes; a vocabulary of some four million words
 SMALL = 1_000_000  # bytes of header, or marks in it, that no file needs to justify
 TABLE = 200_000  # bytes of header that the names and places of arrays may take
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # as some file systems say of folders
 DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "<u1"}
 
@@ -258,9 +259,11 @@ def put(path: Path, content: bytes) -> None:
                 new.unlink(missing_ok=True)
         _sync(path.parent)
     except OSError as error:
+        how = f"it takes up to {-(-len(content) // 10**6):,} MB: make room there"
+        if error.errno in FORBIDDEN:
+            how = "let it be written there"
         raise CheckpointError(
-            f"{path}: cannot be written ({error.strerror}); it takes up to {-(-len(content) // 10**6):,} MB: "
-            "make room there or choose another --model folder"
+            f"{path}: cannot be written ({error.strerror}); {how} or choose another --model folder"
         ) from None
 
 

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lstmgen.config import DEFAULT_ENCODING
-from lstmgen.encoding import SOME, decoded, decoded_lines, require_encoding
+from lstmgen.encoding import SOME, decoded, decoded_lines, require_encoding, with_line_feeds
 from lstmgen.errors import CorpusError, OptionError, reason
 
 STDIN = "-"
@@ -59,15 +59,15 @@ def _not_empty(text: Text) -> Text:
 
 def _read(path: str, encoding: str) -> Text:
     name, notes = called(path), []
+    require_encoding(encoding)
     with _blaming(name), _opened(path) as file:
-        require_encoding(encoding)
         raw = file.read()
     text = decoded(name, raw, encoding)
     if text.startswith("\ufeff"):
         text = text[1:]
         notes.append(f"{name}: {NO_MARK}")
     if "\r" in text:
-        text = _with_line_feeds(text)
+        text = with_line_feeds(text)
         notes.append(f"{name}: {NO_CR}")
     return Text(name, text, tuple(notes))
 
@@ -123,6 +123,7 @@ def lines(
     is wrong.
     """
     name, told = called(path), False
+    require_encoding(encoding)  # before the first byte is waited for
     with _blaming(name), _opened(path) as file:
         for number, text in enumerate(decoded_lines(name, file, encoding), 1):
             if number == 1 and text.startswith("\ufeff"):
@@ -131,7 +132,7 @@ def lines(
             if not told and "\r" in text:
                 tell(f"{name}: {NO_CR}")
                 told = True
-            yield from _LINE.findall(_with_line_feeds(text))
+            yield from _LINE.findall(with_line_feeds(text))
 
 
 def size(path: str) -> int:
@@ -141,10 +142,6 @@ def size(path: str) -> int:
     with _blaming(called(path)):
         about = os.fstat(sys.stdin.fileno()) if path == STDIN else Path(path).stat()
     return about.st_size if stat.S_ISREG(about.st_mode) else 0
-
-
-def _with_line_feeds(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def is_pipe(path: str) -> bool:
@@ -188,7 +185,7 @@ def _blaming(name: str) -> Iterator[None]:
     except FileNotFoundError:
         raise CorpusError(f"{name}: there is no such file; check its path") from None
     except IsADirectoryError:
-        raise CorpusError(f"{name}: this is a folder; name the files in it: {name}/*") from None
+        raise CorpusError(f"{name}: this is a folder; name a file in it") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise CorpusError(f"{name}: damaged gzip data ({error}); fetch the file again") from None
     except (OSError, ValueError) as error:

@@ -6,10 +6,13 @@ What does not decode, or is no text, is refused with what may help.
 import codecs
 import sys
 from collections.abc import Iterator
-from gzip import GzipFile
-from io import BufferedReader
+from typing import TYPE_CHECKING
 
 from lstmgen.errors import CorpusError, OptionError
+
+if TYPE_CHECKING:  # what is read when a command starts makes it late
+    from gzip import GzipFile
+    from io import BufferedReader
 
 SOME = 1 << 20  # characters, or bytes, that tell what a text is like
 ENOUGH = 100  # characters, before which nothing is said of how many zeros are among them
@@ -29,6 +32,11 @@ def require_encoding(encoding: str) -> None:
         ) from None
 
 
+def with_line_feeds(text: str) -> str:
+    """The text with LF for each CRLF and CR."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def decoded(name: str, raw: bytes, encoding: str) -> str:
     """All of a text; `CorpusError`, which calls it by its `name`, for what is none."""
     text = _text(name, raw, encoding)
@@ -36,12 +44,11 @@ def decoded(name: str, raw: bytes, encoding: str) -> str:
     return text
 
 
-def decoded_lines(name: str, file: BufferedReader | GzipFile, encoding: str) -> Iterator[str]:
+def decoded_lines(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Iterator[str]:
     """The text of a file as it comes: a line at a time, or some; the last may lack its end.
 
     `CorpusError` comes after all lines before the one that is wrong.
     """
-    require_encoding(encoding)
     if codecs.lookup(encoding).name == "utf-8-sig":
         encoding = "utf-8"  # of which lines can be told by the byte; whoever asks drops the mark
     begin = ""
@@ -70,7 +77,7 @@ def _text(name: str, raw: bytes, encoding: str) -> str:
         ) from None
 
 
-def _pieces(name: str, file: BufferedReader | GzipFile, encoding: str) -> Iterator[str]:
+def _pieces(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Iterator[str]:
     """The text of a file as it comes: a line at a time, or some."""
     if _marks_lines(encoding):
         for number, raw in enumerate(file, 1):
@@ -104,7 +111,7 @@ def _pieces(name: str, file: BufferedReader | GzipFile, encoding: str) -> Iterat
         yield rest
 
 
-def _decoder(file: BufferedReader | GzipFile, encoding: str) -> codecs.IncrementalDecoder:
+def _decoder(file: "BufferedReader | GzipFile", encoding: str) -> codecs.IncrementalDecoder:
     """What decodes a file part by part. Without a mark, UTF-16 has the order of this machine's bytes."""
     about = codecs.lookup(encoding)
     marks = {"utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),

@@ -3,12 +3,14 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from math import nan
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen.config import DecodingConfig
+from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import OptionError
 from lstmgen.ranges import require_whole
 from lstmgen.sampling import Batch
@@ -36,7 +38,7 @@ class Generated:
     prime: str
     text: str
     tokens: int  # those of the stop string included
-    nats: float  # of these tokens, under the model's own distribution
+    nats: float  # of these tokens, under the model's own distribution; NaN if that was not wanted
     stop: str  # LENGTH or the stop string
     seed: int | None  # none of a beam search
 
@@ -60,7 +62,7 @@ class Writing:
         self.pieces: list[str] = []  # of the text, where all of it is wanted at the end
         self._held = ""
 
-    def add(self, i: int, nats: float = 0.0) -> str:
+    def add(self, i: int, nats: float = nan) -> str:
         """Take in the next token, by its id; returns the text that is certain now, perhaps none."""
         piece = self.vocabulary.piece(i, self.prime.text, self.tokens)
         self.tokens += 1
@@ -90,11 +92,11 @@ class Writing:
 
 
 def stop_strings(stop: str | Sequence[str], length: int) -> tuple[str, ...]:
-    """What ends texts of at most `length` tokens.
+    """What ends texts of at most `length` tokens, with LF for CRLF and CR as in what is read.
 
     `OptionError` for an empty stop string, or a length that is no number of tokens.
     """
-    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    stops = tuple(map(with_line_feeds, [stop] if isinstance(stop, str) else stop))
     require_whole("--length", length, 0)
     if "" in stops:
         raise OptionError("--stop is empty; give the text to stop at, or leave --stop out")
@@ -140,12 +142,14 @@ def generate(
     length: int,
     stops: Sequence[str] = (),
     ready: Callable[[], bool] = lambda: True,
+    with_nats: bool = True,
 ) -> Iterator[Generated]:
     """A text for each prime, in their order, up to `BATCH_SIZE` of them sampled side by side.
 
     They are fewer where the vocabulary is so large that their logits would fill the memory.
     When enough have ended, others take their places. `ready` says whether the next prime is at hand;
-    while it is not, and texts are under way, these go on first.
+    while it is not, and texts are under way, these go on first. What they cost takes time of its own, and
+    is left out where nobody wants it, without nats.
     """
     primes, more = iter(primes), True
     batch_size = min(BATCH_SIZE, max(1, MAX_LOGITS_SIDE_BY_SIDE // engine.vocab_size))
@@ -171,9 +175,9 @@ def generate(
             batch.add(starts, [writing.prime.seed for writing in new])
             going += new
         if going:
-            for writing, i, cost in zip(
-                going, batch.advance().tolist(), batch.nats().tolist(), strict=True
-            ):
+            ids = batch.advance().tolist()
+            costs = batch.nats().tolist() if with_nats else [nan] * len(ids)
+            for writing, i, cost in zip(going, ids, costs, strict=True):
                 writing.pieces.append(writing.add(i, cost))
             rows = [row for row, writing in enumerate(going) if writing.stop is None]
             if len(rows) < len(going):

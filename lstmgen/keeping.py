@@ -152,6 +152,8 @@ class Keeper:
             while self._lines:
                 log_file.append(self._folder, self._lines[0])
                 self._lines.pop(0)
+            if self._run is not None:
+                log_file.sync(self._folder)
         finally:
             if self._run is not None:
                 checkpoint.save_run(self._folder / RUN_FILE, self._run)

@@ -22,6 +22,14 @@ def append(folder: Path, record: Mapping[str, Any]) -> None:
         file.write(json.dumps(record).encode() + b"\n")
 
 
+def sync(folder: Path) -> None:
+    """Make all of the log durable, if there is one."""
+    path = folder / LOG_FILE
+    if path.exists():
+        with blaming_system(path), path.open("ab") as file:
+            os.fsync(file.fileno())
+
+
 def read(folder: Path) -> list[dict[str, Any]]:
     """The records of a folder by rising step, except those of a stretch that the run went back behind.
 

@@ -125,6 +125,8 @@ class Batch:
         self._state = engine.initial_state(0)
         self._drawn: IdRow | None = None  # (B,), ids that the network has not read yet
         self._seen = np.empty((0, engine.vocab_size), np.bool_)
+        # The last prime, as many texts may begin with it: as bytes, and one row of logits and state.
+        self._last_prime, self._last_read = b"", (self._logits, self._state)
 
     def add(self, primes: Sequence[NDArray[Any]], seeds: Sequence[int]) -> None:
         """More texts, behind those that there are.
@@ -132,11 +134,31 @@ class Batch:
         `primes` are ids that begin with the start id; the generator of text b has `seeds[b]`.
         """
         self._read_drawn()
-        logits, state = read_primes(self.engine, primes)
+        logits, state = self._after(primes)
         self._logits = np.concatenate((self._logits, logits))
         self._state = self.engine.concatenate([self._state, state])
         self._seen = np.concatenate((self._seen, _marked(primes, logits.shape[1])))
         self.generators += [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
+
+    def _after(self, primes: Sequence[NDArray[Any]]) -> tuple[Logits, Any]:
+        """The logits (B, V) and the state after each prime, of which equal ones are read once."""
+        keys = [prime.tobytes() for prime in primes]
+        new = {
+            key: prime for key, prime in zip(keys, primes, strict=True) if key != self._last_prime
+        }
+        logits, state = self._last_read
+        rows = {key: row for row, key in enumerate([*[self._last_prime] * len(logits), *new])}
+        if new:
+            more, after = read_primes(self.engine, list(new.values()))
+            logits = np.concatenate((logits, more))
+            state = self.engine.concatenate([state, after])
+        last = [rows[keys[-1]]]
+        self._last_prime, self._last_read = (
+            keys[-1],
+            (logits[last], self.engine.select(state, last)),
+        )
+        places = [rows[key] for key in keys]
+        return logits[places], self.engine.select(state, places)
 
     def advance(self) -> IdRow:
         """Draw the next id of each text, (B,)."""
@@ -191,25 +213,25 @@ def _marked(primes: Sequence[NDArray[Any]], vocab_size: int) -> NDArray[np.bool_
 
 
 def read_primes(engine: Engine, primes: Sequence[NDArray[Any]]) -> tuple[Logits, Any]:
-    """The logits (B, V) and the state after each prime; equal primes are read once.
+    """The logits (B, V) and the state after each prime.
 
     They are read side by side, the shorter ones leaving when they end.
     """
-    distinct = sorted({prime.tobytes(): prime for prime in primes}.values(), key=len)
-    places = {prime.tobytes(): place for place, prime in enumerate(distinct)}
-    state, logits, states, start = engine.initial_state(len(distinct)), [], [], 0
-    while distinct:
-        end = len(distinct[0])
-        size = max(1, _WINDOW // len(distinct))
+    order = sorted(range(len(primes)), key=lambda row: len(primes[row]))
+    going = [primes[row] for row in order]
+    state, logits, states, start = engine.initial_state(len(going)), [], [], 0
+    while going:
+        end = len(going[0])
+        size = max(1, _WINDOW // len(going))
         for begin in range(start, end, size):
-            ids = np.stack([prime[begin : min(begin + size, end)] for prime in distinct])
+            ids = np.stack([prime[begin : min(begin + size, end)] for prime in going])
             hidden, state = engine.read(ids, state)
-        num_done = sum(len(prime) == end for prime in distinct)
+        num_done = sum(len(prime) == end for prime in going)
         logits.append(last_logits(engine, hidden[:num_done]))
         states.append(engine.select(state, slice(num_done)))
         state, start = engine.select(state, slice(num_done, None)), end
-        distinct = distinct[num_done:]
-    rows = [places[prime.tobytes()] for prime in primes]
+        going = going[num_done:]
+    rows = np.argsort(order).tolist()
     return np.concatenate(logits)[rows], engine.select(engine.concatenate(states), rows)
 
 

@@ -10,6 +10,7 @@ from lstmgen import checkpoint, engines, folders
 from lstmgen.beam_search import search
 from lstmgen.checkpoint import SavedModel
 from lstmgen.config import DEFAULT_LENGTH, DEFAULT_MODEL_FOLDER, DecodingConfig, ModelConfig
+from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import OptionError
 from lstmgen.generation import Generated, Prime, generate, stop_strings, stream
 from lstmgen.ranges import require_whole
@@ -31,7 +32,7 @@ class TrainedModel:
     """A trained network with its vocabulary.
 
     On the CPU, which "auto" means for sampling, NumPy runs it; torch is imported for other devices
-    and to score long texts. A text is read as if a line end stood before it.
+    and to score long texts. A text is read as if a line end stood before it, and CRLF and CR in it as LF.
     """
 
     def __init__(self, saved: SavedModel, device: str = "auto") -> None:
@@ -85,7 +86,7 @@ class TrainedModel:
         """What `sample` gives, piece by piece as soon as each is certain."""
         config, stops = DecodingConfig(**decoding), stop_strings(stop, length)
         return stream(
-            self._sampling, self.vocabulary, Prime(prime, _seed(seed)),
+            self._sampling, self.vocabulary, Prime(with_line_feeds(prime), _seed(seed)),
             decoding=config, length=length, stops=stops,
         )  # fmt: skip
 
@@ -102,7 +103,7 @@ class TrainedModel:
         if isinstance(primes, str):
             raise ValueError(f"primes is one text, {primes!r:.40}; give a list of them")
         config, stops, first = DecodingConfig(**decoding), stop_strings(stop, length), _seed(seed)
-        numbered = (Prime(prime, first + i) for i, prime in enumerate(primes))
+        numbered = (Prime(with_line_feeds(prime), first + i) for i, prime in enumerate(primes))
         return generate(
             self._sampling, self.vocabulary, numbered, decoding=config, length=length, stops=stops
         )
@@ -118,7 +119,7 @@ class TrainedModel:
         """The likeliest texts that follow the prime, as far as a beam search finds them, best first."""
         require_whole("--beams", num_beams, 1)
         return search(
-            self._sampling, self.vocabulary, prime,
+            self._sampling, self.vocabulary, with_line_feeds(prime),
             num_beams=int(num_beams), length=length, stops=stop_strings(stop, length),
         )  # fmt: skip
 
@@ -131,6 +132,7 @@ class TrainedModel:
             raise ValueError(f"the text to score is {text!r:.40}; give one text, as a str")
         if not text:
             raise OptionError("the text to score is empty; give one with a character at least")
+        text = with_line_feeds(text)
         ids, engine = self.vocabulary.encode(text), self._sampling
         if engines.takes_torch(self.saved, self.device, len(ids)):
             self._torch = self._torch or engines.choose(self.saved, self.device, len(ids))

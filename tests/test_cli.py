@@ -34,7 +34,7 @@ from lstmgen.ranges import RANGES
         (("sample", "--prime-file", "nowhere.txt"), "nowhere.txt: there is no such file"),
         (("sample", "--device", "gpu"), "--device 'gpu'"),
         (("sample", "-m", "nowhere"), "there is no model here"),
-        (("sample", "-m", "nowhere", "--prime-file", "no.txt"), "no.txt: there is no such file"),
+        (("sample", "--prime-file", "no.txt"), "no.txt: there is no such file"),
         (("eval", "nowhere.txt"), "nowhere.txt: there is no such file"),
         (("eval", ""), "the name of a file is empty"),
         (("eval", "", "--by", "line"), "the name of a file is empty"),

@@ -25,7 +25,7 @@ from lstmgen import checkpoint, context, dynamic, engines, folders, threads
 from lstmgen.breakdown import costs_and_ranks
 from lstmgen.cells import Cells
 from lstmgen.cli import models, scores
-from lstmgen.cli.ahead import MAX_AHEAD, Ahead
+from lstmgen.cli.ahead import MAX_AHEAD, MAX_CHARACTERS, Ahead
 from lstmgen.comparison import difference
 from lstmgen.model import TorchEngine
 
@@ -746,3 +746,21 @@ def test_of_an_endless_input_some_lines_are_read_ahead_and_no_more() -> None:
     assert taken[0] == MAX_AHEAD + 1  # one that waits to be put beside those that are there
     assert lines.ready()
     assert next(lines) == "a line\n"
+
+
+def test_of_long_lines_fewer_are_read_ahead() -> None:
+    taken = [0]
+
+    def endless() -> Iterator[str]:
+        while True:
+            taken[0] += 1
+            yield "x" * (MAX_CHARACTERS // 4)
+
+    lines = Ahead(endless())
+    for first in (0, 1, 2):
+        deadline = time.monotonic() + 30
+        while taken[0] < first + 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        assert taken[0] == first + 5
+        next(lines)

@@ -51,14 +51,16 @@ def test_a_run_that_has_ended_is_not_begun_again_for_what_its_start_took(
         assert more(planned, 1.0) == 15  # 2.5 s, one of them to validate
     assert more(done, 61, seconds=3597) > 0  # a minute, however little that is of an hour
     assert more(done + 9, 0.985) > 0  # 1.6 s
-    with pytest.raises(OptionError, match=f"is at step {done}, its end"):
+    with pytest.raises(
+        OptionError, match=f"is at step {done}, its end, after 0.045 epochs and 0.95 minutes of"
+    ):
         more(done, 0.985)
-    with pytest.raises(OptionError, match=f"is at step {done} of {done + 9} already; leave"):
+    with pytest.raises(OptionError, match=f"is at step {done} of {done + 9} already, after "):
         more(done + 9, 0.5)
     saved = replace(
         saved, position=replace(saved.position, step=0, best_step=0)
     )  # whose loss blew up at once
-    with pytest.raises(OptionError, match=f"is at step 0 of {done + 9} already; leave"):
+    with pytest.raises(OptionError, match=f"is at step 0 of {done + 9} already, after 0 epochs"):
         more(done + 9, 0.5)
 
 

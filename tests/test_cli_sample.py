@@ -174,6 +174,27 @@ def test_beams_with_what_is_for_drawing_or_with_too_many_texts_are_refused(
     done = here("sample", "-m", model, "--beams", "3", *other)
     assert (done.code, done.out) == (1, "")
     assert "--beams 3" in done.error
+    if other[0] != "-n":
+        name = {"-t": "--temperature"}.get(other[0], other[0])
+        assert f"leave out {name} {other[1]}, or" in done.error
+
+
+def test_a_missing_model_is_told_before_a_prime_is_waited_for(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lstmgen", "sample", "-m", str(tmp_path / "no")]
+    with subprocess.Popen(
+        [*command, "--prime-file", "-"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.wait(60) == 1  # though nothing has come, nor its end
+
+
+def test_an_encoding_that_there_is_not_is_told_before_a_line_is_waited_for(model: Path) -> None:
+    command = [sys.executable, "-m", "lstmgen", "sample", "-m", str(model), "--each-line"]
+    with subprocess.Popen(
+        [*command, "--encoding", "utf9"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.wait(60) == 1
+        assert process.stderr is not None
+        assert b"--encoding 'utf9' is not a text encoding" in process.stderr.read()
 
 
 def test_each_line_is_a_prime_and_answers_keep_the_order(model: Path) -> None:
@@ -328,7 +349,24 @@ def test_unknown_symbols_are_told_of_so_often_and_no_oftener(
         done = here("sample", "-m", model, "--each-line", "--seed", "1", "-l", "3")
     assert done.code == 0
     assert done.err.count("what the model does not know") == 3
+    assert " more" not in done.err
     assert done.err.count("are not told") == 1
+
+
+def test_of_many_unknown_symbols_some_are_named_and_all_are_counted(model: Path, here: Any) -> None:
+    many = "".join(map(chr, range(0x4E00, 0x4E00 + 150)))
+    done = here("sample", "-m", model, "--prime", many, "--seed", "1", "-l", "3")
+    (note,) = [line for line in done.err.splitlines() if line.startswith("note: the prime")]
+    named = ", ".join(repr(character) for character in many[:20])
+    assert note == f"note: the prime holds what the model does not know: {named} and 130 more"
+
+
+def test_seeds_end_where_those_that_can_be_given_do(model: Path, tmp_path: Path) -> None:
+    last = 2**63 - 1
+    done = run("sample", "-m", model, "--each-line", "--json", "-l", "3", "--seed", str(last - 1),
+               stdin=b"a\nb\nc\n")  # fmt: skip
+    assert [json.loads(line)["seed"] for line in done.out.splitlines()] in ([last - 1, last], [])
+    assert f"--seed is {last + 1}" in done.error
 
 
 def test_the_same_unknown_symbol_is_told_of_once(model: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
-from math import exp, log
+from math import exp, isnan, log
 from typing import Any
 
 import numpy as np
@@ -196,6 +196,18 @@ def test_more_texts_than_a_batch_come_each_as_if_alone(cells: Cells, letters: Vo
             texts[i].text, texts[i].stop, texts[i].tokens,
         )  # fmt: skip
         assert alone.nats == pytest.approx(texts[i].nats, rel=1e-5)
+
+
+def test_texts_are_the_same_where_nobody_wants_to_know_their_nats(
+    cells: Cells, letters: Vocabulary
+) -> None:
+    primes = [Prime("a", seed) for seed in range(5)]
+    known, unknown = (
+        list(generate(cells, letters, primes, decoding=FREE, length=8, with_nats=with_nats))
+        for with_nats in (True, False)
+    )
+    assert [text.text for text in known] == [text.text for text in unknown]
+    assert all(isnan(text.nats) for text in unknown)
 
 
 def test_primes_are_taken_a_batch_at_a_time_from_a_source_without_end(letters: Vocabulary) -> None:

@@ -465,6 +465,31 @@ def test_primes_are_read_once_where_several_texts_share_them() -> None:
     assert engine.calls == 2  # the first id of both side by side, then the second of the longer
 
 
+def test_a_prime_that_goes_on_from_one_batch_to_the_next_is_not_read_again(cells: Cells) -> None:
+    one, other = some_primes([3, 5])
+    read: list[int] = []
+
+    class Counting(Cells):
+        def read(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
+            read.append(ids.size)
+            return super().read(ids, state)
+
+    counting = Counting(cells.config, random_weights(cells.config, scale=0.8))
+    greedy = DecodingConfig(temperature=0.0)
+    batch = Batch(counting, greedy)
+    batch.add([one, one], [1, 2])
+    batch.add([one], [3])
+    batch.add([one, other, one], [4, 5, 6])
+    batch.add([other, one], [7, 8])  # it was the last of several
+    assert read == [3, 5, 5]
+    alone = {}
+    for prime in (one, other):
+        engine = Cells(cells.config, random_weights(cells.config, scale=0.8))
+        alone[prime.tobytes()] = ids_of(batch_of(engine, [prime], greedy, [1]), 6)[0]
+    wanted = [alone[prime.tobytes()] for prime in (one, one, one, one, other, one, other, one)]
+    assert ids_of(batch, 6) == wanted
+
+
 def test_choosing_is_done_for_as_many_texts_as_the_cache_holds(
     cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:

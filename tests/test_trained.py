@@ -69,6 +69,18 @@ def test_options_shape_many_texts_as_they_do_one(model: lstmgen.TrainedModel) ->
     assert text.text == model.sample("hi ", stop=stop, **shape)
 
 
+def test_line_ends_are_lf_as_they_are_for_the_commands(model: lstmgen.TrainedModel) -> None:
+    assert model.score("a\r\nb\rc") == model.score("a\nb\nc")
+    options: dict[str, Any] = {"length": 200, "seed": 3}
+    for line_end in ("\r\n", "\r"):
+        prime, stop = f"hi{line_end}a", f"a{line_end}"
+        assert model.sample(prime, **options) == model.sample("hi\na", **options)
+        assert model.sample(stop=stop, **options) == model.sample(stop="a\n", **options)
+        (text,) = model.generate([prime], **options)
+        assert (text.prime, text.text) == ("hi\na", model.sample("hi\na", **options))
+        assert model.search(prime, length=5) == model.search("hi\na", length=5)
+
+
 def test_many_texts_have_seeds_in_a_row(model: lstmgen.TrainedModel) -> None:
     texts = list(model.generate(["a", "b", "a"], length=20, seed=7))
     assert [(text.prime, text.seed) for text in texts] == [("a", 7), ("b", 8), ("a", 9)]

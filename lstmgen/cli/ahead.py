@@ -1,10 +1,11 @@
 """Reads ahead in a thread, so that a command can ask whether the next line has come."""
 
+from collections import deque
 from collections.abc import Iterator
-from queue import Queue
-from threading import Thread
+from threading import Condition, Thread
 
-MAX_AHEAD = 1024  # read ahead, so that an endless input fits into memory
+# Read ahead, so that an endless input fits into memory: lines, and characters of them.
+MAX_AHEAD, MAX_CHARACTERS = 1024, 1 << 22
 
 
 class Ahead(Iterator[str]):
@@ -14,31 +15,45 @@ class Ahead(Iterator[str]):
     """
 
     def __init__(self, lines: Iterator[str], file: bool = False) -> None:
-        self._lines: Queue[str | Exception | None] = Queue(MAX_AHEAD)
         self._file = file
+        self._waiting = deque[str | Exception | None]()  # lines, and what comes after the last
+        self._characters = 0  # of them
+        self._changed = Condition()
         Thread(target=self._read, args=(lines,), daemon=True).start()
 
     def _read(self, lines: Iterator[str]) -> None:
         try:
             for line in lines:
-                self._lines.put(line)
-            self._lines.put(None)
+                self._put(line, len(line))
+            self._put(None)
         except Exception as error:  # raised where the line would have been taken, never lost
-            self._lines.put(error)
+            self._put(error)
+
+    def _put(self, what: str | Exception | None, characters: int = 0) -> None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: len(self._waiting) < MAX_AHEAD and self._characters < MAX_CHARACTERS
+            )
+            self._waiting.append(what)
+            self._characters += characters
+            self._changed.notify_all()
 
     def ready(self) -> bool:
         """Whether a line, or the end, is there already. A mistake can wait."""
-        with self._lines.not_empty:
-            waiting = self._lines.queue
-            while self._file and not waiting:
-                self._lines.not_empty.wait()
-            return bool(waiting) and not isinstance(waiting[0], Exception)
+        with self._changed:
+            if self._file:
+                self._changed.wait_for(lambda: self._waiting)
+            return bool(self._waiting) and not isinstance(self._waiting[0], Exception)
 
     def __next__(self) -> str:
-        line = self._lines.get()
-        if isinstance(line, Exception):
-            raise line
-        if line is None:
-            self._lines.put(None)  # asked again, it is still the end
-            raise StopIteration
-        return line
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            line = self._waiting[0]
+            if isinstance(line, Exception):
+                raise line
+            if line is None:  # which stays: asked again, it is still the end
+                raise StopIteration
+            self._waiting.popleft()
+            self._characters -= len(line)
+            self._changed.notify_all()
+            return line

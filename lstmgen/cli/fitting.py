@@ -149,7 +149,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
         job = _within_minutes(job, given, at if saved else None, began)
     steps = job.training.num_steps
     if steps <= at.step:
-        raise _over(job, at.step, config.num_steps)
+        raise _over(job, at, config.num_steps)
     if job.clock is None and (saved is None or steps != config.num_steps):
         report_every = pace.report_interval(
             steps,
@@ -179,23 +179,24 @@ def _within_minutes(job: "Job", given: Options, at: Position | None, began: floa
         if done >= job.training.num_steps:  # as its own start may have taken longer than this one
             least = max(LITTLE_SECONDS, measured.step_seconds)
     if left <= least:
-        raise _over(job, done, job.training.num_steps)
+        raise _over(job, at or Position(), job.training.num_steps)
     _require_time_to_validate(measured, seconds, left, at is not None)
     more, report_every = pace.plan_steps(measured, left)
     training = replace(job.training, num_steps=done + more, report_every=report_every)
     return replace(job, training=training, clock=pace.Clock(deadline, measured))
 
 
-def _over(job: "Job", done: int, planned: int) -> OptionError:
+def _over(job: "Job", at: Position, planned: int) -> OptionError:
     """What to say where a saved run is asked to go no further than it has come."""
-    if done < planned:
+    done = f"{job.epochs(at.step):.3g} epochs and {at.seconds / 60:.2g} minutes of training"
+    if at.step < planned:
         return OptionError(
-            f"the run in {job.folder} is at step {done:,} of {planned:,} already; leave "
+            f"the run in {job.folder} is at step {at.step:,} of {planned:,} already, after {done}; leave "
             "--steps, --epochs and --minutes out to go on to its end, or give more of them in all"
         )
     return OptionError(
-        f"the run in {job.folder} is at step {done:,}, its end; to train it further, give more --steps, "
-        "--epochs or --minutes in all"
+        f"the run in {job.folder} is at step {at.step:,}, its end, after {done}; to train it further, give "
+        "more --steps, --epochs or --minutes in all"
     )
 
 

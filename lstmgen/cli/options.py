@@ -54,12 +54,13 @@ def require_sense(given: Options) -> None:
             raise OptionError(
                 f"--memory {given['memory']} is for fresh gates, not those of --init-from; leave it out"
             )
-    # Built only to refuse wrong values. Steps, an "auto" and whether to tie are settled later.
+    # Built only to refuse wrong values. Steps, an "auto" and a size that --tie copies are settled later.
     CorpusConfig(**_part(given, CorpusConfig))
     TrainConfig(**{"num_steps": 1, "report_every": 1} | _part(given, TrainConfig, "precision"))
     if "steps" in given:
         TrainConfig(num_steps=given["steps"], report_every=1)
-    ModelConfig(vocab_size=2, **_part(given, ModelConfig, "tie"))
+    sized = {"embedding_size", "hidden_size"} <= set(given)
+    ModelConfig(vocab_size=2, **_part(given, ModelConfig, *([] if sized else ["tie"])))
 
 
 def minutes(given: Options) -> float:

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING
 
 from lstmgen.cli import console
 from lstmgen.cli.ahead import Ahead
+from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import OptionError
+from lstmgen.ranges import require
 
 if TYPE_CHECKING:
     from lstmgen.generation import Prime
     from lstmgen.vocabulary import Vocabulary
 
-MAX_WARNED = 200  # unknown symbols that are told of
+MAX_WARNED, MAX_NAMED = 200, 20  # unknown symbols that are told of in all, and by name at a time
 
 
 def one(prime: str | None, prime_file: str | None, encoding: str) -> str:
@@ -40,8 +42,7 @@ def as_utf8(name: str, text: str) -> str:
     Its line ends become LF, as those of files do.
     """
     try:
-        read = text.encode("utf-8", "surrogateescape").decode()
-        return read.replace("\r\n", "\n").replace("\r", "\n")
+        return with_line_feeds(text.encode("utf-8", "surrogateescape").decode())
     except UnicodeError:
         raise OptionError(f"{name} {text!r:.60} is not UTF-8; convert it with iconv") from None
 
@@ -66,6 +67,7 @@ class Primes:
         if not self._left:
             self._text, self._left = next(self.texts), self.num_samples
             self._warn(self._text)
+        require("--seed", self.seed)
         self._left, self.seed = self._left - 1, self.seed + 1
         return Prime(self._text, self.seed - 1)
 
@@ -79,7 +81,9 @@ class Primes:
         unknown = set(self.vocabulary.unknown_in_prime(text)) - self._warned
         if unknown:
             self._warned |= unknown
-            named = ", ".join(repr(token) for token in sorted(unknown))
-            console.note(f"the prime holds what the model does not know: {named:.300}")
+            named = [f"{token!r:.40}" for token in sorted(unknown)]
+            more = f" and {len(named) - MAX_NAMED:,} more" if len(named) > MAX_NAMED else ""
+            told = ", ".join(named[:MAX_NAMED]) + more
+            console.note(f"the prime holds what the model does not know: {told}")
             if len(self._warned) >= MAX_WARNED:
                 console.note("further unknown symbols are not told")

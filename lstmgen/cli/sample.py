@@ -57,7 +57,7 @@ def sample(
         typer.Option(
             "--temperature",
             "-t",
-            help="Lower is safer, higher wilder; 1 draws as the model has it, 0 takes the likeliest.",
+            help="Lower is tamer, higher wilder; 1 draws as the model has it, 0 takes the likeliest.",
             show_default=str(DecodingConfig.temperature),
         ),
     ] = None,
@@ -120,7 +120,7 @@ def sample(
     shaping = {name: value for name, value in shaping.items() if value is not None}
     decoding = DecodingConfig(**shaping)
     if beams is not None:
-        _require_nothing_drawn(beams, num_samples, shaping if seed is None else {"seed": seed})
+        _require_nothing_drawn(beams, num_samples, {"seed": seed} | shaping)
     if seed is not None:
         _require_seeds(seed, num_samples)
     if sum((prime is not None, prime_file is not None, each_line)) > 1:
@@ -135,11 +135,11 @@ def sample(
     from lstmgen.generation import generate, stop_strings, stream
 
     stops = stop_strings([primes.as_utf8("--stop", text) for text in stop or ()], length)
-    only_prime = "" if each_line else primes.one(prime, prime_file, encoding)
     saved = models.load(model)
     _note_odd_stops(stops, saved.vocabulary)
     # One text at a time is what NumPy is best at, so "auto" does not look for an accelerator.
     engine = engines.choose(saved, device, 0)
+    only_prime = "" if each_line else primes.one(prime, prime_file, encoding)
     texts = primes.each_line(encoding) if each_line else iter([only_prime])
     if seed is None and beams is None:
         seed = secrets.randbelow(2**31) if decoding.temperature else 0  # where it changes nothing
@@ -155,7 +155,8 @@ def sample(
         )
         return
     if beams is None:
-        written = generate(engine, saved.vocabulary, given, ready=given.ready, **drawn)
+        told: Any = {"ready": given.ready, "with_nats": as_json}
+        written = generate(engine, saved.vocabulary, given, **told, **drawn)
     else:
         found = (
             search(engine, saved.vocabulary, one.text, num_beams=beams, **how) for one in given
@@ -167,11 +168,9 @@ def sample(
 
 def _require_nothing_drawn(beams: int, num_samples: int, drawing: dict[str, Any]) -> None:
     """A beam search does without what shapes a draw, and finds as many texts as it has beams."""
-    if drawing:
-        raise OptionError(
-            f"--beams {beams} draws nothing; leave out --seed, --temperature, --top-k, --top-p, "
-            "--min-p and --repetition-penalty, or --beams"
-        )
+    given = [console.option(name, value) for name, value in drawing.items() if value is not None]
+    if given:
+        raise OptionError(f"--beams {beams} draws nothing; leave out {' '.join(given)}, or --beams")
     if num_samples > beams:
         raise OptionError(
             f"--num-samples {num_samples} is more than --beams {beams} can find; lower it, or raise "
