@@ -54,6 +54,7 @@ def search(
         return _Text(total, whole, tokens, LENGTH if tokens == length else "", row, i)
 
     logits, state = read_primes(engine, [prime_ids(vocabulary, prime)])
+    logits[0, vocabulary.barred_after(prime)] = -np.inf
     beam = [_Text(stop="" if length else LENGTH)]
     going = [text for text in beam if not text.stop]
     while going:

@@ -81,19 +81,19 @@ class Course:
         self,
         step: int,
         losses: Sequence[float],
-        elsewhere: Callable[[], float],
+        behind: Callable[[], float],
         score: Score | None = None,
     ) -> None:
         """`Diverged` unless all is well by the losses, in nats a token, and by the score being a number.
 
         A text may be of several kinds, as languages are, of which one that is met for the first time
-        costs far more than all before; so may the validation part. So a high loss is nothing while another
-        place is well: the validation part, or that of which `elsewhere` gives the loss.
+        costs far more than all before; so may the validation part. So a high loss is nothing while
+        another place is well: the validation part, or one learned from before, whose loss `behind` gives.
         """
         most, validation = self.most_nats_per_token, score.nats_per_token if score else inf
         # Not `loss > most`, which is false for what is not a number.
         which, bad = "loss", [loss for loss in losses if not loss <= most]
-        if all(map(isfinite, bad)) and bad and min(elsewhere(), validation) <= most:
+        if all(map(isfinite, bad)) and bad and min(behind(), validation) <= most:
             bad = []
         if not bad and score is not None and not isfinite(score.nats):
             which, bad = "validation loss", [validation]

@@ -127,7 +127,7 @@ def stream(
     """The text that follows one prime, piece by piece as soon as each is certain."""
     writing = Writing(vocabulary, prime, length, stops)
     batch = Batch(engine, decoding)
-    batch.add([prime_ids(vocabulary, prime.text)], [prime.seed])
+    _begin(batch, vocabulary, [prime])
     while writing.stop is None:
         if piece := writing.add(batch.advance()[0]):
             yield piece
@@ -171,8 +171,7 @@ def generate(
                 texts.append(Writing(vocabulary, prime, length, stops))
                 new += [texts[-1]] if length else []
         if new:
-            starts = [prime_ids(vocabulary, writing.prime.text) for writing in new]
-            batch.add(starts, [writing.prime.seed for writing in new])
+            _begin(batch, vocabulary, [writing.prime for writing in new])
             going += new
         if going:
             ids = batch.advance().tolist()
@@ -183,6 +182,15 @@ def generate(
             if len(rows) < len(going):
                 batch.keep(rows)
             going = [going[row] for row in rows]
+
+
+def _begin(batch: Batch, vocabulary: Vocabulary, primes: Sequence[Prime]) -> None:
+    """Add a text for each of the primes."""
+    batch.add(
+        [prime_ids(vocabulary, prime.text) for prime in primes],
+        [prime.seed for prime in primes],
+        [vocabulary.barred_after(prime.text) for prime in primes],
+    )
 
 
 def prime_ids(vocabulary: Vocabulary, prime: str) -> NDArray[Any]:

@@ -128,13 +128,21 @@ class Batch:
         # The last prime, as many texts may begin with it: as bytes, and one row of logits and state.
         self._last_prime, self._last_read = b"", (self._logits, self._state)
 
-    def add(self, primes: Sequence[NDArray[Any]], seeds: Sequence[int]) -> None:
+    def add(
+        self,
+        primes: Sequence[NDArray[Any]],
+        seeds: Sequence[int],
+        barred: Sequence[NDArray[Any]] = (),
+    ) -> None:
         """More texts, behind those that there are.
 
-        `primes` are ids that begin with the start id; the generator of text b has `seeds[b]`.
+        `primes` are ids that begin with the start id; the generator of text b has `seeds[b]`, and the first
+        token after its prime is none of `barred[b]`.
         """
         self._read_drawn()
         logits, state = self._after(primes)
+        for row, ids in enumerate(barred):
+            logits[row, ids] = -np.inf
         self._logits = np.concatenate((self._logits, logits))
         self._state = self.engine.concatenate([self._state, state])
         self._seen = np.concatenate((self._seen, _marked(primes, logits.shape[1])))

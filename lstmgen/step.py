@@ -114,15 +114,15 @@ class Stepper:
 
     def present_loss(self) -> float:
         """What the next window costs before it is learned from, with the state as it is, in nats a token."""
-        return self._loss_ahead(0)
+        return self._present_loss(self.run.step % self.streams.num_windows)
 
-    def loss_elsewhere(self) -> float:
-        """What the window half a text ahead costs, likewise."""
-        return self._loss_ahead(self.streams.num_windows // 2)
+    def loss_behind(self) -> float:
+        """What a window costs, likewise, that was learned from before: half way back to the text's start."""
+        num_windows = self.streams.num_windows
+        return self._present_loss((self.run.step % num_windows or num_windows) // 2)
 
-    def _loss_ahead(self, windows: int) -> float:
-        run = self.run
-        window = self.streams.window((run.step + windows) % self.streams.num_windows)
+    def _present_loss(self, index: int) -> float:
+        run, window = self.run, self.streams.window(index)
         inputs, targets, count = on_device(window, run.network)
         with (
             torch.no_grad(),

@@ -133,7 +133,7 @@ class _Session:
         if due.mark:
             losses.append(self.stepper.present_loss())
         # Asked at places that follow from the step alone, so that the clock changes no bit.
-        self.course.require_well(self.run.step, losses, self.stepper.loss_elsewhere, score)
+        self.course.require_well(self.run.step, losses, self.stepper.loss_behind, score)
         if due.mark:
             self.course.mark(self.run)
         if score is not None:
@@ -205,7 +205,7 @@ class _Session:
         # The meter's mean may be from before a step that was bad.
         losses = [self.meter.nats_per_token(), self.stepper.present_loss()]
         try:
-            course.require_well(self.run.step, losses, self.stepper.loss_elsewhere)
+            course.require_well(self.run.step, losses, self.stepper.loss_behind)
         except Diverged:
             return course.last_good
         snapshot = self.run.snapshot()

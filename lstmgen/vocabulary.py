@@ -126,6 +126,19 @@ class Vocabulary:
         ids = self.encode_prime(prime)
         return list(dict.fromkeys(t for t, i in zip(tokens, ids, strict=True) if i == UNKNOWN_ID))
 
+    def barred_after(self, prime: str) -> Ids:
+        """The tokens that cannot come right after a prime, (M,).
+
+        By word, where it ends in a blank, those that begin without one; unless all do.
+        """
+        return self._without_blank if self._shares_blank(prime) else np.empty(0, self.dtype)
+
+    @cached_property
+    def _without_blank(self) -> Ids:
+        ids = [i for i, token in enumerate(self.tokens) if not token.startswith(" ")]
+        with_blank = len(self) - len(ids) - self.tokens[UNKNOWN_ID].startswith(" ")
+        return np.array(ids if with_blank else [], self.dtype)
+
     def piece(self, i: int, prime: str, num_before: int) -> str:
         """What token i adds to a prime and so many tokens: no second blank where the prime ends in one."""
         token = self.tokens[i]

@@ -330,6 +330,38 @@ def test_by_word_no_blank_comes_twice_after_a_prime(prime: str, text: str) -> No
     assert search(Words(), words, prime, num_beams=1, length=2)[0].text == text
 
 
+def test_by_word_a_blank_that_was_typed_is_followed_by_a_word_that_has_one() -> None:
+    """The likeliest token here is the full stop, which would have stood right after the word."""
+    vocabulary = Vocabulary("word", "prose", (" <unk>", " ill", " well", "."))
+
+    class Ending(Stateless):
+        vocab_size = 4
+
+        def read(self, ids: NDArray[Any], state: Any) -> tuple[Any, Any]:
+            hidden = np.zeros((*ids.shape, 4))
+            hidden[..., 1:] = 2.0, 1.0, 9.0
+            return hidden, state
+
+    how: Any = {"decoding": DecodingConfig(temperature=0), "length": 2}
+    for prime, text in (("I am", ".."), ("I am ", "ill.")):
+        assert "".join(stream(Ending(), vocabulary, Prime(prime, 0), **how)) == text
+        primes = [Prime("I am", 0), Prime(prime, 1), Prime("I am", 2)]
+        found = list(generate(Ending(), vocabulary, primes, **how))
+        assert [one.text for one in found] == ["..", text, ".."]
+        assert search(Ending(), vocabulary, prime, num_beams=1, length=2)[0].text == text
+    of_words = log(1 + exp(-1.0) + exp(-2.0))  # between those that it may be, and the unknown ones
+    of_all = log(1 + exp(-7.0) + exp(-8.0) + exp(-9.0))
+    (one,) = generate(Ending(), vocabulary, [Prime("I am ", 0)], **how)
+    assert one.nats == pytest.approx(of_words + of_all)
+
+
+def test_a_vocabulary_without_blanks_bars_nothing() -> None:
+    names = Vocabulary("word", "space", (" <unk>", "\n", "Ann", "Ben"))
+    assert len(names.barred_after("Ann ")) == 0
+    assert words(" a", "b").barred_after("a ").tolist() == [words(" a", "b").ids["b"]]
+    assert len(words(" a", "b").barred_after("a")) == 0
+
+
 def test_by_word_a_prime_is_read_as_its_words_however_it_begins_and_ends() -> None:
     vocabulary = words(" a", " b", " c")
     for prime in ("a", " a", "a "):

@@ -172,9 +172,15 @@ def test_the_present_loss_is_that_of_the_state_as_it_is(tmp_path: Path) -> None:
     stepper = Stepper(fresh_run(job), job)
     stepper.step(0.02)
     assert isfinite(stepper.present_loss())
-    there = stepper.loss_elsewhere()
+    stepper.run.step = 90
+    there = stepper.loss_behind()
     assert there != stepper.present_loss()
-    stepper.run.step += stepper.streams.num_windows // 2
+    stepper.run.step = 45
     assert there == stepper.present_loss()
+    behind = stepper.loss_behind()
+    stepper.run.step = 22 + stepper.streams.num_windows
+    assert behind == stepper.present_loss()
+    stepper.run.step = stepper.streams.num_windows  # as the text begins again
+    assert stepper.loss_behind() != stepper.present_loss()
     stepper.run.state[1][0][2] = float("nan")  # of one stream
     assert isnan(stepper.present_loss())
