@@ -120,6 +120,9 @@ def load_run(folder: Path) -> SavedRun:
         model = _model(file.description)
         entries = {n[len(prefix) :]: e for n, e in file.entries.items() if n.startswith(prefix)}
         _check_shapes(entries, model.config.weight_shapes(), (np.float32,))
+        for name, entry in file.entries.items():
+            if entry.dtype != np.float32:
+                raise OptionError(f"{name} is {entry.dtype} where float32 belongs")
         progress = file.description.get("progress")
         if not isinstance(progress, dict):
             raise OptionError("it holds no run")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from math import ceil, floor, isfinite, log10
+from math import ceil, floor, log10
 from textwrap import wrap
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ Records = Sequence[Mapping[str, Any]]
 Points = list[tuple[int, float]]  # steps and values
 
 ROWS, MIN_WIDTH = 8, 40  # of the text, in characters
+LARGE = 1e15  # what no loss comes to; beyond it nothing is drawn
 WIDTH, HEIGHT, LEFT, RIGHT = 720, 392, 72, 600  # of the picture and of the two panels in it
 LOSS_TOP, LOSS_BOTTOM, RATE_TOP, RATE_BOTTOM = 72, 270, 306, 340
 # On white and on near black alike, text has a contrast of 4:1 and a curve of 3:1.
@@ -57,9 +58,9 @@ def _view(records: Records) -> _View:
 
 
 def _points(records: Records, key: str) -> Points:
-    """The records in which a value stands and is finite."""
+    """The records in which there is a value that can be drawn."""
     found = [(record["step"], record.get(key)) for record in records]
-    return [(step, v) for step, v in found if isinstance(v, int | float) and isfinite(v)]
+    return [(step, v) for step, v in found if isinstance(v, int | float) and abs(v) < LARGE]
 
 
 def terminal(records: Records, width: int = 60) -> str:

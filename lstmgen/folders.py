@@ -1,12 +1,9 @@
-"""A folder -> what stands where in it, and the one run that may write there.
-
-Any number of readers may read it meanwhile.
-"""
+"""A folder -> what stands where in it."""
 
 import errno
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,7 +19,6 @@ LOCK_FILE = ".lstmgen.lock"
 OWN = (MODEL_FILE, RUN_FILE, LOG_FILE, CURVES_FILE)  # which a new run takes the place of
 FileId = tuple[int, int]  # the number of a file, and when it was written
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no room
-CANNOT_LOCK = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # file systems
 
 
 def find_model(model: str | Path | None) -> str | Path:
@@ -57,7 +53,7 @@ def run_path(folder: Path) -> Path:
     path = folder / RUN_FILE
     with blaming_system(path):
         if not path.exists():
-            raise _no_run(folder)
+            raise no_run(folder)
     return path
 
 
@@ -68,14 +64,16 @@ def require_no_lone_run(model: Path) -> None:
             return
         saved, begun = (model.with_name(name).exists() for name in (RUN_FILE, LOCK_FILE))
     if saved or begun:
-        how = "go on with it by `lstmgen train CORPUS --resume`" if saved else "begin it again"
+        again = f"`lstmgen train CORPUS --resume --model {shlex.quote(str(model.parent))}`"
+        how = f"go on with it by {again}" if saved else "begin it again"
         raise CheckpointError(
             f"{model}: there is no model yet, as the run in this folder has not written one: wait for its "
             f"first report, or if it was stopped, {how}"
         )
 
 
-def _no_run(folder: Path) -> CheckpointError:
+def no_run(folder: Path) -> CheckpointError:
+    """What to say of a folder where there is no run to go on with."""
     how = "or name its folder with --model"
     if has_model(folder):
         how = f"and to begin with the model here give {begun_with(folder)}"
@@ -84,101 +82,14 @@ def _no_run(folder: Path) -> CheckpointError:
     )
 
 
-def _taken(folder: Path, there: Sequence[str]) -> CheckpointError:
-    """What to say of a folder with some of a run's files in it: the ways out that it leaves."""
-    replace, other = "--overwrite to replace it", "another folder with --model"
-    if RUN_FILE in there:
-        how = f"--resume to go on with the run, {replace}, or {other}"
-    elif MODEL_FILE in there:
-        how = f"{replace}, or, to begin with its weights, {begun_with(folder)}"
-    else:
-        how = f"{replace}, or {other}"
-    return CheckpointError(f"{folder}: there is {there[0]} in it; give {how}")
-
-
 def begun_with(folder: Path) -> str:
     """The options of a run that begins with the model in a folder."""
     return f"--init-from {shlex.quote(str(folder))} and another folder with --model"
 
 
-@contextmanager
-def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
-    """Hold a folder for one run; it is created if need be, and left as it was if nothing is written.
-
-    Refuses a folder that another run holds, and one with files that this one would take the place of,
-    unless it resumes or may overwrite them. The system ends the hold when the process dies, however
-    that happens.
-    """
-    with blaming_system(folder):
-        if folder.exists() and not folder.is_dir():
-            raise CheckpointError(f"{folder}: this is a file; --model names a folder to write")
-        made = [path for path in (folder, *folder.parents) if not path.exists()]
-    if resume and made:
-        raise _no_run(folder)
-    try:
-        with locked(folder):
-            there = own_files(folder)
-            if there and not (resume or overwrite):
-                raise _taken(folder, there)
-            yield
-    finally:
-        for path in made:
-            with suppress(OSError, ValueError):  # there is something in it, and it stays
-                path.rmdir()
-
-
 def own_files(folder: Path) -> list[str]:
     """Those of a run's files that are in a folder, by name."""
     return [name for name in OWN if os.path.lexists(folder / name)]
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep others out of a folder, which is made if it is not there; `CheckpointError` if one is in it."""
-    with blaming_system(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks, nor have some file systems, as the README says
-        yield
-        return
-    path = folder / LOCK_FILE
-    with blaming_system(folder):
-        while True:
-            file = path.open("ab")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.close()
-                raise CheckpointError(
-                    f"{folder}: another lstmgen is training there; wait for it, stop it, "
-                    "or choose another folder with --model"
-                ) from None
-            except OSError as error:
-                if error.errno in CANNOT_LOCK:
-                    break
-                file.close()
-                raise
-            # Whoever held it may have removed it just now, and then it keeps nobody out.
-            with suppress(FileNotFoundError):
-                if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-                    break
-            file.close()
-    with file:
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                if lock_id(folder) == os.fstat(file.fileno()).st_ino:  # not one made there since
-                    path.unlink()
-
-
-def lock_id(folder: Path) -> int | None:
-    """What tells the lock of a folder from another run's; None where there is none."""
-    try:
-        return (folder / LOCK_FILE).stat().st_ino  # which is no other's as long as the lock is open
-    except OSError:
-        return None
 
 
 def weight_files(folder: Path) -> set[FileId]:

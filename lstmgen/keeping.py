@@ -1,13 +1,13 @@
 """A run in memory <-> what of it is kept: on the disk to resume from, and in memory to go back to."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lstmgen import checkpoint, folders, log_file
 from lstmgen.checkpoint import SavedModel, SavedRun, Weights
@@ -15,6 +15,7 @@ from lstmgen.config import Position, TrainConfig
 from lstmgen.container import Arrays, damaged
 from lstmgen.errors import CheckpointError
 from lstmgen.folders import MODEL_FILE, RUN_FILE
+from lstmgen.holding import Hold
 from lstmgen.model import Network, TorchState
 from lstmgen.optim import Optimizer
 
@@ -44,12 +45,16 @@ class Run:
     state: TorchState
     step: int = 0
 
-    def snapshot(self) -> Snapshot:
-        """A copy of it as it stands."""
+    def carried(self) -> dict[str, Tensor]:
+        """What it carries on beside its weights: all of the optimizer, and the state."""
         tensors = {OPTIMIZER + name: value for name, value in self.optimizer.tensors().items()}
         for layer, parts in enumerate(self.state):
             tensors |= {f"{STATE}{layer}.{part}": value for part, value in enumerate(parts)}
-        arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in tensors.items()}
+        return tensors
+
+    def snapshot(self) -> Snapshot:
+        """A copy of it as it stands."""
+        arrays = {name: one.detach().cpu().numpy().copy() for name, one in self.carried().items()}
         return Snapshot(self.step, self.network.weights(), arrays)
 
     def go_to(self, snapshot: Snapshot) -> None:
@@ -77,7 +82,10 @@ class Run:
         self.step = snapshot.step
 
     def resume(self, saved: SavedRun, folder: Path) -> None:
-        """Stand where a saved run stopped; `CheckpointError` if the file does not say all of it."""
+        """Stand where a saved run stopped; `CheckpointError` if the file says more or less than that."""
+        unknown = sorted(set(saved.carried) - set(self.carried()))
+        if unknown:
+            raise damaged(folder / RUN_FILE, f"{unknown[0]:.60}, which no such run carries on")
         try:
             self.go_to(Snapshot(saved.position.step, saved.model.weights, saved.carried))
         except (KeyError, RuntimeError) as error:
@@ -94,8 +102,7 @@ class Keeper:
 
     def __init__(self, folder: Path, new: bool, model: SavedModel) -> None:
         self._folder, self._new, self._common = folder, new, model
-        self._lock, self._left = folders.lock_id(folder), folders.weight_files(folder)
-        self._held = ExitStack()  # of a lock that had to be taken again
+        self._hold = Hold(folder)
         self._model: SavedModel | None = None
         self._run: SavedRun | None = None
         self._lines: list[Mapping[str, Any]] = []
@@ -113,7 +120,9 @@ class Keeper:
             return False
 
     def require_room(self, at: Snapshot) -> None:
-        """Make sure that the folder can hold files of such a run."""
+        """Make sure that the folder can hold files of such a run, and its log be gone on with."""
+        if not self._new:
+            log_file.require_writable(self._folder)
         carried = sum(array.nbytes for array in at.carried.values())
         checkpoint.require_room(self._folder, replace(self._common, weights=at.weights), carried)
 
@@ -132,11 +141,11 @@ class Keeper:
 
     def write(self) -> None:
         """Write all that waits; `CheckpointError` if something still has to."""
-        self._hold()
+        self._hold.renew()
         try:
             self._write()
         finally:
-            self._left = folders.weight_files(self._folder)
+            self._hold.note_files()
 
     def _write(self) -> None:
         if self._new:
@@ -159,24 +168,9 @@ class Keeper:
                 checkpoint.save_run(self._folder / RUN_FILE, self._run)
                 self._run = None
 
-    def _hold(self) -> None:
-        """Make sure that the folder is still this run's. One that has vanished is made and held again."""
-        lock = folders.lock_id(self._folder)
-        if lock == self._lock:
-            return
-        if lock is not None or folders.weight_files(self._folder) - self._left:
-            # The folder, or its lock, was removed or moved away, and another run has begun there since.
-            raise CheckpointError(
-                f"{self._folder}: another lstmgen has begun to train in a folder of this name, and its "
-                "files are left as they are; to have both, move that folder away before this run ends, or "
-                "train again with another --model"
-            )
-        self._held.enter_context(folders.locked(self._folder))
-        self._lock = folders.lock_id(self._folder)
-
     def give_back(self) -> None:
-        """Let go of the lock, if that had to be taken again."""
-        self._held.close()
+        """Let go of the folder, if it had to be taken again."""
+        self._hold.give_back()
 
     def try_to_write(self) -> str:
         """Write all that waits, or say what keeps it from being written."""

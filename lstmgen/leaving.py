@@ -23,8 +23,9 @@ def fill_streams() -> None:
 
 
 def meet_signals() -> None:
-    """Let Ctrl-C and SIGTERM end the command with 128 and their number."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Let Ctrl-C, SIGTERM and a closed terminal end the command with 128 and their number."""
+    closed = getattr(signal, "SIGHUP", signal.SIGTERM)  # which Windows does not have
+    for number in (signal.SIGINT, signal.SIGTERM, closed):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as the shell has it for `command &`
             signal.signal(number, _leave)
 

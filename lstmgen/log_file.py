@@ -7,8 +7,9 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-from lstmgen.errors import CheckpointError
+from lstmgen.errors import CheckpointError, OptionError
 from lstmgen.folders import LOG_FILE, blaming_system
+from lstmgen.ranges import RANGES
 
 
 def append(folder: Path, record: Mapping[str, Any]) -> None:
@@ -20,6 +21,14 @@ def append(folder: Path, record: Mapping[str, Any]) -> None:
             if file.read(1) != b"\n":
                 file.write(b"\n")
         file.write(json.dumps(record).encode() + b"\n")
+
+
+def require_writable(folder: Path) -> None:
+    """`CheckpointError` where there is a log that cannot be gone on with."""
+    path = folder / LOG_FILE
+    if path.exists():
+        with blaming_system(path):
+            path.open("ab").close()
 
 
 def sync(folder: Path) -> None:
@@ -47,10 +56,11 @@ def read(folder: Path) -> list[dict[str, Any]]:
         try:
             record = json.loads(line)
             step = index(record["step"])
+            RANGES["--steps"].require("step", step)
             while records and records[-1]["step"] >= step:
                 records.pop()
             records.append(record)
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, RecursionError, OptionError):
             # A crash can cut the line that is being written. It is the last one until the run is
             # resumed, which ends it, writes on below it and comes by the same step again.
             if line[:1] in (b"", b"{") and b"}" not in line:

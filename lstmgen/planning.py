@@ -38,8 +38,12 @@ SHORT_TEXT_POWER = 0.2  # of its share of `LONG_TEXT`, by which a shorter text h
 SIZE_STEP, MAX_SIZE = 64, 1024
 
 # With fewer tokens, and less than `FEW_EPOCHS` of the text, one layer does better, as it reads many more: in
-# float32, where a step is little else than products, 1.7 to 2.4 times as many. In bfloat16 no more was tried.
-FEW_TOKENS: dict[Precision, float] = {"float32": 5e6, "bfloat16": 2.5e6}
+# float32, where a step is little else than products, 1.6 to 2.4 times as many. No more was tried.
+FEW_TOKENS: dict[tuple[CellName, Precision], float] = {
+    ("lstm", "float32"): 5e6,
+    ("lstm", "bfloat16"): 2.5e6,
+    ("gru", "float32"): 5e6,
+}
 ONE_LAYER = Width(256, 1e6, 0.25)
 
 # Tokens: a text that is shorter is learned by heart if nothing is done against it.
@@ -94,11 +98,11 @@ def one_layer_size(
 ) -> int | None:
     """How many units a single layer should have, in the time in which two of 256 would read `tokens`.
 
-    None where two layers do better, as they do where there is more time; or may, as for other cells, and
-    where symbols are many, so that the output layer takes most of it.
+    None where two layers do better, as they do where there is more time; or may, as those of a plain RNN,
+    and where symbols are many, so that the output layer takes most of it.
     """
-    few = tokens < min(FEW_TOKENS[precision], FEW_EPOCHS * text_tokens)
-    if not few or cell != "lstm" or tie(level, vocab_size):
+    few = tokens < min(FEW_TOKENS.get((cell, precision), 0), FEW_EPOCHS * text_tokens)
+    if not few or tie(level, vocab_size):
         return None
     return _rounded(ONE_LAYER.at(tokens))
 

@@ -42,6 +42,9 @@ _PATTERNS: dict[Words, re.Pattern[str]] = {
     "prose": re.compile(rf"[^\S\n]?(?:{_WORD}+(?:['’]{_WORD}+)*|[{_MARKS}])|{_BLANKS}"),
 }  # fmt: skip
 
+MAX_LENGTH = (
+    10_000  # characters; a token of more is not known, as each that is drawn takes so much room
+)
 _CHUNK = 1 << 20  # characters cut into words at a time, so that memory holds few strings at once
 _CUT = re.compile(r"\n|(?=[^\S\n]\S)")  # after a line end, or before a word and its blank
 
@@ -180,6 +183,10 @@ class Vocabulary:
             raise OptionError(f"the vocabulary is of an unknown kind: {level!r:.40} {words!r:.40}")
         if not isinstance(tokens, list) or not all(isinstance(t, str) and t for t in tokens):
             raise OptionError("the vocabulary holds something that is not a token")
+        if any(len(token) > MAX_LENGTH for token in tokens):
+            raise OptionError(
+                f"the vocabulary holds a token of more than {MAX_LENGTH:,} characters"
+            )
         if level == "char" and any(len(token) != 1 for token in tokens[1:]):
             raise OptionError("the vocabulary is by character but holds longer tokens")
         if start is not None and start not in _line_ends(tokens):
@@ -201,7 +208,9 @@ def build(text: str, config: CorpusConfig) -> Vocabulary:
     kept = [
         token
         for token, count in counts.items()
-        if count >= config.min_count and token.strip() != UNKNOWN["char"]
+        if count >= config.min_count
+        and len(token) <= MAX_LENGTH
+        and token.strip() != UNKNOWN["char"]
     ]
     if config.max_vocab is not None and len(kept) >= config.max_vocab:
         kept = sorted(kept, key=lambda token: (-counts[token], token))[: config.max_vocab - 1]

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import resource
 import stat
 import struct
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
-from lstmgen import checkpoint, container, folders, log_file
+from lstmgen import checkpoint, container, folders, holding, log_file
 from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import ModelConfig, Position, TrainConfig
 from lstmgen.errors import CheckpointError
@@ -41,7 +42,7 @@ def model() -> SavedModel:
 def run(model: SavedModel) -> SavedRun:
     tensors: dict[str, NDArray[Any]] = {
         "state.0.0": np.arange(6, dtype=np.float32).reshape(2, 3),
-        "optimizer.step": np.array([7], np.int64),
+        "optimizer.step": np.array([7], np.float32),
         "optimizer.mean": np.array([[1e38, -0.0], [-1e-38, 1e-45]], np.float32),
     }
     position = Position(step=7, seconds=1 / 3, best_nats=2.5, best_tokens=3, best_characters=4)
@@ -336,7 +337,8 @@ def test_missing_model_is_refused_with_how_to_get_one(tmp_path: Path) -> None:
 
 def test_a_run_that_has_no_model_yet_is_to_be_gone_on_with(tmp_path: Path) -> None:
     (tmp_path / folders.RUN_FILE).touch()
-    with pytest.raises(CheckpointError, match=r"no model yet.* train CORPUS --resume"):
+    again = f"train CORPUS --resume --model {tmp_path}`"
+    with pytest.raises(CheckpointError, match=f"no model yet.* {re.escape(again)}"):
         checkpoint.load_model(tmp_path)
     with pytest.raises(CheckpointError, match="no model here"):
         checkpoint.load_model(tmp_path / "other.safetensors")
@@ -344,7 +346,7 @@ def test_a_run_that_has_no_model_yet_is_to_be_gone_on_with(tmp_path: Path) -> No
 
 def test_a_run_that_has_just_begun_has_no_model_yet(tmp_path: Path) -> None:
     with (
-        folders.claimed(tmp_path, resume=False, overwrite=False),
+        holding.claimed(tmp_path, resume=False, overwrite=False),
         pytest.raises(CheckpointError, match=r"no model yet.* first report, or .* begin it again"),
     ):
         checkpoint.load_model(tmp_path)
@@ -490,7 +492,7 @@ def test_what_the_system_refuses_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="File name too long"):
         checkpoint.load_model("a" * 300)
     with pytest.raises(CheckpointError, match="File name too long"):
-        folders.claimed(tmp_path / ("a" * 300), resume=False, overwrite=False).__enter__()
+        holding.claimed(tmp_path / ("a" * 300), resume=False, overwrite=False).__enter__()
     with pytest.raises(CheckpointError, match="Not a directory"):
         container.put(tmp_path / "file" / "x", b"content")
     with pytest.raises(CheckpointError, match="Is a directory"):

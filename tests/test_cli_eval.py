@@ -21,7 +21,7 @@ from commands import SMALL, TEXT, run
 from engines import score_text
 from numpy.typing import NDArray
 
-from lstmgen import checkpoint, context, dynamic, engines, folders, threads
+from lstmgen import checkpoint, context, dynamic, engines, folders, load, threads
 from lstmgen.breakdown import costs_and_ranks
 from lstmgen.cells import Cells
 from lstmgen.cli import models, scores
@@ -227,6 +227,11 @@ def test_by_word_characters_are_counted_where_there_is_more_than_a_score(
             costs += [0.0] if record["text"].endswith("\n") else []
         return np.array(costs[:-1])
 
+    lines = here("eval", "-m", by_word, corpus, "--by", "line", "--json").out.splitlines()
+    assert [json.loads(line)["characters"] for line in lines] == [
+        len(line) for line in TEXT.splitlines(keepends=True)
+    ]
+    assert load(by_word).score(TEXT).characters == len(TEXT)
     told = here("eval", "-m", model, "-m", by_word, corpus, "--json").out.splitlines()[2]
     ends = np.cumsum([len(line) for line in TEXT.splitlines(keepends=True)])
     expected = difference(by_line(model), by_line(by_word), ends)
@@ -322,6 +327,47 @@ def test_the_encoding_is_that_of_the_text_to_tune_on_too(
     options = ("--cache", "9", "--tune-on", tmp_path / "b.txt", "--encoding", "latin-1")
     done = here("eval", "-m", model, tmp_path / "a.txt", *options)
     assert done.code == 0, done.err
+    two = ("-m", model, "-m", model, "--encoding", "latin-1")
+    assert here("eval", tmp_path / "a.txt", *two).code == 0
+
+
+@pytest.mark.parametrize("how", [["--by", "line"], ["--by", "token"], ["--context", "1"]])
+def test_json_tells_which_file_a_record_is_of(
+    model: Path, tmp_path: Path, here: Any, how: list[str]
+) -> None:
+    files = [str(tmp_path / name) for name in ("a.txt", "b.txt")]
+    for file in files:
+        Path(file).write_text("Ann went to Rome.\n" * 9)
+    out = here("eval", "-m", model, *files, *how, "--json").out
+    found = [json.loads(line)["file"] for line in out.splitlines()]
+    half = len(found) // 2
+    assert found == [files[0]] * half + [files[1]] * half
+
+
+def test_a_question_may_hold_any_character_but_a_line_end(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    path = tmp_path / "q.jsonl"
+    question = {"context": "Ann\u2028went\u0085to", "choices": [" Rome", " Oslo"], "answer": 0}
+    path.write_text(json.dumps(question, ensure_ascii=False) + "\n")
+    done = here("eval", "-m", model, path, "--choices", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out.split("\n")[1])
+    assert (told["file"], told["line"], told["context"]) == (str(path), 1, question["context"])
+
+
+def test_dynamic_scores_on_the_device_that_is_given(
+    model: Path, corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices, original = list[str](), engines.network
+
+    def watched(saved: Any, device: str) -> Any:
+        devices.append(device)
+        return original(saved, device)
+
+    monkeypatch.setattr(engines, "network", watched)
+    assert here("eval", corpus, "-m", model, "--dynamic", "--device", "cpu").code == 0
+    assert devices == ["cpu"]
 
 
 def test_eval_takes_the_settings_that_do_best_on_another_text(
@@ -446,6 +492,16 @@ def test_eval_compares_models_on_the_same_text(
     record = json.loads(here("eval", unseen, *both, "--json").out.splitlines()[2])
     assert record["more_than_chance"] is None
     assert record["unknown_characters"] == 99 * len("xylophone quartz")  # also what neither knows
+    turned = here("eval", unseen, "-m", by_word, "-m", model, "--json").out.splitlines()
+    assert json.loads(turned[2])["unknown_characters"] == record["unknown_characters"]
+    done = here("eval", corpus, unseen, *both)
+    for name in (model, by_word):
+        alone = json.loads(here("eval", unseen, "-m", name, "--json").out)["unknown_tokens"]
+        known = sum(
+            json.loads(here("eval", text, "-m", name, "--json").out)["tokens"]
+            for text in (corpus, unseen)
+        )
+        assert f"{name} does not know {alone:,} of {known:,} tokens" in done.err
     twice = here("eval", unseen, "-m", by_word, "-m", by_word, "--json").out.splitlines()
     assert json.loads(twice[2])["unknown_characters"] == 0  # of which they know the same
     total = json.loads(here("eval", unseen, unseen, *both, "--json").out.splitlines()[8])
@@ -585,6 +641,8 @@ def test_unknown_tokens_are_told_of_whatever_is_asked(
         "unknown tokens of the questions, scored as <unk>: 2"
         in here("eval", path, "--choices", "-m", model).err
     )
+    path.write_text('{"context": "Zoë went to ", "choices": ["Oslo", "Rome"], "answer": 1}\n')
+    assert "scored as <unk>: 2" in here("eval", path, "--choices", "-m", model).err
     path.write_text('{"context": "Ann went to ", "choices": ["Z", "Ü"], "answer": 1}\n')
     done = here("eval", path, "--choices", "-m", model)
     assert "questions between whose likeliest choices the model cannot tell: 1" in done.err

@@ -334,6 +334,22 @@ def test_a_plan_tells_epochs_as_people_write_numbers(tmp_path: Path, steps: int,
     assert told in telling.of_job(job, {}, None)
 
 
+def test_a_plan_tells_its_numbers_by_their_names(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    numbers: dict[str, Any] = {
+        "learning_rate": 0.31,
+        "weight_decay": 0.32,
+        "dropout": 0.33,
+        "weight_drop": 0.34,
+    }
+    job = replace(job, training=replace(job.training, seed=35, **numbers))
+    (line,) = [row for row in telling.of_job(job, {}, None).splitlines() if "training " in row]
+    assert line == (
+        "training    8 steps of 4 x 16 tokens (0.0721 epochs); learning rate 0.31, weight decay 0.32, "
+        "dropout 0.33, weight drop 0.34, seed 35"
+    )
+
+
 @pytest.mark.parametrize(
     ("epochs", "given", "layers"),
     [
@@ -344,7 +360,8 @@ def test_a_plan_tells_epochs_as_people_write_numbers(tmp_path: Path, steps: int,
         (1.9, {"num_layers": 3}, 3),
         (1.9, {"hidden_size": 12}, 2),
         (1.9, {"steps": 40}, 2),
-        (1.9, {"cell": "gru"}, 2),
+        (1.9, {"cell": "gru"}, 1),
+        (1.9, {"cell": "rnn"}, 2),
     ],
 )
 def test_a_short_time_is_for_one_layer_unless_something_else_is_given(
@@ -364,10 +381,10 @@ def test_a_short_time_is_for_one_layer_unless_something_else_is_given(
     planned = fitting.sized(job, asked, time.perf_counter()).model
     assert planned.num_layers == layers
     if layers == 1:
-        monkeypatch.setattr(planning, "FEW_TOKENS", {"float32": tokens + 1, "bfloat16": 0})
+        monkeypatch.setattr(planning, "FEW_TOKENS", {(job.model.cell, "float32"): tokens + 1})
         half = replace(job, training=replace(job.training, precision="bfloat16"))
         for one, number in ((job, 1), (half, given.get("num_layers", 2))):
             assert fitting.sized(one, asked, time.perf_counter()).model.num_layers == number
         text_tokens = len(job.data.train_ids)
-        size = planning.one_layer_size(tokens, text_tokens, "char", 30, "lstm", "float32")
+        size = planning.one_layer_size(tokens, text_tokens, "char", 30, job.model.cell, "float32")
         assert planned.hidden_size == size

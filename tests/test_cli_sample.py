@@ -58,6 +58,13 @@ def test_all_seeds_of_many_texts_can_be_given_again(model: Path, here: Any) -> N
     assert seeds == [last - 2, last - 1, last]
 
 
+def test_json_has_what_a_text_costs(model: Path, here: Any) -> None:
+    out = here("sample", "-m", model, "--seed", "1", "-l", "5", "-n", "2", "--json").out
+    for line in out.splitlines():
+        # By what JSON knows, to which NaN does not belong.
+        assert json.loads(line, parse_constant=pytest.fail)["nats"] > 0
+
+
 def test_one_text_of_many_comes_again_with_its_own_seed(model: Path, here: Any) -> None:
     many = here("sample", "-m", model, "-n", "70", "--seed", "10", "-l", "30", "--json").out
     texts = [json.loads(line) for line in many.splitlines()]

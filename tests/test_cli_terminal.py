@@ -355,6 +355,18 @@ def test_a_closed_terminal_saves_the_run(corpus: Path, tmp_path: Path) -> None:
     assert checkpoint.load_run(folder).position.step > 0
 
 
+def test_a_terminal_closed_before_the_first_step_leaves_nothing(tmp_path: Path) -> None:
+    """As while it waits for its text, when nothing of a run is there to be saved."""
+    command = [sys.executable, "-m", "lstmgen", "train", "-", "-m", "m"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=tmp_path) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "m").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(60) == 128 + signal.SIGHUP
+    assert not list(tmp_path.iterdir())
+
+
 def test_control_characters_are_shown_to_a_terminal() -> None:
     ordinary = "a\u00a0b\u3000c\u200dd\u00ade é 中 👩\u200d🚀"
     assert console.visible(ordinary) == ordinary

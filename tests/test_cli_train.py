@@ -20,7 +20,7 @@ import pytest
 import torch
 from commands import SMALL, TEXT
 
-from lstmgen import checkpoint, device, folders, pace, training
+from lstmgen import checkpoint, device, folders, holding, pace, training
 from lstmgen.cli import console, telling, watching
 from lstmgen.cli.telling import _as_given, to_resume
 from lstmgen.corpus import read_all
@@ -351,7 +351,7 @@ def test_a_folder_that_is_being_trained_in_is_refused_and_can_be_read(
     corpus: Path, model: Path, tmp_path: Path, here: Any
 ) -> None:
     folder = tmp_path / "m"
-    with folders.claimed(folder, resume=False, overwrite=False):
+    with holding.claimed(folder, resume=False, overwrite=False):
         checkpoint.save_model(folder / folders.MODEL_FILE, checkpoint.load_model(model))
         for option in ("--overwrite", "--resume", "--quiet"):
             refused = here("train", corpus, "-m", folder, option)
@@ -372,6 +372,29 @@ def test_a_loss_that_blows_up_is_said_and_mended(corpus: Path, tmp_path: Path, h
 @pytest.mark.parametrize("other", [("--cell", "rnn"), ("--init-from", "m")])
 def test_memory_is_for_fresh_gates(corpus: Path, here: Any, other: tuple[str, str]) -> None:
     assert "--memory 20 is for" in here("train", corpus, "--memory", "20", *other).error
+
+
+def test_a_resumed_run_keeps_its_plan_wherever_its_end_is(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    """Also what would be planned otherwise for an end so much later."""
+    given: dict[str, Any] = {
+        "dropout": 0.3,
+        "weight_drop": 0.2,
+        "weight_decay": 0.03,
+        "learning_rate": 0.02,
+    }
+    flags = [part for name, value in given.items()
+             for part in (f"--{name.replace('_', '-')}", str(value))]  # fmt: skip
+    for name, more in (("given", flags), ("planned", [])):
+        options = ("train", corpus, "-m", tmp_path / name)
+        assert here(*options, "--steps", "2", *more, *SMALL).code == 0
+        first = checkpoint.load_run(tmp_path / name).training
+        assert here(*options, "--resume", "--steps", "400", "--precision", "auto").code == 0
+        then = checkpoint.load_run(tmp_path / name).training
+        assert then == replace(first, num_steps=400, report_every=then.report_every)
+        if more:
+            assert then == replace(then, **given)
 
 
 def test_resume_on_another_device_is_said(corpus: Path, tmp_path: Path, here: Any) -> None:
@@ -979,7 +1002,8 @@ def test_init_from_keeps_the_level_of_the_other_model(
     by_space = ("--level", "word", "--words", "space")
     assert here("train", corpus, "-m", spaced, *by_space, *small).code == 0
     assert here("train", corpus, "-m", on, "--init-from", spaced, "--steps", "1").code == 0
-    assert checkpoint.load_model(on).vocabulary.words == "space"
+    of_on = checkpoint.load_model(on).vocabulary
+    assert (of_on.level, of_on.words) == ("word", "space")
     assert here("train", corpus, "-m", words, "--level", "word", *small).code == 0
     options = ("train", corpus, "-m", tmp_path / "n", "--init-from", words, "--steps", "1")
     for other, kind in ((("--level", "char"), "word"), (("--words", "space"), "prose")):

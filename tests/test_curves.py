@@ -300,6 +300,7 @@ HALF = [record(s, 2.0 - s / 100, 2.1 - s / 100) for s in range(10, 60, 10)]
         ([*HALF, record(60, nan, inf)], 5, 5),
         ([*HALF, record(60, inf) | {"nats_per_token": None, "perplexity": None}], 5, 5),
         ([*HALF[:2], record(30, nan), *HALF[3:]], 4, 4),
+        ([*HALF, record(60, 10**400, -1e308)], 5, 5),
     ],
 )
 def test_what_there_is_is_drawn(records: list[Record], num_train: int, num_valid: int) -> None:

@@ -19,6 +19,7 @@ ORDER = (
     "batching",
     "dataset",
     "folders",
+    "holding",
     "container",
     "log_file",
     "checkpoint",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from jobs import NUM_STEPS, make_job, payload, stopped_at
 
-from lstmgen import checkpoint, container, course, folders, training
+from lstmgen import checkpoint, container, course, folders, holding, training
 from lstmgen.errors import CheckpointError
 from lstmgen.keeping import Snapshot
 from lstmgen.progress import Progress
@@ -27,12 +27,12 @@ def test_a_run_whose_folder_another_one_has_made_anew_leaves_that_alone(
 ) -> None:
     folder = tmp_path / "m"
     job = make_job(folder)
-    with folders.claimed(folder, resume=False, overwrite=False):
+    with holding.claimed(folder, resume=False, overwrite=False):
         records = train(job)
         next(records)
         shutil.rmtree(folder)
         with ExitStack() as other:
-            other.enter_context(folders.claimed(folder, resume=False, overwrite=False))
+            other.enter_context(holding.claimed(folder, resume=False, overwrite=False))
             list(train(job))
             if ended:
                 other.close()
@@ -47,7 +47,7 @@ def test_a_run_whose_folder_another_one_has_made_anew_leaves_that_alone(
 
 def test_a_lock_that_was_touched_is_still_the_runs(tmp_path: Path) -> None:
     """As by whoever keeps files from being purged for their age."""
-    with folders.claimed(tmp_path, resume=False, overwrite=False):
+    with holding.claimed(tmp_path, resume=False, overwrite=False):
         records = train(make_job(tmp_path))
         next(records)
         os.utime(tmp_path / folders.LOCK_FILE, (1, 1))
@@ -59,7 +59,7 @@ def test_a_lock_that_was_touched_is_still_the_runs(tmp_path: Path) -> None:
 @contextmanager
 def without_lock(folder: Path) -> Iterator[Iterator[Progress]]:
     """A run after its first report, when somebody has taken its lock for one that was left."""
-    with folders.claimed(folder, resume=False, overwrite=False):
+    with holding.claimed(folder, resume=False, overwrite=False):
         records = train(make_job(folder))
         while not next(records).score:
             pass
@@ -78,7 +78,7 @@ def test_a_lock_that_was_removed_is_taken_again_and_the_run_is_saved(tmp_path: P
 def test_what_another_run_left_where_the_lock_was_removed_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     with without_lock(folder) as records:
-        with folders.claimed(folder, resume=False, overwrite=True):
+        with holding.claimed(folder, resume=False, overwrite=True):
             list(train(make_job(folder)))
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
         with pytest.raises(CheckpointError, match="another lstmgen has begun to train"):
@@ -97,7 +97,7 @@ def test_a_folder_that_may_be_written_and_not_read_takes_a_run(
         return really_open(path, flags, *rest, **more)
 
     monkeypatch.setattr(os, "open", choosy)
-    with folders.claimed(folder, resume=False, overwrite=False):
+    with holding.claimed(folder, resume=False, overwrite=False):
         list(train(make_job(folder)))
     assert checkpoint.load_run(folder).position.step == NUM_STEPS
 
@@ -114,11 +114,11 @@ def test_a_run_whose_folder_another_one_has_is_saved_once_that_is_moved_away(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "m"
-    with folders.claimed(folder, resume=False, overwrite=False):
+    with holding.claimed(folder, resume=False, overwrite=False):
         records = train(make_job(folder))
         next(records)
         shutil.rmtree(folder)
-        with folders.claimed(folder, resume=False, overwrite=False):
+        with holding.claimed(folder, resume=False, overwrite=False):
             list(train(make_job(folder)))
         assert "move that folder away before this run ends" in next(records).note
         folder.rename(other := tmp_path / "other")
@@ -130,7 +130,7 @@ def test_a_run_whose_folder_another_one_has_is_saved_once_that_is_moved_away(
 @pytest.mark.usefixtures("each_step_saved")
 def test_a_folder_that_vanished_is_made_and_held_again(tmp_path: Path) -> None:
     folder = tmp_path / "m"
-    with folders.claimed(folder, resume=False, overwrite=False):
+    with holding.claimed(folder, resume=False, overwrite=False):
         records = train(make_job(folder))
         next(records)
         for _ in range(2):
@@ -139,7 +139,7 @@ def test_a_folder_that_vanished_is_made_and_held_again(tmp_path: Path) -> None:
             assert (folder / folders.RUN_FILE).exists()
             with (
                 pytest.raises(CheckpointError, match="another lstmgen is training there"),
-                folders.claimed(folder, resume=True, overwrite=False),
+                holding.claimed(folder, resume=True, overwrite=False),
             ):
                 pass
         list(records)
@@ -272,12 +272,13 @@ def test_a_run_stopped_before_its_first_report_leaves_a_model(
 
 
 def test_a_log_that_cannot_be_written_does_not_keep_a_run_from_being_saved(tmp_path: Path) -> None:
-    job = make_job(tmp_path)
-    stopped_at(1, job)
+    records = train(make_job(tmp_path))
+    while not next(records).score:
+        pass
     (tmp_path / folders.LOG_FILE).unlink()
     (tmp_path / folders.LOG_FILE).mkdir()
     with pytest.raises(CheckpointError, match=folders.LOG_FILE):
-        list(train(job, checkpoint.load_run(tmp_path)))
+        list(records)
     assert checkpoint.load_run(tmp_path).position.step == NUM_STEPS
 
 

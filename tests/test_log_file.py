@@ -1,6 +1,7 @@
 """Records of a run -> its log, and back, also where a crash cut one short."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,8 @@ def test_a_line_cut_by_a_crash_is_left_out_before_and_after_resuming(tmp_path: P
         b'{"epoch": 1.5}',
         b'{"step": "20"}',
         b'{"step": 20.5}',
+        b'{"step": -1}',
+        b'{"step": 1' + b"0" * 400 + b"}",
         b"\xff\xfe",
         b"[" * 100_000,
     ],
@@ -80,6 +83,16 @@ def test_any_other_broken_line_is_named(tmp_path: Path, line: bytes) -> None:
     path.write_bytes(b"\n".join([whole, line, whole, b""]))
     with pytest.raises(CheckpointError, match=f"^{re.escape(str(path))}, line 2: "):
         log_file.read(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_a_log_that_cannot_be_gone_on_with_is_told_before(tmp_path: Path) -> None:
+    log_file.require_writable(tmp_path)
+    log_file.append(tmp_path, record(10, 2.0))
+    log_file.require_writable(tmp_path)
+    (tmp_path / folders.LOG_FILE).chmod(0o400)
+    with pytest.raises(CheckpointError, match=r"log\.jsonl: cannot be used \(Permission denied\)"):
+        log_file.require_writable(tmp_path)
 
 
 def test_a_log_that_is_not_there_is_the_users_mistake(tmp_path: Path) -> None:

@@ -284,6 +284,27 @@ def test_muon_evens_out_the_singular_values(shape: tuple[int, int]) -> None:
     assert torch.allclose(inner, torch.diag(inner.diagonal()), atol=1e-4)
 
 
+def test_a_flat_matrix_moves_as_far_as_a_square_one_would() -> None:
+    """In the mean of its units by the rate itself; those of a tall one too, which have shorter rows."""
+    for rows, columns in ((8, 32), (16, 16), (32, 8)):
+        config = ModelConfig(
+            vocab_size=5, cell="rnn", num_layers=1, hidden_size=rows, embedding_size=columns
+        )
+        network = Network(config)
+        initialize(network, 0)
+        numbers = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0, clip_norm=1e9)
+        optimizer = optim.Optimizer(network, numbers)
+        weight = optimizer.muon.weights["layers.0.weight_ih"]
+        assert weight.shape == (rows, columns)
+        before = weight.detach().clone()
+        generator = torch.Generator().manual_seed(2)
+        for each in network.parameters():
+            each.grad = torch.randn(each.shape, generator=generator)
+        optimizer.step(0.1, 1.0)
+        moved = torch.linalg.vector_norm(weight.detach() - before, dim=1).square().mean().sqrt()
+        assert 0.07 < moved < 0.14  # Newton-Schulz leaves singular values between 0.13 and 1.87
+
+
 def test_matrices_of_one_shape_move_each_along_its_own_gradient() -> None:
     config = TrainConfig(num_steps=1, report_every=1, weight_decay=0.0, clip_norm=1e9)
     network = Network(ModelConfig(vocab_size=5, hidden_size=16, embedding_size=16, num_layers=2))

@@ -151,6 +151,11 @@ def test_a_search_is_what_the_command_writes(folder: Path, model: lstmgen.Traine
     assert [text.to_json() for text in found] == [json.loads(line) for line in written.splitlines()]
 
 
+def test_a_search_has_eight_beams_where_nothing_is_said(model: lstmgen.TrainedModel) -> None:
+    assert model.search("a", length=5) == model.search("a", num_beams=8, length=5)
+    assert len(model.search("a", length=5)) == 8
+
+
 def test_mistakes_are_refused_when_made_not_when_read(model: lstmgen.TrainedModel) -> None:
     for wrong in ({"temperature": -1}, {"top_p": 0}, {"top_k": 0}, {"stop": ""}, {"length": -1},
                   {"seed": -1}, {"min_p": 2}, {"stop": ["a", ""]}, {"length": 2.5}, {"seed": 0.5},

@@ -242,6 +242,29 @@ def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:
         next(train(job, replace(saved, carried=odd)))
 
 
+def test_what_no_run_carries_on_is_refused(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    list(train(job))
+    saved = checkpoint.load_run(tmp_path)
+    odd = dict(saved.carried) | {"junk": np.zeros(3, np.float32)}
+    with pytest.raises(CheckpointError, match="junk, which no such run carries on"):
+        next(train(job, replace(saved, carried=odd)))
+    checkpoint.save_run(
+        tmp_path / folders.RUN_FILE, replace(saved, carried={"junk": np.zeros(3, np.float64)})
+    )
+    with pytest.raises(CheckpointError, match="junk is float64 where float32 belongs"):
+        checkpoint.load_run(tmp_path)
+
+
+def test_a_run_whose_log_cannot_be_written_is_refused_before_its_first_step(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    saved = stopped_at(4, job)
+    (tmp_path / folders.LOG_FILE).unlink()
+    (tmp_path / folders.LOG_FILE).mkdir()
+    with pytest.raises(CheckpointError, match=r"log\.jsonl: cannot be used"):
+        next(train(job, saved))
+
+
 @pytest.mark.parametrize("sample", [0, 6])
 def test_a_run_of_before_a_value_came_goes_on(
     tmp_path: Path, sample: int, monkeypatch: pytest.MonkeyPatch

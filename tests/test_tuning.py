@@ -50,6 +50,7 @@ def test_the_usual_settings_are_on_their_axes_and_all_values_are_allowed(
 ) -> None:
     for name, values in axes.items():
         assert getattr(start, name) in values
+        assert values[-1] / (values[0] or values[1]) > 50  # from next to nothing to too much
         assert list(values) == sorted(set(values))
         for value in values:
             changed: dict[str, float] = {name: value}

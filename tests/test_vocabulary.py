@@ -291,6 +291,7 @@ def test_vocabulary_of_a_bad_form_is_refused(bad: Any) -> None:
         ("हिन्दी है।", ["हिन्दी", " है", "।"]),
         ("«oui» (x_1)", ["«", "oui", "»", " (", "x_1", ")"]),
         ("東京、京都。", ["東京", "、", "京都", "。"]),
+        ("a—b، c，d…？", ["a", "—", "b", "،", " c", "，", "d", "…", "？"]),
         ("e\u0301te\u0301 3%", ["e\u0301te\u0301", " 3", "%"]),
         ("co\u00adop®", ["co\u00adop", "®"]),  # a hyphen that is seen only at the end of a line
     ],
@@ -298,6 +299,17 @@ def test_vocabulary_of_a_bad_form_is_refused(bad: Any) -> None:
 def test_prose_sets_punctuation_apart_and_keeps_words_whole(text: str, tokens: list[str]) -> None:
     known = Vocabulary("word", "prose", (UNKNOWN["word"], *sorted(set(tokens))))
     assert [known.tokens[i] for i in known.encode(text)] == tokens
+
+
+def test_a_token_has_so_many_characters_at_most() -> None:
+    """Each that is drawn takes as much room: a forged one of a megabyte would take that for each token."""
+    text = ("a" * 10_000 + "\n" + "b" * 10_001 + "\n") * 2
+    known = build(text, CorpusConfig(level="word", words="space"))
+    assert known.tokens[1:] == ("\n", "a" * 10_000)
+    data = {"level": "word", "words": "space", "tokens": [" <unk>", "b" * 10_001]}
+    with pytest.raises(OptionError, match="a token of more than 10,000 characters"):
+        Vocabulary.from_json(data)
+    assert len(Vocabulary.from_json(data | {"tokens": [" <unk>", "b" * 10_000]})) == 2
 
 
 def test_by_word_a_blank_at_the_end_of_a_prime_is_that_of_the_next_word() -> None:

@@ -264,8 +264,8 @@ def train(
     if quiet and sample_every is not None:
         raise OptionError("--quiet shows no samples; leave out --quiet or --sample-every")
 
-    from lstmgen import folders
+    from lstmgen import holding
 
     folder = Path(model)
-    with folders.claimed(folder, resume=resume, overwrite=overwrite):
+    with holding.claimed(folder, resume=resume, overwrite=overwrite):
         running.run(given, folder, began)

@@ -65,7 +65,7 @@ def test_training(
     seconds = times(12, 3600)
     command = [sys.executable, "-m", "lstmgen", "train", str(LIVES), "-m", "m"]
     more = ["--minutes", f"{seconds / 60}", "--hidden-size", "32", "--threads", "1"]
-    more += ["--device", "cpu", "--valid-fraction", "0.01"]  # so that reports come early
+    more += ["--device", "cpu", "--valid-fraction", "0.002"]  # so that reports come early
     with subprocess.Popen([*command, *more], cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
         watch = Watch(process.pid, warm_up=0.5)
         while process.poll() is None:
