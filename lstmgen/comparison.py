@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from math import inf, log2, sqrt
+from math import ceil, inf, log2, sqrt
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lstmgen.scoring import LN2, Z_95, Score
 
-# A line longer than this share of the text, and than so many characters, is cut into several blocks.
+# A line longer than this share of the text, and than so many characters, is cut into blocks no longer.
 LARGE_SHARE, BLOCK_LENGTH = 0.01, 50
 FEW_BLOCKS = 10  # with fewer, how much they vary is not known
 SPELLED = log2(0x110000)  # bits of a character that is guessed among all of Unicode
@@ -122,9 +122,9 @@ def edges(text: str) -> NDArray[np.int64]:
     hidden, since what all blocks differ by is measured from their mean.
     """
     ends = [line.end() for line in _LINE_END.finditer(text.rstrip("\n"))] + [len(text)]
-    least, found, begin = max(BLOCK_LENGTH, int(LARGE_SHARE * len(text))), list[int](), 0
+    most, found, begin = max(BLOCK_LENGTH, ceil(LARGE_SHARE * len(text))), list[int](), 0
     for end in ends:
-        count = max(1, (end - begin) // least)
+        count = max(1, ceil((end - begin) / most))
         found += [begin + (end - begin) * k // count for k in range(1, count + 1)]
         begin = end
     return np.array(found, np.int64)

@@ -65,7 +65,8 @@ class Course:
         """What is to be done after a step, as far as the step says it."""
         report = pace.is_report(step, self.config)
         log = report or step % max(1, self.config.num_steps // LOG_LINES) == 0
-        far = step - self.last_good.step >= self.config.num_steps // MARKS
+        every = max(1, self.config.num_steps // MARKS)  # wherever a run was resumed in between
+        far = step // every > self.last_good.step // every
         return Due(report, log, mark=report or (log and far))
 
     def learning_rate(self, step: int) -> float:

@@ -38,7 +38,7 @@ class Generated:
     prime: str
     text: str
     tokens: int  # those of the stop string included
-    nats: float  # of these tokens, under the model's own distribution; NaN if that was not wanted
+    nats: float  # of these tokens, by the model's own distribution over those that may come; NaN if unwanted
     stop: str  # LENGTH or the stop string
     seed: int | None  # none of a beam search
 

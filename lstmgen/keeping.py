@@ -83,9 +83,10 @@ class Run:
 
     def resume(self, saved: SavedRun, folder: Path) -> None:
         """Stand where a saved run stopped; `CheckpointError` if the file says more or less than that."""
-        unknown = sorted(set(saved.carried) - set(self.carried()))
-        if unknown:
-            raise damaged(folder / RUN_FILE, f"{unknown[0]:.60}, which no such run carries on")
+        known = tuple(f"{OPTIMIZER}{name}." for name in self.network.named_weights())
+        for name in sorted(set(saved.carried) - set(self.carried())):
+            if not name.startswith(known):  # as what an older run kept of a weight does
+                raise damaged(folder / RUN_FILE, f"{name:.60}, which no run carries on")
         try:
             self.go_to(Snapshot(saved.position.step, saved.model.weights, saved.carried))
         except (KeyError, RuntimeError) as error:

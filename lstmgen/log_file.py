@@ -26,17 +26,18 @@ def append(folder: Path, record: Mapping[str, Any]) -> None:
 def require_writable(folder: Path) -> None:
     """`CheckpointError` where there is a log that cannot be gone on with."""
     path = folder / LOG_FILE
-    if path.exists():
-        with blaming_system(path):
+    with blaming_system(path):
+        if path.exists():
             path.open("ab").close()
 
 
 def sync(folder: Path) -> None:
     """Make all of the log durable, if there is one."""
     path = folder / LOG_FILE
-    if path.exists():
-        with blaming_system(path), path.open("ab") as file:
-            os.fsync(file.fileno())
+    with blaming_system(path):
+        if path.exists():
+            with path.open("ab") as file:
+                os.fsync(file.fileno())
 
 
 def read(folder: Path) -> list[dict[str, Any]]:

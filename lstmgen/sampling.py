@@ -155,11 +155,12 @@ class Batch:
             key: prime for key, prime in zip(keys, primes, strict=True) if key != self._last_prime
         }
         logits, state = self._last_read
-        rows = {key: row for row, key in enumerate([*[self._last_prime] * len(logits), *new])}
+        known = [self._last_prime] if self._last_prime in keys else []
         if new:
             more, after = read_primes(self.engine, list(new.values()))
-            logits = np.concatenate((logits, more))
-            state = self.engine.concatenate([state, after])
+            logits = np.concatenate((logits, more)) if known else more
+            state = self.engine.concatenate([state, after]) if known else after
+        rows = {key: row for row, key in enumerate([*known, *new])}
         last = [rows[keys[-1]]]
         self._last_prime, self._last_read = (
             keys[-1],
@@ -178,7 +179,7 @@ class Batch:
         return ids
 
     def nats(self) -> Logits:
-        """What the ids just drawn cost under the model's own distribution, (B,)."""
+        """What the ids just drawn cost by the model's own distribution over those that may come, (B,)."""
         assert self._drawn is not None
         drawn = self._drawn
         return np.concatenate(

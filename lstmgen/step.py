@@ -117,9 +117,14 @@ class Stepper:
         return self._present_loss(self.run.step % self.streams.num_windows)
 
     def loss_behind(self) -> float:
-        """What a window costs, likewise, that was learned from before: half way back to the text's start."""
-        num_windows = self.streams.num_windows
-        return self._present_loss((self.run.step % num_windows or num_windows) // 2)
+        """What costs less, likewise, of two windows that were learned from before, one of them lately.
+
+        The other is half way back to the text's start, or once all were learned from, half a text away.
+        """
+        step, num_windows = self.run.step, self.streams.num_windows
+        far = step // 2 if step < num_windows else (step + num_windows // 2) % num_windows
+        lately = (step - 1 - num_windows // 20) % num_windows
+        return min(self._present_loss(far), self._present_loss(lately))
 
     def _present_loss(self, index: int) -> float:
         run, window = self.run, self.streams.window(index)

@@ -132,15 +132,18 @@ class Vocabulary:
     def barred_after(self, prime: str) -> Ids:
         """The tokens that cannot come right after a prime, (M,).
 
-        By word, where it ends in a blank, those that begin without one; unless all do.
+        By word, where it ends in a blank, all but words that begin with one; unless there are none, or the
+        blank begins a line.
         """
-        return self._without_blank if self._shares_blank(prime) else np.empty(0, self.dtype)
+        within = self._shares_blank(prime) and not prime[:-1].endswith("\n") and len(prime) > 1
+        return self._without_blank if within else np.empty(0, self.dtype)
 
     @cached_property
     def _without_blank(self) -> Ids:
-        ids = [i for i, token in enumerate(self.tokens) if not token.startswith(" ")]
-        with_blank = len(self) - len(ids) - self.tokens[UNKNOWN_ID].startswith(" ")
-        return np.array(ids if with_blank else [], self.dtype)
+        known = range(UNKNOWN_ID + 1, len(self))
+        fits = [self.tokens[i].startswith(" ") and not self.tokens[i].isspace() for i in known]
+        others = [i for i, begins in zip(known, fits, strict=True) if not begins]
+        return np.array(others if any(fits) else [], self.dtype)
 
     def piece(self, i: int, prime: str, num_before: int) -> str:
         """What token i adds to a prime and so many tokens: no second blank where the prime ends in one."""

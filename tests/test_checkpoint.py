@@ -335,6 +335,24 @@ def test_missing_model_is_refused_with_how_to_get_one(tmp_path: Path) -> None:
         checkpoint.load_model(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("number", "way"),
+    [
+        (errno.EACCES, "; let it be written there or choose"),
+        (errno.ENOSPC, "MB: make room there or"),
+    ],
+)
+def test_what_cannot_be_written_is_told_with_what_helps(
+    tmp_path: Path, model: SavedModel, monkeypatch: pytest.MonkeyPatch, number: int, way: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(CheckpointError, match=way):
+        checkpoint.save_model(tmp_path / "m", model)
+
+
 def test_a_run_that_has_no_model_yet_is_to_be_gone_on_with(tmp_path: Path) -> None:
     (tmp_path / folders.RUN_FILE).touch()
     again = f"train CORPUS --resume --model {tmp_path}`"

@@ -360,8 +360,9 @@ def test_a_terminal_closed_before_the_first_step_leaves_nothing(tmp_path: Path) 
     command = [sys.executable, "-m", "lstmgen", "train", "-", "-m", "m"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=tmp_path) as process:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "m").exists() and time.monotonic() < deadline:
+        while not (tmp_path / "m" / ".lstmgen.lock").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
+        time.sleep(0.3)
         process.send_signal(signal.SIGHUP)
         assert process.wait(60) == 128 + signal.SIGHUP
     assert not list(tmp_path.iterdir())

@@ -34,6 +34,8 @@ def test_a_run_of_any_length_has_a_hundred_lines_and_twenty_places_to_go_back_to
             marked.append(step)
             one.last_good = replace(place, step=step)
     assert marked == list(range(250, 5001, 250))
+    one.last_good = replace(place, step=390)  # as of a run that was resumed there
+    assert next(step for step in range(391, 1000) if one.due(step).mark) == 500
 
 
 def test_a_network_that_has_diverged_writes_nothing(
@@ -358,12 +360,18 @@ def test_an_odd_window_is_no_blow_up_where_the_validation_part_is_well(
     assert checkpoint.load_run(tmp_path).position.step == NUM_STEPS
 
 
-@pytest.mark.parametrize(("steps", "report_every"), [(140, 140), (250, 250), (120, 5), (188, 62)])
+SOON, LATE = "ab" * 1000 + "cd" * 2000, "ab" * 2300 + "cd" * 700
+
+
+@pytest.mark.parametrize(
+    ("text", "steps", "report_every"),
+    [(SOON, 140, 140), (SOON, 250, 250), (SOON, 120, 5), (SOON, 188, 62), (LATE, 199, 300), (LATE, 250, 250)],
+)  # fmt: skip
 def test_another_kind_of_text_is_no_blow_up_where_few_streams_read_it(
-    tmp_path: Path, steps: int, report_every: int
+    tmp_path: Path, text: str, steps: int, report_every: int
 ) -> None:
-    """Neither where a line of the log is of one window or of several, nor at a report."""
-    job = make_job(tmp_path, "ab" * 1000 + "cd" * 2000, dropout=0.0, steps=steps)
+    """Be a line of the log of one window or of several, at a report, and where the text begins again."""
+    job = make_job(tmp_path, text, dropout=0.0, steps=steps)
     config = replace(job.training, batch_size=1, window=32, report_every=report_every)
     records = list(train(replace(job, training=config)))
     losses = [record.train_nats_per_token for record in records]

@@ -358,6 +358,13 @@ def test_by_word_a_blank_that_was_typed_is_followed_by_a_word_that_has_one() -> 
 def test_a_vocabulary_without_blanks_bars_nothing() -> None:
     names = Vocabulary("word", "space", (" <unk>", "\n", "Ann", "Ben"))
     assert len(names.barred_after("Ann ")) == 0
+    lines = Vocabulary(
+        "word", "space", (" <unk>", " ", " \n", "Ann")
+    )  # of which some end in a blank
+    assert len(lines.barred_after("Ann ")) == 0
+    some = Vocabulary("word", "space", (" <unk>", " ", " \n", " Ben", "Ann"))
+    assert some.barred_after("Ann ").tolist() == [1, 2, 4]
+    assert len(some.barred_after(" ")) == len(some.barred_after("Ann\n ")) == 0  # a line begins
     assert words(" a", "b").barred_after("a ").tolist() == [words(" a", "b").ids["b"]]
     assert len(words(" a", "b").barred_after("a")) == 0
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from jobs import NUM_STEPS, make_job, payload, stopped_at
 
-from lstmgen import checkpoint, container, course, folders, holding, training
+from lstmgen import checkpoint, container, course, folders, holding, log_file, training
 from lstmgen.errors import CheckpointError
 from lstmgen.keeping import Snapshot
 from lstmgen.progress import Progress
@@ -280,6 +280,24 @@ def test_a_log_that_cannot_be_written_does_not_keep_a_run_from_being_saved(tmp_p
     with pytest.raises(CheckpointError, match=folders.LOG_FILE):
         list(records)
     assert checkpoint.load_run(tmp_path).position.step == NUM_STEPS
+
+
+def test_the_log_is_on_the_disk_before_the_run_that_relies_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = list[str]()
+    for where, name in ((log_file, "append"), (log_file, "sync"), (checkpoint, "save_run")):
+        original = getattr(where, name)
+
+        def told(*about: Any, name: str = name, original: Any = original) -> None:
+            done.append(name)
+            original(*about)
+
+        monkeypatch.setattr(where, name, told)
+    list(train(make_job(tmp_path)))
+    saves = [place for place, name in enumerate(done) if name == "save_run"]
+    assert saves
+    assert all(done[place - 1] == "sync" for place in saves)
 
 
 def test_a_run_that_is_stopped_again_before_its_first_report_leaves_its_model_of_then(

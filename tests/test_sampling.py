@@ -481,12 +481,15 @@ def test_a_prime_that_goes_on_from_one_batch_to_the_next_is_not_read_again(cells
     batch.add([one], [3])
     batch.add([one, other, one], [4, 5, 6])
     batch.add([other, one], [7, 8])  # it was the last of several
-    assert read == [3, 5, 5]
+    batch.add([other], [9])
+    assert read == [3, 5, 5, 5]
     alone = {}
     for prime in (one, other):
         engine = Cells(cells.config, random_weights(cells.config, scale=0.8))
         alone[prime.tobytes()] = ids_of(batch_of(engine, [prime], greedy, [1]), 6)[0]
-    wanted = [alone[prime.tobytes()] for prime in (one, one, one, one, other, one, other, one)]
+    wanted = [
+        alone[prime.tobytes()] for prime in (one, one, one, one, other, one, other, one, other)
+    ]
     assert ids_of(batch, 6) == wanted
 
 

@@ -172,15 +172,20 @@ def test_the_present_loss_is_that_of_the_state_as_it_is(tmp_path: Path) -> None:
     stepper = Stepper(fresh_run(job), job)
     stepper.step(0.02)
     assert isfinite(stepper.present_loss())
-    stepper.run.step = 90
-    there = stepper.loss_behind()
-    assert there != stepper.present_loss()
-    stepper.run.step = 45
-    assert there == stepper.present_loss()
-    behind = stepper.loss_behind()
-    stepper.run.step = 22 + stepper.streams.num_windows
-    assert behind == stepper.present_loss()
-    stepper.run.step = stepper.streams.num_windows  # as the text begins again
-    assert stepper.loss_behind() != stepper.present_loss()
+
+    def of_windows(*places: int) -> float:
+        losses = list[float]()
+        for stepper.run.step in places:
+            losses.append(stepper.present_loss())
+        return min(losses)
+
+    num_windows = stepper.streams.num_windows
+    assert num_windows == 111
+    # Half way back, or half a text away; and some windows back.
+    for step, places in ((90, (45, 84)), (1, (0, 106)), (111, (55, 105)), (112, (56, 106))):
+        stepper.run.step = step
+        there = stepper.loss_behind()
+        assert there == of_windows(*places)
+        assert there != of_windows(step)
     stepper.run.state[1][0][2] = float("nan")  # of one stream
     assert isnan(stepper.present_loss())

@@ -247,8 +247,12 @@ def test_what_no_run_carries_on_is_refused(tmp_path: Path) -> None:
     list(train(job))
     saved = checkpoint.load_run(tmp_path)
     odd = dict(saved.carried) | {"junk": np.zeros(3, np.float32)}
-    with pytest.raises(CheckpointError, match="junk, which no such run carries on"):
+    with pytest.raises(CheckpointError, match="junk, which no run carries on"):
         next(train(job, replace(saved, carried=odd)))
+    older = {
+        "optimizer.layers.0.weight_hh.exp_avg": np.zeros(3, np.float32)
+    }  # by another optimizer
+    assert next(train(job, replace(saved, carried=dict(saved.carried) | older)), None) is None
     checkpoint.save_run(
         tmp_path / folders.RUN_FILE, replace(saved, carried={"junk": np.zeros(3, np.float64)})
     )
@@ -463,7 +467,7 @@ def test_so_many_seconds_lie_between_two_saves(
     assert saved == [4, 8, 12, 15]
 
 
-def test_what_is_not_marked_for_one_odd_window_is_saved_all_the_same(
+def test_before_one_odd_window_a_run_is_saved_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)

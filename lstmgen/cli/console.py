@@ -154,6 +154,11 @@ def _picture(character: str) -> str:
     return "\u2421" if point == 0x7F else f"<U+{point:04X}>"
 
 
+def number(value: float) -> str:
+    """A number as people write it, to three digits at least, and without powers of ten."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def takes_colour() -> bool:
     """Whether text may be set apart: not where `NO_COLOR` is set (https://no-color.org)."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in (None, "", "dumb")

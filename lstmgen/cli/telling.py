@@ -70,13 +70,12 @@ def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
         chosen = "" if "minutes" in given else " (the default)"
         asked = saved is None or "minutes" in given
         about = f"--minutes {minutes(given):g}{chosen}: about " if asked else "about "
-    told_epochs = f"{epochs:,.0f}" if epochs >= 100 else f"{epochs:.3g}"
     start = f", from step {saved.position.step:,}" if saved else ""
     return (
         f"model       {model.cell.upper()} {size}{tied}: {model.num_parameters:,} parameters\n"
         f"device      {devices.describe(job.device, job.most_threads)}, {config.precision}\n"
         f"training    {about}{config.num_steps:,} steps of {config.batch_size} x {config.window} "
-        f"tokens ({told_epochs} epochs){start}; learning rate {config.learning_rate:g}, "
+        f"tokens ({console.number(epochs)} epochs){start}; learning rate {config.learning_rate:g}, "
         f"weight decay {config.weight_decay:g}, dropout {config.dropout:g}, "
         f"weight drop {config.weight_drop:g}, seed {config.seed}"
         + ("" if saved else f"\nrepeat      {_flags(job, given)}")
