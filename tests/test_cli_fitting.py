@@ -334,6 +334,13 @@ def test_a_plan_tells_epochs_as_people_write_numbers(tmp_path: Path, steps: int,
     assert told in telling.of_job(job, {}, None)
 
 
+def test_sizes_that_cannot_be_tied_are_refused_before_a_text_is_read() -> None:
+    given = {"corpus": ["-"], "model": "m", "resume": False, "overwrite": False, "tie": True}
+    options.require_sense(given | {"hidden_size": 8})  # which the embedding follows
+    with pytest.raises(OptionError, match=r"--embedding-size \(4\) must equal --hidden-size \(8\)"):
+        options.require_sense(given | {"hidden_size": 8, "embedding_size": 4})
+
+
 def test_a_plan_tells_its_numbers_by_their_names(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     numbers: dict[str, Any] = {
