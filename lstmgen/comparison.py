@@ -30,9 +30,7 @@ class Difference:
     standard_error: float
     blocks: int  # stretches of the texts in which the models are compared one by one
     characters: int
-    unknown_characters: int = (
-        0  # that one of the two models does not know, where not the same to both
-    )
+    unknown_characters: int = 0  # that one of the two models does not know; 0 if they know the same
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -78,11 +76,9 @@ class Costs:
     scores: Sequence[Score]
     blocks: Sequence[NDArray[np.float64]]  # the nats of each block, (M,)
     ends: NDArray[np.int64]  # of the blocks, (M,)
-    unknown_characters: Sequence[
-        int
-    ]  # that a model or the first does not know; 0 if they know the same
+    unknown_characters: Sequence[int]  # of the first and each, as in `Difference`
 
-    def differences(self) -> list["Difference"]:
+    def differences(self) -> list[Difference]:
         """Of each model but the first, from the first."""
         others = zip(self.blocks[1:], self.unknown_characters[1:], strict=True)
         return [

@@ -8,14 +8,13 @@ one, never a part. When read, nothing is believed, or given memory, before it ha
 and the digest are why it is read here and not by the safetensors library.
 """
 
-import errno
 import hashlib
 import json
 import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from math import prod
@@ -26,15 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from lstmgen import durable
 from lstmgen.errors import CheckpointError, reason
-from lstmgen.folders import beside
 
 FORMAT = 1
 MAX_HEADER = 75_000_000  # bytes; a vocabulary of some four million words
 SMALL = 1_000_000  # bytes of header, or marks in it, that no file needs to justify
 TABLE = 200_000  # bytes of header that the names and places of arrays may take
-FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # as some file systems say of folders
 DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "<u1"}
 
 # One that does not end matches too, or each quote in it would be a new place to begin from.
@@ -211,7 +208,7 @@ def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     require_readable(path, description, sum(array.nbytes for array in arrays.values()))
     plain = json.dumps(description, sort_keys=True)
     header = {"format": FORMAT, "sha256": _sha256(plain, arrays), "description": plain}
-    put(path, save(arrays, {"lstmgen": json.dumps(header)}))
+    durable.put(path, save(arrays, {"lstmgen": json.dumps(header)}))
 
 
 def _sha256(plain: str, arrays: dict[str, NDArray[Any]]) -> str:
@@ -243,51 +240,6 @@ def _most_header(payload: int) -> int:
 def _digest(description: str, table: Mapping[str, Any]) -> "hashlib._Hash":
     """SHA-256 begun with the description and the table of arrays; their bytes are to follow."""
     return hashlib.sha256(json.dumps([description, table], sort_keys=True).encode())
-
-
-def put(path: Path, content: bytes) -> None:
-    """Make `path` hold `content`, whole or not at all; the old file stays until the new one is safe."""
-    new = beside(path)
-    try:
-        if not path.parent.exists():  # it was taken away since
-            path.parent.mkdir(parents=True)
-        try:
-            _attempt(new, content)
-            new.replace(path)
-        finally:
-            with suppress(OSError):  # what could not be written may not be removable either
-                new.unlink(missing_ok=True)
-        _sync(path.parent)
-    except OSError as error:
-        how = f"it takes up to {-(-len(content) // 10**6):,} MB: make room there"
-        if error.errno in FORBIDDEN:
-            how = "let it be written there"
-        raise CheckpointError(
-            f"{path}: cannot be written ({error.strerror}); {how} or choose another --model folder"
-        ) from None
-
-
-def _attempt(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename durable, where the system and the file system let a folder be synced."""
-    if os.name == "posix":
-        try:
-            handle = os.open(folder, os.O_RDONLY)
-        except PermissionError:  # it may be written and not read
-            return
-        try:
-            os.fsync(handle)
-        except OSError as error:
-            if error.errno not in CANNOT_SYNC:
-                raise
-        finally:
-            os.close(handle)
 
 
 def _missing(path: Path) -> CheckpointError:

@@ -42,9 +42,8 @@ _PATTERNS: dict[Words, re.Pattern[str]] = {
     "prose": re.compile(rf"[^\S\n]?(?:{_WORD}+(?:['’]{_WORD}+)*|[{_MARKS}])|{_BLANKS}"),
 }  # fmt: skip
 
-MAX_LENGTH = (
-    10_000  # characters; a token of more is not known, as each that is drawn takes so much room
-)
+# Characters: a longer token is not known, as each that is drawn takes so much room.
+MAX_LENGTH = 10_000
 _CHUNK = 1 << 20  # characters cut into words at a time, so that memory holds few strings at once
 _CUT = re.compile(r"\n|(?=[^\S\n]\S)")  # after a line end, or before a word and its blank
 

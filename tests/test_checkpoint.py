@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load, save
 
-from lstmgen import checkpoint, container, folders, holding, log_file
+from lstmgen import checkpoint, container, durable, folders, holding, log_file
 from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import ModelConfig, Position, TrainConfig
 from lstmgen.errors import CheckpointError
@@ -512,7 +512,7 @@ def test_what_the_system_refuses_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="File name too long"):
         holding.claimed(tmp_path / ("a" * 300), resume=False, overwrite=False).__enter__()
     with pytest.raises(CheckpointError, match="Not a directory"):
-        container.put(tmp_path / "file" / "x", b"content")
+        durable.put(tmp_path / "file" / "x", b"content")
     with pytest.raises(CheckpointError, match="Is a directory"):
         log_file.append(tmp_path, {"step": 1})
 

@@ -20,6 +20,7 @@ ORDER = (
     "dataset",
     "folders",
     "holding",
+    "durable",
     "container",
     "log_file",
     "checkpoint",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from jobs import NUM_STEPS, make_job, payload, stopped_at
 
-from lstmgen import checkpoint, container, course, folders, holding, log_file, training
+from lstmgen import checkpoint, course, durable, folders, holding, log_file, training
 from lstmgen.errors import CheckpointError
 from lstmgen.keeping import Snapshot
 from lstmgen.progress import Progress
@@ -190,7 +190,7 @@ def test_one_byte_more_is_no_other_reason_not_to_be_written(tmp_path: Path) -> N
     told = set()
     for size in (5_000_001, 5_000_009):
         with pytest.raises(CheckpointError, match="it takes up to 6 MB") as caught:
-            container.put(tmp_path / "there", b"x" * size)
+            durable.put(tmp_path / "there", b"x" * size)
         told.add(str(caught.value))
     assert len(told) == 1
 
@@ -228,14 +228,14 @@ def test_the_run_that_is_overwritten_stays_until_there_is_something_in_its_place
 def test_what_cannot_be_written_at_the_end_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put = container.put
+    put = durable.put
 
     def full(path: Path, content: bytes) -> None:
         if path.name == folders.RUN_FILE:
             raise CheckpointError(f"{path}: cannot be written")
         put(path, content)
 
-    monkeypatch.setattr(container, "put", full)
+    monkeypatch.setattr(durable, "put", full)
     with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written"):
         list(train(make_job(tmp_path)))
     assert checkpoint.load_model(tmp_path).results["step"] == NUM_STEPS
@@ -396,7 +396,7 @@ def test_while_a_model_cannot_be_written_the_best_one_is_kept_for_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    job, put, step = make_job(tmp_path, steps=12), container.put, 0
+    job, put, step = make_job(tmp_path, steps=12), durable.put, 0
     costs = iter([1.0, 2.0, 3.0])
 
     def refused(path: Path, content: Any, *more: Any) -> None:
@@ -404,7 +404,7 @@ def test_while_a_model_cannot_be_written_the_best_one_is_kept_for_later(
             raise CheckpointError(f"{path}: there is no room")
         put(path, content, *more)
 
-    monkeypatch.setattr(container, "put", refused)
+    monkeypatch.setattr(durable, "put", refused)
     monkeypatch.setattr(training, "validate", lambda *about: Score(next(costs), 1, 1))
     for record in train(job):
         step = record.step

@@ -155,7 +155,7 @@ def _picture(character: str) -> str:
 
 
 def number(value: float) -> str:
-    """A number as people write it, to three digits at least, and without powers of ten."""
+    """A number to three digits, or where it is larger to its last one, without powers of ten."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

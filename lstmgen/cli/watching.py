@@ -135,11 +135,11 @@ def _describe_shortly(record: "Progress", per_token: float) -> str:
 
 def draw_curves(folder: Path, title: str, quiet: bool) -> None:
     """The run's losses as a picture in the folder, and in the terminal where somebody looks at one."""
-    from lstmgen import container, curves, folders, log_file
+    from lstmgen import curves, durable, folders, log_file
 
     try:
         records = log_file.read(folder)
-        container.put(folder / folders.CURVES_FILE, curves.svg(records, title).encode())
+        durable.put(folder / folders.CURVES_FILE, curves.svg(records, title).encode())
     except CheckpointError as error:  # the model is there, and a picture is no reason to fail
         console.note(f"the curves are not drawn: {error}")
         return

@@ -1,0 +1,57 @@
+"""Bytes -> a file that holds them, whole or not at all, whatever ends the process or the power meanwhile."""
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from lstmgen.errors import CheckpointError
+from lstmgen.folders import beside
+
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # as some file systems say of folders
+
+
+def put(path: Path, content: bytes) -> None:
+    """Make `path` hold `content`, whole or not at all; the old file stays until the new one is safe."""
+    new = beside(path)
+    try:
+        if not path.parent.exists():  # it was taken away since
+            path.parent.mkdir(parents=True)
+        try:
+            _attempt(new, content)
+            new.replace(path)
+        finally:
+            with suppress(OSError):  # what could not be written may not be removable either
+                new.unlink(missing_ok=True)
+        _sync(path.parent)
+    except OSError as error:
+        how = f"it takes up to {-(-len(content) // 10**6):,} MB: make room there"
+        if error.errno in FORBIDDEN:
+            how = "let it be written there"
+        raise CheckpointError(
+            f"{path}: cannot be written ({error.strerror}); {how} or choose another --model folder"
+        ) from None
+
+
+def _attempt(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename durable, where the system and the file system let a folder be synced."""
+    if os.name == "posix":
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except PermissionError:  # it may be written and not read
+            return
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in CANNOT_SYNC:
+                raise
+        finally:
+            os.close(handle)
