@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Half of all modules, which are compiled when they are imported, if ever.
+SELDOM := sympy|networkx|torch.(_dynamo|_inductor|testing|onnx)|/(pip|setuptools|tests)/
 
 .DEFAULT_GOAL := help
 TORTURE ?= 1
@@ -18,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "installing into .venv, which takes minutes where torch has to be downloaded"
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
-	-@$(BIN)/python -W ignore -m compileall -qq -j 0 -x torch.testing .venv/lib  # by all cores; that part needs Python 3.12
+	-@$(BIN)/python -W ignore -m compileall -qq -j 0 -x '$(SELDOM)' .venv/lib  # by all cores
 	@touch $@
 
 demo: $(READY)  ## train for a minute on data/lives.txt, then sample from the model

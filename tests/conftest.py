@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,7 @@ settings.load_profile("lstmgen")
 
 
 def pytest_configure() -> None:
-    # Before torch is imported: networks as small as the tests' are up to a thousand times slower on
-    # two threads than on one where other work wants the same cores, and no faster where none does.
+    # Before torch is imported, and see `one_thread`.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # As users have it, whose streams are buffered: what is held back is part of what may go wrong.
     os.environ.pop("PYTHONUNBUFFERED", None)
@@ -35,6 +35,18 @@ def pytest_configure() -> None:
 
 TORTURE = float(os.environ.get("LSTMGEN_TORTURE", 0))  # 1 in `make torture`
 ROWS = pytest.StashKey[list[tuple[str, int]]]()
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Of torch, whatever a test has left it with.
+
+    Networks as small as the tests' are up to a thousand times slower on two threads than on one where other
+    work wants the same cores, and no faster where none does.
+    """
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture
