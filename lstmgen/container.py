@@ -32,6 +32,7 @@ FORMAT = 1
 MAX_HEADER = 75_000_000  # bytes; a vocabulary of some four million words
 SMALL = 1_000_000  # bytes of header, or marks in it, that no file needs to justify
 TABLE = 200_000  # bytes of header that the names and places of arrays may take
+NO_DIGEST = "0" * 64
 DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "<u1"}
 
 # One that does not end matches too, or each quote in it would be a new place to begin from.
@@ -207,17 +208,16 @@ def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     require_readable(path, description, sum(array.nbytes for array in arrays.values()))
     plain = json.dumps(description, sort_keys=True)
-    header = {"format": FORMAT, "sha256": _sha256(plain, arrays), "description": plain}
-    durable.put(path, save(arrays, {"lstmgen": json.dumps(header)}))
-
-
-def _sha256(plain: str, arrays: dict[str, NDArray[Any]]) -> str:
-    """The digest of a description and of arrays, as they lie in a file."""
-    raw = save(arrays)  # without the metadata, for the table and the order of the bytes
+    envelope = json.dumps({"format": FORMAT, "sha256": NO_DIGEST, "description": plain})
+    raw = save(arrays, {"lstmgen": envelope})
     start = 8 + int.from_bytes(raw[:8], "little")
-    digest = _digest(plain, json.loads(raw[8:start]))
-    digest.update(memoryview(raw)[start:])
-    return digest.hexdigest()
+    header, payload = raw[:start], memoryview(raw)[start:]
+    table = json.loads(header[8:])
+    del table["__metadata__"]
+    digest = _digest(plain, table)
+    digest.update(payload)
+    # The digest is of how the arrays lie in the file, so its place was kept free until that was known.
+    durable.put(path, header.replace(NO_DIGEST.encode(), digest.hexdigest().encode(), 1), payload)
 
 
 def require_readable(path: Path, description: Mapping[str, Any], payload: int) -> None:

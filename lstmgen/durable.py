@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,21 +13,21 @@ FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # as some file systems say of folders
 
 
-def put(path: Path, content: bytes) -> None:
-    """Make `path` hold `content`, whole or not at all; the old file stays until the new one is safe."""
+def put(path: Path, *parts: bytes | memoryview) -> None:
+    """Make `path` hold the parts, whole or not at all; the old file stays until the new one is safe."""
     new = beside(path)
     try:
         if not path.parent.exists():  # it was taken away since
             path.parent.mkdir(parents=True)
         try:
-            _attempt(new, content)
+            _attempt(new, parts)
             new.replace(path)
         finally:
             with suppress(OSError):  # what could not be written may not be removable either
                 new.unlink(missing_ok=True)
         _sync(path.parent)
     except OSError as error:
-        how = f"it takes up to {-(-len(content) // 10**6):,} MB: make room there"
+        how = f"it takes up to {-(-sum(map(len, parts)) // 10**6):,} MB: make room there"
         if error.errno in FORBIDDEN:
             how = "let it be written there"
         raise CheckpointError(
@@ -34,9 +35,9 @@ def put(path: Path, content: bytes) -> None:
         ) from None
 
 
-def _attempt(path: Path, content: bytes) -> None:
+def _attempt(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     with path.open("wb") as file:
-        file.write(content)
+        file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
 

@@ -230,10 +230,10 @@ def test_what_cannot_be_written_at_the_end_is_an_error(
 ) -> None:
     put = durable.put
 
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, *parts: Any) -> None:
         if path.name == folders.RUN_FILE:
             raise CheckpointError(f"{path}: cannot be written")
-        put(path, content)
+        put(path, *parts)
 
     monkeypatch.setattr(durable, "put", full)
     with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written"):
