@@ -19,7 +19,7 @@ from lstmgen.vocabulary import Vocabulary
 
 LENGTH = "length"  # why a text ended that no stop string ended
 BATCH_SIZE = 256  # texts side by side: from here on more gain little
-MAX_LOGITS_SIDE_BY_SIDE = 1 << 24  # of all of them: 64 MB
+MAX_LOGITS_SIDE_BY_SIDE = 1 << 21  # of all of them: 8 MB
 MAX_HELD = 16 * BATCH_SIZE  # texts under way and finished ones that wait for one before them
 
 
@@ -38,7 +38,7 @@ class Generated:
     prime: str
     text: str
     tokens: int  # those of the stop string included
-    nats: float  # of these tokens, by the model's own distribution over those that may come; NaN if unwanted
+    nats: float  # of these tokens, by the model's own distribution, what is barred left out; NaN if unwanted
     stop: str  # LENGTH or the stop string
     seed: int | None  # none of a beam search
 

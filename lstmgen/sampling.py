@@ -45,34 +45,35 @@ def relative_probabilities(
     x -= x.max(axis=-1, keepdims=True)
     if decoding.top_k is not None and decoding.top_k < x.shape[-1]:
         # Before the temperature, which changes no order but could make unequal ones equal by rounding.
-        x = _likeliest(x, np.full(len(x), decoding.top_k), -np.inf)
+        place = x.shape[-1] - decoding.top_k
+        least = np.partition(x, place, axis=-1)[:, place, None]
+        x = _likeliest(x, least, decoding.top_k, -np.inf)
     x /= max(decoding.temperature, LEAST_TEMPERATURE)
     weights = np.exp(x, out=x)
     if decoding.top_p is not None:
-        before = np.cumsum(_descending(weights), axis=-1, dtype=np.float64)
+        descending = np.sort(weights, axis=-1)[:, ::-1]
+        before = np.cumsum(descending, axis=-1, dtype=np.float64)
         # A token stays if those that are likelier have not made up the share yet.
-        num_kept = 1 + (before[:, :-1] < decoding.top_p * before[:, -1:]).sum(axis=-1)
-        weights = _likeliest(weights, num_kept)
+        last = (before[:, :-1] < decoding.top_p * before[:, -1:]).sum(axis=-1)
+        least = descending[np.arange(len(x)), last, None]
+        weights = _likeliest(weights, least, 1 + last[:, None])
     if decoding.min_p is not None:
         weights = np.where(weights >= decoding.min_p, weights, 0)
     return weights
 
 
-def _likeliest(weights: Logits, num_kept: IdRow, rest: float = 0.0) -> Logits:
-    """Only the `num_kept` (B,) likeliest tokens of each row; of equally likely ones, the lower ids.
+def _likeliest(weights: Logits, least: Logits, num_kept: IdRow | int, rest: float = 0.0) -> Logits:
+    """Only the `num_kept` likeliest tokens of each row, down to the weight `least` (B, 1); all others
+    become `rest`.
 
-    All others become `rest`.
+    Of those that weigh just that, the lower ids are kept.
     """
-    rows = np.arange(len(weights))
-    least = _descending(weights)[rows, num_kept - 1, None]
-    above, ties = weights > least, weights == least
-    room = num_kept[:, None] - above.sum(axis=-1, keepdims=True)
-    kept = above | (ties & (np.cumsum(ties, axis=-1) <= room))
+    kept = weights >= least
+    if (kept.sum(axis=-1, keepdims=True) > num_kept).any():
+        above, ties = weights > least, weights == least
+        room = num_kept - above.sum(axis=-1, keepdims=True)
+        kept = above | (ties & (np.cumsum(ties, axis=-1) <= room))
     return np.where(kept, weights, rest)
-
-
-def _descending(weights: Logits) -> Logits:
-    return np.sort(weights, axis=-1)[:, ::-1]
 
 
 def draw(weights: Logits, generators: Sequence[np.random.Generator]) -> IdRow:
@@ -124,9 +125,14 @@ class Batch:
         self._logits: Logits = np.empty((0, engine.vocab_size), np.float32)
         self._state = engine.initial_state(0)
         self._drawn: IdRow | None = None  # (B,), ids that the network has not read yet
-        self._seen = np.empty((0, engine.vocab_size), np.bool_)
+        # Of each text, where that matters: its tokens so far.
+        self._seen = np.empty((0, engine.vocab_size if self._penalizes else 0), np.bool_)
         # The last prime, as many texts may begin with it: as bytes, and one row of logits and state.
         self._last_prime, self._last_read = b"", (self._logits, self._state)
+
+    @property
+    def _penalizes(self) -> bool:
+        return self.decoding.repetition_penalty is not None
 
     def add(
         self,
@@ -143,9 +149,9 @@ class Batch:
         logits, state = self._after(primes)
         for row, ids in enumerate(barred):
             logits[row, ids] = -np.inf
-        self._logits = np.concatenate((self._logits, logits))
+        self._logits = np.concatenate((self._logits, logits)) if len(self._logits) else logits
         self._state = self.engine.concatenate([self._state, state])
-        self._seen = np.concatenate((self._seen, _marked(primes, logits.shape[1])))
+        self._seen = np.concatenate((self._seen, _marked(primes, self._seen.shape[1])))
         self.generators += [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
 
     def _after(self, primes: Sequence[NDArray[Any]]) -> tuple[Logits, Any]:
@@ -173,13 +179,13 @@ class Batch:
         """Draw the next id of each text, (B,)."""
         self._read_drawn()
         ids: IdRow = np.concatenate([self._choice(rows) for rows in self._slices()])
-        if self.decoding.repetition_penalty is not None:
+        if self._penalizes:
             self._seen[np.arange(len(ids)), ids] = True
         self._drawn = ids
         return ids
 
     def nats(self) -> Logits:
-        """What the ids just drawn cost by the model's own distribution over those that may come, (B,)."""
+        """What the ids just drawn cost by the model's own distribution, what is barred left out, (B,)."""
         assert self._drawn is not None
         drawn = self._drawn
         return np.concatenate(
@@ -189,8 +195,11 @@ class Batch:
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these texts only, in this order."""
         self._seen = self._seen[rows]
-        self._logits = self._logits[rows]
-        self._drawn = self._drawn[rows] if self._drawn is not None and len(rows) else None
+        if self._drawn is None:
+            self._logits = self._logits[rows]
+        else:  # what was drawn from them is all that is still needed
+            self._logits = self._logits[:0].copy()
+            self._drawn = self._drawn[rows] if len(rows) else None
         self._state = self.engine.select(self._state, rows)
         self.generators = [self.generators[row] for row in rows]
 
@@ -198,6 +207,7 @@ class Batch:
         """Let the network read what was drawn last."""
         if self._drawn is not None:
             hidden, self._state = self.engine.read(self._drawn[:, None], self._state)
+            self._logits = self._logits[:0].copy()  # as they are large, given back before the next
             self._logits, self._drawn = last_logits(self.engine, hidden), None
 
     def _slices(self) -> list[slice]:
@@ -214,9 +224,9 @@ class Batch:
 
 
 def _marked(primes: Sequence[NDArray[Any]], vocab_size: int) -> NDArray[np.bool_]:
-    """Which tokens are in each prime, (B, V), whose first id is not the prime's but the start."""
+    """Which tokens are in each prime, (B, V), whose first id is not the prime's but the start; or (B, 0)."""
     marks = np.zeros((len(primes), vocab_size), np.bool_)
-    for row, prime in enumerate(primes):
+    for row, prime in enumerate(primes) if vocab_size else ():
         marks[row, prime[1:]] = True
     return marks
 
