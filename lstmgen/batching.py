@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lstmgen.vocabulary import Ids
 
 IGNORED = -1  # a target that is not scored: padding, or text read only to warm up a stream
-MANY_WINDOWS = 8
+MANY_WINDOWS = 100
 
 Window = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -60,7 +60,7 @@ def even_window(num_tokens: int, batch_size: int, window: int) -> int:
     """A window near to the one asked for, which cuts short streams into equal parts with no crumb left.
 
     A step from a crumb would move the weights as far as one from a whole window. In a long stream
-    there is only one among many, and the window stays as it is.
+    there is only one among a hundred, and the window stays as it is.
     """
     length = -(-num_tokens // batch_size)
     if length > MANY_WINDOWS * window:

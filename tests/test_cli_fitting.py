@@ -230,7 +230,7 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
         size = one.training.batch_size
         measured.append(size)
         times = epochs * (gain if size == planning.MANY_STREAMS else 1)
-        return 6 * size * window / (times * length)
+        return 6 * size * one.training.window / (times * length)
 
     monkeypatch.setattr(measuring, "step_seconds", step_seconds)
     sizes, original = list[tuple[float, bool]](), planning.hidden_size
@@ -244,7 +244,9 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
     monkeypatch.setattr(planning, "LONG_TEXT", length)
     asked = given if "steps" in given else given | {"minutes": 0.1}
     planned = fitting.sized(job, asked, time.perf_counter())
-    assert (planned.training.batch_size, planned.training.window) == (streams, window)
+    even = batching.even_window(length, 64, TrainConfig.window)
+    assert planned.training.batch_size == streams
+    assert planned.training.window == (even if streams == 64 else window)
     usual = planning.MANY_STREAMS_RATE if streams == 64 else job.training.learning_rate
     assert planned.training.learning_rate == given.get("learning_rate", usual)
     if sizes and "steps" not in given:  # by the tokens that are read, by so many streams as are

@@ -89,6 +89,7 @@ def _measured(job: "Job", given: Options, left: float, may_have_many: bool) -> t
     """
     import torch
 
+    from lstmgen.batching import even_window
     from lstmgen.measuring import step_seconds
 
     def tokens_with(config: TrainConfig) -> float:
@@ -98,7 +99,8 @@ def _measured(job: "Job", given: Options, left: float, may_have_many: bool) -> t
     while may_have_many and (more := _more_streams(job, tokens)):
         streams, rate = more
         rate = given.get("learning_rate", rate)
-        config = replace(job.training, batch_size=streams, learning_rate=rate)
+        window = even_window(len(job.data.train_ids), streams, TrainConfig.window)
+        config = replace(job.training, batch_size=streams, window=window, learning_rate=rate)
         try:
             with_more = tokens_with(config)
         except torch.OutOfMemoryError:  # of a GPU
