@@ -27,7 +27,7 @@ State = tuple[LayerState, ...]  # one a layer
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), of any shape.
 
-    By tanh, to 3e-8 in float32: nothing overflows for a large negative x.
+    By tanh, to 6e-8 in float32: nothing overflows for a large negative x.
     """
     half = x.dtype.type(0.5)
     y = half * x

@@ -11,6 +11,7 @@ from typing import Any
 
 from lstmgen.breakdown import score_rows
 from lstmgen.container import unique
+from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import CorpusError
 from lstmgen.scoring import Z_95, Engine
 from lstmgen.vocabulary import Ids, Vocabulary
@@ -193,7 +194,7 @@ def _question(line: str) -> Question:
         "".join((context, group, *choices)).encode()
     except UnicodeEncodeError:
         raise ValueError("it holds half a surrogate pair, which is no text") from None
-    return Question(context, tuple(choices), answer, group)
+    return Question(with_line_feeds(context), tuple(map(with_line_feeds, choices)), answer, group)
 
 
 def answer(

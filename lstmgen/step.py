@@ -123,7 +123,7 @@ class Stepper:
         """
         step, num_windows = self.run.step, self.streams.num_windows
         far = step // 2 if step < num_windows else (step + num_windows // 2) % num_windows
-        lately = (step - 1 - num_windows // 20) % num_windows
+        lately = max(0, step - 1 - num_windows // 20) % num_windows
         return min(self._present_loss(far), self._present_loss(lately))
 
     def _present_loss(self, index: int) -> float:
@@ -158,8 +158,9 @@ def on_device(window: Window, network: Network) -> tuple[Tensor, Tensor, int]:
 def reset_at_line_starts(state: TorchState, inputs: NDArray[np.int64], start_id: int) -> TorchState:
     """The state (B streams), emptied by chance where a stream's inputs (B, T) begin with `start_id`.
 
-    That is a line end, after which texts that are sampled, and lines that are scored, begin with nothing
-    remembered. A network that is carried on from window to window would hardly ever have met that.
+    That is a line end (`<unk>` if none is known), after which texts that are sampled, and lines that are
+    scored, begin with nothing remembered. A network that is carried on from window to window would hardly
+    ever have met that.
     """
     begins = torch.from_numpy(inputs[:, 0] == start_id)
     emptied = (begins & (torch.rand(len(begins)) < RESET_PROBABILITY))[:, None]

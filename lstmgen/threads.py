@@ -108,15 +108,17 @@ class Threads:
             self._look_for_cores()
 
     def _look_for_cores(self) -> None:
-        """Take all threads if all can have their cores; by products, as a step may take long otherwise."""
+        """Take more threads if more can have cores; by products, as a step may take long otherwise."""
         self.take(self.most)
         self.products()  # to prepare
         began = now = self.clocks()
         while now[0] < began[0] + SHORT_SPAN:
             self.products()
             now = self.clocks()
-        if now[1] - began[1] >= ENOUGH * self.most * (now[0] - began[0]):
-            self._change(self.most)
+        cores = (now[1] - began[1]) / (now[0] - began[0])
+        number = self.most if cores >= ENOUGH * self.most else int(cores + NEARLY)
+        if number > self.number:
+            self._change(number)
         else:
             self.take(self.number)
 

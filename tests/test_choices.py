@@ -34,6 +34,11 @@ def test_questions_are_read_and_empty_lines_passed_over() -> None:
     assert read(json.dumps(without | {"group": None}))[0].group == ""
 
 
+def test_line_ends_are_line_feeds_as_in_every_text() -> None:
+    (question,) = read(json.dumps(GOOD | {"context": "a\r\nb\rc", "choices": ["\r\nd", "e\r"]}))
+    assert (question.context, question.choices) == ("a\nb\nc", ("\nd", "e\n"))
+
+
 CHANGES: list[dict[str, object]] = [
     {"context": 3}, {"context": None}, {"choices": "ab"}, {"choices": ["a"]},
     {"choices": ["a", ""]}, {"choices": ["a", 1]}, {"choices": []}, {"answer": 2},

@@ -91,6 +91,19 @@ def test_fewer_are_taken_while_others_have_cores_and_all_again_after_them(
     assert len(machine.taken) == tried
 
 
+def test_after_a_burst_as_many_are_taken_as_get_cores_again() -> None:
+    machine = Machine(8, others=1)
+    threads = machine.watched(8)
+    machine.work(threads, 5)
+    assert threads.number == 7
+    machine.others = 6
+    machine.work(threads, 5)
+    assert threads.number == 2
+    machine.others = 1
+    machine.work(threads, PAUSE + 1)
+    assert threads.number == 7
+
+
 def test_looks_cost_little_where_a_piece_takes_seconds_too() -> None:
     machine = Machine(8, others=7, late=50)
     threads = machine.watched(8)
