@@ -30,7 +30,7 @@ demo: $(READY)  ## train for a minute on data/lives.txt, then sample from the mo
 test: $(READY)  ## lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -n 2
+	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist loadfile
 
 torture: $(READY)  ## try for an hour and a half to break it; TORTURE=0.1 tries a tenth as often

@@ -7,7 +7,7 @@ import torch
 
 from lstmgen import checkpoint, container, dataset, optim
 from lstmgen.checkpoint import SavedModel, SavedRun
-from lstmgen.config import CellName, CorpusConfig, ModelConfig, TrainConfig
+from lstmgen.config import CellName, CorpusConfig, Level, ModelConfig, Precision, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.job import Job
 from lstmgen.training import train
@@ -24,10 +24,18 @@ def make_job(
     steps: int = NUM_STEPS,
     softmax_sample: int = 0,
     report_every: int = 4,
+    level: Level = "char",
+    tie: bool = False,
+    memory: int = 0,
+    precision: Precision = "float32",
 ) -> Job:
-    data = dataset.prepare(Text("story", text), CorpusConfig(), seed=1)
+    data = dataset.prepare(Text("story", text), CorpusConfig(level=level), seed=1)
     model = ModelConfig(
-        vocab_size=len(data.vocabulary), cell=cell, hidden_size=12, embedding_size=6
+        vocab_size=len(data.vocabulary),
+        cell=cell,
+        hidden_size=12,
+        embedding_size=12 if tie else 6,
+        tie=tie,
     )
     numbers = TrainConfig(
         num_steps=steps,
@@ -38,6 +46,8 @@ def make_job(
         weight_drop=dropout,
         softmax_sample=softmax_sample,
         learning_rate=0.02,
+        memory=memory,
+        precision=precision,
     )
     folder.mkdir(exist_ok=True)
     return Job(folder, data, model, numbers, torch.device("cpu"))

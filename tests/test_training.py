@@ -36,33 +36,34 @@ from lstmgen.scoring import Score
 from lstmgen.step import Stepper
 from lstmgen.training import train
 
+LSTM_IN_BFLOAT16 = pytest.mark.skipif(
+    not device.can_bfloat16(torch.device("cpu")), reason="this processor trains no LSTM in bfloat16"
+)
+
 
 @pytest.mark.parametrize(
-    ("cell", "softmax_sample", "lazy"),
+    ("kind", "lazy"),
     [
-        ("lstm", 0, False),
-        ("lstm", 9, False),
-        ("lstm", 6, True),
-        ("gru", 0, False),
-        ("rnn", 0, False),
+        ({}, False),
+        ({"softmax_sample": 9}, False),
+        ({"softmax_sample": 6}, True),
+        ({"level": "word", "tie": True}, False),
+        ({"memory": 20}, False),
+        ({"cell": "gru"}, False),
+        ({"cell": "gru", "precision": "bfloat16"}, False),
+        ({"cell": "rnn"}, False),
+        pytest.param({"precision": "bfloat16"}, False, marks=LSTM_IN_BFLOAT16),
     ],
+    ids=str,
 )
 @pytest.mark.parametrize("stop", [1, 4, 5])
 def test_a_stopped_and_resumed_run_ends_in_the_same_bits(
-    tmp_path: Path,
-    cell: CellName,
-    softmax_sample: int,
-    lazy: bool,
-    stop: int,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, kind: Any, lazy: bool, stop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     if lazy:
         be_lazy(monkeypatch)
-    through, parts = (
-        make_job(tmp_path / name, cell=cell, softmax_sample=softmax_sample)
-        for name in ("through", "parts")
-    )
+    through, parts = (make_job(tmp_path / name, **kind) for name in ("through", "parts"))
     list(train(through))
 
     saved = stopped_at(stop, parts)
