@@ -90,7 +90,7 @@ def terminal(records: Records, width: int = 60) -> str:
     end = f" {view.last:,}"
     lines.append(f"{'└':>{margin}}{' step 0 ':─<{width - margin - len(end)}}{end}")
     legend = ["· train"] * bool(view.train) + ["o validation"] * bool(view.valid)
-    legend += [f"@ best {value:.3f} at step {step:,}" for step, value in view.best]
+    legend += [f"@ best {value:.3f} nats at step {step:,}" for step, value in view.best]
     return "\n".join(line.rstrip() for line in [*lines, *wrap("   ".join(legend), width)])
 
 

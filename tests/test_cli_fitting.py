@@ -51,17 +51,25 @@ def test_a_run_that_has_ended_is_not_begun_again_for_what_its_start_took(
         assert more(planned, 1.0) == 15  # 2.5 s, one of them to validate
     assert more(done, 61, seconds=3597) > 0  # a minute, however little that is of an hour
     assert more(done + 9, 0.985) > 0  # 1.6 s
-    with pytest.raises(
-        OptionError, match=f"is at step {done}, its end, after 0.045 epochs and 0.95 minutes of"
-    ):
+    told = rf"--minutes 0\.985 .*until step {done} took 57\.0 seconds and the start now 0\.0; give more$"
+    with pytest.raises(OptionError, match=told):
         more(done, 0.985)
-    with pytest.raises(OptionError, match=f"is at step {done} of {done + 9} already, after "):
+    with pytest.raises(
+        OptionError, match=r"--minutes 0\.5 .*; give more, or leave it out to go on"
+    ):
         more(done + 9, 0.5)
-    saved = replace(
-        saved, position=replace(saved.position, step=0, best_step=0)
-    )  # whose loss blew up at once
-    with pytest.raises(OptionError, match=f"is at step 0 of {done + 9} already, after 0 epochs"):
-        more(done + 9, 0.5)
+
+
+def test_a_run_that_is_to_go_no_further_is_told_how_far_it_is(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    saved = stopped_at(5, job)
+    saved = replace(saved, position=replace(saved.position, seconds=57.0))
+    far = r"after 0\.045 epochs and 0\.95 minutes of training; "
+    with pytest.raises(OptionError, match=rf"is at step 5 of 8 already, {far}leave --steps, --epo"):
+        fitting.timed(job, {"steps": 5}, saved, 0.0)
+    ended = replace(job, training=replace(job.training, num_steps=5))
+    with pytest.raises(OptionError, match=rf"is at step 5, its end, {far}to train it further"):
+        fitting.timed(ended, {}, saved, 0.0)
 
 
 @pytest.mark.parametrize("epochs", [0.5, 2])

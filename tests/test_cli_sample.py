@@ -186,6 +186,17 @@ def test_beams_with_what_is_for_drawing_or_with_too_many_texts_are_refused(
         assert f"leave out {name} {other[1]}, or" in done.error
 
 
+def test_what_changes_nothing_where_the_likeliest_token_is_taken_is_said(
+    model: Path, here: Any
+) -> None:
+    greedy = ("sample", "-m", model, "-t", "0", "-l", "9")
+    plain = here(*greedy)
+    assert "note:" not in plain.err
+    done = here(*greedy, "--seed", "5", "--top-p", "0.5", "-n", "2")
+    assert "so --seed 5 --top-p 0.5 --num-samples 2 brings nothing else" in done.err
+    assert done.out == plain.out * 2
+
+
 def test_a_missing_model_is_told_before_a_prime_is_waited_for(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lstmgen", "sample", "-m", str(tmp_path / "no")]
     with subprocess.Popen(

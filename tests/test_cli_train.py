@@ -161,6 +161,9 @@ def test_train_shows_what_the_model_writes_when_asked(
     # Three steps give at least one text of 80 characters, each with an empty line behind it.
     texts = done.err.split("\n\n")[:-1]
     assert len(done.err) - len(quiet.err) >= 80 * len(texts) > 0
+    steps = [int(n) for n in re.findall(r"^a sample at step (\d):$", done.err, re.MULTILINE)]
+    assert len(steps) == len(texts)
+    assert steps == sorted(set(steps))
 
 
 def test_a_large_vocabulary_is_trained_on_a_sample_of_it_and_scored_whole(
@@ -303,6 +306,16 @@ def test_a_short_corpus_shrinks_the_batch_and_says_so(
                 "--batch-size", "1000", "--window", "64")  # fmt: skip
     assert done.code == 0
     assert f"{(int(len(TEXT) * 0.9) - 1) // 63} streams instead of 1000" in done.err
+
+
+def test_a_sample_of_more_symbols_than_there_are_is_said_to_be_all(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    options = ("train", corpus, "-m", tmp_path / "m", "--overwrite", "--steps", "1", *SMALL)
+    told = "--softmax-sample 99 is no less than the "
+    assert told in here(*options, "--softmax-sample", "99").err
+    for fewer in ([], ["--softmax-sample", "9"]):
+        assert "note: --softmax-sample" not in here(*options, *fewer).err
 
 
 def test_a_folder_with_a_model_is_not_overwritten_unasked(
@@ -642,7 +655,8 @@ def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path,
     done = here("train", corpus.with_name("more.txt"), "-m", tmp_path / "more", "--steps", "1",
                 *SMALL[4:], "--init-from", model)  # fmt: skip
     theirs = len(checkpoint.load_model(model).vocabulary)
-    told = f"begins with {theirs - 2} symbols of --init-from; 3 are new, and 2 of its own, seldom"
+    told = f"init-from   {theirs - 2} of {theirs + 1} symbols are known to that model, the others begin "
+    told += "afresh; 2 of the model's own are left out"
     assert told in done.err
     for options in ((), ("--init-from", model)):
         folder = tmp_path / f"m{len(losses)}"

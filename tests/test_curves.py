@@ -159,7 +159,7 @@ def test_the_best_is_marked_where_validation_is_lowest() -> None:
     assert place == picture.places("validation")[records.index(best)]
     assert {f"best {best['nats_per_token']:.3f}", "at step 840"} <= set(picture.words)
     text = curves.terminal(records)
-    assert f"@ best {best['nats_per_token']:.3f} at step 840" in text
+    assert f"@ best {best['nats_per_token']:.3f} nats at step 840" in text
     lines = text.splitlines()[: curves.ROWS]
     ((_, column),) = [(r, line.index("@")) for r, line in enumerate(lines) if "@" in line]
     start, end = lines[0].index("┤") + 1, 59
@@ -265,7 +265,7 @@ def test_the_axes_are_labelled_by_their_ends() -> None:
     assert float(lines[curves.ROWS - 1].split("┤")[0]) == 0
     assert re.fullmatch(r" +└ step 0 ─+ 700", lines[curves.ROWS])
     assert len(lines[curves.ROWS]) == 60
-    assert lines[-1] == "· train   o validation   @ best 0.000 at step 700"
+    assert lines[-1] == "· train   o validation   @ best 0.000 nats at step 700"
 
 
 @given(

@@ -30,7 +30,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="N,N,...|auto",
-            help="Score with only the last N tokens of context, for each N; auto doubles N while it helps.",
+            help="Score a sample of the tokens with only the last N before each as context, for each N; auto "
+            "doubles N while it helps.",
         ),
     ] = None,
     choices: Annotated[

@@ -180,8 +180,13 @@ def _within_minutes(job: "Job", given: Options, at: Position | None, began: floa
         done, left = at.step, deadline - at.seconds
         if done >= job.training.num_steps:  # as its own start may have taken longer than this one
             least = max(LITTLE_SECONDS, measured.step_seconds)
-    if left <= least:
-        raise _over(job, at or Position(), job.training.num_steps)
+    if at is not None and left <= least:
+        raise OptionError(
+            f"--minutes {seconds / 60:g} leaves no time to train the run in {job.folder} further, as its "
+            f"training until step {at.step:,} took {at.seconds:.1f} seconds and the start now {start:.1f}; "
+            "give more"
+            + (", or leave it out to go on to the end" if done < job.training.num_steps else "")
+        )
     _require_time_to_validate(measured, seconds, left, at is not None)
     more, report_every = pace.plan_steps(measured, left)
     training = replace(job.training, num_steps=done + more, report_every=report_every)

@@ -140,6 +140,11 @@ def training(
     tokens = most_streams * given.get("window", TrainConfig.window)
     fitting = planning.symbols_that_fit(devices.free_memory(where), tokens)
     options.setdefault("softmax_sample", planning.softmax_sample(vocab_size, level, fitting))
+    if options["softmax_sample"] >= vocab_size:
+        console.note(
+            f"--softmax-sample {options['softmax_sample']} is no less than the {vocab_size:,} symbols there "
+            "are; so all are trained against"
+        )
     if other:
         options.setdefault("learning_rate", FINE_TUNING_RATE)
     options["precision"] = devices.choose_precision(given.get("precision", "auto"), where)

@@ -123,6 +123,8 @@ def sample(
         _require_nothing_drawn(beams, num_samples, {"seed": seed} | shaping)
     if seed is not None:
         _require_seeds(seed, num_samples)
+    if temperature == 0:
+        _note_idle(num_samples, {"seed": seed, "top_k": top_k, "top_p": top_p, "min_p": min_p})
     if sum((prime is not None, prime_file is not None, each_line)) > 1:
         raise OptionError("give only one of --prime, --prime-file and --each-line")
     if encoding != DEFAULT_ENCODING and prime_file is None and not each_line:
@@ -175,6 +177,17 @@ def _require_nothing_drawn(beams: int, num_samples: int, drawing: dict[str, Any]
         raise OptionError(
             f"--num-samples {num_samples} is more than --beams {beams} can find; lower it, or raise "
             f"--beams, to {MAX_BEAMS} at most"
+        )
+
+
+def _note_idle(num_samples: int, drawing: dict[str, Any]) -> None:
+    """Where the likeliest token is taken, says what changes nothing of a text."""
+    given = [console.option(name, value) for name, value in drawing.items() if value is not None]
+    if num_samples > 1:
+        given.append(console.option("num_samples", num_samples))
+    if given:
+        console.note(
+            f"--temperature 0 always takes the likeliest token, so {' '.join(given)} brings nothing else"
         )
 
 

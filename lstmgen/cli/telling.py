@@ -52,8 +52,8 @@ def of_start(other: "SavedModel", data: "Dataset") -> str:
     """What a model to begin with knows of the text, and what of it is of no more use."""
     theirs, ours = set(other.vocabulary.tokens), set(data.vocabulary.tokens)
     return (
-        f"begins with {len(theirs & ours):,} symbols of --init-from; {len(ours - theirs):,} are new, and "
-        f"{len(theirs - ours):,} of its own, seldom or never in the part to train on, are left out"
+        f"init-from   {len(theirs & ours):,} of {len(ours):,} symbols are known to that model, the others "
+        f"begin afresh; {len(theirs - ours):,} of the model's own are left out, as this text hardly has them"
     )
 
 

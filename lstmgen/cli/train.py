@@ -53,7 +53,8 @@ def train(
     minutes: Annotated[
         float | None,
         _run(
-            help="Time for the whole command but waiting for a pipe; with --resume, for training in all.",
+            help="Time for the whole command but waiting for a pipe; with --resume, for this start and all "
+            "training until then and from there.",
             show_default=f"{DEFAULT_MINUTES}; with --resume the end that was planned",
         ),
     ] = None,
@@ -170,7 +171,10 @@ def train(
     ] = None,
     window: Annotated[
         int | None,
-        _learning(help="Tokens of each stream in a step.", show_default=str(TrainConfig.window)),
+        _learning(
+            help="Tokens of each stream in a step.",
+            show_default=f"{TrainConfig.window}, or near it where that cuts a short text evenly",
+        ),
     ] = None,
     learning_rate: Annotated[
         float | None,

@@ -53,7 +53,7 @@ def follow(
             bar.set_description_str(shown, refresh=record.step == bar.initial)
             bar.update(record.step - bar.n)
             if record.sample is not None and not quiet:
-                _show_sample(bar, record.sample)
+                _show_sample(bar, record.sample, record.step)
             if record.score and bar.disable and not quiet:
                 console.say(f"step {record.step:,} of {record.num_steps:,}: {told}")
     assert last is not None  # a job has at least one step left, and the last step is always told
@@ -108,10 +108,10 @@ def _bar(quiet: bool) -> Any:
     )
 
 
-def _show_sample(bar: Any, text: str) -> None:
+def _show_sample(bar: Any, text: str, step: int) -> None:
     """The sample on lines of its own, above the bar where there is one."""
     bar.clear()
-    console.say(console.visible(text.strip("\n")) + "\n")
+    console.say(f"a sample at step {step:,}:\n{console.visible(text.strip(chr(10)))}\n")
     bar.refresh()
 
 
