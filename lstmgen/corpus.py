@@ -1,5 +1,6 @@
 """Turns files and standard input into one clean text, and a text into training and validation parts."""
 
+import codecs
 import gzip
 import hashlib
 import os
@@ -11,16 +12,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from gzip import GzipFile
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lstmgen.config import DEFAULT_ENCODING
 from lstmgen.encoding import SOME, decoded, decoded_lines, require_encoding, with_line_feeds
 from lstmgen.errors import CorpusError, OptionError, reason
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 STDIN = "-"
 GZIP = b"\x1f\x8b"
+MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 FEW_LINES = 100  # that tell whether a list is sorted
 RISING = 0.9  # share of lines, where chance would give half
 NO_MARK = "dropped the byte order mark"
@@ -157,6 +163,27 @@ def called(path: str) -> str:
     return "standard input" if path == STDIN else path
 
 
+class _Source(FileIO):
+    """A file whose first read brings all of the mark that it may begin with, however a pipe parts it."""
+
+    _began = False
+
+    def readinto(self, buffer: "WriteableBuffer") -> int | None:
+        view = memoryview(buffer)
+        count = super().readinto(view)
+        while count and not self._began and _is_part_of_mark(bytes(view[:count])):
+            more = super().readinto(view[count:])
+            if not more:
+                break
+            count += more
+        self._began = True
+        return count
+
+
+def _is_part_of_mark(begin: bytes) -> bool:
+    return any(mark.startswith(begin) and len(begin) < len(mark) for mark in (GZIP, *MARKS))
+
+
 @contextmanager
 def _opened(path: str) -> Iterator[BufferedReader | GzipFile]:
     """The file as bytes, unzipped if it is gzip."""
@@ -169,7 +196,8 @@ def _opened(path: str) -> Iterator[BufferedReader | GzipFile]:
         source = sys.stdin.fileno()
         with suppress(AttributeError, OSError):  # where there are no such files, as on Windows
             os.set_blocking(source, True)  # else what is yet to come would be taken for the end
-    with open(source, "rb", closefd=path != STDIN) as file:
+    opened: Any = BufferedReader(_Source(source, closefd=path != STDIN))
+    with opened as file:
         if file.peek(2)[:2] == GZIP:
             with GzipFile(fileobj=file) as unzipped:
                 yield unzipped

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from lstmgen.config import AskedPrecision, Precision
-from lstmgen.errors import DeviceError, OptionError
+from lstmgen.errors import DeviceError
+from lstmgen.ranges import require_device
 
 MANY_ROWS = 512  # of a product, so that it pays to lay them out for oneDNN
 
@@ -26,8 +27,7 @@ def choose(name: str) -> torch.device:
             return torch.device("cuda", 0)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     kind, _, number = name.partition(":")
-    if name not in ("cpu", "cuda", "mps") and not (kind == "cuda" and number.isdecimal()):
-        raise OptionError(f"--device {name!r} is not one of auto, cpu, cuda, cuda:N, mps")
+    require_device(name)
     if kind == "cuda":
         count = torch.cuda.device_count()
         if not torch.cuda.is_available():

@@ -37,8 +37,10 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
                 raise _taken(folder, there)
             yield
     finally:
-        for path in made:
-            with suppress(OSError, ValueError):  # there is something in it, and it stays
+        with suppress(
+            OSError, ValueError
+        ):  # there is something in one, and it stays, as do those around it
+            for path in made:
                 path.rmdir()
 
 

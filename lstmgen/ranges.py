@@ -71,3 +71,10 @@ def require_whole(name: str, value: int, low: int) -> None:
     if not isinstance(value, Integral):
         raise OptionError(f"{name} is {value!r:.40}; it must be a whole number")
     Range(low).require(name, int(value))
+
+
+def require_device(name: str) -> None:
+    """`OptionError` for what is no name of a device, be there one or not."""
+    kind, _, number = name.partition(":")
+    if name not in ("auto", "cpu", "cuda", "mps") and not (kind == "cuda" and number.isdecimal()):
+        raise OptionError(f"--device {name!r} is not one of auto, cpu, cuda, cuda:N, mps")

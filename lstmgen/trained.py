@@ -13,7 +13,7 @@ from lstmgen.config import DEFAULT_LENGTH, DEFAULT_MODEL_FOLDER, DecodingConfig,
 from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import OptionError
 from lstmgen.generation import Generated, Prime, generate, stop_strings, stream
-from lstmgen.ranges import require_whole
+from lstmgen.ranges import require, require_whole
 from lstmgen.scoring import Engine, Score, score_ids
 from lstmgen.vocabulary import Vocabulary
 
@@ -145,6 +145,7 @@ def _seed(seed: int | None) -> int:
     if seed is None:
         return secrets.randbelow(2**31)
     require_whole("--seed", seed, 0)
+    require("--seed", seed)  # as from the shell
     return int(seed)  # NumPy's would run over
 
 

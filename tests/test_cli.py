@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from itertools import combinations
 from pathlib import Path
@@ -73,6 +74,9 @@ from lstmgen.ranges import RANGES
         (("train", "CORPUS", "--tie", "--embedding-size", "5", "--hidden-size", "6"), "--tie"),
         (("train", "CORPUS", "--window", "100000"), "needs 100,000 (a whole --window)"),
         (("train", "CORPUS", "--device", "cuda:x"), "--device 'cuda:x'"),
+        (("train", "nowhere.txt", "--device", "gpu"), "--device 'gpu'"),
+        (("eval", "nowhere.txt", "--device", "gpu"), "--device 'gpu'"),
+        (("sample", "--prime-file", "nowhere.txt", "--device", "gpu"), "--device 'gpu'"),
         (("train", "CORPUS", "--resume", "-m", "."), ".: there is no run to go on with"),
         (
             ("train", "CORPUS", "--resume", "-m", "nowhere"),
@@ -260,6 +264,25 @@ def test_help_into_a_closed_pipe_is_quiet(what: str) -> None:
         command = f"{sys.executable} -m lstmgen {what} | {reader}; echo ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
         assert (done.stdout, done.stderr) == (b"0\n", b"")
+
+
+def test_completion_that_cannot_be_written_is_told_in_one_line() -> None:
+    done = run("--install-completion", "bash", HOME="/dev/null")
+    assert "check the path, its permissions and the disk" in done.error
+
+
+def test_a_width_of_nothing_is_none_that_help_could_have() -> None:
+    assert "lstmgen" in run("--help", COLUMNS="0").out
+
+
+def test_a_thread_that_cannot_be_had_is_told_in_one_line(
+    model: Path, corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    assert "ulimit -u" in here("eval", corpus, "--by", "line", "-m", model).error
 
 
 def test_no_command_at_all_is_wrong_usage_and_says_what_to_do(here: Any) -> None:

@@ -520,7 +520,8 @@ def test_eval_compares_models_on_the_same_text(
     same = here("eval", corpus, "-m", model, "-m", model)
     assert "+0.0000" in same.out
     assert f"the difference of {model} from {model} may be chance" in same.err
-    assert "several models" in here("eval", corpus, *both, "--by", "line").error
+    for more in (["--by", "line"], ["--tune-on", corpus], ["--context", ""]):
+        assert "several models" in here("eval", corpus, *both, *more).error
 
 
 def test_models_are_compared_on_all_texts_together(

@@ -330,7 +330,7 @@ def test_a_text_is_cut_the_same_way_when_its_run_goes_on(tmp_path: Path) -> None
     job = make_job(tmp_path / "m", text=text.text)
     job = replace(job, data=first, training=replace(job.training, seed=5))
     job = replace(job, model=replace(job.model, vocab_size=len(first.vocabulary)))
-    again = resuming.data(job.folder, stopped_at(1, job), {}, text, None)
+    again = resuming.data(job.folder, stopped_at(1, job), text, None)
     assert (again.train_ids == first.train_ids).all()
     assert (options.data({"seed": 0}, text, None, None).train_ids != first.train_ids).any()
 
@@ -345,7 +345,14 @@ def test_a_plan_tells_epochs_as_people_write_numbers(tmp_path: Path, steps: int,
 
 
 def test_sizes_that_cannot_be_tied_are_refused_before_a_text_is_read() -> None:
-    given = {"corpus": ["-"], "model": "m", "resume": False, "overwrite": False, "tie": True}
+    given: dict[str, Any] = {
+        "corpus": ["-"],
+        "model": "m",
+        "resume": False,
+        "overwrite": False,
+        "device": "auto",
+    }
+    given["tie"] = True
     options.require_sense(given | {"hidden_size": 8})  # which the embedding follows
     with pytest.raises(OptionError, match=r"--embedding-size \(4\) must equal --hidden-size \(8\)"):
         options.require_sense(given | {"hidden_size": 8, "embedding_size": 4})

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -244,6 +245,31 @@ def test_lines_are_there_as_soon_as_they_come(tmp_path: Path, encoding: str) -> 
             assert first.result(30) == "é\n"
             file.write(encode("ei\n"))
         assert list(found) == ["zwei\n"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "encoding"),
+    [
+        (gzip.compress("zwei é\n".encode()), "utf-8"),
+        ("zwei é\n".encode("utf-16"), "utf-16"),
+        (codecs.BOM_UTF16_BE + "zwei é\n".encode("utf-16-be"), "utf-16"),
+        ("zwei é\n".encode("utf-32"), "utf-32"),
+        (b"\x1f\n", "utf-8"),
+        (b"\x1f", "utf-8"),
+    ],
+)
+def test_a_mark_that_a_pipe_brings_in_parts_is_seen(
+    tmp_path: Path, raw: bytes, encoding: str
+) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(list, lines(str(path), encoding))
+        with path.open("wb", buffering=0) as file:
+            for byte in raw:
+                file.write(bytes([byte]))
+                time.sleep(0.02)
+        assert found.result(30) == [raw.decode() if raw[:2] in (b"\x1f\n", b"\x1f") else "zwei é\n"]
 
 
 @pytest.mark.parametrize(

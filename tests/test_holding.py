@@ -26,6 +26,10 @@ def test_new_folder_is_made_with_those_above_it_and_left_only_if_used(tmp_path: 
     with claimed(folder):
         assert folder.is_dir()
     assert not (tmp_path / "a").exists()
+    aside = tmp_path / "c" / ".." / "d"
+    with claimed(aside):
+        (aside / folders.LOG_FILE).write_bytes(b"")
+    assert aside.exists()  # for which there has to be a c
     with claimed(folder):
         (folder / folders.LOG_FILE).write_bytes(b"")
     assert [entry.name for entry in folder.iterdir()] == [folders.LOG_FILE]

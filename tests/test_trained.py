@@ -161,7 +161,7 @@ def test_a_search_has_eight_beams_where_nothing_is_said(model: lstmgen.TrainedMo
 def test_mistakes_are_refused_when_made_not_when_read(model: lstmgen.TrainedModel) -> None:
     for wrong in ({"temperature": -1}, {"top_p": 0}, {"top_k": 0}, {"stop": ""}, {"length": -1},
                   {"seed": -1}, {"min_p": 2}, {"stop": ["a", ""]}, {"length": 2.5}, {"seed": 0.5},
-                  {"top_k": 2.5}):  # fmt: skip
+                  {"top_k": 2.5}, {"seed": 2**63}):  # fmt: skip
         with pytest.raises(OptionError):
             model.stream(**wrong)
         with pytest.raises(OptionError):

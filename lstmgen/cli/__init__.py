@@ -1,5 +1,6 @@
 """The command line: three commands, and the one place that catches user errors and exits."""
 
+import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from inspect import cleandoc
@@ -14,7 +15,7 @@ from lstmgen.cli import console
 from lstmgen.cli.eval import evaluate
 from lstmgen.cli.sample import sample
 from lstmgen.cli.train import train
-from lstmgen.errors import LstmgenError
+from lstmgen.errors import LstmgenError, reason
 from lstmgen.ranges import RANGES
 
 # As torch puts it.
@@ -22,6 +23,7 @@ NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAI
              "STATUS_NOT_INITIALIZED")  # fmt: skip  # of cuBLAS and cuDNN, which begin by taking some
 NO_DEVICE = ("no kernel image", "kernel image is invalid", "are busy or unavailable", "No CUDA GPUs",
              "no CUDA-capable device", "driver version is insufficient")  # fmt: skip
+NO_THREAD = "can't start new thread"  # as Python puts it
 
 
 class _Helping:
@@ -109,11 +111,19 @@ def _refuse(why: str) -> NoReturn:
 
 def main() -> None:
     """Run the command line; exit codes are 0, 1 user's mistake, 2 usage, 128 and the number of a signal."""
+    if (
+        os.environ.get("COLUMNS") == "0"
+    ):  # as where there is no terminal; help would be of that width
+        del os.environ["COLUMNS"]
     try:
         with redirect_stderr(console.Talk(sys.stderr)):  # a usage error is told by typer itself
             app()
     except LstmgenError as error:
         _refuse(str(error))
+    except OSError as error:  # as of completion, which typer writes by itself
+        _refuse(
+            f"{error.filename or 'output'}: {reason(error)}; check the path, its permissions and the disk"
+        )
     except (MemoryError, RuntimeError) as error:
         told = str(error)  # torch tells of memory and devices by RuntimeError
         if isinstance(error, MemoryError) or any(sign in told for sign in NO_MEMORY):
@@ -121,6 +131,8 @@ def main() -> None:
                 "not enough memory; give less text at once, or to train lower --hidden-size, --batch-size, "
                 "--window, --max-vocab or --softmax-sample; if it is a GPU's, try --device cpu"
             )
+        if NO_THREAD in told:
+            _refuse(f"{told}; allow more processes, as by `ulimit -u`")
         if any(sign in told for sign in NO_DEVICE):
             _refuse(f"the GPU cannot be used ({told.splitlines()[0]}); give --device cpu")
         raise

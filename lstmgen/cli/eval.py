@@ -7,6 +7,7 @@ import typer
 from lstmgen.cli import again, comparing, console, models, scores
 from lstmgen.config import DEFAULT_ENCODING, MODEL_VARIABLE, CacheConfig, DynamicConfig
 from lstmgen.errors import OptionError
+from lstmgen.ranges import require_device
 
 if TYPE_CHECKING:
     from lstmgen.corpus import Text
@@ -121,6 +122,14 @@ def evaluate(
     """
     if sum((by != "corpus", context is not None, choices, dynamic, cache is not None)) > 1:
         raise OptionError("give only one of --by, --context, --choices, --dynamic and --cache")
+    require_device(device)
+    several = model is not None and len(model) > 1
+    given = (context, cache, tune_on)
+    if several and (by != "corpus" or choices or dynamic or given != (None, None, None)):
+        raise OptionError(
+            "several models are compared by corpus; leave out --by, --context, --choices, --dynamic, --cache "
+            "and --tune-on"
+        )
     how: again.Again | None = None
     of_dynamic = _given("dynamic", dynamic, rate=dynamic_rate, decay=dynamic_decay)
     of_cache = _given("cache", cache is not None, share=cache_share, sharpness=cache_sharpness)
@@ -134,12 +143,7 @@ def evaluate(
     from lstmgen import corpus
 
     corpus.require_one_stdin([*texts, *to_tune])
-    if model and len(model) > 1:
-        if by != "corpus" or context is not None or choices or how:
-            raise OptionError(
-                "several models are compared by corpus; leave out --by, --context, --choices, "
-                "--dynamic, --cache and --tune-on"
-            )
+    if model and several:
         loaded = [models.load(name) for name in model]
         comparing.compare(loaded, model, _read(texts, encoding), device, as_json)
         return

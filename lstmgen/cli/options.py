@@ -15,7 +15,7 @@ from lstmgen.config import (
     TrainConfig,
 )
 from lstmgen.errors import OptionError
-from lstmgen.ranges import require
+from lstmgen.ranges import require, require_device
 
 if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel
@@ -37,6 +37,7 @@ def require_sense(given: Options) -> None:
         raise OptionError("give only one of --minutes, --epochs and --steps")
     for name in {"minutes", "epochs"} & set(given):
         require(f"--{name}", given[name])
+    require_device(given["device"])
     if given["resume"] and (given["overwrite"] or "init_from" in given):
         raise OptionError("--resume goes on with a run; leave out --overwrite and --init-from")
     corpus.require_one_stdin([*given["corpus"], given.get("valid_file", "")])

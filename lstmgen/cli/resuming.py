@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from lstmgen.dataset import Dataset
 
 
-def data(
-    folder: Path, saved: "SavedRun", given: Options, text: "Text", held_out: "Text | None"
-) -> "Dataset":
+def data(folder: Path, saved: "SavedRun", text: "Text", held_out: "Text | None") -> "Dataset":
     """The corpus of a run again; refused if it is another text or is to be cut another way."""
     from lstmgen import dataset, folders
 

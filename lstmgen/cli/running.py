@@ -90,7 +90,7 @@ def _read(
             "--valid-file is the text that is trained on: its loss will not tell how well others are known"
         )
     if saved:
-        data = resuming.data(folder, saved, given, text, held_out)
+        data = resuming.data(folder, saved, text, held_out)
         resuming.require_same(given, saved, data)
         return data
     if corpus.is_sorted(text.text):

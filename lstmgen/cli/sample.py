@@ -10,7 +10,7 @@ import typer
 from lstmgen.cli import console, models, primes
 from lstmgen.config import DEFAULT_ENCODING, DEFAULT_LENGTH, DecodingConfig
 from lstmgen.errors import OptionError
-from lstmgen.ranges import RANGES, require
+from lstmgen.ranges import RANGES, require, require_device
 
 if TYPE_CHECKING:
     from lstmgen.generation import Generated
@@ -125,6 +125,7 @@ def sample(
         _require_seeds(seed, num_samples)
     if temperature == 0:
         _note_idle(num_samples, {"seed": seed, "top_k": top_k, "top_p": top_p, "min_p": min_p})
+    require_device(device)
     if sum((prime is not None, prime_file is not None, each_line)) > 1:
         raise OptionError("give only one of --prime, --prime-file and --each-line")
     if encoding != DEFAULT_ENCODING and prime_file is None and not each_line:
