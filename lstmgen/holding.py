@@ -37,9 +37,7 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
                 raise _taken(folder, there)
             yield
     finally:
-        with suppress(
-            OSError, ValueError
-        ):  # there is something in one, and it stays, as do those around it
+        with suppress(OSError, ValueError):  # what has something in it stays, with all around it
             for path in made:
                 path.rmdir()
 

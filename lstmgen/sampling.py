@@ -63,10 +63,9 @@ def relative_probabilities(
 
 
 def _likeliest(weights: Logits, least: Logits, num_kept: IdRow | int, rest: float = 0.0) -> Logits:
-    """Only the `num_kept` likeliest tokens of each row, down to the weight `least` (B, 1); all others
-    become `rest`.
+    """Only the likeliest tokens of each row, `num_kept` of them, down to the weight `least` (B, 1).
 
-    Of those that weigh just that, the lower ids are kept.
+    Of those that weigh just that, the lower ids are kept. All others become `rest`.
     """
     kept = weights >= least
     if (kept.sum(axis=-1, keepdims=True) > num_kept).any():

@@ -123,6 +123,12 @@ def test_same_model_is_written_as_the_same_bytes(file: Path, model: SavedModel) 
     assert file.read_bytes() == first
 
 
+def test_a_description_may_look_like_a_digest_that_is_not_known_yet(tmp_path: Path) -> None:
+    description = {"text": container.NO_DIGEST}
+    container.write(tmp_path / "m", {"a": np.ones(3)}, description)
+    assert container.read(tmp_path / "m")[1] == description
+
+
 def test_other_programs_can_read_the_weights(file: Path, model: SavedModel) -> None:
     with safe_open(file, framework="np") as opened:
         assert_same_arrays({name: opened.get_tensor(name) for name in opened.keys()}, model.weights)  # noqa: SIM118

@@ -345,14 +345,8 @@ def test_a_plan_tells_epochs_as_people_write_numbers(tmp_path: Path, steps: int,
 
 
 def test_sizes_that_cannot_be_tied_are_refused_before_a_text_is_read() -> None:
-    given: dict[str, Any] = {
-        "corpus": ["-"],
-        "model": "m",
-        "resume": False,
-        "overwrite": False,
-        "device": "auto",
-    }
-    given["tie"] = True
+    given: dict[str, Any] = {"corpus": ["-"], "model": "m", "device": "auto", "tie": True}
+    given |= {"resume": False, "overwrite": False}
     options.require_sense(given | {"hidden_size": 8})  # which the embedding follows
     with pytest.raises(OptionError, match=r"--embedding-size \(4\) must equal --hidden-size \(8\)"):
         options.require_sense(given | {"hidden_size": 8, "embedding_size": 4})

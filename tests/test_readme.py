@@ -167,7 +167,7 @@ def test_the_table_of_json_names_every_key_and_no_other(
 
 
 def test_the_python_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
-    pattern = r"^```python\n(.*?)^```\n\nprints\n\n```text\n(.*?)^```"
+    pattern = r"^```python\n(.*?)^```\n\nprints.*?\n\n```text\n(.*?)^```"
     ((script, output),) = re.findall(pattern, README, re.DOTALL | re.MULTILINE)
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -167,7 +167,9 @@ def test_the_largest_seed_is_one_for_every_device(
     assert 0 <= min(seeds) < max(seeds) < 2**63
 
 
-def test_the_present_loss_is_that_of_the_state_as_it_is(tmp_path: Path) -> None:
+def test_the_present_loss_is_that_of_the_state_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = make_job(tmp_path)
     stepper = Stepper(fresh_run(job), job)
     stepper.step(0.02)
@@ -181,13 +183,22 @@ def test_the_present_loss_is_that_of_the_state_as_it_is(tmp_path: Path) -> None:
 
     num_windows = stepper.streams.num_windows
     assert num_windows == 111
+    asked, original = list[int](), Stepper._present_loss
+
+    def noted(stepper: Stepper, index: int) -> float:
+        asked.append(index)
+        return original(stepper, index)
+
+    monkeypatch.setattr(Stepper, "_present_loss", noted)
     # Half way back, or half a text away; and some windows back.
     for step, places in (
         (90, (45, 84)), (1, (0, 0)), (6, (3, 0)), (7, (3, 1)), (30, (15, 24)), (111, (55, 105)),
         (112, (56, 106)), (150, (94, 33)),
     ):  # fmt: skip
         stepper.run.step = step
+        asked.clear()
         there = stepper.loss_behind()
+        assert asked == list(places)
         assert there == of_windows(*places)
         assert there != of_windows(step)
     stepper.run.state[1][0][2] = float("nan")  # of one stream

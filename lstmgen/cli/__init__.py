@@ -111,9 +111,7 @@ def _refuse(why: str) -> NoReturn:
 
 def main() -> None:
     """Run the command line; exit codes are 0, 1 user's mistake, 2 usage, 128 and the number of a signal."""
-    if (
-        os.environ.get("COLUMNS") == "0"
-    ):  # as where there is no terminal; help would be of that width
+    if os.environ.get("COLUMNS") == "0":  # or help would be of that width, which is nothing
         del os.environ["COLUMNS"]
     try:
         with redirect_stderr(console.Talk(sys.stderr)):  # a usage error is told by typer itself

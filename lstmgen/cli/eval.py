@@ -123,7 +123,7 @@ def evaluate(
     if sum((by != "corpus", context is not None, choices, dynamic, cache is not None)) > 1:
         raise OptionError("give only one of --by, --context, --choices, --dynamic and --cache")
     require_device(device)
-    several = model is not None and len(model) > 1
+    several = model if model and len(model) > 1 else []
     given = (context, cache, tune_on)
     if several and (by != "corpus" or choices or dynamic or given != (None, None, None)):
         raise OptionError(
@@ -143,9 +143,9 @@ def evaluate(
     from lstmgen import corpus
 
     corpus.require_one_stdin([*texts, *to_tune])
-    if model and several:
-        loaded = [models.load(name) for name in model]
-        comparing.compare(loaded, model, _read(texts, encoding), device, as_json)
+    if several:
+        loaded = [models.load(name) for name in several]
+        comparing.compare(loaded, several, _read(texts, encoding), device, as_json)
         return
     saved = models.load(named := model[0] if model else None)
     name = models.called(named)

@@ -111,7 +111,8 @@ def _bar(quiet: bool) -> Any:
 def _show_sample(bar: Any, text: str, step: int) -> None:
     """The sample on lines of its own, above the bar where there is one."""
     bar.clear()
-    console.say(f"a sample at step {step:,}:\n{console.visible(text.strip(chr(10)))}\n")
+    shown = console.visible(text.strip("\n"))
+    console.say(f"a sample at step {step:,}:\n{shown}\n")
     bar.refresh()
 
 

@@ -67,10 +67,8 @@ def peak_memory(command: list[str]) -> float:
 
 def untrained(folder: str, size: int = 256, text: Path = LIVES, *more: str) -> str:
     """A model of two layers in a folder, for what does not depend on how good it is."""
-    model, options = (
-        f"{folder}/m",
-        ["--steps", "2", "--num-layers", "2", "--hidden-size", str(size)],
-    )
+    model = f"{folder}/m"
+    options = ["--steps", "2", "--num-layers", "2", "--hidden-size", str(size)]
     subprocess.run([*LSTMGEN, "train", str(text), *options, *more, "-q", "-m", model], check=True)
     return model
 
