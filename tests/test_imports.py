@@ -33,6 +33,7 @@ ORDER = (
     "cache",
     "context",
     "tuning",
+    "drawing",
     "sampling",
     "generation",
     "beam_search",

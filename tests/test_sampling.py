@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from lstmgen import sampling
 from lstmgen.cells import Cells
 from lstmgen.config import DecodingConfig, ModelConfig
+from lstmgen.drawing import Uniforms, draw, relative_probabilities
 from lstmgen.model import TorchEngine, load_network
-from lstmgen.sampling import Batch, draw, relative_probabilities
+from lstmgen.sampling import Batch
 from lstmgen.scoring import Engine, cross_entropy
 from lstmgen.vocabulary import UNKNOWN_ID
 
@@ -185,8 +186,7 @@ def assert_drawn_from(counts: NDArray[np.int64], p: dict[int, float]) -> None:
 def test_frequencies_of_100_000_draws_match_the_distribution(decoding: DecodingConfig) -> None:
     seen = {2, 4, 6}
     p = row(LOGITS, decoding, seen)
-    generator = np.random.default_rng(20)
-    ids = draw(np.tile(p, (100_000, 1)), [generator] * 100_000)
+    ids = draw(np.tile(p, (100_000, 1)), np.random.default_rng(20).random(100_000))
     counts = np.bincount(ids, minlength=len(LOGITS))
     assert_drawn_from(counts, by_definition(LOGITS, decoding, seen))
 
@@ -197,7 +197,9 @@ def test_a_large_vocabulary_is_drawn_from_as_a_small_one_is() -> None:
     places = [0, 1, 511, 512, 513, 5_000, 20_480, 39_999]
     weights[0, places] = [1, 2, 30, 1, 5, 10, 4, 47]
     generator = np.random.default_rng(3)
-    ids = np.concatenate([draw(np.tile(weights, (50, 1)), [generator] * 50) for _ in range(400)])
+    ids = np.concatenate(
+        [draw(np.tile(weights, (50, 1)), generator.random(50)) for _ in range(400)]
+    )
     counts = np.bincount(ids, minlength=40_000)
     assert_drawn_from(counts, {place: float(weights[0, place]) / 100 for place in places})
 
@@ -211,19 +213,8 @@ def test_what_has_no_weight_is_not_drawn_at_the_edge_of_a_block_either(seed: int
     edges = np.cumsum(np.add.reduceat(weights, np.arange(0, 20 * 512, 512), 1, np.float64))
     for share in edges[:-1] / edges[-1]:
         for near in (np.nextafter(share, 0), share, np.nextafter(share, 1)):
-            (drawn,) = draw(weights, [Fixed(near)])
+            (drawn,) = draw(weights, np.array([near]))
             assert weights[0, drawn] > 0
-
-
-class Fixed(np.random.Generator):
-    """A source of numbers that is not random."""
-
-    def __init__(self, number: float) -> None:
-        super().__init__(np.random.PCG64(0))
-        self.number = number
-
-    def random(self, *_: Any, **__: Any) -> Any:
-        return self.number
 
 
 class Constant(Stateless):
@@ -256,18 +247,13 @@ def test_frequencies_of_texts_with_seeds_in_a_row_match_the_softmax() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1 - 2**-53])
 def test_draw_never_takes_a_token_of_no_probability(value: float) -> None:
-    class Fixed(np.random.Generator):
-        def random(self, *_: Any, **__: Any) -> Any:
-            return value
-
-    generator = Fixed(np.random.PCG64(0))
     third = 1 / 3  # three of which round to a little under 1 or to 1
     for shares_of_row in ([0, 1, 0], [0, third, 0, third, third, 0], [0.1] * 10 + [0.0], [0, 0, 1]):
         p = np.array([shares_of_row])
-        assert p[0, draw(p, [generator])[0]] > 0
+        assert p[0, draw(p, np.array([value]))[0]] > 0
         wide = np.zeros((2, 3_000))
         wide[:, 700 : 700 + p.size] = p
-        assert wide[0, draw(wide, [generator] * 2)].all()
+        assert wide[0, draw(wide, np.array([value] * 2))].all()
 
 
 @pytest.fixture
@@ -295,24 +281,35 @@ def ids_of(batch: Batch, num_steps: int) -> list[list[int]]:
     return [list(ids) for ids in zip(*steps, strict=True)]
 
 
-def test_temperature_0_takes_the_likeliest_and_no_random_number(cells: Cells) -> None:
+def test_temperature_0_takes_the_likeliest_and_no_random_number(
+    cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (prime,) = some_primes([5])
     batch = batch_of(cells, [prime], DecodingConfig(temperature=0), [3])
-    before = batch.generators[0].bit_generator.state
+    monkeypatch.setattr(Uniforms, "take", None)
     text = prime.tolist()
     for i in ids_of(batch, 20)[0]:
         logits, _ = cells(np.array([text]), cells.initial_state(1))
         assert i == 1 + int(logits[0, -1, 1:].argmax())
         text.append(i)
-    assert batch.generators[0].bit_generator.state == before
 
 
-def test_each_draw_takes_one_random_number(cells: Cells) -> None:
-    batch = batch_of(cells, some_primes([5]), DecodingConfig(), [3])
-    ids_of(batch, 7)
-    generator = np.random.default_rng(3)
-    generator.random(7)
-    assert batch.generators[0].random() == generator.random()
+def test_random_numbers_of_a_text_are_its_generators_one_by_one() -> None:
+    uniforms, taken = Uniforms(), list[list[float]]()
+    uniforms.add([3, 4])
+    taken += [uniforms.take().tolist() for _ in range(100)]
+    uniforms.add([5])
+    taken += [uniforms.take().tolist() for _ in range(50)]
+    uniforms.keep([2, 0])
+    taken += [uniforms.take().tolist() for _ in range(200)]
+    uniforms.keep([])
+    uniforms.add([6])
+    taken += [uniforms.take().tolist()]
+    by_seed = {seed: np.random.default_rng(seed) for seed in (3, 4, 5, 6)}
+    for seeds, count in (((3, 4), 100), ((3, 4, 5), 50), ((5, 3), 200), ((6,), 1)):
+        expected = [[by_seed[seed].random() for seed in seeds] for _ in range(count)]
+        assert taken[:count] == expected
+        del taken[:count]
 
 
 @pytest.mark.parametrize("decoding", [OPTIONS[0], OPTIONS[-1]], ids=str)
@@ -424,7 +421,8 @@ def test_long_prime_gives_the_logits_of_one_call() -> None:
     generator = np.random.default_rng(5)
     for i in ids:
         logits = np.sin(np.sum(text) * np.arange(1, 13))[None]
-        expected = draw(distribution(logits, OPTIONS[0], np.zeros((1, 12), np.bool_)), [generator])
+        p = distribution(logits, OPTIONS[0], np.zeros((1, 12), np.bool_))
+        expected = draw(p, generator.random(1))
         assert i == expected[0]
         text.append(i)
 

@@ -112,15 +112,16 @@ def choices(size: int, vocab_size: int) -> None:
 
     from lstmgen.cells import Cells
     from lstmgen.config import DecodingConfig, ModelConfig
+    from lstmgen.drawing import draw, relative_probabilities
     from lstmgen.initialization import initialize
     from lstmgen.model import Network
-    from lstmgen.sampling import draw, last_logits, relative_probabilities
+    from lstmgen.sampling import last_logits
 
     config = ModelConfig(vocab_size=vocab_size, hidden_size=size, embedding_size=size)
     network = Network(config)
     initialize(network, 0)
     cells, ids = Cells(config, network.weights()), np.ones((1, 1), np.int64)
-    state, generators = cells.initial_state(1), [np.random.default_rng(0)]
+    state, uniforms = cells.initial_state(1), np.random.default_rng(0).random(1)
     logits = np.random.default_rng(0).normal(0, 3, (1, vocab_size)).astype(np.float32)
     seen = np.arange(vocab_size)[None] % 9 == 0
 
@@ -131,7 +132,7 @@ def choices(size: int, vocab_size: int) -> None:
 
     def choosing(**how: Any) -> Callable[[], object]:
         decoding = DecodingConfig(**how)
-        return lambda: draw(relative_probabilities(logits, decoding, seen), generators)
+        return lambda: draw(relative_probabilities(logits, decoding, seen), uniforms)
 
     some = {"top_k": 40, "top_p": 0.9}
     work: dict[str, Callable[[], object]] = {
