@@ -63,7 +63,10 @@ def run(given: options.Options, folder: Path, began: float) -> None:
             sys.exit(128 + number)
         watching.draw_curves(folder, telling.title(job), quiet)
         if not quiet:
-            console.say(watching.describe_end(last, given["model"], telling.model_flags(given)))
+            another_end = any(name in given for name in options.ENDS)
+            extended_at = saved.position.step if saved and another_end else None
+            flags = telling.model_flags(given)
+            console.say(watching.describe_end(last, given["model"], flags, extended_at))
 
 
 def _comes_through_a_pipe(given: options.Options) -> bool:

@@ -149,8 +149,13 @@ def draw_curves(folder: Path, title: str, quiet: bool) -> None:
         console.say(curves.terminal(records, max(curves.MIN_WIDTH, width)))
 
 
-def describe_end(last: "Progress", model: str, flags: list[str]) -> str:
-    """What came of a run, by its last record, and what to type next."""
+def describe_end(
+    last: "Progress", model: str, flags: list[str], extended_at: int | None = None
+) -> str:
+    """What came of a run, by its last record, and what to type next.
+
+    `extended_at` is the step at which it was given another end, if it was.
+    """
     best = last.best
     assert best is not None  # the last step is always scored
     trial = " ".join([console.program(), "sample", *flags])
@@ -159,9 +164,14 @@ def describe_end(last: "Progress", model: str, flags: list[str]) -> str:
     risen = ""
     assert last.score is not None
     if last.best_step and last.score.nats > RISEN * best.nats:
+        why = "the validation loss has risen since; more --dropout, or more text, may help"
+        if extended_at is not None and last.best_step <= extended_at:
+            why = (
+                "with its new end the run has not come down to that loss again, as its learning rate rose; "
+                "--overwrite begins anew, with a plan for the whole time"
+            )
         risen = (
-            f"note        it is the model of step {last.best_step:,} of {last.num_steps:,}: the validation "
-            "loss has risen since; more --dropout, or more text, may help\n"
+            f"note        it is the model of step {last.best_step:,} of {last.num_steps:,}: {why}\n"
         )
     return (
         f"done        {name}: best validation {best.nats_per_token:.4f} nats a token "
