@@ -66,7 +66,7 @@ def test_a_terminal_sees_a_bar_and_then_the_curves_at_any_width(
     to = "> /dev/null" if width < 140 else ""
     shown = in_terminal(f"COLUMNS=200 {train} {to}", width)
     bars = [line for line in re.split("[\r\n]+", shown) if "left" in line]
-    last = [line for line in bars if "best" in line][-1]
+    last = [line for line in bars if "best" in line or "validation" in line][-1]
     for part in (r"^ *\d+% ", r"\d\d:\d\d left, loss \d", "bits/character"):
         assert re.search(part, last), last
     if width >= 80:
