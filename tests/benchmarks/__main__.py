@@ -25,7 +25,17 @@ from .measuring import (
     untrained,
 )
 from .sampling import sample
-from .training import fine_tuning, library, many_types, optimizers, others, step, train, words
+from .training import (
+    fine_tuning,
+    library,
+    many_types,
+    optimizers,
+    others,
+    plan,
+    step,
+    train,
+    words,
+)
 
 
 def start() -> None:
@@ -129,15 +139,15 @@ def busy_train() -> None:
     for programs in range(cores + 1):
         print(f"busy     beside {programs}:", flush=True)
         with beside(programs):
-            train(1, corpus(), seeds=1)
+            train(1, corpus(), seeds=(0,))
             try:
-                train(1, corpus(), "--threads", str(cores), seeds=1)
+                train(1, corpus(), "--threads", str(cores), seeds=(0,))
             except subprocess.CalledProcessError as refused:  # if validation is so slow, for one
                 why = refused.stderr.decode().splitlines()[-1]
                 print(f"train    --threads {cores}: {why}", flush=True)
 
 
-BENCHMARKS: dict[str, Callable[[], None]] = {
+BENCHMARKS: dict[str, Callable[[], object]] = {
     "start": start,
     "busy": busy,
     "busy_train": busy_train,
@@ -151,6 +161,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "words": words,
     "others": others,
     "library": library,
+    "plan": plan,
     "optimizers": optimizers,
     "fine_tuning": fine_tuning,
     "many_types": many_types,
