@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from commands import within
 
-from lstmgen import comparison, context, course, optim, planning, training
+from lstmgen import __main__, comparison, context, course, optim, planning, training
 from lstmgen.cli import watching
 from lstmgen.config import (
     DEFAULT_LENGTH,
@@ -181,7 +181,11 @@ def test_the_python_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
     [
         (training.SAVE_SECONDS, 60, "loses at most a minute of training"),
         (MAX_HELD_OUT, 1_000_000, "The last tenth, at most a million characters, is held out"),
-        (context.MAX_PLACES, 4096, "Of more than 4,096 places a sample is scored"),
+        (
+            context.MAX_PLACES,
+            4096,
+            "If there are more than 4,096 places, a sample of them is scored",
+        ),
         (context.MAX_CONTEXT, 16_384, "or at 16,384 tokens"),
         (DynamicConfig.window, 32, "each window of 32 tokens after it has been scored"),
         (LARGE_VOCABULARY, 8192, "If there are at least 8,192 symbols"),
@@ -194,23 +198,34 @@ def test_the_python_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
             "only the rows of symbols that it meets, at three times this rate",
         ),
         (FINE_TUNING_RATE, 0.01, "The learning rate is 0.01 unless you give one"),
+        (
+            planning.weight_drop(20) == 0 < planning.weight_drop(21),
+            True,
+            "weight drop from 20 epochs on",
+        ),
+        (planning.weight_decay(2.5), 0.1, "weight decay from 0.01 to 0.1 in the first 2.5 epochs"),
+        (int(__main__.WAITING[1]), 17, "`OPENBLAS_THREAD_TIMEOUT=17` unless you set it"),
         (planning.MANY_EPOCHS, 10, "that will read its text ten times or more"),
-        (planning.MANY_EPOCHS_RATE, 0.08, "else 0.08 for an LSTM that will read"),
+        (planning.MANY_EPOCHS_RATE, 0.08, "with 32, 0.08 for an LSTM that will read"),
         (
             planning.MANY_STREAMS_RATE,
             0.056,
-            "by character 0.056 with 64 streams that the plan chose",
+            "By character 0.056 with 64 streams that the plan chose, and 0.08 with 128",
         ),
-        (planning.MANY_STREAMS, 64, "`train` takes 64 (on CUDA up to 128"),
-        (planning.CUDA_STREAMS, 128, "`train` takes 64 (on CUDA up to 128"),
+        (planning.MANY_STREAMS, 64, "A run that ends by time takes 64 if a short trial"),
+        (planning.CUDA_STREAMS, 128, "by character that will read its text often may have 128"),
         (planning.SOME_TOKENS, 250_000, "has fewer than 250,000"),
         (planning.FEW_EPOCHS, 2, "two layers of 256 units would read the text less than twice"),
         (planning.FEW_TOKENS["lstm", "bfloat16"], 2.5e6, "and fewer than 2.5 million characters"),
         (planning.FEW_TOKENS["lstm", "float32"], 5e6, "(in float32, 5 million)"),
-        (watching.AT_ONCE, 1, "Ctrl-C once more, after a second without one, leaves at once"),
+        (
+            watching.AT_ONCE,
+            1,
+            "another Ctrl-C, a second or more after the last one, leaves at once",
+        ),
         (comparison.LARGE_SHARE, 0.01, "a line longer than a hundredth of the text, and"),
         (comparison.BLOCK_LENGTH, 50, "and than fifty characters, is cut into stretches"),
-        (comparison.FEW_BLOCKS, 10, "fewer than ten lines or stretches cannot tell"),
+        (comparison.FEW_BLOCKS, 10, "with fewer than ten lines or stretches there is no interval"),
         (course.MARKS, 20, "it marks such a place some twenty times"),
     ],
 )

@@ -214,7 +214,8 @@ def train(
         _learning(
             help="Train against this many symbols, drawn anew each step, instead of all; 0 takes all.",
             show_default=f"{SOFTMAX_SAMPLE:,} where there are {LARGE_VOCABULARY:,} or more; by word "
-            f"{SOFTMAX_SAMPLE // 2:,} from {LARGE_VOCABULARY // 2:,} on; else 0, and on CUDA 0 where all fit",
+            f"{SOFTMAX_SAMPLE // 2:,} from {LARGE_VOCABULARY // 2:,} to there; else 0, and on CUDA 0 where "
+            "all fit",
         ),
     ] = None,
     seed: Annotated[

@@ -147,6 +147,8 @@ def busy_train() -> None:
                 print(f"train    --threads {cores}: {why}", flush=True)
 
 
+OF_PRODUCTS = ("OPENBLAS_", "OMP_", "MKL_", "DNNL_", "ONEDNN_")
+
 BENCHMARKS: dict[str, Callable[[], object]] = {
     "start": start,
     "busy": busy,
@@ -170,8 +172,13 @@ BENCHMARKS: dict[str, Callable[[], object]] = {
 
 def main() -> None:
     names = sys.argv[1:] or list(BENCHMARKS)
+    # What changes how quick products are, without a word, if the environment holds it.
+    given = [f"{n}={v}" for n, v in sorted(os.environ.items()) if n.startswith(OF_PRODUCTS)]
+    python = f"Python {platform.python_version()}"
     print(
-        f"on       {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+        "on      ",
+        ", ".join([platform.machine(), f"{os.cpu_count()} cores", python, *given]),
+        flush=True,
     )
     for name in names:
         BENCHMARKS[name]()
