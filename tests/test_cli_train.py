@@ -870,6 +870,18 @@ def test_a_model_that_is_not_the_last_is_said_to_be_so(
         assert checkpoint.load_run(folder).position.best_step == best
 
 
+def test_a_run_that_goes_on_says_so_of_its_own_end_alone(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = iter([9.0, 7.0, 8.0, 9.0])
+    monkeypatch.setattr(training, "validate", lambda network, job: Score(next(costs), 1, 1))
+    monkeypatch.setattr(pace, "report_interval", lambda *_, **__: 50)
+    begin = ("train", corpus, "-m", tmp_path / "m", *SMALL)
+    assert "with its new end" not in here(*begin, "--steps", "100").err
+    done = here(*begin, "--steps", "200", "--resume")
+    assert "it is the model of step 100 of 200: with its new end" in done.err
+
+
 def test_an_extended_run_that_has_not_come_down_again_is_said_to_be_so() -> None:
     best, last = Score(20.0, 10, 50), Score(40.0, 10, 50)
     end = Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=5, score=last)
