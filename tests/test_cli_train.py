@@ -877,9 +877,9 @@ def test_a_run_that_goes_on_says_so_of_its_own_end_alone(
     monkeypatch.setattr(training, "validate", lambda network, job: Score(next(costs), 1, 1))
     monkeypatch.setattr(pace, "report_interval", lambda *_, **__: 50)
     begin = ("train", corpus, "-m", tmp_path / "m", *SMALL)
-    assert "with its new end" not in here(*begin, "--steps", "100").err
+    assert "with its later end" not in here(*begin, "--steps", "100").err
     done = here(*begin, "--steps", "200", "--resume")
-    assert "it is the model of step 100 of 200: with its new end" in done.err
+    assert "it is the model of step 100 of 200: with its later end" in done.err
 
 
 def test_an_extended_run_that_has_not_come_down_again_is_said_to_be_so() -> None:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from lstmgen.dataset import Dataset
 
 Options = Mapping[str, Any]
-ENDS = ("minutes", "epochs", "steps")  # what says when a run ends
 
 
 def require_sense(given: Options) -> None:
@@ -34,7 +33,7 @@ def require_sense(given: Options) -> None:
         raise OptionError("--model is empty; name the folder to write")
     if given.get("init_from") == "":
         raise OptionError("--init-from is empty; name the model to begin with")
-    if sum(name in given for name in ENDS) > 1:
+    if sum(name in given for name in ("minutes", "epochs", "steps")) > 1:
         raise OptionError("give only one of --minutes, --epochs and --steps")
     for name in {"minutes", "epochs"} & set(given):
         require(f"--{name}", given[name])

@@ -63,8 +63,8 @@ def run(given: options.Options, folder: Path, began: float) -> None:
             sys.exit(128 + number)
         watching.draw_curves(folder, telling.title(job), quiet)
         if not quiet:
-            another_end = any(name in given for name in options.ENDS)
-            extended_at = saved.position.step if saved and another_end else None
+            extended = saved and job.training.num_steps > saved.training.num_steps
+            extended_at = saved.position.step if saved and extended else None
             flags = telling.model_flags(given)
             console.say(watching.describe_end(last, given["model"], flags, extended_at))
 

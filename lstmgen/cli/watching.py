@@ -154,7 +154,7 @@ def describe_end(
 ) -> str:
     """What came of a run, by its last record, and what to type next.
 
-    `extended_at` is the step at which it was given another end, if it was.
+    `extended_at` is the step at which it was given a later end, if it was.
     """
     best = last.best
     assert best is not None  # the last step is always scored
@@ -167,7 +167,7 @@ def describe_end(
         why = "the validation loss has risen since; more --dropout, or more text, may help"
         if extended_at is not None and last.best_step <= extended_at:
             why = (
-                "with its new end the run has not come down to that loss again, as its learning rate rose; "
+                "with its later end the run has not come down to that loss again, as its learning rate rose; "
                 "--overwrite begins anew, with a plan for the whole time"
             )
         risen = (
