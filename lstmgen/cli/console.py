@@ -14,6 +14,7 @@ from typing import Any, TextIO, TypeVar
 
 from lstmgen import leaving
 from lstmgen.errors import OutputError
+from lstmgen.folders import FULL
 
 T = TypeVar("T")
 NAME = "lstmgen"  # of the command
@@ -40,9 +41,8 @@ def emit(text: str, *, bold: bool = False) -> None:
         leaving.forget(sys.stdout)
         if error.errno == EPIPE or (sys.platform == "win32" and error.errno == EINVAL):
             sys.exit(0)  # whoever read has enough, as `head` has
-        raise OutputError(
-            f"standard output cannot be written: {error.strerror}; make room or write elsewhere"
-        ) from None
+        how = "make room or write elsewhere" if error.errno in FULL else "write elsewhere"
+        raise OutputError(f"standard output cannot be written: {error.strerror}; {how}") from None
 
 
 def emit_json(record: Mapping[str, Any]) -> None:
