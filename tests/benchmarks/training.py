@@ -234,7 +234,7 @@ def optimizers() -> None:
             continue
         seeds = SEEDS if text == SHAKESPEARE else (0,)
         train(1, text, seeds=seeds)
-        for rate in ("0.004", "0.008", "0.016"):
+        for rate in ("0.008", "0.016", "0.032", "0.064"):
             options = ("--learning-rate", rate, "--adamw-share", "1")
             told = f"{text.name} by AdamW at {rate}"
             train(1, text, *options, seeds=seeds, by=BY_ADAMW, told=told)
