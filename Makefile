@@ -51,7 +51,7 @@ corpora: $(READY)  ## make data/ again
 	$(BIN)/python data/make_lives.py
 
 built-in-model: $(READY)  ## train the built-in model again and replace it in the package
-	$(BIN)/lstmgen train data/lives.txt --hidden-size 192 --embedding-size 32 --epochs 30 --dropout 0 --weight-decay 0.03 --seed 0 --model build/demo --overwrite
+	$(BIN)/lstmgen train data/lives.txt --hidden-size 192 --embedding-size 32 --epochs 30 --batch-size 32 --learning-rate 0.11 --weight-decay 0.02 --dropout 0 --weight-drop 0 --seed 0 --model build/demo --overwrite
 	$(BIN)/python -c "from lstmgen import checkpoint as c; from lstmgen.folders import BUILT_IN; c.save_half('build/demo', BUILT_IN)"
 
 format: $(READY)  ## put the code into shape

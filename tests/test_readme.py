@@ -176,6 +176,24 @@ def test_the_python_of_the_readme_prints_what_it_says(tmp_path: Path) -> None:
     assert done.stdout == output
 
 
+def test_what_the_readme_shows_of_eval_is_what_it_prints(tmp_path: Path) -> None:
+    for name in ("data", "lstmgen"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (block,) = re.findall(r"^```console\n(\$ tail .*?)^```", README, re.DOTALL | re.MULTILINE)
+    for command, output in re.findall(r"^\$ (.*)\n((?:[^$].*\n)*)", block, re.MULTILINE):
+        script = f'lstmgen() {{ "{sys.executable}" -m lstmgen "$@"; }}\n{command}'
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        number = re.compile(r"[\d,]*\d(?:\.\d+)?")
+        assert number.sub("#", done.stdout) == number.sub("#", output)
+        shown, printed = (number.findall(text.replace(",", "")) for text in (output, done.stdout))
+        # The last digit may be another one where products are rounded otherwise.
+        assert list(map(float, printed)) == pytest.approx(
+            list(map(float, shown)), rel=1e-3, abs=2e-4
+        )
+
+
 @pytest.mark.parametrize(
     ("value", "figure", "told"),
     [
