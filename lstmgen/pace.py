@@ -40,7 +40,7 @@ def score_cost(model: ModelConfig, config: TrainConfig) -> float:
     at half the price; a score takes all symbols, in float32.
     """
     layers = sum(prod(s) for n, s in model.weight_shapes().items() if is_matrix(n))
-    drawn = config.softmax_sample or model.vocab_size
+    drawn = min(config.softmax_sample or model.vocab_size, model.vocab_size)
     price = 3 if config.precision == "float32" else 1.5
     return (layers + model.vocab_size * model.hidden_size) / (
         price * (layers + drawn * model.hidden_size)

@@ -77,6 +77,8 @@ def test_a_score_costs_more_than_training_on_a_sample_of_many_symbols_and_less_o
     assert score_cost(words, sampled) == pytest.approx(
         (16 * 512 + 33_278) / (16 * 512 + 2048) / 1.5
     )
+    # No more are drawn than there are.
+    assert score_cost(letters, replace(config, softmax_sample=10**7)) == pytest.approx(1 / 3)
 
 
 @pytest.fixture(autouse=True)
