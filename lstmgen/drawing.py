@@ -18,7 +18,6 @@ IdRow = NDArray[np.int64]
 
 LEAST_TEMPERATURE = 1e-30  # below it, what is not likeliest has probability 0 in any case
 _BLOCK = 512  # tokens whose weights are cumulated together
-_UNDER_1 = 1 - 2**-53
 _AHEAD = 64  # random numbers of a text that are made together
 
 
@@ -41,19 +40,19 @@ def relative_probabilities(
         only = np.zeros_like(x)
         only[np.arange(len(x)), x.argmax(axis=-1)] = 1
         return only
-    x -= x.max(axis=-1, keepdims=True)
     if decoding.top_k is not None and decoding.top_k < x.shape[-1]:
-        # Before the temperature, which changes no order but could make unequal ones equal by rounding.
-        place = x.shape[-1] - decoding.top_k
+        # Before what follows, which changes no order but could make unequal ones equal by rounding.
+        place = x.shape[-1] - int(decoding.top_k)  # NumPy's may be too short for the difference
         least = np.partition(x, place, axis=-1)[:, place, None]
         x = _likeliest(x, least, decoding.top_k, -np.inf)
+    x -= x.max(axis=-1, keepdims=True)
     x /= max(decoding.temperature, LEAST_TEMPERATURE)
     weights = np.exp(x, out=x)
     if decoding.top_p is not None:
         descending = np.sort(weights, axis=-1)[:, ::-1]
         before = np.cumsum(descending, axis=-1, dtype=np.float64)
         # A token stays if those that are likelier have not made up the share yet.
-        last = (before[:, :-1] < decoding.top_p * before[:, -1:]).sum(axis=-1)
+        last = (before < decoding.top_p * before[:, -1:]).sum(axis=-1)
         least = descending[np.arange(len(x)), last, None]
         weights = _likeliest(weights, least, 1 + last[:, None])
     if decoding.min_p is not None:
@@ -90,7 +89,8 @@ def draw(weights: Logits, uniforms: NDArray[np.float64]) -> IdRow:
     points = uniforms * cumulative[:, -1]
     blocks = _first_above(cumulative, points)
     ids: IdRow = starts[blocks]
-    uniforms = np.clip(1 - (cumulative[rows, blocks] - points) / sums[rows, blocks], 0, _UNDER_1)
+    # Never 1, as the point lies below the end of its block; but a sum may be rounded to less than its share.
+    uniforms = np.maximum(0, 1 - (cumulative[rows, blocks] - points) / sums[rows, blocks])
     for row, begin in enumerate(ids):
         cumulative = _cumulative(weights[row : row + 1, begin : begin + _BLOCK])
         ids[row] += _first_above(cumulative, uniforms[row] * cumulative[:, -1])[0]

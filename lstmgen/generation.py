@@ -185,9 +185,10 @@ def generate(
 
 
 def _begin(batch: Batch, vocabulary: Vocabulary, primes: Sequence[Prime]) -> None:
-    """Add a text for each of the primes."""
+    """Add a text for each of the primes, of which equal ones are encoded once."""
+    ids = {text: prime_ids(vocabulary, text) for text in {prime.text for prime in primes}}
     batch.add(
-        [prime_ids(vocabulary, prime.text) for prime in primes],
+        [ids[prime.text] for prime in primes],
         [prime.seed for prime in primes],
         [vocabulary.barred_after(prime.text) for prime in primes],
     )

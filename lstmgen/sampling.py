@@ -4,6 +4,7 @@ Knows ids and logits, not text. Shapes: B texts sampled side by side, V vocabula
 """
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class Batch:
         self._drawn: IdRow | None = None  # (B,), ids that the network has not read yet
         # Of each text, where that matters: its tokens so far.
         self._seen = np.empty((0, engine.vocab_size if self._penalizes else 0), np.bool_)
-        # The last prime, as many texts may begin with it: as bytes, and one row of logits and state.
+        # The last prime, as many texts may begin with it: its digest, and one row of logits and state.
         self._last_prime, self._last_read = b"", (self._logits, self._state)
 
     @property
@@ -62,7 +63,7 @@ class Batch:
 
     def _after(self, primes: Sequence[NDArray[Any]]) -> tuple[Logits, Any]:
         """The logits (B, V) and the state after each prime, of which equal ones are read once."""
-        keys = [prime.tobytes() for prime in primes]
+        keys = [sha256(prime.data).digest() for prime in primes]  # as there may be many long ones
         new = {
             key: prime for key, prime in zip(keys, primes, strict=True) if key != self._last_prime
         }

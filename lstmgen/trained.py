@@ -103,7 +103,9 @@ class TrainedModel:
         if isinstance(primes, str):
             raise ValueError(f"primes is one text, {primes!r:.40}; give a list of them")
         config, stops, first = DecodingConfig(**decoding), stop_strings(stop, length), _seed(seed)
-        numbered = (Prime(with_line_feeds(prime), first + i) for i, prime in enumerate(primes))
+        numbered = (
+            Prime(with_line_feeds(prime), _seed(first + i)) for i, prime in enumerate(primes)
+        )
         return generate(
             self._sampling, self.vocabulary, numbered, decoding=config, length=length, stops=stops
         )

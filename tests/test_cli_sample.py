@@ -434,6 +434,8 @@ def test_a_text_that_ends_in_a_line_end_is_given_no_second_one(model: Path, here
         one = here(*options, "1", "-n", number).out
         assert one == "Ann went to Rome and ate figs.\n" * int(number)
     assert here(*options, "0").out == "Ann went to Rome and ate figs.\n"
+    nothing = ("sample", "-m", model, "-t", "0", "--prime", "Ann\n", "-l", "0", "-n", "2")
+    assert here(*nothing).out == "Ann\nAnn\n"
 
 
 @pytest.mark.parametrize("command", ["sample --each-line", "sample --prime-file -", "eval -"])

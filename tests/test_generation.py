@@ -274,6 +274,23 @@ def test_texts_under_way_do_not_wait_for_a_prime_that_is_not_there_yet(
     assert events == ["take a", "give a", "take b", "give b", "end"]
 
 
+def test_a_prime_that_texts_share_is_encoded_once(
+    letters: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+    encode = Vocabulary.encode_prime
+
+    def counted(vocabulary: Vocabulary, text: str) -> Any:
+        encoded.append(text)
+        return encode(vocabulary, text)
+
+    monkeypatch.setattr(Vocabulary, "encode_prime", counted)
+    primes = [Prime("ab", 0), Prime("ab", 1), Prime("b", 2), Prime("ab", 3)]
+    texts = list(generate(Successor(letters), letters, primes, decoding=GREEDY, length=2))
+    assert [text.prime for text in texts] == ["ab", "ab", "b", "ab"]
+    assert sorted(encoded) == ["ab", "b"]
+
+
 def test_no_primes_give_no_texts(letters: Vocabulary) -> None:
     assert list(generate(Successor(letters), letters, [], decoding=GREEDY, length=9)) == []
 
@@ -375,8 +392,9 @@ def test_by_word_a_prime_is_read_as_its_words_however_it_begins_and_ends() -> No
         assert after(vocabulary, prime, 1).text.strip() == "b"
 
 
+@pytest.mark.parametrize(("rows", "most"), [(7.0, 7), (0.5, 1)])
 def test_texts_whose_logits_would_fill_the_memory_are_fewer_side_by_side(
-    letters: Vocabulary, monkeypatch: pytest.MonkeyPatch
+    rows: float, most: int, letters: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     widths: list[int] = []
 
@@ -390,6 +408,7 @@ def test_texts_whose_logits_would_fill_the_memory_are_fewer_side_by_side(
     expected = list(generate(engine, letters, primes, decoding=GREEDY, length=5))
     assert max(widths) == 20
     widths.clear()
-    monkeypatch.setattr(generation, "MAX_LOGITS_SIDE_BY_SIDE", 7 * engine.vocab_size)
+    limit = int(rows * engine.vocab_size)
+    monkeypatch.setattr(generation, "MAX_LOGITS_SIDE_BY_SIDE", limit)
     assert list(generate(engine, letters, primes, decoding=GREEDY, length=5)) == expected
-    assert max(widths) == 7
+    assert max(widths) == most

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from math import exp, sqrt
+from math import exp, log, sqrt
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from engines import Stateless, random_weights
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -104,6 +104,20 @@ logit_lists = st.lists(
 )
 
 
+# In another order they would keep one token fewer, or one more.
+@example(
+    [0, log(0.5), log(0.3), log(0.15), log(0.05)],
+    DecodingConfig(temperature=1, top_p=0.82, min_p=0.2),
+    set(),
+)
+@example(
+    [0, log(0.4), log(0.3), log(0.2), log(0.1)],
+    DecodingConfig(temperature=1, top_k=2, top_p=0.5),
+    set(),
+)
+@example(
+    [0, log(0.4), log(0.3), log(0.2), log(0.1)], DecodingConfig(temperature=0.5, top_p=0.5), set()
+)
 @given(logit_lists, decodings, st.sets(st.integers(0, 9)))
 def test_distribution_is_the_one_defined(
     logits: list[float], decoding: DecodingConfig, seen: set[int]
@@ -128,6 +142,30 @@ def test_top_k_is_by_the_logits_whatever_the_temperature() -> None:
     decoding = DecodingConfig(temperature=1e6, top_k=1)
     kept = relative_probabilities(logits, decoding, np.zeros(logits.shape, np.bool_))
     assert kept.tolist() == [[0, 0, 1, 0]]
+
+
+def test_top_k_is_by_the_logits_also_where_they_are_far_below_the_highest() -> None:
+    """Beside 10, two of them are the same number in float32."""
+    logits = np.array([[-5.0, 10.0, 1e-8, 2e-8]], np.float32)
+    decoding = DecodingConfig(temperature=1, top_k=2)
+    kept = relative_probabilities(logits, decoding, np.zeros(logits.shape, np.bool_))
+    assert (kept > 0).tolist() == [[False, True, False, True]]
+
+
+def test_top_k_may_be_a_short_number_of_numpy() -> None:
+    logits = np.arange(300, dtype=np.float32)[None] / 100
+    decoding = DecodingConfig(temperature=1, top_k=np.uint8(40))  # type: ignore[arg-type]
+    kept = relative_probabilities(logits, decoding, np.zeros(logits.shape, np.bool_))
+    assert np.flatnonzero(kept).tolist() == list(range(260, 300))
+
+
+def test_top_p_counts_tokens_that_weigh_something_only_together() -> None:
+    """Added to the first in float32, each of the others would be lost."""
+    logits = np.full((1, 200_002), log(1e-8), np.float32)
+    logits[0, 1] = 0  # of all, which weigh 1.002, 0.999 are 1.000998
+    decoding = DecodingConfig(temperature=1, top_p=0.999)
+    kept = relative_probabilities(logits, decoding, np.zeros(logits.shape, np.bool_))
+    assert np.count_nonzero(kept) == pytest.approx(1 + 99_800, abs=20)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 7, 8, 100])
@@ -491,12 +529,13 @@ def test_a_prime_that_goes_on_from_one_batch_to_the_next_is_not_read_again(cells
     assert ids_of(batch, 6) == wanted
 
 
+@pytest.mark.parametrize("held", [2 * CONFIG.vocab_size, CONFIG.vocab_size - 1])
 def test_choosing_is_done_for_as_many_texts_as_the_cache_holds(
-    cells: Cells, monkeypatch: pytest.MonkeyPatch
+    held: int, cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     primes, seeds = some_primes([1, 4, 4, 9, 2]), [7, 8, 9, 7, 0]
     together = ids_of(batch_of(cells, primes, OPTIONS[-1], seeds), 20)
-    monkeypatch.setattr(sampling, "_IN_CACHE", 2 * CONFIG.vocab_size)
+    monkeypatch.setattr(sampling, "_IN_CACHE", held)
     batch = batch_of(cells, primes, OPTIONS[-1], seeds)
     assert ids_of(batch, 20) == together
     assert batch.nats().shape == (5,)

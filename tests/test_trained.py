@@ -90,6 +90,12 @@ def test_many_texts_have_seeds_in_a_row(model: lstmgen.TrainedModel) -> None:
     assert texts[0].text != texts[2].text
 
 
+def test_many_texts_have_no_seed_that_one_text_may_not_have(model: lstmgen.TrainedModel) -> None:
+    texts = model.generate(["a", "b"], length=2, seed=2**63 - 1)
+    with pytest.raises(OptionError, match="--seed is 9223372036854775808"):
+        list(texts)
+
+
 def test_seeds_and_numbers_of_numpy_are_as_good_as_others(model: lstmgen.TrainedModel) -> None:
     seeds = [text.seed for text in model.generate(["a"] * 3, length=2, seed=np.uint8(254))]  # type: ignore[arg-type]
     assert json.dumps(seeds) == "[254, 255, 256]"
