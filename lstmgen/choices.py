@@ -5,7 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import fsum, sqrt
 from string import digits
 from typing import Any
 
@@ -100,11 +100,12 @@ class Tally:
         return cls(
             group,
             questions=len(answers),
-            correct=sum(_credit(one.nats, one.question.answer) for one in answers),
-            correct_per_token=sum(
+            # By `fsum`, so that three thirds are 1.
+            correct=fsum(_credit(one.nats, one.question.answer) for one in answers),
+            correct_per_token=fsum(
                 _credit(one.nats_per_token, one.question.answer) for one in answers
             ),
-            guessed=sum(1 / len(one.nats) for one in answers),
+            guessed=fsum(1 / len(one.nats) for one in answers),
         )
 
     @property

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmgen.scoring import LN2, Z_95, Score
+from lstmgen.scoring import LN2, Z_95, Score, slices
 
 # A line longer than this share of the text, and than so many characters, is cut into blocks no longer.
 LARGE_SHARE, BLOCK_LENGTH = 0.01, 50
 FEW_BLOCKS = 10  # with fewer, how much they vary is not known
+TOKENS_AT_ONCE = 1 << 20  # so that a long text needs no further arrays of its length
 SPELLED = log2(0x110000)  # bits of a character that is guessed among all of Unicode
 _LINE_END = re.compile(r"[^\n]\n")
 
@@ -30,7 +31,7 @@ class Difference:
     standard_error: float
     blocks: int  # stretches of the texts in which the models are compared one by one
     characters: int
-    unknown_characters: int = 0  # that one of the two models does not know; 0 if they know the same
+    unknown_characters: int = 0  # that not both models know; 0 if their vocabularies are the same
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -139,8 +140,12 @@ def by_block(
 
     A token belongs to the block in which it ends.
     """
-    blocks = np.searchsorted(ends, np.cumsum(lengths))
-    return np.bincount(blocks, nats, minlength=len(ends)).astype(np.float64)
+    sums, end = np.zeros(len(ends)), 0
+    for part in slices(len(nats), TOKENS_AT_ONCE):
+        ending = end + np.cumsum(lengths[part])
+        sums += np.bincount(np.searchsorted(ends, ending), nats[part], minlength=len(ends))
+        end = int(ending[-1])
+    return sums
 
 
 def difference(
@@ -151,7 +156,7 @@ def difference(
 ) -> Difference:
     """What the blocks (M,) of two models say of their difference: nats over characters.
 
-    `unknown_characters` are those that one of the two does not know, where not the same to both.
+    `unknown_characters` are those that not both know, where their vocabularies differ.
     """
     characters, more = np.diff(ends, prepend=0), second - first
     ratio = float(more.sum()) / int(characters.sum())

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lstmgen.breakdown import Watched
 from lstmgen.comparison import blocked_error
 from lstmgen.errors import OptionError
 from lstmgen.scoring import LN2, WINDOW, Engine, as_array, cross_entropy
@@ -74,12 +75,14 @@ def scores(
     lengths: NDArray[np.int64],
     *,
     until_no_gain: bool = False,
+    watched: Watched = lambda parts, _: parts,
 ) -> Iterator[ContextScore]:
     """One score for each number of tokens of context, all over the same places of the text.
 
     `lengths` are the characters of each token, (N,), so that bits per character are those of the places.
     The network starts afresh before the first of the N tokens. With `until_no_gain` it ends after
-    two contexts in a row that gain less than twice the standard error.
+    two contexts in a row that gain less than twice the standard error. `watched` may show whoever waits
+    how far each is.
     """
     chosen = places(len(ids), max(contexts))
     left_out = 1 - len(chosen) / (len(ids) - max(contexts))  # the share of all places
@@ -87,7 +90,7 @@ def scores(
     in_vain = 0
     characters_per_token = float(lengths[chosen].mean())
     for context in contexts:
-        costs = _costs(engine, ids, chosen, context)
+        costs = _costs(engine, ids, chosen, context, watched)
         gains = np.full(len(costs), nan) if before is None else before - costs
         mean, gain = float(costs.mean()), float(gains.mean())
         gain_error, _ = blocked_error(gains, np.ones(len(gains)))
@@ -112,11 +115,12 @@ def _standard_error(values: NDArray[np.float64]) -> float:
 
 
 def _costs(
-    engine: Engine, ids: Ids, chosen: NDArray[np.int64], context: int
+    engine: Engine, ids: Ids, chosen: NDArray[np.int64], context: int, watched: Watched
 ) -> NDArray[np.float64]:
     """The nats of the token at each place (P,) after the `context` tokens before it, (P,)."""
     costs: NDArray[np.float64] = np.empty(len(chosen))
-    for start in range(0, len(chosen), ROWS):
+    starts = range(0, len(chosen), ROWS)
+    for start in watched(iter(starts), len(starts)):
         part = chosen[start : start + ROWS]
         state = engine.initial_state(len(part))
         for begin in range(-context, 0, WINDOW):

@@ -156,6 +156,9 @@ def test_choices_that_are_the_same_to_the_model_count_as_guessed(
     assert answers[70].nats[0] == answers[70].nats[2]
     three = tally([made((2.0, 1.0, 1.0), (1, 1, 1), 2), made((2.0, 1.0, 1.0), (1, 1, 1), 0)])[0]
     assert three.to_json()["correct"] == 0.5
+    thirds = tally([made((1.0, 1.0, 1.0), (1, 1, 1), 0)] * 6)[0]
+    assert str(thirds.to_json()["correct"]) == "2"
+    assert thirds.accuracy == thirds.accuracy_per_token == thirds.chance == 1 / 3
 
 
 def test_groups_are_tallied_in_natural_order_after_all() -> None:

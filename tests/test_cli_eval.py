@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import inf, log, nan
+from math import ceil, inf, log, nan
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from lstmgen import checkpoint, context, dynamic, engines, folders, load, threads
 from lstmgen.breakdown import costs_and_ranks
 from lstmgen.cells import Cells
-from lstmgen.cli import models, scores
+from lstmgen.cli import console, models, scores
 from lstmgen.cli.ahead import MAX_AHEAD, MAX_CHARACTERS, Ahead
 from lstmgen.comparison import difference
 from lstmgen.model import TorchEngine
@@ -171,13 +171,28 @@ def test_only_auto_ends_where_nothing_is_gained(
 ) -> None:
     told, original = list[bool](), context.scores
 
-    def watched(*about: Any, until_no_gain: bool) -> Any:
+    def scores(*about: Any, until_no_gain: bool, **more: Any) -> Any:
         told.append(until_no_gain)
-        return original(*about, until_no_gain=until_no_gain)
+        return original(*about, until_no_gain=until_no_gain, **more)
 
-    monkeypatch.setattr(context, "scores", watched)
+    monkeypatch.setattr(context, "scores", scores)
     assert here("eval", corpus, "-m", model, "--context", asked).code == 0
     assert told == [until]
+
+
+def test_how_far_a_context_is_can_be_watched(
+    model: Path, corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[int]()
+
+    def watched(parts: Iterator[int], num_parts: int) -> Iterator[int]:
+        told.append(num_parts)
+        return parts
+
+    monkeypatch.setattr(console, "watched", watched)
+    out = here("eval", corpus, "-m", model, "--context", "1,4", "--json").out
+    (places,) = {json.loads(line)["places"] for line in out.splitlines()}
+    assert told == [ceil(places / context.ROWS)] * 2
 
 
 def test_eval_with_little_context_knows_less(
@@ -319,6 +334,24 @@ def test_a_model_that_goes_astray_as_it_learns_has_no_score(
     assert json.loads(done.out.splitlines()[1])["dynamic"]["rate"] == 1e-4
 
 
+def test_a_model_that_goes_astray_reads_no_further(
+    model: Path, corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = list[float]()
+
+    def window_nats(*about: Any) -> Iterator[float]:
+        for nats in (1.0, nan, 1.0):
+            read.append(nats)
+            yield nats
+
+    monkeypatch.setattr(dynamic, "window_nats", window_nats)
+    assert "goes astray" in here("eval", "-m", model, corpus, "--dynamic").error
+    assert len(read) == 2
+    done = here("eval", "-m", model, corpus, "--dynamic", "--tune-on", corpus)
+    assert "goes astray" in done.err
+    assert "inf nats/token" not in done.err
+
+
 def test_the_encoding_is_that_of_the_text_to_tune_on_too(
     model: Path, tmp_path: Path, here: Any
 ) -> None:
@@ -339,9 +372,11 @@ def test_json_tells_which_file_a_record_is_of(
     for file in files:
         Path(file).write_text("Ann went to Rome.\n" * 9)
     out = here("eval", "-m", model, *files, *how, "--json").out
-    found = [json.loads(line)["file"] for line in out.splitlines()]
-    half = len(found) // 2
-    assert found == [files[0]] * half + [files[1]] * half
+    records = [json.loads(line) for line in out.splitlines()]
+    half = len(records) // 2
+    assert [r["file"] for r in records] == [files[0]] * half + [files[1]] * half
+    if "line" in how:
+        assert [r["line"] for r in records] == [*range(1, 10)] * 2
 
 
 def test_a_question_may_hold_any_character_but_a_line_end(

@@ -67,7 +67,11 @@ def test_the_blocks_of_several_texts_are_those_of_each() -> None:
     assert comparison.joined(ends).tolist() == [2, 5, 9, 10, 12]
 
 
-def test_each_token_counts_in_the_block_in_which_it_ends() -> None:
+@pytest.mark.parametrize("at_once", [2, 1 << 20])
+def test_each_token_counts_in_the_block_in_which_it_ends(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(comparison, "TOKENS_AT_ONCE", at_once)
     sums = by_block(np.array([2, 1, 3, 1]), np.array([1.0, 2.0, 4.0, 8.0]), np.array([3, 5, 7]))
     assert sums.tolist() == [3, 0, 12]
 

@@ -46,8 +46,12 @@ def nats(
         from lstmgen import dynamic
 
         parts = dynamic.window_nats(network, streams, settings)
-    total = sum(console.watched(parts, streams.num_windows, what))
-    return total if isfinite(total) else inf
+    total = 0.0
+    for part in console.watched(parts, streams.num_windows, what):
+        total += part
+        if not isfinite(total):  # what has gone astray stays there
+            return inf
+    return total
 
 
 def require_found(nats: float, text: "Text", settings: Again) -> None:
@@ -106,7 +110,7 @@ def tuned(
     costs, best = set[float](), start
     for trial in tuning.trials(cost, start, axes):
         costs.add(trial.nats)
-        if trial.better:
+        if trial.better and trial.nats < inf:
             best = trial.settings
             console.note(f"{flags(best)}: {trial.nats / len(ids):.4f} nats/token")
     require_found(min(costs), text, best)

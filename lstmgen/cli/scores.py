@@ -167,7 +167,9 @@ def by_context(asked: Evaluation, contexts: list[int]) -> None:
     for text, ids, tried in of_each:
         lengths = asked.saved.vocabulary.lengths(text.text)
         found = list[context.ContextScore]()
-        for score in context.scores(engine, ids, tried, lengths, until_no_gain=not contexts):
+        for score in context.scores(
+            engine, ids, tried, lengths, until_no_gain=not contexts, watched=console.watched
+        ):
             found.append(score)
             if asked.as_json:
                 asked.emit(text.name, **score.to_json())
