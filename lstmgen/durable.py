@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lstmgen.errors import CheckpointError
-from lstmgen.folders import beside
+from lstmgen.folders import behind_link, beside
 
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # as some file systems say of folders
@@ -18,7 +18,7 @@ def put(path: Path, *parts: bytes | memoryview) -> None:
     new = beside(path)
     try:
         if not path.parent.exists():  # it was taken away since
-            path.parent.mkdir(parents=True)
+            behind_link(path.parent).mkdir(parents=True)
         try:
             _attempt(new, parts)
             new.replace(path)

@@ -65,7 +65,9 @@ def decoded_lines(name: str, file: "BufferedReader | GzipFile", encoding: str) -
 def _text(name: str, raw: bytes, encoding: str) -> str:
     try:
         text = raw.decode(encoding)
-        text.encode()  # escape codecs can make lone surrogates, which are no text
+        for begin in range(0, len(text), SOME):
+            # Escape codecs can make lone surrogates, which are no text.
+            text[begin : begin + SOME].encode()
         return text
     except UnicodeError as error:
         where, byte = "", ""

@@ -87,6 +87,11 @@ def begun_with(folder: Path) -> str:
     return f"--init-from {shlex.quote(str(folder))} and another folder with --model"
 
 
+def behind_link(folder: Path) -> Path:
+    """The folder itself, or where it is a link the one that it leads to, which may not be there."""
+    return Path(os.path.realpath(folder)) if folder.is_symlink() else folder
+
+
 def own_files(folder: Path) -> list[str]:
     """Those of a run's files that are in a folder, by name."""
     return [name for name in OWN if os.path.lexists(folder / name)]
@@ -158,9 +163,10 @@ def _fill(path: Path, size: int) -> None:
 def forget_run(folder: Path) -> None:
     """Remove all but the model of a run, before another one begins there.
 
-    The model itself stays readable until the new run's first one takes its place.
+    The model itself stays readable until the new run's first one takes its place; and the run stays if
+    something else cannot be removed.
     """
-    for path in (folder / RUN_FILE, folder / LOG_FILE, folder / CURVES_FILE):
+    for path in (folder / LOG_FILE, folder / CURVES_FILE, folder / RUN_FILE):
         with blaming_system(path):
             path.unlink(missing_ok=True)
 

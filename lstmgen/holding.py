@@ -17,7 +17,7 @@ CANNOT_LOCK = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # f
 
 
 @contextmanager
-def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
+def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator["Hold"]:
     """Hold a folder for one run; it is created if need be, and left as it was if nothing is written.
 
     Refuses a folder that another run holds, and one with files that this one would take the place of,
@@ -27,7 +27,8 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
     with blaming_system(folder):
         if folder.exists() and not folder.is_dir():
             raise CheckpointError(f"{folder}: this is a file; --model names a folder to write")
-        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        target = folders.behind_link(folder)
+        made = [path for path in (target, *target.parents) if not path.exists()]
     if resume and made:
         raise folders.no_run(folder)
     try:
@@ -35,7 +36,7 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
             there = folders.own_files(folder)
             if there and not (resume or overwrite):
                 raise _taken(folder, there)
-            yield
+            yield Hold(folder)
     finally:
         with suppress(OSError, ValueError):  # what has something in it stays, with all around it
             for path in made:
@@ -58,7 +59,7 @@ def _taken(folder: Path, there: Sequence[str]) -> CheckpointError:
 def locked(folder: Path) -> Iterator[None]:
     """Keep others out of a folder, which is made if it is not there; `CheckpointError` if one is in it."""
     with blaming_system(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        folders.behind_link(folder).mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
     except ImportError:  # Windows has no such locks, nor have some file systems, as the README says
@@ -107,28 +108,28 @@ class Hold:
     """What a run knows its folder by while it has it: the lock, and the files of weights it left there."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._lock = folder, lock_id(folder)
+        self.folder, self._lock = folder, lock_id(folder)
         self.note_files()
         self._again = ExitStack()  # of a lock that had to be taken again
 
     def note_files(self) -> None:
         """Know the files of weights that are there as this run's."""
-        self._left = folders.weight_files(self._folder)
+        self._left = folders.weight_files(self.folder)
 
     def renew(self) -> None:
         """Make sure that the folder is still this run's. One that has vanished is made and held again."""
-        lock = lock_id(self._folder)
+        lock = lock_id(self.folder)
         if lock == self._lock:
             return
-        if lock is not None or folders.weight_files(self._folder) - self._left:
+        if lock is not None or folders.weight_files(self.folder) - self._left:
             # The folder, or its lock, was removed or moved away, and another run has begun there since.
             raise CheckpointError(
-                f"{self._folder}: another lstmgen has begun to train in a folder of this name, and its "
+                f"{self.folder}: another lstmgen has begun to train in a folder of this name, and its "
                 "files are left as they are; to have both, move that folder away before this run ends, or "
                 "train again with another --model"
             )
-        self._again.enter_context(locked(self._folder))
-        self._lock = lock_id(self._folder)
+        self._again.enter_context(locked(self.folder))
+        self._lock = lock_id(self.folder)
 
     def give_back(self) -> None:
         """Let go of the lock, if that had to be taken again."""

@@ -101,9 +101,9 @@ class Keeper:
     what all that is kept has in common: network, vocabulary and, as results, what is known of the corpus.
     """
 
-    def __init__(self, folder: Path, new: bool, model: SavedModel) -> None:
-        self._folder, self._new, self._common = folder, new, model
-        self._hold = Hold(folder)
+    def __init__(self, hold: Hold, new: bool, model: SavedModel) -> None:
+        self._hold, self._folder = hold, hold.folder
+        self._new, self._common = new, model
         self._model: SavedModel | None = None
         self._run: SavedRun | None = None
         self._lines: list[Mapping[str, Any]] = []
@@ -121,7 +121,8 @@ class Keeper:
             return False
 
     def require_room(self, at: Snapshot) -> None:
-        """Make sure that the folder can hold files of such a run, and its log be gone on with."""
+        """Make sure that the folder is still held and has room for such a run, and a log can go on."""
+        self._hold.renew()
         if not self._new:
             log_file.require_writable(self._folder)
         carried = sum(array.nbytes for array in at.carried.values())

@@ -20,6 +20,7 @@ from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import DecodingConfig, Position
 from lstmgen.course import Course, Diverged, Due, best_of, most_from
 from lstmgen.generation import Prime, stream
+from lstmgen.holding import Hold
 from lstmgen.job import Job
 from lstmgen.keeping import Keeper, Run, Snapshot
 from lstmgen.model import Network, TorchEngine
@@ -35,17 +36,20 @@ YIELD_SECONDS = 0.1  # between two records, so that a bar moves smoothly and cos
 
 
 def train(
-    job: Job, saved: SavedRun | None = None, initial: SavedModel | None = None
+    job: Job,
+    saved: SavedRun | None = None,
+    initial: SavedModel | None = None,
+    hold: Hold | None = None,
 ) -> Generator[Progress, None, None]:
     """Train until the last step, yielding records; closing the generator saves the run first.
 
     Begins with fresh weights, with those of `initial` for the symbols that it knows, or where `saved`
     stopped. A loss that blows up sends the run back to where it last was well, to go on with a lower
-    learning rate; `TrainingError` when that has not helped often enough. `CheckpointError` if the
-    folder has no room, if `saved` lacks something, or if at the end what could not be written before
-    still cannot.
+    learning rate; `TrainingError` when that has not helped often enough. The job's folder is held by
+    `hold`, if one was claimed. `CheckpointError` if the folder has no room, if `saved` lacks something, or
+    if at the end what could not be written before still cannot.
     """
-    session = _Session(job, saved, initial)
+    session = _Session(job, saved, initial, hold or Hold(job.folder))
     try:
         while session.run.step < session.course.config.num_steps:
             session.step()
@@ -66,13 +70,15 @@ def train(
 class _Session:
     """A run while it is trained: what is to be done after each step, and what that takes."""
 
-    def __init__(self, job: Job, saved: SavedRun | None, initial: SavedModel | None) -> None:
+    def __init__(
+        self, job: Job, saved: SavedRun | None, initial: SavedModel | None, hold: Hold
+    ) -> None:
         self.started = self.saved_at = self.yielded_at = self.sampled_at = time.perf_counter()
         self.job, self.resumed = job, saved is not None
         self.seconds_before = saved.position.seconds if saved else 0.0
         self.stepper, self.course = _begin(job, saved, initial)
         common = SavedModel(job.model, job.vocabulary, {}, {"corpus": job.data.facts})
-        self.keeper = Keeper(job.folder, not self.resumed, common)
+        self.keeper = Keeper(hold, not self.resumed, common)
         self.keeper.require_room(self.course.last_good)
         self.unwritten = ""  # what keeps files from being written, if anything does
         self.meter = Meter(job.device)

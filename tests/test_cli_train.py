@@ -66,8 +66,9 @@ def test_the_flags_that_the_plan_names_repeat_it_to_the_bit(
 
 
 def test_the_flags_name_the_other_files_too(
-    model: Path, corpus: Path, tmp_path: Path, here: Any
+    model: Path, corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("lstmgen.cli.options.MAX_HELD_OUT", 100)
     held_out = tmp_path / "held out.txt"
     held_out.write_text("Eve went to Bern.\n" * 9)
     first = here("train", corpus, "-m", tmp_path / "a", "--steps", "3", "--batch-size", "4",
@@ -82,6 +83,7 @@ def test_the_flags_name_the_other_files_too(
     size = len(corpus.read_text())
     assert f": {size:,} characters; {size:,} characters to train on, " in first.err
     assert f" {len(held_out.read_text()):,} of --valid-file to validate on" in first.err
+    assert "--valid-fraction" not in flags  # however long the text is
     held_out.write_text("Eve went to Rome.\n" * 9)
     done = here("train", corpus, "-m", tmp_path / "a", "--resume", "--valid-file", held_out)
     assert "--valid-file is not what the run began with; give that one" in done.error
@@ -825,14 +827,43 @@ def test_reading_a_file_takes_time_of_the_run(
     assert "--minutes 0.03 is over before training can begin" in done.error
 
 
-def test_waiting_for_a_pipe_takes_no_time_of_the_run(
+def test_a_folder_that_another_run_took_while_the_text_was_read_is_left_to_it(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(time, "process_time", lambda: 0.0)
+    folder = tmp_path / "m"
+
+    def read(*given: Any) -> Any:
+        shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / folders.LOCK_FILE).touch()
+        (folder / folders.RUN_FILE).write_bytes(b"of another")
+        return read_all(*given)
+
+    monkeypatch.setattr("lstmgen.corpus.read_all", read)
+    done = here("train", corpus, "-m", folder, "--steps", "2", *SMALL)
+    assert "another lstmgen has begun to train in a folder of this name" in done.error
+    assert (folder / folders.RUN_FILE).read_bytes() == b"of another"
+
+
+@pytest.mark.parametrize("busy", [0.0, 2.0])
+def test_waiting_for_a_pipe_takes_no_time_of_the_run_but_work_does(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch, busy: float
+) -> None:
+    """Two seconds, in which the processor has nothing to do, or is busy all the time."""
+    clock = SimpleNamespace(seconds=4.0)
+
+    def read(*given: Any) -> Any:
+        text = read_all(*given)
+        clock.seconds += busy
+        return text
+
+    monkeypatch.setattr("lstmgen.corpus.read_all", read)
+    monkeypatch.setattr(time, "process_time", lambda: clock.seconds)
     with subprocess.Popen(["sh", "-c", f"sleep 2; cat {corpus}"], stdout=subprocess.PIPE) as slow:
         monkeypatch.setattr(sys, "stdin", slow.stdout)
-        done = here("train", "-", "-m", tmp_path / "m", "--minutes", "0.03", *SMALL)  # 1.8 s
-    assert done.code == 0, done.err
+        done = here("train", "-", "-m", tmp_path / "m", "--minutes", "0.1", *SMALL)  # 6 s
+    assert ("is over before training can begin" in done.err) == bool(busy)
+    assert done.code == bool(busy), done.err
 
 
 def test_a_text_without_line_ends_is_told(tmp_path: Path, here: Any) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,14 @@ def test_digest_is_sha256_of_the_text_and_not_of_name_or_notes(tmp_path: Path) -
 
 def test_digest_tells_texts_apart() -> None:
     assert Text("x", "a\n").digest != Text("x", "b\n").digest
+
+
+def test_digest_is_the_same_however_many_characters_are_taken_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = Text("x", "Zoë – 1\n" * 3)
+    monkeypatch.setattr("lstmgen.corpus.SOME", 4)
+    assert text.digest == sha256(text.text.encode()).hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,11 @@ def test_truncated_utf16_is_refused(tmp_path: Path) -> None:
         read(put(tmp_path, "abc".encode("utf-16")[:-1]), "utf-16")
 
 
-def test_lone_surrogates_that_a_codec_makes_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("some", [2, encoding_module.SOME])
+def test_lone_surrogates_that_a_codec_makes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, some: int
+) -> None:
+    monkeypatch.setattr(encoding_module, "SOME", some)
     with pytest.raises(CorpusError, match="unicode_escape"):
         read(put(tmp_path, rb"a \ud800 b"), "unicode_escape")
     found = lines(put(tmp_path, b"one\n\\ud800\n\\x is broken\n"), "unicode_escape")

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from lstmgen import folders, holding
+from lstmgen import durable, folders, holding
 from lstmgen.errors import CheckpointError
 
 
 def claimed(
     folder: Path, *, resume: bool = False, overwrite: bool = False
-) -> AbstractContextManager[None]:
+) -> AbstractContextManager[holding.Hold]:
     return holding.claimed(folder, resume=resume, overwrite=overwrite)
 
 
@@ -33,6 +33,19 @@ def test_new_folder_is_made_with_those_above_it_and_left_only_if_used(tmp_path: 
     with claimed(folder):
         (folder / folders.LOG_FILE).write_bytes(b"")
     assert [entry.name for entry in folder.iterdir()] == [folders.LOG_FILE]
+
+
+def test_a_folder_behind_a_link_is_made_and_left_only_if_used(tmp_path: Path) -> None:
+    link, target = tmp_path / "link", tmp_path / "a" / "b"
+    link.symlink_to(target)
+    with claimed(link):
+        assert target.is_dir()
+    assert link.is_symlink()
+    assert not (tmp_path / "a").exists()
+    durable.put(link / folders.LOG_FILE, b"")  # as where nothing holds it, without locks
+    with claimed(link, overwrite=True):
+        pass
+    assert [entry.name for entry in target.iterdir()] == [folders.LOG_FILE]
 
 
 def test_folder_with_other_things_in_it_is_taken_and_they_stay(tmp_path: Path) -> None:
@@ -76,6 +89,15 @@ def test_what_resuming_needs_goes_only_when_overwritten(tmp_path: Path, overwrit
         folders.forget_run(tmp_path)
     left = {folders.MODEL_FILE} if overwrite else names
     assert {entry.name for entry in tmp_path.iterdir()} == left
+
+
+@pytest.mark.parametrize("name", [folders.LOG_FILE, folders.CURVES_FILE])
+def test_the_run_stays_where_something_else_cannot_be_removed(tmp_path: Path, name: str) -> None:
+    (tmp_path / folders.RUN_FILE).write_bytes(b"old")
+    (tmp_path / name).mkdir()
+    with pytest.raises(CheckpointError, match=name):
+        folders.forget_run(tmp_path)
+    assert (tmp_path / folders.RUN_FILE).read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("target", ["nowhere", "a" * 300])

@@ -45,6 +45,44 @@ def test_a_run_whose_folder_another_one_has_made_anew_leaves_that_alone(
         assert not (folder / folders.LOCK_FILE).exists()
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_run_whose_folder_another_one_has_before_its_first_step_leaves_that_alone(
+    tmp_path: Path, ended: bool
+) -> None:
+    """As while it waits for its text from a pipe."""
+    folder = tmp_path / "m"
+    with holding.claimed(folder, resume=False, overwrite=False) as hold:
+        shutil.rmtree(folder)
+        with ExitStack() as other:
+            other.enter_context(holding.claimed(folder, resume=False, overwrite=False))
+            list(train(make_job(folder)))
+            if ended:
+                other.close()
+            before = {path.name: path.read_bytes() for path in folder.iterdir()}
+            with pytest.raises(CheckpointError, match="another lstmgen has begun to train"):
+                next(train(make_job(folder), hold=hold))
+            assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_folder_that_vanished_before_the_first_step_is_made_and_held_again(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "m"
+    with holding.claimed(folder, resume=False, overwrite=False) as hold:
+        job = make_job(folder)
+        shutil.rmtree(folder)
+        records = train(job, hold=hold)
+        next(records)
+        with (
+            pytest.raises(CheckpointError, match="another lstmgen is training there"),
+            holding.claimed(folder, resume=False, overwrite=True),
+        ):
+            pass
+        list(records)
+    assert checkpoint.load_run(folder).position.step == NUM_STEPS
+    assert not (folder / folders.LOCK_FILE).exists()
+
+
 def test_a_lock_that_was_touched_is_still_the_runs(tmp_path: Path) -> None:
     """As by whoever keeps files from being purged for their age."""
     with holding.claimed(tmp_path, resume=False, overwrite=False):
@@ -128,10 +166,14 @@ def test_a_run_whose_folder_another_one_has_is_saved_once_that_is_moved_away(
 
 
 @pytest.mark.usefixtures("each_step_saved")
-def test_a_folder_that_vanished_is_made_and_held_again(tmp_path: Path) -> None:
-    folder = tmp_path / "m"
-    with holding.claimed(folder, resume=False, overwrite=False):
-        records = train(make_job(folder))
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_folder_that_vanished_is_made_and_held_again(tmp_path: Path, linked: bool) -> None:
+    folder = named = tmp_path / "m"
+    if linked:
+        named = tmp_path / "link"
+        named.symlink_to(folder)
+    with holding.claimed(named, resume=False, overwrite=False):
+        records = train(make_job(named))
         next(records)
         for _ in range(2):
             shutil.rmtree(folder)
@@ -139,7 +181,7 @@ def test_a_folder_that_vanished_is_made_and_held_again(tmp_path: Path) -> None:
             assert (folder / folders.RUN_FILE).exists()
             with (
                 pytest.raises(CheckpointError, match="another lstmgen is training there"),
-                holding.claimed(folder, resume=True, overwrite=False),
+                holding.claimed(named, resume=True, overwrite=False),
             ):
                 pass
         list(records)

@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel, SavedRun
     from lstmgen.dataset import Dataset
     from lstmgen.folders import FileId
+    from lstmgen.holding import Hold
     from lstmgen.progress import Progress
 
 
-def run(given: options.Options, folder: Path, began: float) -> None:
+def run(given: options.Options, hold: "Hold", began: float) -> None:
     """Train by options that make sense, in a folder that is held; `began` is when the command did."""
     from lstmgen import checkpoint, engines, folders
 
-    quiet = given["quiet"]
+    folder, quiet = hold.folder, given["quiet"]
     saved = checkpoint.load_run(folder) if given["resume"] else None
     other = checkpoint.load_model(given["init_from"]) if "init_from" in given else None
     from_a_pipe = _comes_through_a_pipe(given)
@@ -56,7 +57,7 @@ def run(given: options.Options, folder: Path, began: float) -> None:
     per_token = data.train_characters / len(data.train_ids)
     before = folders.file_id(folder / folders.MODEL_FILE)
     with watching.stopping(quiet) as caught:
-        records = training.train(job, saved, other)
+        records = training.train(job, saved, other, hold)
         last, number = watching.follow(records, caught, quiet, per_token)
         if number:
             _tell_of_stop(given, folder, last, before)

@@ -272,5 +272,5 @@ def train(
     from lstmgen import holding
 
     folder = Path(model)
-    with holding.claimed(folder, resume=resume, overwrite=overwrite):
-        running.run(given, folder, began)
+    with holding.claimed(folder, resume=resume, overwrite=overwrite) as hold:
+        running.run(given, hold, began)
