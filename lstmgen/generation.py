@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lstmgen.config import DecodingConfig
 from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import OptionError
-from lstmgen.ranges import require_whole
+from lstmgen.ranges import require_text, require_whole
 from lstmgen.sampling import Batch
 from lstmgen.scoring import Engine
 from lstmgen.vocabulary import Vocabulary
@@ -96,7 +96,10 @@ def stop_strings(stop: str | Sequence[str], length: int) -> tuple[str, ...]:
 
     `OptionError` for an empty stop string, or a length that is no number of tokens.
     """
-    stops = tuple(map(with_line_feeds, [stop] if isinstance(stop, str) else stop))
+    texts = [stop] if isinstance(stop, str) else list(stop)
+    for text in texts:
+        require_text("--stop", text)
+    stops = tuple(map(with_line_feeds, texts))
     require_whole("--length", length, 0)
     if "" in stops:
         raise OptionError("--stop is empty; give the text to stop at, or leave --stop out")
@@ -148,10 +151,12 @@ def generate(
 
     They are fewer where the vocabulary is so large that their logits would fill the memory.
     When enough have ended, others take their places. `ready` says whether the next prime is at hand;
-    while it is not, and texts are under way, these go on first. What they cost takes time of its own, and
-    is left out where nobody wants it, without nats.
+    while it is not, and texts are under way, these go on first. What goes wrong with a prime is raised after
+    the texts of those before it. What texts cost takes time of its own, and is left out where nobody wants
+    it, without nats.
     """
     primes, more = iter(primes), True
+    wrong: Exception | None = None
     batch_size = min(BATCH_SIZE, max(1, MAX_LOGITS_SIDE_BY_SIDE // engine.vocab_size))
     texts: deque[Writing] = deque()  # in order: those under way and finished ones that wait
     going: list[Writing] = []
@@ -164,7 +169,10 @@ def generate(
         if room < batch_size // 4:  # it is quicker to read some primes side by side
             room = 0
         while more and len(new) < room and len(texts) < MAX_HELD and (not texts or ready()):
-            prime = next(primes, None)
+            try:
+                prime = next(primes, None)
+            except Exception as error:
+                wrong, prime = error, None
             if prime is None:
                 more = False
             else:
@@ -182,6 +190,8 @@ def generate(
             if len(rows) < len(going):
                 batch.keep(rows)
             going = [going[row] for row in rows]
+    if wrong:
+        raise wrong
 
 
 def _begin(batch: Batch, vocabulary: Vocabulary, primes: Sequence[Prime]) -> None:

@@ -9,6 +9,8 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
+plain = b""  # what a terminal is to be sent first, once it was asked for bold text
+
 
 def fill_streams() -> None:
     """Let nothing take the place of a stream that is closed: what C writes there would go into a file.
@@ -43,7 +45,7 @@ def _break_line() -> None:
         with suppress(AttributeError, OSError, ValueError):  # it is closed, or no file at all
             if stream.isatty():
                 # Past the buffer, as a write to it may just have been interrupted.
-                os.write(stream.fileno(), b"\n")
+                os.write(stream.fileno(), plain + b"\n")
                 return
 
 

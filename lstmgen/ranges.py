@@ -1,4 +1,4 @@
-"""A number -> nothing, if it is one that its option may have; else a refusal that says what it may be."""
+"""A value -> nothing, if it is one that its option may have; else a refusal that says what it may be."""
 
 from math import inf
 from numbers import Integral
@@ -53,6 +53,7 @@ RANGES = {
     "--top-p": Range(1e-12, 1, "above 0 and at most 1"),
     "--min-p": Range(0, 1),
     "--repetition-penalty": Range(0.001, 1000),
+    "--beams": Range(1, 100),
     "--dynamic-rate": Range(0, 1),
     "--dynamic-decay": Range(0, 1),
     "--cache": Range(1, 100_000),
@@ -73,8 +74,15 @@ def require_whole(name: str, value: int, low: int) -> None:
     Range(low).require(name, int(value))
 
 
+def require_text(name: str, value: str) -> None:
+    """`ValueError` for what is no text, as only who calls from Python can give."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {value!r:.40}; give a str")
+
+
 def require_device(name: str) -> None:
     """`OptionError` for what is no name of a device, be there one or not."""
+    require_text("--device", name)
     kind, _, number = name.partition(":")
     if name not in ("auto", "cpu", "cuda", "mps") and not (kind == "cuda" and number.isdecimal()):
         raise OptionError(f"--device {name!r} is not one of auto, cpu, cuda, cuda:N, mps")

@@ -13,7 +13,7 @@ from lstmgen.config import DEFAULT_LENGTH, DEFAULT_MODEL_FOLDER, DecodingConfig,
 from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import OptionError
 from lstmgen.generation import Generated, Prime, generate, stop_strings, stream
-from lstmgen.ranges import require, require_whole
+from lstmgen.ranges import require, require_device, require_text, require_whole
 from lstmgen.scoring import Engine, Score, score_ids
 from lstmgen.vocabulary import Vocabulary
 
@@ -36,6 +36,7 @@ class TrainedModel:
     """
 
     def __init__(self, saved: SavedModel, device: str = "auto") -> None:
+        require_device(device)
         self.saved = saved
         self.device = device
         self._sampling = engines.choose(saved, device, 0)
@@ -86,7 +87,7 @@ class TrainedModel:
         """What `sample` gives, piece by piece as soon as each is certain."""
         config, stops = DecodingConfig(**decoding), stop_strings(stop, length)
         return stream(
-            self._sampling, self.vocabulary, Prime(with_line_feeds(prime), _seed(seed)),
+            self._sampling, self.vocabulary, Prime(_prime(prime), _seed(seed)),
             decoding=config, length=length, stops=stops,
         )  # fmt: skip
 
@@ -99,13 +100,14 @@ class TrainedModel:
         seed: int | None = None,
         **decoding: Unpack[Decoding],
     ) -> Iterator[Generated]:
-        """A text for each prime, in order, sampled side by side; text i has the seed `seed + i`."""
+        """A text for each prime, in order, sampled side by side; text i has the seed `seed + i`.
+
+        What goes wrong with a prime is raised after the texts of those before it.
+        """
         if isinstance(primes, str):
             raise ValueError(f"primes is one text, {primes!r:.40}; give a list of them")
         config, stops, first = DecodingConfig(**decoding), stop_strings(stop, length), _seed(seed)
-        numbered = (
-            Prime(with_line_feeds(prime), _seed(first + i)) for i, prime in enumerate(primes)
-        )
+        numbered = (Prime(_prime(prime), _seed(first + i)) for i, prime in enumerate(primes))
         return generate(
             self._sampling, self.vocabulary, numbered, decoding=config, length=length, stops=stops
         )
@@ -120,8 +122,9 @@ class TrainedModel:
     ) -> list[Generated]:
         """The likeliest texts that follow the prime, as far as a beam search finds them, best first."""
         require_whole("--beams", num_beams, 1)
+        require("--beams", num_beams)
         return search(
-            self._sampling, self.vocabulary, with_line_feeds(prime),
+            self._sampling, self.vocabulary, _prime(prime),
             num_beams=int(num_beams), length=length, stops=stop_strings(stop, length),
         )  # fmt: skip
 
@@ -130,8 +133,7 @@ class TrainedModel:
 
         `OptionError` where there is no text.
         """
-        if not isinstance(text, str):
-            raise ValueError(f"the text to score is {text!r:.40}; give one text, as a str")
+        require_text("the text to score", text)
         if not text:
             raise OptionError("the text to score is empty; give one with a character at least")
         text = with_line_feeds(text)
@@ -141,6 +143,11 @@ class TrainedModel:
             engine = self._torch
         nats = score_ids(engine, ids, self.vocabulary.start_id)
         return Score.of(nats, self.vocabulary, ids, len(text))
+
+
+def _prime(text: str) -> str:
+    require_text("--prime", text)
+    return with_line_feeds(text)
 
 
 def _seed(seed: int | None) -> int:
@@ -156,8 +163,8 @@ def load(model: str | Path | None = None, device: str = "auto") -> TrainedModel:
 
     Without a name it is the one that the variable `LSTMGEN_MODEL` names, or the one in `lstmgen-model`, or
     where there is none the small one that comes with the package, with a warning. Devices are "auto",
-    "cpu", "cuda", "cuda:N" and "mps". Raises `CheckpointError` where there is no model that can be
-    read, `DeviceError` where there is no such device.
+    "cpu", "cuda", "cuda:N" and "mps". Raises `OptionError` for another, `DeviceError` where this machine has
+    none, `CheckpointError` where there is no model that can be read.
     """
     path = folders.find_model(model)
     if path == folders.BUILT_IN and model is None:

@@ -16,6 +16,7 @@ import typer.main
 from commands import Ran, run
 
 import lstmgen
+from lstmgen import folders
 from lstmgen.cli import app, main
 from lstmgen.cli.eval import evaluate
 from lstmgen.cli.sample import sample
@@ -62,6 +63,8 @@ from lstmgen.ranges import RANGES
         (("train", "-", "--valid-file", "-"), "- is named 2 times"),
         (("train", "nowhere.txt"), "nowhere.txt: there is no such file; check its path"),
         (("train", "CORPUS", "-q", "--sample-every", "1"), "--quiet shows no samples"),
+        (("sample", "--beams", "0"), "--beams is 0; it must be from 1 to 100"),
+        (("sample", "--beams", "101"), "--beams is 101"),
         (("sample", "--beams", "3", "-n", "4"), "lower it, or raise --beams, to 100 at most"),
         (("train", "CORPUS", "--minutes", "0"), "--minutes is 0"),
         (("train", "CORPUS", "--steps", "0"), "--steps is 0"),
@@ -195,7 +198,7 @@ def test_output_that_cannot_be_written_is_told_in_one_line(
 
 @pytest.mark.parametrize("ending", ["2>&-", "2>&1 | true", FULL.values[0].replace(">", "2>")])  # type: ignore[union-attr]
 def test_wrong_usage_is_told_by_its_code_where_nobody_listens(ending: str) -> None:
-    for what in ("sample -n 0", "eval", "sample --beams 101", "--nonsense",
+    for what in ("sample -n 0", "eval", "train x --threads 0", "--nonsense",
                  "train x --sample-every nan"):  # fmt: skip
         command = f"{sys.executable} -m lstmgen {what} {ending}; echo ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
@@ -342,9 +345,12 @@ def test_a_torch_that_cannot_be_loaded_is_told_in_one_line(
     said = "torch cannot be loaded"
     assert said in here("train", corpus, "-m", tmp_path / "m", "--steps", "1").error
     assert not (tmp_path / "m").exists()
-    for options in (("--device", "cuda"), ("--dynamic",)):
+    cuda, several = ("--device", "cuda"), ("-m", folders.BUILT_IN, "-m", folders.BUILT_IN)
+    ways = ((), several, ("--by", "line"), ("--by", "token"), ("--context", "1"))
+    for options in (("--dynamic",), *((*cuda, *way) for way in ways)):
         assert said in here("eval", corpus, *options).error
-    assert here("eval", corpus).code == 0
+    for way in ((), several):
+        assert here("eval", corpus, *way).code == 0
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "17"), ("26", "26")])

@@ -4,6 +4,7 @@ import json
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -399,6 +400,22 @@ def test_a_closed_pipe_is_quiet(model: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(done.stdout.splitlines()) == 3
+
+
+def test_a_reader_that_leaves_a_socket_is_one_that_has_enough(model: Path) -> None:
+    ours, theirs = socket.socketpair()
+    options = ["-n", "100000", "-l", "50", "--seed", "1"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "lstmgen", "sample", "-m", str(model), *options],
+        stdout=theirs.fileno(), stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        theirs.close()
+        ours.recv(1)
+        time.sleep(0.5)  # what it writes meanwhile is not read any more
+        ours.close()
+        assert process.wait(30) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
 
 
 def test_each_line_has_the_next_seed_and_comes_out_as_it_would_alone(

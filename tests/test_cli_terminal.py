@@ -14,7 +14,7 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,6 +85,24 @@ def test_a_quiet_run_shows_a_terminal_nothing_and_a_pipe_has_no_curves(
     assert in_terminal(shlex.join(train)) == ""
 
 
+def test_a_terminal_that_was_asked_for_bold_text_is_plain_again_after_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, writing = os.pipe()
+    stdout = SimpleNamespace(isatty=lambda: True, fileno=lambda: writing, buffer=BytesIO())
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(leaving, "plain", b"")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    leaving._break_line()
+    console.emit("I grew up", bold=True)
+    leaving._break_line()
+    monkeypatch.undo()
+    os.close(writing)
+    with os.fdopen(reading, "rb") as file:
+        assert file.read() == b"\n\x1b[0m\n"
+
+
 @pytest.mark.parametrize(("tty", "told"), [(True, b"\nx\n"), (False, b"x\n")])
 def test_beside_a_bar_a_line_of_its_own_is_begun(
     monkeypatch: pytest.MonkeyPatch, tty: bool, told: bytes
@@ -144,6 +162,9 @@ def test_a_terminal_is_not_sent_control_characters(tmp_path: Path, here: Any) ->
     shown = in_terminal(sample)
     assert "\x1b" not in shown
     assert "␛" in shown
+    for way in ("NO_COLOR=1 {} --prime $'\\x1b[2J\\x07'", "{} --prime $'\\u202e' --json"):
+        shown = in_terminal(way.format(sample))
+        assert not [c for c in shown if console._controls(c) and c not in "\r\n\t"]
     assert "\x1b" in here("sample", "-m", folder, "-l", "60", "--seed", "1").out  # a pipe gets all
 
 
@@ -306,6 +327,15 @@ def test_a_table_of_scores_has_each_number_in_its_column(
     columns = "file bits/character perplexity nats/token nats tokens characters unknown"
     assert title.split() == columns.split()
     assert row.split() == ["a.txt", "0.7213", "7.389", "2.0000", "2,000.0", "1,000", "4,000", "3"]
+
+
+def test_a_table_of_answers_has_each_number_in_its_column(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    tables.tallies([Tally("all", 2000, 1900, 1802, 500.0)])
+    _, row = capfdbinary.readouterr().out.decode().splitlines()
+    interval = ["94.0%", "-", "95.9%"]
+    assert row.split() == ["all", "2,000", "1,900", "95.0%", *interval, "25.0%", "90.1%"]
 
 
 def test_a_name_in_a_table_stays_as_it_is(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

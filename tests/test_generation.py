@@ -179,6 +179,19 @@ def test_texts_keep_the_order_of_their_primes_whichever_ends_first(letters: Voca
     assert [text.stop for text in texts] == ["length", "z", "z", "z", "z", "length"]
 
 
+def test_what_goes_wrong_with_a_prime_comes_after_the_texts_before_it(
+    letters: Vocabulary,
+) -> None:
+    def primes() -> Iterator[Prime]:
+        yield from (Prime("a", 0), Prime("b", 1))
+        raise UnicodeError("no text")
+
+    texts = generate(Successor(letters), letters, primes(), decoding=GREEDY, length=3)
+    assert [next(texts).text, next(texts).text] == ["bcd", "cde"]
+    with pytest.raises(UnicodeError, match="no text"):
+        next(texts)
+
+
 def test_texts_that_have_ended_cost_nothing_more(letters: Vocabulary) -> None:
     engine = Successor(letters)
     primes = [Prime("a", 0), *[Prime("y", 0)] * 9]

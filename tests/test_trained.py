@@ -92,6 +92,7 @@ def test_many_texts_have_seeds_in_a_row(model: lstmgen.TrainedModel) -> None:
 
 def test_many_texts_have_no_seed_that_one_text_may_not_have(model: lstmgen.TrainedModel) -> None:
     texts = model.generate(["a", "b"], length=2, seed=2**63 - 1)
+    assert next(texts).seed == 2**63 - 1
     with pytest.raises(OptionError, match="--seed is 9223372036854775808"):
         list(texts)
 
@@ -177,6 +178,7 @@ def test_mistakes_are_refused_when_made_not_when_read(model: lstmgen.TrainedMode
         {"stop": ""},
         {"length": -1},
         {"num_beams": 2.5},
+        {"num_beams": 101},
         {"length": 2.5},
     ):
         with pytest.raises(OptionError):
@@ -187,9 +189,36 @@ def test_mistakes_are_refused_when_made_not_when_read(model: lstmgen.TrainedMode
         lstmgen.load("")
 
 
+@pytest.mark.parametrize("wrong", [None, b"a", 5])
+def test_what_is_no_text_is_refused_by_its_name(model: lstmgen.TrainedModel, wrong: Any) -> None:
+    for refuse in (
+        lambda: model.stream(wrong),
+        lambda: model.search(wrong),
+        lambda: model.stream(stop=[wrong]),
+        lambda: model.score(wrong),
+        lambda: lstmgen.load(folders.BUILT_IN, device=wrong),
+    ):
+        with pytest.raises(ValueError, match=re.escape(f" is {wrong!r}; give a str")):
+            refuse()
+    texts = model.generate(["a", wrong], length=3)
+    assert next(texts).prime == "a"
+    with pytest.raises(ValueError, match="--prime is "):
+        next(texts)
+    with pytest.raises(ValueError, match="primes is one text, 'abc'; give a list of them"):
+        model.generate("abc")
+
+
 def test_a_device_that_is_not_there_is_refused(folder: Path) -> None:
     with pytest.raises(DeviceError):
         lstmgen.load(folder, device="cuda:99")
+
+
+def test_what_is_no_device_is_refused_without_torch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(OptionError, match="--device 'gpu' is not one of"):
+        lstmgen.load(folder, device="gpu")
 
 
 def test_where_nothing_is_named_it_is_the_working_folders_model_or_the_demo(

@@ -8,7 +8,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from errno import EAGAIN, EBADF, EINVAL, EPIPE
+from errno import EAGAIN, EBADF, ECONNRESET, EINVAL, EPIPE
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -18,6 +18,8 @@ from lstmgen.folders import FULL
 
 T = TypeVar("T")
 NAME = "lstmgen"  # of the command
+BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
+ENOUGH = (EPIPE, ECONNRESET)  # what comes of a reader that has gone; the second, of one by a socket
 LONG_WORK = 50  # parts, from which on a bar may be worth drawing
 # What makes text run the other way, or end a line, without being a control character by category.
 _DIRECTIONS = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -34,12 +36,13 @@ def emit(text: str, *, bold: bool = False) -> None:
     if shows_output():
         text = visible(text)
         if bold and text and takes_colour():
-            text = f"\x1b[1m{text}\x1b[0m"
+            leaving.plain = PLAIN.encode()
+            text = f"{BOLD}{text}{PLAIN}"
     try:
         _write(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         leaving.forget(sys.stdout)
-        if error.errno == EPIPE or (sys.platform == "win32" and error.errno == EINVAL):
+        if error.errno in ENOUGH or (sys.platform == "win32" and error.errno == EINVAL):
             sys.exit(0)  # whoever read has enough, as `head` has
         how = "make room or write elsewhere" if error.errno in FULL else "write elsewhere"
         raise OutputError(f"standard output cannot be written: {error.strerror}; {how}") from None

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from lstmgen.vocabulary import Vocabulary
 
 BLINK = 0.005  # seconds
-MAX_BEAMS = 100
 
 
 def sample(
@@ -82,8 +81,6 @@ def sample(
     beams: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            max=MAX_BEAMS,
             metavar="N",
             help="Draw nothing: find the likeliest text, keeping N at a time. Goes with neither --seed "
             "nor what shapes a draw.",
@@ -171,13 +168,14 @@ def sample(
 
 def _require_nothing_drawn(beams: int, num_samples: int, drawing: dict[str, Any]) -> None:
     """A beam search does without what shapes a draw, and finds as many texts as it has beams."""
+    require("--beams", beams)
     given = [console.option(name, value) for name, value in drawing.items() if value is not None]
     if given:
         raise OptionError(f"--beams {beams} draws nothing; leave out {' '.join(given)}, or --beams")
     if num_samples > beams:
         raise OptionError(
             f"--num-samples {num_samples} is more than --beams {beams} can find; lower it, or raise "
-            f"--beams, to {MAX_BEAMS} at most"
+            f"--beams, to {RANGES['--beams'].high} at most"
         )
 
 
