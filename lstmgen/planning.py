@@ -56,11 +56,11 @@ CUDA_EPOCHS = 400  # the same on CUDA; more than 104 were not tried
 # There, by character, what is read so often (by 64 streams, 2 x 256) wants more streams still.
 CUDA_STREAMS, CUDA_STREAMS_EPOCHS = 128, 25
 MORE_TOKENS = 1.05  # times: they must read so many more in the same time
-MANY_STREAMS_RATE = 0.056  # the learning rate by character with them
+MANY_STREAMS_RATE = 0.056  # the learning rate by character with them, for cells with gates
 # CUDA takes all symbols, as steps against a sample cannot be recorded, where so many logits a step, of which
 # it holds about four copies in float32, fit into half of the memory that is free.
 MAX_CUDA_LOGITS, BYTES_A_LOGIT = 2**28, 16
-# What an LSTM reads so many times, by character, is learned at this rate, unless it got more streams.
+# What an LSTM reads so many times, by character, is learned at this rate; or with `CUDA_STREAMS`.
 MANY_EPOCHS, MANY_EPOCHS_RATE = 10, 0.08
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 
@@ -118,11 +118,10 @@ def more_streams(
     level: Level,
     cell: CellName = "lstm",
     cuda: bool = False,
-) -> tuple[int, float] | None:
+) -> int | None:
     """How many more than these may serve a run on `tokens` better, if they are read much faster here.
 
-    And the learning rate with them. By word on CUDA only, where a step with twice the streams takes
-    hardly longer.
+    By word on CUDA only, where a step with twice the streams takes hardly longer.
     """
     epochs, by_char = tokens / text_tokens, level == "char"
     if streams < MANY_STREAMS:
@@ -130,9 +129,9 @@ def more_streams(
         few = epochs < most * min(1.0, text_tokens / LONG_TEXT) ** 2
         if text_tokens < SOME_TOKENS or not few or not (cuda or by_char):
             return None
-        return MANY_STREAMS, MANY_STREAMS_RATE if by_char else TrainConfig.learning_rate
+        return MANY_STREAMS
     often = epochs >= CUDA_STREAMS_EPOCHS and by_char and cell == "lstm"
-    return (CUDA_STREAMS, MANY_EPOCHS_RATE) if cuda and often and streams < CUDA_STREAMS else None
+    return CUDA_STREAMS if cuda and often and streams < CUDA_STREAMS else None
 
 
 def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level) -> float:
@@ -156,13 +155,18 @@ def tie(level: Level, vocab_size: int) -> bool:
     return level == "word" or vocab_size >= MANY_SYMBOLS
 
 
-def learning_rate(num_epochs: float, level: Level, cell: CellName) -> float:
-    """A higher one for what is read many times: dropout and weight decay hold it back then.
+def learning_rate(num_epochs: float, streams: int, level: Level, cell: CellName) -> float:
+    """A higher one by character with many streams, whose steps are fewer and surer.
 
-    A GRU gains nothing by it, and a plain RNN, which has no gates to hold on to, loses.
+    And for what is read many times: dropout and weight decay hold it back then. A GRU gains nothing by that,
+    and a plain RNN, which has no gates to hold on to, loses by either.
     """
-    often = cell == "lstm" and level == "char" and num_epochs >= MANY_EPOCHS
-    return MANY_EPOCHS_RATE if often else TrainConfig.learning_rate
+    if level == "word" or cell == "rnn":
+        return TrainConfig.learning_rate
+    if CUDA_STREAMS > streams >= MANY_STREAMS:
+        return MANY_STREAMS_RATE
+    often = cell == "lstm" and num_epochs >= MANY_EPOCHS
+    return MANY_EPOCHS_RATE if often or streams >= CUDA_STREAMS else TrainConfig.learning_rate
 
 
 def weight_drop(num_epochs: float) -> float:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from jobs import make_job, stopped_at
 
-from lstmgen import batching, checkpoint, dataset, device, measuring, planning
+from lstmgen import batching, checkpoint, dataset, device, measuring, pace, planning
 from lstmgen.cli import fitting, options, resuming, telling
 from lstmgen.config import SOFTMAX_SAMPLE, CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
@@ -81,6 +81,19 @@ def test_epochs_are_so_many_times_the_text(tmp_path: Path, epochs: float) -> Non
     assert planned.epochs(planned.training.num_steps) == pytest.approx(epochs, abs=0.02)
 
 
+@pytest.mark.parametrize(("epochs", "steps"), [(1.1, 121), (1.101, 122), (1e-12, 1)])
+def test_epochs_that_come_to_whole_steps_are_no_step_more(
+    tmp_path: Path, epochs: float, steps: int
+) -> None:
+    job = make_job(tmp_path)
+    job = replace(job, training=replace(job.training, window=len(job.data.train_ids) // 440))
+    job = replace(
+        job, data=replace(job.data, train_ids=job.data.train_ids[: 440 * job.training.window])
+    )
+    assert 1.1 * job.streams.num_windows > 121  # as a product
+    assert fitting.timed(job, {"epochs": epochs}, None, 0.0).training.num_steps == steps
+
+
 def test_what_is_given_stays_and_the_rest_is_planned(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     mine: dict[str, Any] = {"dropout": 0.37, "weight_drop": 0.21, "weight_decay": 0.027}
@@ -92,28 +105,36 @@ def test_what_is_given_stays_and_the_rest_is_planned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "cell", "given", "rate"),
+    ("epochs", "streams", "cell", "given", "rate"),
     [
-        (9, "lstm", {}, TrainConfig.learning_rate),
-        (10, "lstm", {}, planning.MANY_EPOCHS_RATE),
-        (10, "gru", {}, TrainConfig.learning_rate),
-        (10, "lstm", {"learning_rate": TrainConfig.learning_rate}, TrainConfig.learning_rate),
-        (10, "lstm", {"learning_rate": 0.03}, 0.03),
+        (9, 4, "lstm", {}, TrainConfig.learning_rate),
+        (10, 4, "lstm", {}, planning.MANY_EPOCHS_RATE),
+        (10, 4, "gru", {}, TrainConfig.learning_rate),
+        (10, 4, "lstm", {"learning_rate": TrainConfig.learning_rate}, TrainConfig.learning_rate),
+        (10, 4, "lstm", {"learning_rate": 0.03}, 0.03),
+        (2, 64, "lstm", {"batch_size": 64}, planning.MANY_STREAMS_RATE),
+        (2, 64, "lstm", {"batch_size": 64, "learning_rate": 0.03}, 0.03),
     ],
 )
-def test_what_is_read_many_times_is_learned_at_a_higher_rate(
-    tmp_path: Path, epochs: int, cell: CellName, given: dict[str, Any], rate: float
+def test_the_learning_rate_follows_from_how_the_text_is_read(
+    tmp_path: Path,
+    epochs: int,
+    streams: int,
+    cell: CellName,
+    given: dict[str, Any],
+    rate: float,
 ) -> None:
     job = make_job(tmp_path, cell=cell)
     usual = given.get("learning_rate", TrainConfig.learning_rate)
-    job = replace(job, training=replace(job.training, learning_rate=usual))
+    job = replace(job, training=replace(job.training, learning_rate=usual, batch_size=streams))
     steps = epochs * job.streams.num_windows
     assert fitting.timed(job, given | {"steps": steps}, None, 0.0).training.learning_rate == rate
 
 
 @pytest.mark.parametrize("steps", [1, 40, 4000])
-def test_the_size_follows_from_the_tokens_of_all_steps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+@pytest.mark.parametrize("streams", [4, 64])
+def test_the_size_follows_from_the_tokens_of_all_steps_and_the_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, streams: int
 ) -> None:
     asked = list[Any]()
 
@@ -123,8 +144,30 @@ def test_the_size_follows_from_the_tokens_of_all_steps(
 
     monkeypatch.setattr(planning, "hidden_size", hidden_size)
     job = make_job(tmp_path)
-    fitting.sized(job, {"steps": steps}, 0.0)
-    assert asked == [(steps * 4 * 16, len(job.data.train_ids), "char", False)]
+    job = replace(job, training=replace(job.training, batch_size=streams))
+    fitting.sized(job, {"steps": steps, "batch_size": streams}, 0.0)
+    assert asked == [(steps * streams * 16, len(job.data.train_ids), "char", streams == 64)]
+
+
+def test_reports_come_as_often_as_the_costs_of_steps_and_validation_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[Any]()
+
+    def report_interval(*about: Any, **costs: float) -> int:
+        asked.append((*about, costs))
+        return 7
+
+    monkeypatch.setattr(pace, "report_interval", report_interval)
+    job = make_job(tmp_path)
+    assert fitting.timed(job, {"steps": 40}, None, 0.0).training.report_every == 7
+    validation = len(job.data.valid_ids) / 3  # in float32, where all symbols count
+    (about,) = asked
+    assert about == (
+        40,
+        job.epochs(40),
+        {"step_cost": 4 * 16, "valid_cost": pytest.approx(validation)},
+    )
 
 
 def word_job(folder: Path) -> Job:
@@ -210,7 +253,6 @@ def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
         (36, 1.07, {}, 64),
         (36, 1.02, {}, 4),
         (46, 1.3, {}, 4),
-        (3.5, 1.3, {"learning_rate": 0.03}, 64),
         (3.5, 1.3, {"batch_size": 4}, 4),
         (3.5, 1.3, {"hidden_size": 12}, 64),
         (3.5, 1.3, {"hidden_size": 12, "batch_size": 4}, 4),
@@ -255,8 +297,6 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
     even = batching.even_window(length, 64, TrainConfig.window)
     assert planned.training.batch_size == streams
     assert planned.training.window == (even if streams == 64 else window)
-    usual = planning.MANY_STREAMS_RATE if streams == 64 else job.training.learning_rate
-    assert planned.training.learning_rate == given.get("learning_rate", usual)
     if sizes and "steps" not in given:  # by the tokens that are read, by so many streams as are
         ((times, many),) = sizes
         assert many == (streams == 64)
@@ -291,7 +331,7 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
     assert numbers.softmax_sample == sample
     job = Job(tmp_path, data, ModelConfig(vocab_size=len(data.vocabulary)), numbers, there)
     planned = fitting.sized(job, {"minutes": 0.1}, time.perf_counter()).training
-    assert (planned.batch_size, planned.learning_rate) == (streams, TrainConfig.learning_rate)
+    assert planned.batch_size == streams
 
 
 @pytest.mark.parametrize("fitting_streams", [4, 64, 128])
@@ -308,8 +348,7 @@ def test_streams_that_do_not_fit_on_the_gpu_are_not_taken(
     monkeypatch.setattr(planning, "SOME_TOKENS", len(job.data.train_ids))
     monkeypatch.setattr(planning, "LONG_TEXT", len(job.data.train_ids))
     numbers = fitting.sized(job, {"minutes": 0.1}, time.perf_counter()).training
-    rates = {4: job.training.learning_rate, 64: planning.MANY_STREAMS_RATE, 128: 0.08}
-    assert (numbers.batch_size, numbers.learning_rate) == (fitting_streams, rates[fitting_streams])
+    assert numbers.batch_size == fitting_streams
 
 
 def test_a_run_with_more_streams_than_tokens_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from lstmgen.config import (
     SOFTMAX_SAMPLE,
     CellName,
     Level,
-    TrainConfig,
 )
 
 
@@ -55,11 +54,11 @@ def test_the_network_has_the_size_that_was_chosen_from_the_log(
 def test_the_streams_are_as_many_as_measured_best(epochs: float, text: int, many: bool) -> None:
     tokens = epochs * text
     more = planning.more_streams(32, tokens, text, "char")
-    assert more == ((64, planning.MANY_STREAMS_RATE) if many else None)
+    assert more == (64 if many else None)
     assert planning.more_streams(64, tokens, text, "char") is None
     assert planning.more_streams(32, tokens, text, "word") is None
     more = planning.more_streams(32, tokens, text, "word", cuda=True)
-    assert more == ((64, TrainConfig.learning_rate) if many else None)
+    assert more == (64 if many else None)
     assert planning.more_streams(64, tokens, text, "word", cuda=True) is None
 
 
@@ -84,10 +83,9 @@ def test_the_streams_are_as_many_as_measured_best(epochs: float, text: int, many
 def test_a_gpu_takes_still_more_where_a_text_is_read_often(
     epochs: float, text: int, cell: CellName, ladder: list[int]
 ) -> None:
-    streams, rates, taken = 32, {64: planning.MANY_STREAMS_RATE, 128: 0.08}, []
+    streams, taken = 32, []
     while more := planning.more_streams(streams, epochs * text, text, "char", cell, cuda=True):
-        streams, rate = more
-        assert rate == rates[streams]
+        streams = more
         taken.append(streams)
     assert taken == ladder
 
@@ -182,10 +180,29 @@ def test_a_text_that_is_hardly_repeated_needs_no_dropout() -> None:
     less, more = (planning.dropout(epochs, 256, 1_000_000, "char") for epochs in (4, 8))
     assert less == 0 < more
     assert planning.weight_decay(0.5) == planning.weight_decay(1) == 0.01
-    rates = [planning.learning_rate(n, "char", "lstm") for n in (1, 9.9, 10, 100)]
-    assert rates == [0.04, 0.04, 0.08, 0.08]
-    assert planning.learning_rate(100, "word", "lstm") == 0.04
-    assert planning.learning_rate(100, "char", "rnn") == 0.04
+
+
+@pytest.mark.parametrize(
+    ("epochs", "streams", "cell", "rate"),
+    [
+        (9.9, 32, "lstm", 0.04),
+        (10, 32, "lstm", 0.08),
+        (10, 32, "gru", 0.04),
+        (100, 32, "rnn", 0.04),
+        (1, 63, "lstm", 0.04),
+        (1, 64, "lstm", 0.056),
+        (100, 64, "lstm", 0.056),
+        (1, 64, "gru", 0.056),
+        (1, 64, "rnn", 0.04),
+        (1, 128, "rnn", 0.04),
+        (1, 128, "lstm", 0.08),
+    ],
+)
+def test_the_learning_rate_follows_from_streams_and_epochs_by_character(
+    epochs: float, streams: int, cell: CellName, rate: float
+) -> None:
+    assert planning.learning_rate(epochs, streams, "char", cell) == rate
+    assert planning.learning_rate(epochs, streams, "word", cell) == 0.04
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6))

@@ -56,7 +56,7 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
         tokens = float(steps * job.training.batch_size * job.training.window)
     else:
         left = minutes(given) * 60 - (time.perf_counter() - began)
-        job, tokens = _measured(job, given, left, may_have_many)
+        job, tokens = _measured(job, left, may_have_many)
     if size_given:
         return job
     model, text_tokens, level = job.model, len(job.data.train_ids), job.vocabulary.level
@@ -67,7 +67,7 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
         )
         layers = 1 if size else layers
     if size is None:
-        has_many = may_have_many and job.training.batch_size >= planning.MANY_STREAMS
+        has_many = job.training.batch_size >= planning.MANY_STREAMS
         size = planning.hidden_size(tokens, text_tokens, level, has_many)
     tied = "embedding_size" not in given and model.embedding_size == model.hidden_size
     embedding = size if tied else model.embedding_size
@@ -75,14 +75,14 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     return replace(job, model=model)
 
 
-def _more_streams(job: "Job", tokens: float) -> tuple[int, float] | None:
-    """How many streams, and at what learning rate, may serve a run on so many tokens better."""
+def _more_streams(job: "Job", tokens: float) -> int | None:
+    """How many streams may serve a run on so many tokens better."""
     text_tokens, cuda = len(job.data.train_ids), job.device.type == "cuda"
     streams, level, cell = job.training.batch_size, job.vocabulary.level, job.model.cell
     return planning.more_streams(streams, tokens, text_tokens, level, cell, cuda)
 
 
-def _measured(job: "Job", given: Options, left: float, may_have_many: bool) -> tuple["Job", float]:
+def _measured(job: "Job", left: float, may_have_many: bool) -> tuple["Job", float]:
     """The job, and how many tokens it reads in the seconds `left`.
 
     If it may have more streams, it gets them as long as many more tokens are read with them.
@@ -96,11 +96,9 @@ def _measured(job: "Job", given: Options, left: float, may_have_many: bool) -> t
         return pace.tokens_in(step_seconds(replace(job, training=config), **SIZING), left, config)
 
     tokens = tokens_with(job.training)
-    while may_have_many and (more := _more_streams(job, tokens)):
-        streams, rate = more
-        rate = given.get("learning_rate", rate)
+    while may_have_many and (streams := _more_streams(job, tokens)):
         window = even_window(len(job.data.train_ids), streams, TrainConfig.window)
-        config = replace(job.training, batch_size=streams, window=window, learning_rate=rate)
+        config = replace(job.training, batch_size=streams, window=window)
         try:
             with_more = tokens_with(config)
         except torch.OutOfMemoryError:  # of a GPU
@@ -114,7 +112,9 @@ def _measured(job: "Job", given: Options, left: float, may_have_many: bool) -> t
 def _steps(job: "Job", given: Options) -> int:
     """The number of steps that was asked for, as steps or epochs; 0 where time is to decide."""
     steps: int = given.get("steps", 0)
-    return steps or ceil(given.get("epochs", 0) * job.streams.num_windows)
+    if "epochs" in given:  # 1.1 times 440 is, by rounding, a little more than 484
+        steps = max(1, ceil(round(given["epochs"] * job.streams.num_windows, 6)))
+    return steps
 
 
 def _require_time_to_validate(
@@ -209,7 +209,7 @@ def _over(job: "Job", at: Position, planned: int) -> OptionError:
 
 
 def _suited(job: "Job", given: Options) -> TrainConfig:
-    """The numbers as they suit how often the text will be read, unless they were given.
+    """The numbers as they suit how the text will be read, unless they were given.
 
     That is what keeps it from being learned by heart, and the learning rate where it is still the usual one.
     """
@@ -217,7 +217,7 @@ def _suited(job: "Job", given: Options) -> TrainConfig:
     size, text_tokens = job.model.hidden_size, len(job.data.train_ids)
     level, rate = job.vocabulary.level, config.learning_rate
     if rate == TrainConfig.learning_rate:
-        rate = planning.learning_rate(epochs, level, job.model.cell)
+        rate = planning.learning_rate(epochs, config.batch_size, level, job.model.cell)
     usual: dict[str, Any] = {
         "learning_rate": rate,
         "dropout": planning.dropout(epochs, size, text_tokens, level),

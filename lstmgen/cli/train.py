@@ -181,9 +181,10 @@ def train(
         _learning(
             help="Highest learning rate of the run, of the recurrent layers' matrices (Muon). It rises for "
             "3 % of the steps, then falls in a line to 0.",
-            show_default=f"{TrainConfig.learning_rate}; by character {MANY_STREAMS_RATE} with {MANY_STREAMS} "
-            f"planned streams, {MANY_EPOCHS_RATE} with {CUDA_STREAMS}; else for an LSTM by character from "
-            f"{MANY_EPOCHS} epochs on {MANY_EPOCHS_RATE}; with --init-from {FINE_TUNING_RATE}",
+            show_default=f"{TrainConfig.learning_rate}; by character, but not for rnn, "
+            f"{MANY_STREAMS_RATE} from {MANY_STREAMS} streams on, {MANY_EPOCHS_RATE} from "
+            f"{CUDA_STREAMS}; else for lstm from {MANY_EPOCHS} epochs on "
+            f"{MANY_EPOCHS_RATE}; with --init-from {FINE_TUNING_RATE}",
         ),
     ] = None,
     adamw_share: Annotated[

@@ -164,6 +164,7 @@ BENCHMARKS: dict[str, Callable[[], object]] = {
     "others": others,
     "library": library,
     "plan": plan,
+    "plan3": lambda: plan(3),
     "optimizers": optimizers,
     "fine_tuning": fine_tuning,
     "many_types": many_types,
