@@ -163,10 +163,10 @@ def learning_rate(num_epochs: float, streams: int, level: Level, cell: CellName)
     """
     if level == "word" or cell == "rnn":
         return TrainConfig.learning_rate
-    if CUDA_STREAMS > streams >= MANY_STREAMS:
-        return MANY_STREAMS_RATE
     often = cell == "lstm" and num_epochs >= MANY_EPOCHS
-    return MANY_EPOCHS_RATE if often or streams >= CUDA_STREAMS else TrainConfig.learning_rate
+    if often or streams >= CUDA_STREAMS:
+        return MANY_EPOCHS_RATE
+    return MANY_STREAMS_RATE if streams >= MANY_STREAMS else TrainConfig.learning_rate
 
 
 def weight_drop(num_epochs: float) -> float:

@@ -454,8 +454,8 @@ def test_no_torch_for_help_usage_errors_samples_and_small_scores(model: Path, co
 @pytest.mark.parametrize(
     "shown",
     [
-        "(0.04; by character, but not for rnn, 0.056 from 64 streams on, 0.08 from 128; else for lstm "
-        "from 10 epochs on 0.08; with --init-from 0.01)",
+        "(0.04; by character, but not for rnn, 0.056 from 64 streams on, 0.08 from 128, or for lstm "
+        "from 10 epochs on; with --init-from 0.01)",
         "(5.0; with --resume the end that was planned)",
         "(tie for words, or from 1,000 symbols on, unless --embedding-size and --hidden-size are given "
         "and differ)",

@@ -224,7 +224,11 @@ def test_what_the_readme_shows_of_eval_is_what_it_prints(tmp_path: Path) -> None
         (planning.weight_decay(2.5), 0.1, "weight decay from 0.01 to 0.1 in the first 2.5 epochs"),
         (int(__main__.WAITING[1]), 17, "`OPENBLAS_THREAD_TIMEOUT=17` unless you set it"),
         (planning.MANY_EPOCHS, 10, "that will read its text ten times or more"),
-        (planning.MANY_EPOCHS_RATE, 0.08, "else 0.08 for an LSTM that will read"),
+        (
+            planning.MANY_EPOCHS_RATE,
+            0.08,
+            "and 0.08 with 128 or more, or for an LSTM that will read",
+        ),
         (
             planning.MANY_STREAMS_RATE,
             0.056,

@@ -183,8 +183,7 @@ def train(
             "3 % of the steps, then falls in a line to 0.",
             show_default=f"{TrainConfig.learning_rate}; by character, but not for rnn, "
             f"{MANY_STREAMS_RATE} from {MANY_STREAMS} streams on, {MANY_EPOCHS_RATE} from "
-            f"{CUDA_STREAMS}; else for lstm from {MANY_EPOCHS} epochs on "
-            f"{MANY_EPOCHS_RATE}; with --init-from {FINE_TUNING_RATE}",
+            f"{CUDA_STREAMS}, or for lstm from {MANY_EPOCHS} epochs on; with --init-from {FINE_TUNING_RATE}",
         ),
     ] = None,
     adamw_share: Annotated[
