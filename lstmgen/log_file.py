@@ -47,7 +47,8 @@ def read(folder: Path) -> list[dict[str, Any]]:
     """
     path = folder / LOG_FILE
     try:
-        lines = path.read_bytes().split(b"\n")
+        # A power cut can leave zeros where the end of the file was not on the disk yet.
+        lines = [line.rstrip(b"\0") for line in path.read_bytes().split(b"\n")]
     except OSError as error:
         raise CheckpointError(
             f"{path}: cannot be read: {error.strerror}; name the folder of a training run"

@@ -1,6 +1,6 @@
 """A value -> nothing, if it is one that its option may have; else a refusal that says what it may be."""
 
-from math import inf
+from math import inf, nextafter
 from numbers import Integral
 from typing import NamedTuple
 
@@ -27,20 +27,22 @@ class Range(NamedTuple):
             raise OptionError(f"{name} is {value}; it must be {self}")
 
 
+ABOVE_0, BELOW_1 = nextafter(0, 1), nextafter(1, 0)
+
 # Of the options of the command line, whose help shows them.
 RANGES = {
-    "--minutes": Range(1e-12, 1_000_000, "above 0 and at most 1,000,000"),
-    "--epochs": Range(1e-12, 1_000_000, "above 0 and at most 1,000,000"),
+    "--minutes": Range(ABOVE_0, 1_000_000, "above 0 and at most 1,000,000"),
+    "--epochs": Range(ABOVE_0, 1_000_000, "above 0 and at most 1,000,000"),
     "--steps": Range(1, 10**12),
     "--min-count": Range(1),
     "--max-vocab": Range(2),
-    "--valid-fraction": Range(1e-9, 1 - 1e-9, "above 0 and below 1"),
+    "--valid-fraction": Range(ABOVE_0, BELOW_1, "above 0 and below 1"),
     "--num-layers": Range(1, 100),
     "--hidden-size": Range(1, 100_000),
     "--embedding-size": Range(1, 100_000),
     "--batch-size": Range(1, 1_000_000),
     "--window": Range(1, 1_000_000),
-    "--learning-rate": Range(1e-12, 100, "above 0 and at most 100"),
+    "--learning-rate": Range(ABOVE_0, 100, "above 0 and at most 100"),
     "--adamw-share": Range(0, 1000),
     "--memory": Range(0, 1_000_000),
     "--dropout": Range(0, 0.95),
@@ -50,14 +52,14 @@ RANGES = {
     "--seed": Range(0, 2**63 - 1, "a whole number from 0 to 2^63 - 1"),
     "--temperature": Range(0, 1_000_000),
     "--top-k": Range(1),
-    "--top-p": Range(1e-12, 1, "above 0 and at most 1"),
+    "--top-p": Range(ABOVE_0, 1, "above 0 and at most 1"),
     "--min-p": Range(0, 1),
     "--repetition-penalty": Range(0.001, 1000),
     "--beams": Range(1, 100),
     "--dynamic-rate": Range(0, 1),
     "--dynamic-decay": Range(0, 1),
     "--cache": Range(1, 100_000),
-    "--cache-share": Range(0, 1 - 1e-9, "at least 0 and below 1"),
+    "--cache-share": Range(0, BELOW_1, "at least 0 and below 1"),
     "--cache-sharpness": Range(0, 1_000_000),
 }
 

@@ -180,6 +180,10 @@ def test_a_large_vocabulary_is_trained_on_a_sample_of_it_and_scored_whole(
         scores.append(checkpoint.load_model(folder).results["nats_per_token"])
         scored = here("eval", corpus, "-m", folder, "--json")
         assert json.loads(scored.out)["nats_per_token"] < 2  # of log 28 = 3.3 for no knowledge
+        held_out = tmp_path / "held-out.txt"
+        held_out.write_text(TEXT[int(len(TEXT) * 0.9) :])
+        scored = here("eval", held_out, "-m", folder, "--json")
+        assert json.loads(scored.out)["nats_per_token"] == pytest.approx(scores[-1], rel=1e-4)
     assert scores[0] != scores[1]
     assert max(scores) < 2
 
@@ -199,9 +203,9 @@ def test_a_run_of_minutes_keeps_its_time_and_says_it(
     done = here("train", corpus, "-m", tmp_path / "c", "--minutes", "0.5", *SMALL)
     assert "the start took 4" in done.error
     monkeypatch.setattr(time, "process_time", lambda: 0.0)
-    monkeypatch.setattr("lstmgen.cli.options.DEFAULT_MINUTES", 0.04)
+    monkeypatch.setattr("lstmgen.cli.options.DEFAULT_MINUTES", 0.06)
     done = here("train", corpus, "-m", tmp_path / "b", *SMALL)
-    assert "--minutes 0.04 (the default): about" in done.err
+    assert "--minutes 0.06 (the default): about" in done.err
 
 
 def test_a_run_beside_other_programs_says_that_it_takes_fewer_threads_for_now(
@@ -210,7 +214,7 @@ def test_a_run_beside_other_programs_says_that_it_takes_fewer_threads_for_now(
     monkeypatch.setattr(time, "process_time", lambda: 0.0)
     number = torch.get_num_threads()
     monkeypatch.setattr("lstmgen.cli.fitting.take_threads", lambda *given: number + 1)
-    done = here("train", corpus, "-m", tmp_path, "--minutes", "0.03", "--device", "cpu", *SMALL)
+    done = here("train", corpus, "-m", tmp_path, "--minutes", "0.05", "--device", "cpu", *SMALL)
     assert f"cpu, {number} of {number + 1} threads, as many as get cores now, " in done.err
     assert torch.get_num_threads() == number + 1  # all again
 
@@ -307,7 +311,7 @@ def test_a_short_corpus_shrinks_the_batch_and_says_so(
     done = here("train", corpus, "-m", tmp_path / "m", "--steps", "1", "--hidden-size", "8",
                 "--batch-size", "1000", "--window", "64")  # fmt: skip
     assert done.code == 0
-    assert f"{(int(len(TEXT) * 0.9) - 1) // 63} streams instead of 1000" in done.err
+    assert f"tokens in {(int(len(TEXT) * 0.9) - 1) // 63} of 1000 streams" in done.err
 
 
 def test_a_sample_of_more_symbols_than_there_are_is_said_to_be_all(
@@ -347,6 +351,10 @@ def test_resume_refuses_another_corpus_or_network(corpus: Path, tmp_path: Path, 
     for name, value in others.items():
         error = here("train", corpus, *resume, f"--{name}", str(value)).error
         assert f"--{name} {value} is not what the run began with (" in error
+    began = checkpoint.load_run(folder).training.precision
+    for precision in {"float32", "bfloat16"} - {began}:
+        error = here("train", corpus, *resume, "--precision", precision).error
+        assert f"{precision} is not what the run began with (--precision {began})" in error
     error = here("train", corpus, *resume, "--tie").error
     assert "--tie is not what the run began with (--no-tie)" in error
     error = here("train", corpus, *resume, "--max-vocab", "9").error
@@ -358,6 +366,13 @@ def test_resume_refuses_another_corpus_or_network(corpus: Path, tmp_path: Path, 
     done = here("train", moved, *resume, *SMALL)
     assert done.code == 0
     assert checkpoint.load_run(folder).position.step == 4
+
+
+def test_resume_refuses_another_way_to_cut_words(corpus: Path, tmp_path: Path, here: Any) -> None:
+    begin = ("train", corpus, "-m", tmp_path / "m", *SMALL)
+    assert here(*begin, "--level", "word", "--steps", "1").code == 0
+    error = here(*begin, "--resume", "--steps", "2", "--words", "space").error
+    assert "--words space is not what the run began with (--words prose)" in error
 
 
 def test_a_folder_that_is_being_trained_in_is_refused_and_can_be_read(
@@ -640,7 +655,7 @@ def test_a_signal_that_is_to_be_ignored_is_ignored(corpus: Path, tmp_path: Path)
     for line in process.stderr:
         said += line
         if line.startswith("training"):
-            time.sleep(0.3)
+            time.sleep(0.1)
             assert process.poll() is None
             process.send_signal(signal.SIGHUP)
             process.send_signal(signal.SIGINT)
@@ -941,7 +956,7 @@ def test_the_batch_that_a_run_began_with_is_taken_when_it_goes_on(
     text, folder = tmp_path / "short.txt", tmp_path / "m"
     text.write_text("ab cd\n" * 200)
     begin = ("train", text, "-m", folder, "--hidden-size", "8", "--batch-size", "100")
-    assert "instead of 100" in here(*begin, "--steps", "2", "--window", "16").err
+    assert "of 100 streams" in here(*begin, "--steps", "2", "--window", "16").err
     assert here(*begin, "--steps", "3", "--resume").code == 0
     done = here("train", text, "-m", folder, "--steps", "4", "--resume", "--no-skip")
     assert "--no-skip is not what the run began with (--skip)" in done.err

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from math import inf, nan
+from math import inf, nan, nextafter
 from typing import Any
 
 import pytest
@@ -153,7 +153,7 @@ def test_none_is_refused_where_a_value_is_needed() -> None:
         DecodingConfig.from_json(DECODING.to_json() | {"temperature": None})
 
 
-# Each value one step outside its range, and the words that must name it.
+# Each value just outside its range, and the words that must name it.
 OUT_OF_RANGE: list[tuple[JsonConfig, str, Any, str]] = [
     (MODEL, "vocab_size", 1, "vocabulary size is 1"),
     (MODEL, "vocab_size", 10_000_001, "vocabulary size is 10000001"),
@@ -162,19 +162,29 @@ OUT_OF_RANGE: list[tuple[JsonConfig, str, Any, str]] = [
     (MODEL, "hidden_size", 0, "--hidden-size is 0"),
     (MODEL, "hidden_size", 100_001, "--hidden-size is 100001"),
     (MODEL, "embedding_size", -1, "--embedding-size is -1"),
+    (MODEL, "embedding_size", 100_001, "--embedding-size is 100001"),
     (MODEL, "cell", "mamba", "cell is 'mamba'"),
     (TRAIN, "num_steps", 0, "--steps is 0"),
+    (TRAIN, "num_steps", 10**12 + 1, "--steps is 1000000000001"),
     (TRAIN, "report_every", 0, "reporting interval is 0"),
     (TRAIN, "batch_size", 0, "--batch-size is 0"),
+    (TRAIN, "batch_size", 1_000_001, "--batch-size is 1000001"),
     (TRAIN, "window", 0, "--window is 0"),
+    (TRAIN, "window", 1_000_001, "--window is 1000001"),
     (TRAIN, "learning_rate", 0.0, r"--learning-rate is 0\.0"),
     (TRAIN, "learning_rate", 101, "--learning-rate is 101"),
     (TRAIN, "learning_rate", nan, "--learning-rate is nan"),
     (TRAIN, "dropout", -0.1, r"--dropout is -0\.1"),
-    (TRAIN, "dropout", 1.0, r"--dropout is 1\.0"),
+    (TRAIN, "dropout", 0.951, r"--dropout is 0\.951"),
     (TRAIN, "dropout", nan, "--dropout is nan"),
     (TRAIN, "weight_drop", -0.1, r"--weight-drop is -0\.1"),
-    (TRAIN, "weight_drop", 1.0, r"--weight-drop is 1\.0"),
+    (TRAIN, "weight_drop", 0.951, r"--weight-drop is 0\.951"),
+    (TRAIN, "weight_decay", -0.1, r"--weight-decay is -0\.1"),
+    (TRAIN, "weight_decay", 1_000_001, "--weight-decay is 1000001"),
+    (TRAIN, "adamw_share", -0.1, r"--adamw-share is -0\.1"),
+    (TRAIN, "adamw_share", 1001, "--adamw-share is 1001"),
+    (TRAIN, "memory", -1, "--memory is -1"),
+    (TRAIN, "memory", 1_000_001, "--memory is 1000001"),
     (TRAIN, "softmax_sample", -1, "--softmax-sample is -1"),
     (TRAIN, "softmax_sample", 10**400, "--softmax-sample is 1000"),
     (TRAIN, "clip_norm", 0.0, r"clipped to is 0\.0"),
@@ -190,6 +200,7 @@ OUT_OF_RANGE: list[tuple[JsonConfig, str, Any, str]] = [
     (CORPUS, "valid_fraction", 1.0, r"--valid-fraction is 1\.0"),
     (DECODING, "temperature", -0.1, r"--temperature is -0\.1"),
     (DECODING, "temperature", nan, "--temperature is nan"),
+    (DECODING, "temperature", 1_000_001, "--temperature is 1000001"),
     (DECODING, "top_k", 0, "--top-k is 0"),
     (DECODING, "top_p", 0.0, r"--top-p is 0\.0"),
     (DECODING, "top_p", 1.1, r"--top-p is 1\.1"),
@@ -235,6 +246,7 @@ IN_RANGE: list[tuple[JsonConfig, str, Any]] = [
     (DECODING, "temperature", 0),
     (DECODING, "top_k", 1),
     (DECODING, "top_p", 1),
+    (DECODING, "top_p", 5e-324),
     (DECODING, "min_p", 0),
     (DECODING, "min_p", 1),
     (DYNAMIC, "rate", 0),
@@ -242,6 +254,8 @@ IN_RANGE: list[tuple[JsonConfig, str, Any]] = [
     (CACHE, "size", 1),
     (CACHE, "size", 100_000),
     (CACHE, "share", 0),
+    (CACHE, "share", nextafter(1, 0)),
+    (TRAIN, "learning_rate", 5e-324),
 ]
 
 

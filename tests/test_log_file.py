@@ -31,6 +31,16 @@ def test_line_of_the_log_that_a_crash_cut_short_is_closed_first(tmp_path: Path) 
     assert log.read_text() == '{"step": 1}\n{"step": 2, "na\n{"step": 3}\n'
 
 
+def test_sync_puts_the_log_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = list[int]()
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
+    log_file.sync(tmp_path)
+    assert not synced  # as there is none
+    log_file.append(tmp_path, record(1))
+    log_file.sync(tmp_path)
+    assert synced == [(tmp_path / folders.LOG_FILE).stat().st_ino]
+
+
 def test_what_was_logged_is_read(tmp_path: Path) -> None:
     records = [record(step, 3.0 - step / 10) for step in range(1, 9)]
     for one in records:
@@ -56,6 +66,16 @@ def test_a_line_cut_by_a_crash_is_left_out_before_and_after_resuming(tmp_path: P
         assert log_file.read(tmp_path) == [record(10, 2.0), record(20, 1.5)], length
     path.write_bytes(whole + b"\n" + cut)  # only the line end is missing
     assert log_file.read(tmp_path) == [record(10, 2.0), record(20, 2.0)]
+
+
+@pytest.mark.parametrize("last", [b"", b"\n", b'\n{"step": 20, "tr', b'\n{"step": 15}'])
+def test_zeros_that_a_power_cut_leaves_are_read_over(tmp_path: Path, last: bytes) -> None:
+    path = tmp_path / folders.LOG_FILE
+    path.write_bytes(json.dumps(record(10)).encode() + last + bytes(900))
+    before = [record(10), *([{"step": 15}] if b"15" in last else [])]
+    assert log_file.read(tmp_path) == before
+    log_file.append(tmp_path, record(20))
+    assert log_file.read(tmp_path) == [*before, record(20)]
 
 
 @pytest.mark.parametrize(

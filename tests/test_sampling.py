@@ -92,7 +92,7 @@ decodings = st.builds(
     DecodingConfig,
     temperature=st.sampled_from([0, 0.1, 0.7, 1, 3.0]),
     top_k=st.none() | st.integers(1, 12),
-    top_p=st.none() | st.sampled_from([0.013, 0.31, 0.57, 0.871, 0.9973, 1]),
+    top_p=st.none() | st.sampled_from([5e-324, 0.013, 0.31, 0.57, 0.871, 0.9973, 1]),
     min_p=st.none() | st.sampled_from([0, 0.017, 0.23, 0.61, 1]),
     repetition_penalty=st.none() | st.sampled_from([0.5, 1, 1.3, 4]),
 )

@@ -21,12 +21,13 @@ def evaluate(
         list[str], typer.Argument(metavar="TEXT", help="Files to score; - is standard input.")
     ],
     by: Annotated[
-        By,
+        By | None,
         typer.Option(
             help="corpus: one score a text; line: bits a character, nats, tokens, unknown tokens and text of "
-            "each line; token: nats, rank and text of each token; both tab-separated."
+            "each line; token: nats, rank and text of each token; both tab-separated.",
+            show_default="corpus",
         ),
-    ] = "corpus",
+    ] = None,
     context: Annotated[
         str | None,
         typer.Option(
@@ -120,12 +121,14 @@ def evaluate(
 
     Give at most one of --by, --context, --choices, --dynamic and --cache; none with several models.
     """
-    if sum((by != "corpus", context is not None, choices, dynamic, cache is not None)) > 1:
+    if sum((by is not None, context is not None, choices, dynamic, cache is not None)) > 1:
         raise OptionError("give only one of --by, --context, --choices, --dynamic and --cache")
     require_device(device)
     several = model if model and len(model) > 1 else []
     given = (context, cache, tune_on)
-    if several and (by != "corpus" or choices or dynamic or given != (None, None, None)):
+    if several and (
+        by not in (None, "corpus") or choices or dynamic or given != (None, None, None)
+    ):
         raise OptionError(
             "several models are compared by corpus; leave out --by, --context, --choices, --dynamic, --cache "
             "and --tune-on"

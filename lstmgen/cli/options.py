@@ -153,8 +153,8 @@ def training(
     streams = fitting_batch(len(data.train_ids), config.batch_size, config.window)
     if streams < config.batch_size:
         console.note(
-            f"{data.facts['name']} is short: {streams} streams instead of {config.batch_size} fill a window "
-            f"of {config.window} tokens"
+            f"{data.facts['name']} is short: it fills a window of {config.window} tokens in {streams} of "
+            f"{config.batch_size} streams"
         )
     window = config.window
     if "window" not in given and streams:
