@@ -17,18 +17,21 @@ Window = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 class Streams:
-    """A text cut into B contiguous parts of equal length that are read side by side.
+    """A text, `ids` (N,), cut into B contiguous parts of nearly equal length that are read side by side.
 
-    Part b holds the targets from b N / B to (b + 1) N / B. `warm_up` lets each stream begin that
-    many tokens before its part, with targets that are ignored, so that its state knows what comes
-    before. The first token of the text is a target too, with `start_id` as its input.
+    Part b holds the targets from b N / B to (b + 1) N / B, rounded down. `window` is T. `warm_up` lets each
+    stream begin that many tokens before its part, with targets that are ignored, so that its state knows
+    what comes before. The first token of the text is a target too, with `start_id` as its input.
+    `ValueError` for fewer tokens than streams, or a number below its least.
     """
 
     def __init__(
         self, ids: Ids, start_id: int, batch_size: int, window: int, warm_up: int = 0
     ) -> None:
         if not len(ids) >= batch_size >= 1 or window < 1 or warm_up < 0:
-            raise ValueError(f"{len(ids)} tokens do not make {batch_size} streams of {window}")
+            raise ValueError(
+                f"{len(ids)} tokens, {batch_size} streams, a window of {window}, a warm-up of {warm_up}"
+            )
         edges = np.arange(batch_size + 1) * len(ids) // batch_size
         self.ids = ids
         self.start_id = start_id
@@ -40,7 +43,7 @@ class Streams:
         self.num_windows = -(-int((self._ends - self._starts).max()) // window)
 
     def places(self, index: int) -> NDArray[np.int64]:
-        """Where in the text the targets of window `index` stand, (B, T); past the end for padding."""
+        """Where in the text the targets of window `index` stand, (B, T); past its part's end for padding."""
         offsets = np.arange(index * self.window_size, (index + 1) * self.window_size)
         return np.asarray(self._starts[:, None] + offsets, np.int64)
 
@@ -57,10 +60,11 @@ class Streams:
 
 
 def even_window(num_tokens: int, batch_size: int, window: int) -> int:
-    """A window near to the one asked for, which cuts short streams into equal parts with no crumb left.
+    """A window near to the one asked for, of which n cut a short stream nearly evenly.
 
-    A step from a crumb would move the weights as far as one from a whole window. In a long stream
-    there is only one among a hundred, and the window stays as it is.
+    The last is shorter by fewer than n tokens. If it were a crumb, a step from it would move the weights as
+    far as one from a whole window. That can happen to longer streams; in those of over a hundred windows
+    it counts for little, and the window stays as it is.
     """
     length = -(-num_tokens // batch_size)
     if length > MANY_WINDOWS * window:

@@ -27,7 +27,7 @@ State = tuple[LayerState, ...]  # one a layer
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), of any shape.
 
-    By tanh, to 6e-8 in float32: nothing overflows for a large negative x.
+    As (1 + tanh(x / 2)) / 2, which is the same, to 6e-8 in float32: nothing overflows for a large negative x.
     """
     half = x.dtype.type(0.5)
     y = half * x
@@ -90,10 +90,10 @@ def rnn(z: Array, state: LayerState) -> LayerState:
 
 
 EQUATIONS = {"lstm": lstm, "gru": gru, "rnn": rnn}
-MAX_TABLE = 1024  # symbols: more, and looking up reads no less than the product does
+MAX_TABLE = 1024  # symbols: with more, it takes much memory, and long to make
 
 
-def blocks(
+def affine_parts(
     cell: CellName, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
 ) -> tuple[Array, Array, Array]:
     """`torch.nn`'s four arrays of a layer as what z is made of: (Z, X) for x, (Z, H) for h, and b (Z,).
@@ -138,13 +138,13 @@ class FoldedAffine(NamedTuple):
         return z
 
 
-def stacked(weight_x: Array, weight_h: Array, bias: Array) -> Affine:
-    """W [x, h] + b of a layer's three `blocks`, those of x and h side by side."""
+def side_by_side(weight_x: Array, weight_h: Array, bias: Array) -> Affine:
+    """W [x, h] + b of a layer's three `affine_parts`, those of x and h in one matrix."""
     return Affine(Matrix(weight_x, weight_h), bias[:, None])
 
 
 def folded(embedding: Array, weight_x: Array, weight_h: Array, bias: Array) -> FoldedAffine:
-    """The same of the first layer's `blocks`, with W x + b done for each symbol: embedding (V, E)."""
+    """The same of the first layer's `affine_parts`, with W x + b done for each symbol: embedding (V, E)."""
     size = len(weight_x)
     # Rows are transposed when they have been looked up. If a row is a power of two long, the numbers of a
     # column lie in a few sets of the processor's cache and drive each other out; so 1,024 become 1,040.
@@ -178,8 +178,10 @@ class Cells:
 
     def _layer(self, k: int, w: Mapping[str, Array]) -> Affine | FoldedAffine:
         parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        of_layer = blocks(self.config.cell, *(w[f"layers.{k}.{part}"] for part in parts))
-        return folded(self.embedding, *of_layer) if self.looks_up and k == 0 else stacked(*of_layer)
+        of_layer = affine_parts(self.config.cell, *(w[f"layers.{k}.{part}"] for part in parts))
+        if self.looks_up and k == 0:
+            return folded(self.embedding, *of_layer)
+        return side_by_side(*of_layer)
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros: nothing has been read yet."""

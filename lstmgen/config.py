@@ -20,7 +20,8 @@ AskedPrecision = Literal["auto", Precision]
 
 LATER = MappingProxyType({"later": True})  # marks what files of format 1 did not always have
 
-NUM_GATES: dict[CellName, int] = {"lstm": 4, "gru": 3, "rnn": 1}
+# Blocks of H rows in a layer's matrices: those of its gates, and one of what is let through them.
+NUM_BLOCKS: dict[CellName, int] = {"lstm": 4, "gru": 3, "rnn": 1}
 STATE_PARTS: dict[CellName, int] = {"lstm": 2, "gru": 1, "rnn": 1}  # (h, C) or (h,)
 
 # Weights that have a row for each symbol.
@@ -104,19 +105,19 @@ class ModelConfig(JsonConfig):
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of every weight, in the order of the model file.
 
-        Gates lie one below the other along the first axis, as in `torch.nn`: input, forget,
-        candidates, output for the LSTM; reset, update, candidates for the GRU.
+        Blocks of H rows lie one below the other, as in `torch.nn`: those of the input gate, the forget gate,
+        the candidates and the output gate of an LSTM; reset gate, update gate and candidates of a GRU.
         """
-        gates = NUM_GATES[self.cell] * self.hidden_size
+        rows = NUM_BLOCKS[self.cell] * self.hidden_size
         shapes: dict[str, tuple[int, ...]] = {
             "embedding.weight": (self.vocab_size, self.embedding_size)
         }
         for layer in range(self.num_layers):
             width = self.hidden_size if layer else self.embedding_size
-            shapes[f"layers.{layer}.weight_ih"] = (gates, width)
-            shapes[f"layers.{layer}.weight_hh"] = (gates, self.hidden_size)
-            shapes[f"layers.{layer}.bias_ih"] = (gates,)
-            shapes[f"layers.{layer}.bias_hh"] = (gates,)
+            shapes[f"layers.{layer}.weight_ih"] = (rows, width)
+            shapes[f"layers.{layer}.weight_hh"] = (rows, self.hidden_size)
+            shapes[f"layers.{layer}.bias_ih"] = (rows,)
+            shapes[f"layers.{layer}.bias_hh"] = (rows,)
         if not self.tie:
             shapes["output.weight"] = (self.vocab_size, self.hidden_size)
         shapes["output.bias"] = (self.vocab_size,)

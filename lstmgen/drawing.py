@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from lstmgen.config import DecodingConfig
 from lstmgen.vocabulary import UNKNOWN_ID
 
-Logits = NDArray[Any]
+Logits = NDArray[Any]  # (B, V)
+Array = NDArray[Any]
 IdRow = NDArray[np.int64]
 
 LEAST_TEMPERATURE = 1e-30  # below it, what is not likeliest has probability 0 in any case
@@ -23,12 +24,13 @@ _AHEAD = 64  # random numbers of a text that are made together
 
 def relative_probabilities(
     logits: Logits, decoding: DecodingConfig, seen: NDArray[np.bool_]
-) -> Logits:
+) -> Array:
     """What tokens are drawn in proportion to: logits (B, V) -> (B, V), the likeliest of a row has 1.
 
-    In order: the repetition penalty on tokens `seen` (B, V) before (Keskar et al., 2019,
-    arXiv:1909.05858), temperature, top-k, top-p (Holtzman et al., 2019, arXiv:1904.09751), min-p
-    (Nguyen et al., 2024, arXiv:2407.01082). Of equally likely tokens the one with the lower id counts
+    In order: the repetition penalty on tokens `seen` before, (B, V), not used without one (Keskar et al.,
+    2019, arXiv:1909.05858; but a logit below 0 is multiplied, as to divide it would make the token likelier),
+    temperature, top-k (Fan et al., 2018, arXiv:1805.04833), top-p (Holtzman et al., 2019, arXiv:1904.09751),
+    min-p (Nguyen et al., 2024, arXiv:2407.01082). Of equally likely tokens the one with the lower id counts
     as the likelier, so that top-k keeps k. `<unk>` is never drawn. Temperature 0 leaves one token.
     """
     x = logits.copy()
@@ -50,9 +52,9 @@ def relative_probabilities(
     weights = np.exp(x, out=x)
     if decoding.top_p is not None:
         descending = np.sort(weights, axis=-1)[:, ::-1]
-        before = np.cumsum(descending, axis=-1, dtype=np.float64)
-        # A token stays if those that are likelier have not made up the share yet.
-        last = (before < decoding.top_p * before[:, -1:]).sum(axis=-1)
+        cumulative = _cumulative(descending)
+        # Where the sum first comes up to the share: this token stays, and those that are likelier.
+        last = (cumulative < decoding.top_p * cumulative[:, -1:]).sum(axis=-1)
         least = descending[np.arange(len(x)), last, None]
         weights = _likeliest(weights, least, 1 + last[:, None])
     if decoding.min_p is not None:
@@ -60,7 +62,7 @@ def relative_probabilities(
     return weights
 
 
-def _likeliest(weights: Logits, least: Logits, num_kept: IdRow | int, rest: float = 0.0) -> Logits:
+def _likeliest(weights: Array, least: Array, num_kept: IdRow | int, rest: float = 0.0) -> Array:
     """Only the likeliest tokens of each row, `num_kept` of them, down to the weight `least` (B, 1).
 
     Of those that weigh just that, the lower ids are kept. All others become `rest`.
@@ -73,8 +75,8 @@ def _likeliest(weights: Logits, least: Logits, num_kept: IdRow | int, rest: floa
     return np.where(kept, weights, rest)
 
 
-def draw(weights: Logits, uniforms: NDArray[np.float64]) -> IdRow:
-    """One id a row, (B, V) -> (B,), each by a random number of its own from 0 to 1, (B,).
+def draw(weights: Array, uniforms: NDArray[np.float64]) -> IdRow:
+    """One id a row, (B, V) -> (B,), each by a random number of its own, at least 0 and below 1, (B,).
 
     A token is drawn as often as its weight is of the sum of its row's: weights lie side by side on a
     line, and where a random point falls on it says which (inverse transform sampling).
@@ -97,19 +99,19 @@ def draw(weights: Logits, uniforms: NDArray[np.float64]) -> IdRow:
     return ids
 
 
-def _cumulative(weights: Logits) -> Logits:
+def _cumulative(weights: Array) -> Array:
     """Where on its row's line each of the weights (B, N) ends, (B, N)."""
     return np.cumsum(weights, axis=-1, dtype=np.float64)
 
 
-def _first_above(cumulative: Logits, points: Logits) -> IdRow:
+def _first_above(cumulative: Array, points: Array) -> IdRow:
     """On which of the weights each point (B,) of their line falls, (B,), never on one of weight 0."""
     chosen: IdRow = (cumulative <= points[:, None]).sum(axis=-1)
     return chosen
 
 
 class Uniforms:
-    """Random numbers from 0 to 1, 1 left out, for each of the texts side by side, none at first.
+    """Random numbers, at least 0 and below 1, for each of the texts side by side, none at first.
 
     Each text has a generator of its own, so that nothing but its seed decides them. They are made some at a
     time, which is quicker and changes none of them.

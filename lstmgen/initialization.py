@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lstmgen import device
-from lstmgen.config import NUM_GATES, CellName
+from lstmgen.config import NUM_BLOCKS, CellName
 from lstmgen.model import Network
 
 FORGET = 1.0  # the bias of an LSTM's forget gate: it keeps 0.73 of each value a token
-# The share of an LSTM's units that keep longer, and their time constants in tokens, spread between these.
+# The share of an LSTM's units that keep longer, and between what their time constants lie, in tokens.
 KEEPING_SHARE, SHORTEST, LONGEST = 1 / 8, 4, 128
 OPEN = 2.0  # the bias of an output gate that lets 0.88 through
 
@@ -23,19 +23,19 @@ OPEN = 2.0  # the bias of an output gate that lets 0.88 through
 def initialize(network: Network, seed: int, counts: NDArray[np.int64] | None = None) -> None:
     """Fresh weights.
 
-    Recurrent matrices are orthogonal gate by gate (Saxe et al., 2013, arXiv:1312.6120), input
-    matrices Glorot-uniform, biases zero but for those of gates (see `_initialize_gates`). The output
-    layer starts at zero, except where it is tied to the embedding, and its biases at the logarithms
-    of the symbols' frequencies, if their `counts` (V,) are given: so the first guess is how frequent
-    each is.
+    Recurrent matrices are orthogonal block by block (Saxe et al., 2013, arXiv:1312.6120), input matrices
+    uniform as of Glorot & Bengio (2010), biases zero but for those of gates (see `_initialize_gates`). The
+    embedding is normal, of deviation 1, or H^-0.5 where it is tied: then it is the output layer too, which
+    else starts at zero. The output's biases start at the logarithms of the symbols' frequencies, if their
+    `counts` (V,) are given, each with one more: so the first guess is how frequent each is.
     """
     generator = torch.Generator().manual_seed(device.folded(seed))
     size = network.config.hidden_size
     with torch.no_grad():
         for name, weight in network.named_weights().items():
             if name.endswith("weight_hh"):
-                for gate in torch.split(weight, size):
-                    gate.copy_(nn.init.orthogonal_(torch.empty(gate.shape), generator=generator))
+                for block in torch.split(weight, size):
+                    block.copy_(nn.init.orthogonal_(torch.empty(block.shape), generator=generator))
             elif name.endswith("weight_ih"):
                 bound = (6 / (size + weight.shape[1])) ** 0.5
                 weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * bound)
@@ -54,12 +54,13 @@ def _initialize_gates(network: Network, k: int, generator: torch.Generator) -> N
     """The biases with which the gates of layer k begin.
 
     That of an LSTM's forget gate is 1, so that what is written stays for some tokens and its gradient
-    comes back (Jozefowicz et al., 2015). An eighth of the units keep longer, by time constants of 4 to
-    128 tokens: so the network finds out early what takes counting, such as where lines are broken.
+    comes back (Jozefowicz et al., 2015). Without a memory, an eighth of each layer's units keep longer, by
+    time constants of 4 to 128 tokens, each the same multiple of the one before: so the network finds out
+    early what takes counting, such as where lines are broken.
 
-    Instead, with a memory, the units of the last layer begin with time constants spread from one token up to
-    that, while those below read. The LSTM's output gates begin open then: what is kept is found useful
-    sooner where it shows.
+    With a memory, all units of the last layer keep, by time constants drawn evenly from one token up to that;
+    the layers below read. The LSTM's output gates begin open there: what is kept is found useful sooner
+    where it shows. All this is in the input's biases; the state's, which the cell adds to them, stay zero.
     """
     cell, size = network.config.cell, network.config.hidden_size
     bias, _ = network.biases(k)
@@ -79,9 +80,10 @@ def _chrono_initialize(bias: Tensor, log_times: Tensor, cell: CellName) -> None:
     """Let the first N units keep what they hold by time constants of exp(`log_times`) tokens, (N,).
 
     Chrono initialisation (Tallec & Ollivier, 2018, arXiv:1804.11188): the gate that keeps begins at
-    t / (t + 1), and the LSTM's input gate at 1 / (t + 1). The bias, (4H,) or (3H,), is changed in place.
+    t / (t + 1), and the LSTM's input gate at 1 / (t + 1); the paper's T is t + 1. The bias, (4H,) or (3H,),
+    is changed in place.
     """
-    size, count = len(bias) // NUM_GATES[cell], len(log_times)
+    size, count = len(bias) // NUM_BLOCKS[cell], len(log_times)
     bias[size : size + count] = log_times  # the LSTM's forget gate, the GRU's update gate
     if cell == "lstm":
         bias[:count] = -log_times  # its input gate: what is kept longer is written to more seldom

@@ -58,7 +58,8 @@ class Network(nn.Module):
     ) -> tuple[Tensor, TorchState]:
         """ids (B, T), int64, and a state -> hidden (B, T, H), which the output layer reads, and the state.
 
-        If `sparse`, the embedding's gradient has rows for these ids only.
+        With `skip` that is the sum of all layers' outputs (after Graves, 2013, arXiv:1308.0850). It lies in
+        memory as (T, B, H). If `sparse`, the embedding's gradient has rows for these ids only.
         """
         x = functional.embedding(ids.t(), self.embedding.weight, sparse=sparse)
         x = self._drop(x)  # (T, B, E)
@@ -72,7 +73,10 @@ class Network(nn.Module):
         return hidden.transpose(0, 1), tuple(next_state)
 
     def _drop(self, x: Tensor) -> Tensor:
-        """Locked dropout: one mask (B, width) for all steps (Gal & Ghahramani, 2015, arXiv:1512.05287)."""
+        """Locked dropout: one mask (B, width) for all steps (Gal & Ghahramani, 2015, arXiv:1512.05287).
+
+        Of embeddings and outputs only, not of recurrent states (Merity et al., 2017, arXiv:1708.02182).
+        """
         if not (self.training and self.dropout):
             return x
         kept = torch.rand(x.shape[1:], device=x.device) >= self.dropout
@@ -121,7 +125,7 @@ class Network(nn.Module):
         return ((zeros,) * STATE_PARTS[self.config.cell],) * self.config.num_layers
 
     def biases(self, k: int) -> tuple[nn.Parameter, nn.Parameter]:
-        """The two of layer k, for input and state: each (gates x H,); the cell adds them up."""
+        """The two of layer k, for input and state: each (blocks x H,); the cell adds them up."""
         ih, hh = (self.get_parameter(_attribute(f"layers.{k}.bias_{of}")) for of in ("ih", "hh"))
         return ih, hh
 

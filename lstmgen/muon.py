@@ -4,8 +4,9 @@ The gradient of a recurrent layer's matrix has a few large singular values and m
 along it moves the network in few directions. Muon steps equally far in all of them: of the momentum
 U S V' it keeps U V' (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon). Each row of that, which
 belongs to one gate of one unit, is then divided by how far it has gone of late, so that no unit is left
-behind (NorMuon: Li et al., 2025, arXiv:2510.05491), except in a layer whose biases are frozen: there some
-gates are to stay nearly shut, and would be carried off by steps as long as the others'.
+behind (after NorMuon: Li et al., 2025, arXiv:2510.05491, but the step as a whole goes as far as it did),
+except in a layer whose biases are frozen: there some gates are to stay nearly shut, and would be carried off
+by steps as long as the others'.
 
 Shapes: R rows and C columns of a matrix, N matrices of one shape.
 """
@@ -49,6 +50,7 @@ class Muon:
         self.row_squares = {name: torch.zeros_like(weights[name][:, :1]) for name in evened}
 
     def step(self, rate: Rate) -> None:
+        """Move the weights that have a gradient; the gradients are used up."""
         by_shape: defaultdict[torch.Size, dict[str, Tensor]] = defaultdict(dict)
         for name, weight in self.weights.items():
             if weight.grad is not None:
@@ -69,16 +71,18 @@ class Muon:
             weight = self.weights[name]
             direction = direction.to(weight.dtype)
             rows, columns = weight.shape
-            # A row of a tall U V' is (columns / rows) ** 0.5 long in the mean: to be made 1.
+            # The rows of a tall U V' have a root mean square length of (columns / rows) ** 0.5: to be made 1,
+            # as it is in a flat one.
             length = rate * max(1, rows / columns) ** 0.5
             if name in self.row_squares:
-                scale = _row_scale(direction, self.row_squares[name])
+                factors = _row_factors(direction, self.row_squares[name])
             else:
-                scale = weight.new_ones(rows, 1)
+                factors = weight.new_ones(rows, 1)
             weight.mul_(1 - rate * self.config.weight_decay)
-            weight.addcmul_(direction, scale * -length)
+            weight.addcmul_(direction, factors * -length)
 
     def tensors(self) -> dict[str, Tensor]:
+        """What the next step depends on, by weight and kind."""
         return named(momentum=self.momentum, row_squares=self.row_squares)
 
 
@@ -88,7 +92,7 @@ def named(**kinds: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def orthogonalized(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """About U V' of each matrix U S V', by matrix products alone: (R, C) each, as the results.
+    """About U V' of each matrix U S V', by matrix products alone: (R, C) each, as the results; at least one.
 
     For a tall X with singular values of at most 1, and for each (a, b, c) in turn, that is
 
@@ -105,7 +109,8 @@ def orthogonalized(matrices: Sequence[Tensor]) -> list[Tensor]:
     gram = (gram / scale).to(gram.dtype)
     total = factor = _factor(gram, *POLYNOMIALS[0])
     for coefficients in POLYNOMIALS[1:]:
-        gram = factor @ gram @ factor  # that of X times the factors so far
+        # That of X times the factors so far. All are polynomials of the first G: symmetric, in any order.
+        gram = factor @ gram @ factor
         factor = _factor(gram, *coefficients)
         total = total @ factor
     total = (total / scale.sqrt()).to(gram.dtype)
@@ -113,17 +118,18 @@ def orthogonalized(matrices: Sequence[Tensor]) -> list[Tensor]:
     return [x.T if flat else x for x in near]
 
 
-def _row_scale(direction: Tensor, row_squares: Tensor) -> Tensor:
-    """By how much each row of a step is to be longer, (R, 1), that all go equally far in the long run.
+def _row_factors(direction: Tensor, row_squares: Tensor) -> Tensor:
+    """How many times as long each row of a step is to be, (R, 1), that all go equally far in the long run.
 
     The matrix (R, C) as a whole goes as far as it did. `row_squares` are the mean squares in the
-    rows (R, 1) of the steps of late, and are brought up to date.
+    rows (R, 1) of the steps of late, and are brought up to date. They begin at 0, so for a while all are too
+    small by one factor, which makes no difference.
     """
     lengths = torch.linalg.vector_norm(direction, dim=1, keepdim=True)
     row_squares.lerp_(lengths.square() / direction.shape[1], 1 - ROW_BETA2)
-    longer: Tensor = 1 / (row_squares.sqrt() + EPSILON)
-    longer *= lengths.norm() / ((longer * lengths).norm() + EPSILON)
-    return longer
+    factors: Tensor = 1 / (row_squares.sqrt() + EPSILON)
+    factors *= lengths.norm() / ((factors * lengths).norm() + EPSILON)
+    return factors
 
 
 def _factor(gram: Tensor, a: float, b: float, c: float) -> Tensor:

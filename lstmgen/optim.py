@@ -5,9 +5,9 @@ Embedding and output layer, whose rows are symbols rather than directions, and b
 
 Where symbols are so many that a step meets only some of them, their rows take lazy steps: a row is moved
 only in the steps that meet it, along its gradient divided by the root of the mean square of its
-gradients in those (RMSProp, one mean a row). AdamW's momentum would push it on long after, and
-learns less from as many tokens (tests/benchmarks/LOG.md). Weight decay is for all rows: what is seldom
-met is forgotten in between.
+gradients in those (RMSProp: Tieleman & Hinton, 2012; one mean a row). AdamW's momentum would push it on
+long after, and learns less from as many tokens (tests/benchmarks/LOG.md). Weight decay is for all rows:
+what is seldom met is forgotten in between.
 
 Shapes: V vocabulary, C columns of a matrix, N rows that a step meets.
 """
@@ -59,6 +59,7 @@ class LazyRows:
         rows.index_add_(0, ids, gradient, alpha=-SYMBOL_RATE * rate)
 
     def tensors(self) -> dict[str, Tensor]:
+        """What the next step depends on, by weight and kind."""
         return named(squares=self.squares, counts=self.counts)
 
 
@@ -70,23 +71,20 @@ class AdamW:
 
     def __init__(self, weights: Mapping[str, Tensor], config: TrainConfig) -> None:
         self.weights, self.config = weights, config
-        self.averages = {
-            name: {
-                "step": torch.zeros((), device=w.device),
-                "exp_avg": torch.zeros_like(w),
-                "exp_avg_sq": torch.zeros_like(w),
-            }
-            for name, w in weights.items()
-        }
+        self.steps = {name: torch.zeros((), device=w.device) for name, w in weights.items()}
+        self.means = {name: torch.zeros_like(w) for name, w in weights.items()}
+        self.squares = {name: torch.zeros_like(w) for name, w in weights.items()}
 
     def step(self, rate: Rate) -> None:
+        """Move the weights that have a gradient."""
         moving = [
-            (w, w.grad, self.averages[n]) for n, w in self.weights.items() if w.grad is not None
+            (w, w.grad, self.means[n], self.squares[n], self.steps[n])
+            for n, w in self.weights.items()
+            if w.grad is not None
         ]
         if not moving:
             return
-        weights, gradients, averages = zip(*moving, strict=True)
-        steps, means, squares = zip(*(average.values() for average in averages), strict=True)
+        weights, gradients, means, squares, steps = zip(*moving, strict=True)
         torch._foreach_add_(steps, 1)
         torch._fused_adamw_(
             weights, gradients, means, squares, [], steps, lr=rate, beta1=BETAS[0], beta2=BETAS[1],
@@ -94,7 +92,8 @@ class AdamW:
         )  # fmt: skip
 
     def tensors(self) -> dict[str, Tensor]:
-        return {f"{n}.{kind}": kept for n, of in self.averages.items() for kind, kept in of.items()}
+        """What the next step depends on, by weight and kind."""
+        return named(step=self.steps, exp_avg=self.means, exp_avg_sq=self.squares)
 
 
 class Optimizer:
@@ -163,7 +162,9 @@ def _rows_met(gradient: Tensor) -> tuple[Tensor, Tensor]:
 def _clip(gradients: list[Tensor], norm: float, scale: float, half: bool) -> None:
     """Divide them all by `scale`, in place, or by more if together they would be longer than `norm`.
 
-    Where they come of half precision, what has run over it (inf, or what came of that) counts as nothing.
+    Through time a gradient can grow without bound, and one such step would undo many (Pascanu et al., 2013,
+    arXiv:1211.5063). Where they come of half precision, what has run over it (inf, or what came of that)
+    counts as nothing.
     """
     if half:
         for gradient in gradients:
@@ -176,7 +177,7 @@ def _clip(gradients: list[Tensor], norm: float, scale: float, half: bool) -> Non
 
 
 def schedule(step: int, config: TrainConfig) -> float:
-    """The learning rate of a step: up in a line, then down in one that would come to 0 after the last."""
+    """The learning rate of a step, counted from 0: up in a line, then down in one to 0 after the last."""
     warmup = max(1, round(config.warmup_fraction * config.num_steps))
     up = (step + 1) / warmup
     down = (config.num_steps - step) / max(1, config.num_steps - warmup)

@@ -4,7 +4,7 @@ torch has no quick one there: its GRU adds to the gradient of the weights at eac
 streams takes longer than all else. Here only what must go step by step does. What the inputs add to
 the gates is one product before; the gradient of the weights is one product after.
 
-Shapes: T tokens, B streams, H hidden.
+Shapes: T tokens, B streams, X width of the input, H hidden.
 """
 
 from collections.abc import Iterator
@@ -89,14 +89,19 @@ class _Recurrence(torch.autograd.Function):
             grad_before.addcmul_(d, u_t).addmm_(row, weight)
         grad_x_sums = rows.to(ctx.precision, copy=True)
         inputs = before.flatten(0, 1).to(ctx.precision)  # (T B, H)
-        grad_weight = grad_x_sums.flatten(0, 1).t() @ inputs
+        grad_weight = (
+            grad_x_sums.flatten(0, 1).t() @ inputs
+        )  # so its third block is still that of h_n
         torch.mul(grad_states[1:], grad_x_n, out=grad_x_sums[..., 2 * H :])
         return grad_x_sums, grad_states[0], grad_weight.to(weight.dtype), rows.sum((0, 1))
 
 
 def _by_step(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """All tensors (T, ...) step by step, side by side: quicker than to index each at each step."""
-    return zip(*(tensor.unbind() for tensor in tensors))  # noqa: B905
+    """The T steps of all tensors (T, ...) side by side: quicker than to index each at each step.
+
+    One of T + 1, the states with the one before the first step, gives its first T.
+    """
+    return zip(*(tensor.unbind() for tensor in tensors))  # noqa: B905  # the shortest counts
 
 
 _recurrence: Any = _Recurrence.apply

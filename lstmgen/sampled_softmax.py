@@ -27,13 +27,13 @@ class Drawn(NamedTuple):
 
 
 class Sampler:
-    """Draws about `size` symbols a step, each the more probably the more often the text has it.
+    """Draws about `num_drawn` symbols a step, each the more probably the more often the text has it.
 
-    The probabilities are proportional to the square roots of the counts plus one, and at most 1.
+    The probabilities are proportional to the square roots of the `counts` (V,) plus one, and at most 1.
     """
 
-    def __init__(self, counts: NDArray[np.int64], size: int) -> None:
-        self.probabilities = inclusion_probabilities(np.sqrt(counts + 1.0), size)
+    def __init__(self, counts: NDArray[np.int64], num_drawn: int) -> None:
+        self.probabilities = inclusion_probabilities(np.sqrt(counts + 1.0), num_drawn)
         self._cumulative = np.cumsum(self.probabilities)
 
     def draw(self, seed: tuple[int, ...]) -> Drawn:
@@ -48,15 +48,15 @@ class Sampler:
         )
 
 
-def inclusion_probabilities(sizes: NDArray[Any], number: int) -> NDArray[np.float64]:
-    """min(1, c sizes) with c such that they add up to `number`, or to all where there are fewer."""
-    if number >= len(sizes):
-        return np.ones(len(sizes))
-    probabilities: NDArray[np.float64] = sizes * (number / sizes.sum())
+def inclusion_probabilities(weights: NDArray[Any], num_drawn: int) -> NDArray[np.float64]:
+    """min(1, c `weights`), (V,), with c such that they add up to `num_drawn`; 1 for all if V is no more."""
+    if num_drawn >= len(weights):
+        return np.ones(len(weights))
+    probabilities: NDArray[np.float64] = weights * (num_drawn / weights.sum())
     while probabilities.max() > 1:
         certain = probabilities >= 1
         probabilities[certain] = 1
-        rest = number - certain.sum()
+        rest = num_drawn - certain.sum()
         probabilities[~certain] *= rest / probabilities[~certain].sum()
         if (probabilities <= 1 + 1e-9).all():
             break
@@ -100,20 +100,20 @@ class _SampledNats(Function):
         own_rows = weight[targets]  # (N, H)
         own = (hidden * own_rows).sum(-1) + bias[targets]  # (N,), float32
         places = torch.searchsorted(ids, targets).clamp(max=len(ids) - 1)
-        twice = ids[places] == targets  # drawn, and a target: to be counted once
+        target_drawn = ids[places] == targets  # and so known twice, to be counted once
 
         total = torch.zeros((), device=hidden.device)
         grad_hidden = torch.empty_like(hidden)
         grad_drawn = torch.zeros(rows_of_weight.shape, device=hidden.device)
         grad_drawn_bias = torch.zeros(len(ids), device=hidden.device)
         grad_own = torch.empty_like(own)
-        step = max(1, MAX_LOGITS // len(ids))
-        for begin in range(0, len(hidden), step):
-            rows = slice(begin, begin + step)
+        rows_at_once = max(1, MAX_LOGITS // len(ids))
+        for begin in range(0, len(hidden), rows_at_once):
+            rows = slice(begin, begin + rows_at_once)
             x, z_own = hidden[rows], own[rows]
             z = (x @ rows_of_weight.T).float().add_(offsets)  # (rows, K)
-            again = torch.nonzero(twice[rows])[:, 0]
-            z[again, places[rows][again]] = -torch.inf
+            known_twice = torch.nonzero(target_drawn[rows])[:, 0]
+            z[known_twice, places[rows][known_twice]] = -torch.inf
             largest = torch.maximum(z.amax(-1), z_own)
             z.sub_(largest[:, None]).exp_()
             own_part = (z_own - largest).exp()

@@ -1,5 +1,7 @@
 """Turns ids into nats: the one loss of the project, and what a score is.
 
+Training on a large vocabulary estimates that loss (`sampled_softmax`); a score never does.
+
 Shapes: B streams, T tokens, V vocabulary.
 """
 

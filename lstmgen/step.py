@@ -18,8 +18,9 @@ from lstmgen.recording import Recording
 from lstmgen.sampled_softmax import Sampler, sampled_nats
 from lstmgen.scoring import cross_entropy
 
-RESET_PROBABILITY = 0.5  # with which a stream at a line end forgets what came before
-# The loss scale on CUDA: it keeps small gradients from vanishing in float16, and the optimizer divides by it.
+RESET_PROBABILITY = 0.5  # with which a stream whose window begins a line forgets what came before
+# The loss scale on CUDA: it keeps small gradients from vanishing in float16, and the optimizer divides by it
+# (Micikevicius et al., 2017, arXiv:1710.03740).
 LOSS_SCALE = 2.0**12
 
 
@@ -36,10 +37,13 @@ class Loss:
     def __call__(
         self, inputs: Tensor, targets: Tensor, state: TorchState, step: int
     ) -> tuple[Tensor, TorchState]:
-        """Inputs and targets (B, T), and a state -> nats, summed, and the next state."""
+        """Inputs and targets (B, T), and a state -> nats, summed, and the next state.
+
+        From the seed and the `step` follows which symbols are drawn.
+        """
         sparse = self.lazy and inputs.is_cpu  # other devices may know no sparse tensors
         hidden, state = self.network.read(inputs, state, sparse)
-        # In the order in which they were read, so that nothing is moved.
+        # By tokens first, as they lie in memory, so that nothing is moved.
         hidden, targets = hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()
         output = self.network.output
         if self.sampler is None:
@@ -52,7 +56,7 @@ class Loss:
 
 
 class Stepper:
-    """Takes steps of truncated back-propagation through time.
+    """Takes steps of truncated back-propagation through time (Williams & Peng, 1990).
 
     What they change is the run: weights, optimizer, carried state, and the number of steps taken.
     """
@@ -65,9 +69,10 @@ class Stepper:
         self.recording = Recording() if recorded else None
 
     def step(self, rate: float) -> tuple[Tensor, int]:
-        """One window forward and backward and one update: nats, summed, and the number of targets.
+        """One window forward and backward and one update, at a learning rate.
 
-        The nats stay on the device, as a tensor, until they are asked for.
+        Returns the window's nats, summed, and the number of its targets. The nats stay on the device, as a
+        tensor, until they are asked for.
         """
         run, streams = self.run, self.streams
         # All chance in a step follows from the seed and the step, so that a resumed run repeats it.
@@ -117,9 +122,10 @@ class Stepper:
         return self._present_loss(self.run.step % self.streams.num_windows)
 
     def loss_behind(self) -> float:
-        """What costs less, likewise, of two windows that were learned from before, one of them lately.
+        """The lower loss, likewise, of two windows that were learned from before, with the state as it is.
 
-        The other is half way back to the text's start, or once all were learned from, half a text away.
+        One was lately, a twentieth of the text ago. The other is half way back to the text's start, or once
+        all were learned from, half a text away.
         """
         step, num_windows = self.run.step, self.streams.num_windows
         far = step // 2 if step < num_windows else (step + num_windows // 2) % num_windows

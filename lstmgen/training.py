@@ -4,7 +4,8 @@ One step is `Stepper.step`, which is to be read first: a window forward and back
 Here is what happens between steps: looking at the clock, reporting, saving, going back.
 
 Where a run stands is its step number: the place in the data and the random numbers of dropout follow
-from it, and the learning rate from it and from how many steps there are to be. So a run is resumed from
+from it, and the learning rate from it, from how many steps there are to be, and from how often the run went
+back. So a run is resumed from
 weights, optimizer, carried state and step, and goes back to an earlier one of its own in the same way
 if its loss blows up.
 """
@@ -104,7 +105,10 @@ class _Session:
         now = time.perf_counter()
         if self.pace:
             self.course.config = self.pace.replan(self.course.config, step, self._seconds(now))
-        due, record = self.course.due(step), self._progress()
+        due, record = (
+            self.course.due(step),
+            self._progress(),
+        )  # asked again, as reports may have moved
         if due.log:
             try:
                 record = self._logged(record, due)
@@ -116,20 +120,20 @@ class _Session:
         return record
 
     def stop(self) -> None:
-        """Save the run as it is, to be resumed; and a model, where the folder has none.
+        """Save the run as it is, or last was well, to be resumed; and a model, where the folder has none.
 
         Or where it has this run's own, if that was never validated.
         """
         snapshot = self._latest()
         unscored = self.resumed and self.course.best is None and self.keeper.has_unscored_model()
         renewed = self.keeper.lacks_model or unscored
-        if renewed:  # if there was a best model, it has been taken away
+        if renewed:  # if there was a best model, somebody has taken its file away
             self.course.best, self.course.best_step = None, 0
         self._keep(snapshot)
         if renewed:  # so that there is a model to sample from, and it is this run's as it is now
             self.run.go_to(snapshot)
             present = self.stepper.present_loss()
-            self._keep_best(replace(self._progress(), train_nats_per_token=present))
+            self._keep_model(replace(self._progress(), train_nats_per_token=present))
         self.keeper.write()
 
     def _logged(self, record: Progress, due: Due) -> Progress:
@@ -170,7 +174,7 @@ class _Session:
             course.best, course.best_step = score, self.run.step
         record = replace(record, score=score, best=course.best, best_step=course.best_step)
         if course.best is score:
-            self._keep_best(record)
+            self._keep_model(record)
         return record
 
     def _sampled(self, record: Progress, now: float) -> Progress:
@@ -200,7 +204,7 @@ class _Session:
         position = self.course.position(snapshot.step, self._seconds(time.perf_counter()), self.job)
         self.keeper.keep_run(snapshot, self.course.config, position)
 
-    def _keep_best(self, record: Progress) -> None:
+    def _keep_model(self, record: Progress) -> None:
         self.keeper.keep_model(self.run.network.weights(), record.to_json())
 
     def _latest(self) -> Snapshot:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmgen.config import NUM_GATES, CellName, ModelConfig
+from lstmgen.config import NUM_BLOCKS, CellName, ModelConfig
 from lstmgen.scoring import Engine, Score, score_ids
 from lstmgen.vocabulary import Vocabulary
 
@@ -83,7 +83,7 @@ def spelled_out(config: ModelConfig, weights: Weights, ids: Sequence[int]) -> li
         for k in range(config.num_layers):
             of_x = product(w[f"layers.{k}.weight_ih"], x, w[f"layers.{k}.bias_ih"])
             of_h = product(w[f"layers.{k}.weight_hh"], hidden[k], w[f"layers.{k}.bias_hh"])
-            assert len(of_x) == NUM_GATES[config.cell] * size
+            assert len(of_x) == NUM_BLOCKS[config.cell] * size
             new = []
             for u in range(size):
                 a, b = of_x[u::size], of_h[u::size]  # what each gate of unit u is told

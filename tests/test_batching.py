@@ -103,7 +103,9 @@ def test_no_window_is_empty_and_all_are_of_the_size_asked_for(size: tuple[int, i
 def test_streams_that_cannot_be_are_a_bug_of_the_caller(
     num_tokens: int, batch_size: int, window: int, warm_up: int
 ) -> None:
-    with pytest.raises(ValueError, match="tokens do not make"):
+    with pytest.raises(
+        ValueError, match=r"\d+ tokens, -?\d+ streams, a window of -?\d+, a warm-up of -?\d+"
+    ):
         Streams(numbered(num_tokens), START, batch_size, window, warm_up)
 
 
