@@ -89,6 +89,12 @@ def test_it_does_not_know_what_is_to_come(engine: Cells) -> None:
     changed = ids.copy()
     changed[40:] = (changed[40:] + 1) % 12
     assert costs(engine, changed, config)[:2] == costs(engine, ids, config)[:2]
+    hidden, _ = engine.read(ids[None, :48].astype(np.int64), engine.initial_state(1))
+    before, after = (
+        cache.cache_probabilities(hidden[0, 32:], hidden[0], of[:48].astype(np.int64), config)
+        for of in (ids, changed)
+    )
+    np.testing.assert_array_equal(before[:8], after[:8])  # of places 32 to 39, within a window
 
 
 def test_a_text_of_few_words_is_known_soon(engine: Cells) -> None:

@@ -134,15 +134,32 @@ def test_other_programs_can_read_the_weights(file: Path, model: SavedModel) -> N
         assert_same_arrays({name: opened.get_tensor(name) for name in opened.keys()}, model.weights)  # noqa: SIM118
 
 
-@pytest.mark.parametrize("name", [folders.MODEL_FILE, folders.RUN_FILE])
-def test_truncation_anywhere_is_refused(tmp_path: Path, run: SavedRun, name: str) -> None:
-    path = tmp_path / name
-    checkpoint.save_run(path, run)
+@pytest.mark.parametrize("kind", ["model", "run"])
+def test_truncation_anywhere_is_refused(tmp_path: Path, run: SavedRun, kind: str) -> None:
+    if kind == "model":
+        path = tmp_path / folders.MODEL_FILE
+        checkpoint.save_model(path, run.model)
+        loading: Callable[[Path], object] = checkpoint.load_model
+    else:
+        path, loading = tmp_path / folders.RUN_FILE, checkpoint.load_run
+        checkpoint.save_run(path, run)
     whole = path.read_bytes()
     for size in [*range(0, len(whole), 37), 1, 7, 8, 9, len(whole) - 1]:
         path.write_bytes(whole[:size])
         with pytest.raises(CheckpointError, match=path.name):
-            container.read(path)
+            loading(tmp_path)
+
+
+def test_a_file_that_shrinks_or_fails_while_it_is_read_is_refused(file: Path) -> None:
+    container.write(file, {"a": np.ones(100_000)}, {})
+    with container.opened(file) as opened:
+        os.truncate(file, 400_000)
+        with pytest.raises(CheckpointError, match="became shorter while it was read"):
+            opened.arrays()
+    container.write(file, {}, {})
+    told = r"cannot be read: Input/output error; check the disk"
+    with pytest.raises(CheckpointError, match=told), container.opened(file):
+        raise OSError(errno.EIO, "Input/output error")
 
 
 def test_bytes_added_at_the_end_are_refused(file: Path) -> None:

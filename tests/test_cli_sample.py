@@ -314,8 +314,9 @@ def test_a_prime_comes_from_a_file_or_standard_input(
     assert run(*options, "--prime-file", "-", stdin=b"Cleo went").out == expected
     lines = here(*options, "--prime", "Cleo went\nAnn\n").out
     assert here(*options, "--prime", "Cleo went\r\nAnn\r").out == lines
-    stopped = here(*options, "--stop", "e\n").out
-    assert here(*options, "--stop", "e\r\n").out == stopped
+    stopped = here(*options, "-l", "200", "--stop", ".\n").out
+    assert stopped != here(*options, "-l", "200").out
+    assert here(*options, "-l", "200", "--stop", ".\r\n").out == stopped
 
 
 def test_a_stop_string_that_the_model_cannot_write_is_told(model: Path, here: Any) -> None:

@@ -402,4 +402,6 @@ def test_control_characters_are_shown_to_a_terminal() -> None:
     ordinary = "a\u00a0b\u3000c\u200dd\u00ade é 中 👩\u200d🚀"
     assert console.visible(ordinary) == ordinary
     assert console.visible("a\x1b[31mb\x07\n\tc\x7f\x9b\u202e") == "a␛[31mb␇\n\tc␡<U+009B><U+202E>"
+    for code in (*range(0x2028, 0x202F), *range(0x2066, 0x206A)):
+        assert console.visible(chr(code)) == f"<U+{code:04X}>"
     assert console.visible("name\n", keep_newlines=False) == "name␊"

@@ -327,19 +327,24 @@ def test_a_log_that_cannot_be_written_does_not_keep_a_run_from_being_saved(tmp_p
 def test_the_log_is_on_the_disk_before_the_run_that_relies_on_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = list[str]()
-    for where, name in ((log_file, "append"), (log_file, "sync"), (checkpoint, "save_run")):
-        original = getattr(where, name)
+    sync, save_run = log_file.sync, checkpoint.save_run
+    synced, steps = b"", list[int]()
 
-        def told(*about: Any, name: str = name, original: Any = original) -> None:
-            done.append(name)
-            original(*about)
+    def watched_sync(folder: Path) -> None:
+        nonlocal synced
+        sync(folder)
+        synced = (folder / folders.LOG_FILE).read_bytes()
 
-        monkeypatch.setattr(where, name, told)
+    def watched_save(path: Path, run: checkpoint.SavedRun) -> None:
+        assert (path.parent / folders.LOG_FILE).read_bytes() == synced
+        assert log_file.read(path.parent)[-1]["step"] == run.position.step  # of a report, as here
+        steps.append(run.position.step)
+        save_run(path, run)
+
+    monkeypatch.setattr(log_file, "sync", watched_sync)
+    monkeypatch.setattr(checkpoint, "save_run", watched_save)
     list(train(make_job(tmp_path)))
-    saves = [place for place, name in enumerate(done) if name == "save_run"]
-    assert saves
-    assert all(done[place - 1] == "sync" for place in saves)
+    assert steps[-1] == NUM_STEPS
 
 
 def test_a_run_that_is_stopped_again_before_its_first_report_leaves_its_model_of_then(

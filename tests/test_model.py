@@ -283,6 +283,20 @@ def test_weight_drop_leaves_out_recurrent_weights_and_puts_them_back(cell: CellN
         np.testing.assert_allclose(within[name][kept], weights[name][kept] / 0.75, rtol=1e-6)
 
 
+def test_weights_that_are_left_out_learn_too() -> None:
+    config = ModelConfig(vocab_size=9, hidden_size=40, embedding_size=5)
+    network = load_network(config, random_weights(config), CPU)
+    torch.manual_seed(0)
+    with network.weights_dropped(0.25):
+        logits, _ = network(torch.arange(8)[None], network.initial_state(1))
+        logits[..., 3].sum().backward()
+        within = network.weights()
+    for name, weight in network.named_weights().items():
+        if name.endswith("weight_hh"):
+            assert weight.grad is not None
+            assert (weight.grad.numpy()[within[name] == 0] != 0).mean() > 0.99
+
+
 def test_weight_drop_of_nothing_draws_nothing() -> None:
     network = load_network(sized("lstm"), random_weights(sized("lstm")), CPU)
     torch.manual_seed(0)

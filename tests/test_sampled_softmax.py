@@ -79,6 +79,13 @@ def test_symbols_are_drawn_as_often_as_their_probability_says() -> None:
         )
 
 
+def test_symbols_are_drawn_by_the_root_of_their_frequency() -> None:
+    counts = np.array([0, 3, 8, 15, 24, 35, 10**9])
+    probabilities = Sampler(counts, 3).probabilities
+    np.testing.assert_allclose(probabilities[:-1], 2 * np.arange(1, 7) / 21)
+    assert probabilities[-1] == 1
+
+
 def test_the_sum_over_the_vocabulary_is_right_on_average() -> None:
     hidden, weight, bias, _ = some_layer()
     sampler = Sampler(some_counts(), 20)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from math import exp, inf, log
+from pathlib import Path
 from typing import Any, get_args
 from unittest.mock import MagicMock
 
@@ -12,7 +13,7 @@ import torch
 from engines import Stateless, random_weights, score_text, spelled_out
 from numpy.typing import NDArray
 
-from lstmgen import scoring
+from lstmgen import checkpoint, folders, scoring
 from lstmgen.batching import IGNORED
 from lstmgen.cells import Cells
 from lstmgen.config import CellName, ModelConfig
@@ -194,6 +195,20 @@ def test_score_hardly_depends_on_the_batch(batch_size: int | None) -> None:
     whole = cut_score(engine, ids, batch_size=1)
     cut = cut_score(engine, ids, batch_size=batch_size)
     assert abs(cut - whole) / log(2) / len(ids) < 0.001
+
+
+def test_score_of_a_trained_model_hardly_depends_on_the_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It remembers what came before, so without a warm-up it would."""
+    model = checkpoint.load_model(folders.BUILT_IN)
+    engine = Cells(model.config, model.weights)
+    text = (Path(__file__).parents[1] / "data" / "lives.txt").read_text("utf-8")[-16_000:]
+    ids = model.vocabulary.encode(text)
+    whole = cut_score(engine, ids, batch_size=1)
+    for warm_up, alike in ((scoring.WARM_UP, True), (0, False)):
+        cut = cut_score(engine, ids, batch_size=16, warm_up=warm_up)
+        assert (abs(cut - whole) / log(2) / len(ids) < 0.001) == alike
 
 
 @pytest.mark.parametrize("window", [3, 50])
