@@ -219,9 +219,13 @@ def test_what_the_readme_shows_of_eval_is_what_it_prints(tmp_path: Path) -> None
         (
             planning.weight_drop(20) == 0 < planning.weight_drop(21),
             True,
-            "weight drop from 20 epochs on",
+            "weight drop for more than 20 epochs",
         ),
-        (planning.weight_decay(2.5), 0.1, "weight decay from 0.01 to 0.1 in the first 2.5 epochs"),
+        (
+            planning.weight_decay(2.5),
+            0.1,
+            "weight decay 0.01 for one epoch, more for more, 0.1 from 2.5 epochs on",
+        ),
         (int(__main__.WAITING[1]), 17, "`OPENBLAS_THREAD_TIMEOUT=17` unless you set it"),
         (planning.MANY_EPOCHS, 10, "that will read its text ten times or more"),
         (

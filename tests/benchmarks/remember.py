@@ -36,7 +36,7 @@ LSTM_SIZE = 256
 DISTANCES = ("0-50", "50-100", "100-200", "200-400", "400+")
 CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 COLOURS = {"rnn": "#d97706", "gru": "#16a34a", "lstm": "#3b82f6"}
-Answers = dict[str, list[int]]  # by group: how many right, of how many
+Answers = dict[str, list[float]]  # by group: how many right, of how many, and how many by guessing
 
 
 def lstmgen(*arguments: str) -> str:
@@ -75,8 +75,8 @@ def num_words() -> int:
 
 
 def answers(cell: str) -> Answers:
-    """How many questions of each kind at each distance were answered right."""
-    groups: Answers = defaultdict(lambda: [0, 0])
+    """How many questions of each kind at each distance were answered right, or would be by guessing."""
+    groups: Answers = defaultdict(lambda: [0, 0, 0])
     for line in lstmgen(
         "eval", "lives.choices.jsonl", "--choices", "--json", "-m", cell
     ).splitlines():
@@ -86,6 +86,7 @@ def answers(cell: str) -> Answers:
             for group in (f"{kind} {distance}", f"all {distance}", f"{kind} all", "all all"):
                 groups[group][0] += record["correct"]
                 groups[group][1] += record["questions"]
+                groups[group][2] += record["chance"] * record["questions"]
     return groups
 
 
@@ -129,7 +130,7 @@ def picture(found: dict[CellName, Answers], kind: str) -> str:
     ends: list[int] = []
     for cell, groups in found.items():
         shares = [groups[f"{kind} {distance}"] for distance in DISTANCES]
-        points = [place(i, correct / asked) for i, (correct, asked) in enumerate(shares)]
+        points = [place(i, right / asked) for i, (right, asked, _) in enumerate(shares)]
         parts.append(
             f'<polyline points="{" ".join(points)}" fill="none" stroke="{COLOURS[cell]}" stroke-width="2.5"/>'
         )
@@ -141,6 +142,17 @@ def picture(found: dict[CellName, Answers], kind: str) -> str:
             f'<text x="{right + 10}" y="{end}" fill="{COLOURS[cell]}">{cell.upper()}</text>'
         )
     return "\n".join([*parts, "</svg>", ""])
+
+
+def shares(found: dict[CellName, Answers], kind: str) -> list[list[str]]:
+    """A row of right answers for each network, and one for guessing; rounded down, so that 100 % is all."""
+
+    def row(name: str, groups: Answers, which: int) -> list[str]:
+        counts = [groups[f"{kind} {distance}"] for distance in (*DISTANCES, "all")]
+        return [name, *(f"{int(100 * count[which] / count[1])}%" for count in counts)]
+
+    rows = [row(cell.upper(), groups, 0) for cell, groups in found.items()]
+    return [*rows, row("guessing", next(iter(found.values())), 2)]
 
 
 def main() -> None:
@@ -160,14 +172,7 @@ def main() -> None:
     print("; ".join(about), end="\n\n")
     kinds = list(dict.fromkeys(group.split()[0] for group in found["lstm"]))
     for kind in sorted(kinds):
-        rows = []
-        for cell, groups in found.items():
-            shares = [groups[f"{kind} {distance}"] for distance in (*DISTANCES, "all")]
-            # Rounded down, so that 100 % is all of them.
-            rows.append(
-                [cell.upper(), *(f"{int(100 * right // asked)}%" for right, asked in shares)]
-            )
-        print(table([kind, *DISTANCES, "all distances"], rows), end="\n\n")
+        print(table([kind, *DISTANCES, "all distances"], shares(found, kind)), end="\n\n")
     rows = [[c.upper(), *(f"{known[c][n]:.3f}" for n in CONTEXTS)] for c in CELLS]
     print(table(["bits a character by tokens of context", *map(str, CONTEXTS)], rows))
     (HERE / "remember.svg").write_text(picture(found, "language"), "utf-8")
