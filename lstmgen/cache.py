@@ -4,7 +4,7 @@ Neural cache (Grave et al., 2017, arXiv:1612.04426): the last tokens of the text
 the output h that stood before it. What followed an output like the present one is likelier to come again.
 Nothing is learned; the model stays as it is.
 
-Shapes: T tokens of a window, N tokens that are kept with these, H hidden.
+Shapes: T tokens of a window, N places that are looked at, those of the window among them, H hidden.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,10 @@ def window_nats(engine: Engine, streams: Streams, config: CacheConfig) -> Iterat
     p(w) = (1 - share) p_model(w) + share p_cache(w), where p_cache(w) is the softmax of sharpness h . h_i
     over the last `size` places i, added up over those after which w came.
     """
-    keys, values = np.empty((0, 0), np.float32), np.empty(0, np.int64)  # (N, H) and (N,), N <= size
+    keys, values = (
+        np.empty((0, 0), np.float32),
+        np.empty(0, np.int64),
+    )  # of the last `size` places at most
     for hidden, targets, _ in read_windows(engine, streams):
         costs = token_nats(engine, hidden, targets)
         kept = targets != IGNORED

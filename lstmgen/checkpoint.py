@@ -60,7 +60,8 @@ class SavedRun:
 def require_room(folder: Path, model: SavedModel, carried_bytes: int) -> None:
     """Make sure that a run's files can be written, before hours are spent on what they will hold.
 
-    `carried_bytes` is the size of what a run carries beside its weights.
+    `carried_bytes` is the size of what a run carries beside its weights. `CheckpointError` says what is
+    missing.
     """
     description = _describe(model)
     weights = sum(array.nbytes for array in model.weights.values())
@@ -122,7 +123,7 @@ def load_run(folder: Path) -> SavedRun:
         _check_shapes(entries, model.config.weight_shapes(), (np.float32,))
         for name, entry in file.entries.items():
             if entry.dtype != np.float32:
-                raise OptionError(f"{name} is {entry.dtype} where float32 belongs")
+                raise OptionError(f"{name:.60} is {entry.dtype} where float32 belongs")
         progress = file.description.get("progress")
         if not isinstance(progress, dict):
             raise OptionError("it holds no run")
@@ -133,7 +134,7 @@ def load_run(folder: Path) -> SavedRun:
         _check_magnitudes(weights)
         for name, array in arrays.items():
             if not np.isfinite(array).all():
-                raise OptionError(f"{name} holds what is not a finite number")
+                raise OptionError(f"{name:.60} holds what is not a finite number")
     return SavedRun(replace(model, weights=weights), training, carried=arrays, position=position)
 
 

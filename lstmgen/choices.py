@@ -1,4 +1,4 @@
-"""Turns questions, a context with several continuations, into which of them the model finds likeliest."""
+"""Turns questions, a context and choices of how it goes on, into which of them the model finds likeliest."""
 
 import json
 import re
@@ -23,11 +23,11 @@ FIELDS = ("context", "choices")  # those without which there is no question
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be gone on from, the continuations there are, and which one is right."""
+    """What is to be gone on from, the choices there are, and which one is right."""
 
     context: str
     choices: tuple[str, ...]
-    answer: int | None  # none where the choices are only to be ranked
+    answer: int | None  # the right one's place; none where the choices are only to be ranked
     group: str
     file: str = ""
     line: int = 0  # of the file, counted from 1
@@ -35,7 +35,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What each continuation costs the model after the context."""
+    """A model's: what each choice costs it after the context."""
 
     question: Question
     nats: tuple[float, ...]
@@ -50,7 +50,7 @@ class Answer:
 
     @property
     def chosen(self) -> int:
-        """The likeliest continuation; of equally likely ones the first."""
+        """The likeliest choice; of equally likely ones the first."""
         return _least(self.nats)[0]
 
     @property

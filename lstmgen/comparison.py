@@ -25,17 +25,17 @@ _LINE_END = re.compile(r"[^\n]\n")
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more the second model costs than the first, in bits per character; below 0 is better."""
+    """How much more the second model costs than the first, in bits per character; below 0 it is better."""
 
     bits_per_character: float
-    standard_error: float
+    standard_error: float  # of that
     blocks: int  # stretches of the texts in which the models are compared one by one
     characters: int
     unknown_characters: int = 0  # that not both models know; 0 if their vocabularies are the same
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Where the difference lies with 95 % confidence, for texts of which this one is a sample.
+        """Where the difference lies with 95 % confidence, in bits per character, for texts of this kind.
 
         None for a text that is too short to tell.
         """
@@ -97,12 +97,13 @@ def total(parts: Sequence[Costs]) -> Costs:
     )
 
 
-def t_95(freedom: int) -> float:
+def t_95(degrees: int) -> float:
     """What holds 95 % of Student's distribution, in standard errors that are themselves estimated.
 
-    Fisher's expansion about the normal one (Abramowitz & Stegun, 26.7.5): right to 0.001 from 9 degrees on.
+    By its expansion about the normal one (Abramowitz & Stegun, 26.7.5): right to 0.001 from 9 degrees of
+    freedom on.
     """
-    z, n = Z_95, freedom
+    z, n = Z_95, degrees
     return (
         z
         + (z**3 + z) / (4 * n)
@@ -154,7 +155,7 @@ def difference(
     ends: NDArray[np.int64],
     unknown_characters: int = 0,
 ) -> Difference:
-    """What the blocks (M,) of two models say of their difference: nats over characters.
+    """What the blocks of two models say of their difference: the nats and the ends of each, (M,).
 
     `unknown_characters` are those that not both know, where their vocabularies differ.
     """
@@ -165,12 +166,13 @@ def difference(
 
 
 def blocked_error(values: NDArray[np.float64], sizes: NDArray[Any]) -> tuple[float, int]:
-    """The standard error of sum(values) / sum(sizes), and of how many blocks it is; both (M,), in order.
+    """The standard error of sum(values) / sum(sizes), and by how many blocks it was found.
 
-    What stands close together in a text is alike, and so each block says less than one drawn by itself
-    would. So neighbours are taken together, two and two, again and again while `FEW_BLOCKS` are left, and
-    what makes the widest interval counts (blocking: Flyvbjerg & Petersen, 1989). Where blocks have nothing
-    to do with each other, that makes it about a tenth wider.
+    `values` and `sizes` are those of the blocks in the order of the text, (M,). What stands close together in
+    a text is alike, and so each block says less than one drawn by itself would. So neighbours are taken
+    together, two and two, again and again while `FEW_BLOCKS` are left (blocking: Flyvbjerg & Petersen, 1989,
+    who look where the error grows no more). To be safe, what makes the widest interval counts. Where blocks
+    have nothing to do with each other, that makes it about a tenth wider.
     """
     found = list[tuple[float, int]]()
     while not found or len(values) >= FEW_BLOCKS:
@@ -181,7 +183,10 @@ def blocked_error(values: NDArray[np.float64], sizes: NDArray[Any]) -> tuple[flo
 
 
 def _ratio_error(values: NDArray[np.float64], sizes: NDArray[Any]) -> float:
-    """The standard error of a ratio of sums over blocks that are drawn at random (Cochran, 1977)."""
+    """The standard error of a ratio of sums over blocks that are drawn at random (Cochran, 1977).
+
+    R = sum y / sum x has sqrt(M / (M - 1) sum (y - R x)^2) / sum x; a single block tells nothing, so inf.
+    """
     count, total = len(values), float(sizes.sum())
     rest = values - float(values.sum()) / total * sizes
     return sqrt(count / (count - 1) * float(rest @ rest)) / total if count > 1 else inf

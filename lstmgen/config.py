@@ -1,7 +1,7 @@
 """The numbers that define a model and a run: frozen dataclasses, checked when made, kept as JSON.
 
-Every fixed default of the command line is written here, once; what follows from the text and the time is
-in `planning`.
+The fixed defaults of what is kept are written here, once; what follows from the text and the time is in
+`planning`.
 """
 
 from dataclasses import asdict, dataclass, field, fields
@@ -132,8 +132,8 @@ class ModelConfig(JsonConfig):
 class TrainConfig(JsonConfig):
     """How a network is trained.
 
-    With corpus, first weights, machine and number of threads it fixes every bit of a run on the CPU, unless
-    the run ends by the clock, which moves its number of steps.
+    With network, corpus, first weights, machine and number of threads it fixes every bit of a run on the CPU,
+    unless the run ends by the clock, which moves its number of steps.
     """
 
     num_steps: int
@@ -169,14 +169,16 @@ class Position(JsonConfig):
 
     step: int = 0
     seconds: float = 0.0
-    deadline: float | None = None
+    deadline: float | None = None  # seconds of training in all, where the clock ends it
     best_nats: float | None = None
     best_tokens: int = 0
     best_characters: int = 0
     best_unknown_tokens: int = 0
     best_step: int = field(default=0, metadata=LATER)  # 0 where it is not known
     retreats: int = field(default=0, metadata=LATER)  # how often the loss blew up
-    most_nats_per_token: float | None = field(default=None, metadata=LATER)  # more has blown up
+    most_nats_per_token: float | None = field(
+        default=None, metadata=LATER
+    )  # above it it has diverged
     device: str = field(default="", metadata=LATER)  # what it ran on
 
     def __post_init__(self) -> None:
@@ -199,7 +201,7 @@ class Position(JsonConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig(JsonConfig):
-    """How text is read and cut into tokens, and which part of it is held out."""
+    """How text is cut into tokens, and which part of it is held out."""
 
     level: Level = "char"
     words: Words = "prose"
@@ -254,8 +256,8 @@ class CacheConfig(JsonConfig):
     strength: ClassVar[str] = "share"
 
     size: int  # tokens
-    share: float = 0.2
-    sharpness: float = 0.2
+    share: float = 0.2  # of the probability; the paper's lambda
+    sharpness: float = 0.2  # how much more what is more alike counts; the paper's theta
     window: int = 64  # tokens
 
     def __post_init__(self) -> None:

@@ -198,13 +198,16 @@ def opened(path: Path) -> Iterator[Container]:
 
 
 def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Arrays and description of a file, checked against its digest."""
+    """Arrays and description of a file, checked against its digest; `CheckpointError` if it is not whole."""
     with opened(path) as container:
         return container.arrays(), container.description
 
 
 def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
-    """Write a file in one step: afterwards `path` is the new file, whole, on the disk."""
+    """Write a file in one step: afterwards `path` is the new file, whole, on the disk.
+
+    `CheckpointError` where that cannot be done; the old file is there then.
+    """
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     require_readable(path, description, sum(array.nbytes for array in arrays.values()))
     plain = json.dumps(description, sort_keys=True)
@@ -221,7 +224,7 @@ def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
 
 
 def require_readable(path: Path, description: Mapping[str, Any], payload: int) -> None:
-    """Make sure that a header with this before arrays of `payload` bytes would be read again."""
+    """`CheckpointError` unless a header with this before arrays of `payload` bytes would be read again."""
     quoted = json.dumps(json.dumps(json.dumps(description)))  # as it stands in the header
     most = _most_header(payload)
     if len(quoted) + TABLE > most:

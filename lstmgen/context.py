@@ -33,7 +33,7 @@ class ContextScore:
     standard_error: float  # of nats_per_token, as some places stand for all; 0 where all are scored
     bits_per_character: float
     gain: float  # nats a token below the context before it; nan for the first
-    gain_error: float  # its standard error, for texts of the kind; inf for a single place
+    gain_error: float  # its standard error, for texts of the kind; nan for the first, inf for a single place
 
     def to_json(self) -> dict[str, Any]:
         gains = {"gain": self.gain, "gain_error": self.gain_error}
@@ -46,7 +46,7 @@ def require_places(num_tokens: int, longest: int, name: str = "the text") -> Non
         raise OptionError(f"--context: {name} has {num_tokens:,} token; it takes two or more")
     if longest >= num_tokens:
         raise OptionError(
-            f"--context is {longest:,}, and {name} has {num_tokens:,} tokens; give a smaller one"
+            f"--context {longest} is too long: {name} has {num_tokens} tokens; give fewer than that"
         )
 
 
@@ -79,10 +79,10 @@ def scores(
 ) -> Iterator[ContextScore]:
     """One score for each number of tokens of context, all over the same places of the text.
 
-    `lengths` are the characters of each token, (N,), so that bits per character are those of the places.
-    The network starts afresh before the first of the N tokens. With `until_no_gain` it ends after
-    two contexts in a row that gain less than twice the standard error. `watched` may show whoever waits
-    how far each is.
+    `lengths` are the characters of each token of the text, so that bits per character are those of the
+    places. The network starts afresh before the first token of each context. With `until_no_gain` it ends
+    after two contexts in a row whose `gain` is less than twice its `gain_error`. `watched` may show whoever
+    waits how far each is.
     """
     chosen = places(len(ids), max(contexts))
     left_out = 1 - len(chosen) / (len(ids) - max(contexts))  # the share of all places
@@ -91,13 +91,15 @@ def scores(
     characters_per_token = float(lengths[chosen].mean())
     for context in contexts:
         costs = _costs(engine, ids, chosen, context, watched)
-        gains = np.full(len(costs), nan) if before is None else before - costs
-        mean, gain = float(costs.mean()), float(gains.mean())
-        gain_error, _ = blocked_error(gains, np.ones(len(gains)))
+        mean, gain, gain_error = float(costs.mean()), nan, nan
+        if before is not None:
+            gain = float((before - costs).mean())
+            gain_error, _ = blocked_error(before - costs, np.ones(len(costs)))
         yield ContextScore(
             context=context,
             places=len(chosen),
             nats_per_token=mean,
+            # With the correction for a population that is not endless (Cochran, 1977).
             standard_error=_standard_error(costs) * sqrt(left_out) if left_out else 0.0,
             bits_per_character=mean / LN2 / characters_per_token,
             gain=gain,

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from gzip import GzipFile
 from io import BufferedReader, FileIO
 from itertools import pairwise
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstmgen.config import DEFAULT_ENCODING
-from lstmgen.encoding import SOME, decoded, decoded_lines, require_encoding, with_line_feeds
+from lstmgen.encoding import PART, SOME, decoded, decoded_lines, require_encoding, with_line_feeds
 from lstmgen.errors import CorpusError, OptionError, reason
 
 if TYPE_CHECKING:
@@ -42,12 +43,12 @@ class Text:
     text: str
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the text in UTF-8, in hexadecimal: the same text has it under any name."""
         digest = hashlib.sha256()
-        for begin in range(0, len(self.text), SOME):  # as all of it at once would be there twice
-            digest.update(self.text[begin : begin + SOME].encode())
+        for begin in range(0, len(self.text), PART):  # as all of it at once would be there twice
+            digest.update(self.text[begin : begin + PART].encode())
         return digest.hexdigest()
 
 
@@ -82,7 +83,10 @@ def _read(path: str, encoding: str) -> Text:
 
 
 def read_all(paths: Sequence[str], encoding: str = DEFAULT_ENCODING) -> Text:
-    """The files one after the other as one text, with nothing between them; some may be empty."""
+    """The files one after the other as one text, with nothing between them; some may be empty.
+
+    Otherwise like `read`; `CorpusError` if all of them are.
+    """
     texts = [_read(path, encoding) for path in paths]
     first, last = texts[0].name, texts[-1].name
     notes = [note for text in texts for note in text.notes]
@@ -99,7 +103,7 @@ def read_all(paths: Sequence[str], encoding: str = DEFAULT_ENCODING) -> Text:
 
 
 def require_one_stdin(paths: Sequence[str]) -> None:
-    """What comes in on standard input is there once."""
+    """`OptionError` where standard input is named more than once: what comes in is there once."""
     if paths.count(STDIN) > 1:
         raise OptionError(
             f"{STDIN} is named {paths.count(STDIN)} times, but standard input can be read only once; "

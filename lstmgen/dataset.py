@@ -28,7 +28,7 @@ class Dataset:
     train_characters: int
     valid_characters: int
     placed_unknown: int  # tokens that `<unk>` took the place of, so that it is trained
-    facts: Mapping[str, Any]
+    facts: Mapping[str, Any]  # how it is cut (`CorpusConfig`), `name`, `sha256`, `valid_sha256`
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
@@ -52,12 +52,12 @@ def prepare(
         train_text, valid_text = corpus.split(text.text, config.valid_fraction)
     else:
         train_text, valid_text = text.text, held_out.text
-    tokens = known or vocabulary.build(train_text, config)
-    train_ids, placed = with_unknown(tokens.encode(train_text), np.random.default_rng(seed))
+    symbols = known or vocabulary.build(train_text, config)
+    train_ids, placed = with_unknown(symbols.encode(train_text), np.random.default_rng(seed))
     return Dataset(
-        vocabulary=tokens,
+        vocabulary=symbols,
         train_ids=train_ids,
-        valid_ids=tokens.encode(valid_text),
+        valid_ids=symbols.encode(valid_text),
         train_characters=len(train_text),
         valid_characters=len(valid_text),
         placed_unknown=placed,

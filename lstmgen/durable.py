@@ -7,14 +7,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from lstmgen.errors import CheckpointError
-from lstmgen.folders import behind_link, beside
+from lstmgen.folders import FULL, behind_link, beside
 
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # as some file systems say of folders
 
 
 def put(path: Path, *parts: bytes | memoryview) -> None:
-    """Make `path` hold the parts, whole or not at all; the old file stays until the new one is safe."""
+    """Make `path` hold the parts, whole or not at all; the old file stays until the new one is safe.
+
+    `CheckpointError` where that cannot be done.
+    """
     new = beside(path)
     try:
         if not path.parent.exists():  # it was taken away since
@@ -27,11 +30,14 @@ def put(path: Path, *parts: bytes | memoryview) -> None:
                 new.unlink(missing_ok=True)
         _sync(path.parent)
     except OSError as error:
-        how = f"it takes up to {-(-sum(map(len, parts)) // 10**6):,} MB: make room there"
-        if error.errno in FORBIDDEN:
-            how = "let it be written there"
+        how = "choose"
+        if error.errno in FULL:
+            megabytes = -(-sum(map(len, parts)) // 10**6)
+            how = f"it takes up to {megabytes:,} MB: make room there or choose"
+        elif error.errno in FORBIDDEN:
+            how = "let it be written there or choose"
         raise CheckpointError(
-            f"{path}: cannot be written ({error.strerror}); {how} or choose another --model folder"
+            f"{path}: cannot be written ({error.strerror}); {how} another --model folder"
         ) from None
 
 

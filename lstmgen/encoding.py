@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # what is read when a command starts makes it late
     from io import BufferedReader
 
 SOME = 1 << 20  # characters, or bytes, that tell what a text is like
+PART = 1 << 20  # likewise, that are worked on at once
 ENOUGH = 100  # characters, before which nothing is said of how many zeros are among them
 ACROSS_LINES = ("iso2022", "hz")  # encodings in which a line may depend on those before it
 
@@ -65,9 +66,9 @@ def decoded_lines(name: str, file: "BufferedReader | GzipFile", encoding: str) -
 def _text(name: str, raw: bytes, encoding: str) -> str:
     try:
         text = raw.decode(encoding)
-        for begin in range(0, len(text), SOME):
+        for begin in range(0, len(text), PART):
             # Escape codecs can make lone surrogates, which are no text.
-            text[begin : begin + SOME].encode()
+            text[begin : begin + PART].encode()
         return text
     except UnicodeError as error:
         where, byte = "", ""
@@ -90,7 +91,7 @@ def _pieces(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Iter
     wrong: UnicodeDecodeError | UnicodeEncodeError | None = None
     pieces: list[str] = []  # of a line whose end is still to come
     while raw and not wrong:
-        raw, before = file.read1(SOME), decoder.getstate()
+        raw, before = file.read1(PART), decoder.getstate()
         try:
             piece = decoder.decode(raw, not raw)
         except UnicodeDecodeError as error:
@@ -142,7 +143,7 @@ def _require_few_zeros(name: str, text: str, encoding: str) -> None:
         bits = 16 if width == 1 and not in_pairs else 32
         told = f", as if UTF-{bits} were read as {encoding}"
         fix = f"give --encoding utf-{bits}-le or utf-{bits}-be, or a file that is text"
-    raise CorpusError(f"{name}: more than a quarter of its characters are zeros{told}; {fix}")
+    raise CorpusError(f"{name}: more than a quarter of its characters are NUL{told}; {fix}")
 
 
 def _hint(raw: bytes, encoding: str) -> str:

@@ -129,9 +129,10 @@ def reserve(folder: Path, sizes: Mapping[str, int]) -> None:
         for probe, size in zip(probes, wanted):  # noqa: B905  # no more are wanted
             _fill(probe, size)
     except OSError as error:
+        way = "make room or choose" if error.errno in FULL else "choose"
         raise CheckpointError(
             f"{folder}: cannot hold the model ({error.strerror}); training takes {sum(wanted):,} "
-            "bytes there: make room or choose another --model folder"
+            f"bytes there: {way} another --model folder"
         ) from None
     finally:
         for probe in probes:
@@ -164,7 +165,7 @@ def forget_run(folder: Path) -> None:
     """Remove all but the model of a run, before another one begins there.
 
     The model itself stays readable until the new run's first one takes its place; and the run stays if
-    something else cannot be removed.
+    something else cannot be removed (`CheckpointError`).
     """
     for path in (folder / LOG_FILE, folder / CURVES_FILE, folder / RUN_FILE):
         with blaming_system(path):

@@ -152,8 +152,7 @@ def generate(
     They are fewer where the vocabulary is so large that their logits would fill the memory.
     When enough have ended, others take their places. `ready` says whether the next prime is at hand;
     while it is not, and texts are under way, these go on first. What goes wrong with a prime is raised after
-    the texts of those before it. What texts cost takes time of its own, and is left out where nobody wants
-    it, without nats.
+    the texts of those before it. Without `with_nats` what texts cost is not counted, which saves time.
     """
     primes, more = iter(primes), True
     wrong: Exception | None = None

@@ -20,8 +20,8 @@ CANNOT_LOCK = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # f
 def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator["Hold"]:
     """Hold a folder for one run; it is created if need be, and left as it was if nothing is written.
 
-    Refuses a folder that another run holds, and one with files that this one would take the place of,
-    unless it resumes or may overwrite them. The system ends the hold when the process dies, however
+    `CheckpointError` for a folder that another run holds, and for one with files that this one would take the
+    place of, unless it resumes or may overwrite them. The system ends the hold when the process dies, however
     that happens.
     """
     with blaming_system(folder):
@@ -117,7 +117,10 @@ class Hold:
         self._left = folders.weight_files(self.folder)
 
     def renew(self) -> None:
-        """Make sure that the folder is still this run's. One that has vanished is made and held again."""
+        """Make sure that the folder is still this run's. One that has vanished is made and held again.
+
+        `CheckpointError` where another run has taken it.
+        """
         lock = lock_id(self.folder)
         if lock == self._lock:
             return

@@ -13,7 +13,10 @@ from lstmgen.ranges import RANGES
 
 
 def append(folder: Path, record: Mapping[str, Any]) -> None:
-    """Add one line to the log of a folder; a line that a crash cut short is closed first."""
+    """Add one line to the log of a folder; a line that a crash cut short is closed first.
+
+    `CheckpointError` where it cannot be written.
+    """
     path = folder / LOG_FILE
     with blaming_system(path), path.open("ab+") as file:
         if file.seek(0, os.SEEK_END):
@@ -32,7 +35,7 @@ def require_writable(folder: Path) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Make all of the log durable, if there is one."""
+    """Make all of the log durable, if there is one; `CheckpointError` where that cannot be done."""
     path = folder / LOG_FILE
     with blaming_system(path):
         if path.exists():
@@ -51,7 +54,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
         lines = [line.rstrip(b"\0") for line in path.read_bytes().split(b"\n")]
     except OSError as error:
         raise CheckpointError(
-            f"{path}: cannot be read: {error.strerror}; name the folder of a training run"
+            f"{path}: cannot be read: {error.strerror}; check its permissions"
         ) from None
     records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):

@@ -110,7 +110,7 @@ class Pace:
         self.validations: list[float] = []  # seconds
 
     def speed(self) -> Speed:
-        """As it is by now. Until a validation has been seen, it is as wrongly measured as a step."""
+        """As it is by now. Until a validation has been seen, it is taken to be as far off as a step was."""
         step = (time.perf_counter() - self.started - sum(self.validations)) / self.steps
         if self.validations:
             return Speed(step, sum(self.validations) / len(self.validations))

@@ -1,7 +1,7 @@
 """A value -> nothing, if it is one that its option may have; else a refusal that says what it may be."""
 
 from math import inf, nextafter
-from numbers import Integral
+from numbers import Integral, Real
 from typing import NamedTuple
 
 from lstmgen.errors import OptionError
@@ -22,9 +22,11 @@ class Range(NamedTuple):
         )
 
     def require(self, name: str, value: float | None) -> None:
-        """`OptionError` where a value is outside, or there is none."""
-        if value is None or not self.low <= value <= self.high:
-            raise OptionError(f"{name} is {value}; it must be {self}")
+        """`OptionError` where a value is outside, or is no number."""
+        if not isinstance(value, Real):  # as only who calls from Python can give
+            raise OptionError(f"{name} is {value!r:.40}; it must be a number, {self}")
+        if not self.low <= value <= self.high:
+            raise OptionError(f"{name} is {value!s:.40}; it must be {self}")
 
 
 ABOVE_0, BELOW_1 = nextafter(0, 1), nextafter(1, 0)

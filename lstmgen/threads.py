@@ -82,7 +82,7 @@ class Threads:
             self._begin()
 
     def take_all(self) -> None:
-        """As when others may follow, who are not to find fewer."""
+        """Give torch all threads back, for whatever the process does next."""
         self._change(self.most)
 
     def _judge(self, now: float) -> None:

@@ -1,7 +1,7 @@
 """Turns text into ids and ids into text, by character or by word.
 
 At either level the tokens joined give the text back: a word carries the blank before it, and a line
-end is a token (with the blanks before it, so that a trailing blank costs nothing). What the
+end is a token (with the blanks before it, so that a trailing blank is no token of its own). What the
 vocabulary does not hold becomes `<unk>`, which every vocabulary has as id 0.
 
 Shapes: N tokens.
@@ -26,8 +26,8 @@ Ids = NDArray[np.unsignedinteger[Any]]
 UNKNOWN_ID = 0
 UNKNOWN: dict[Level, str] = {"char": "<unk>", "word": " <unk>"}
 
-# The three alternatives at the end of each: a line end, a blank that a further blank follows, the
-# last blanks of a text. A blank is white space other than the line end.
+# The three alternatives at the end of each: a line end, the blanks before the one that a word carries, the
+# last blanks of a text. A blank is white space other than the line end; that of most words is a space.
 _BLANKS = r"[^\S\n]*\n|[^\S\n]+(?=[^\S\n]\S)|[^\S\n]+"
 # Punctuation of the world's larger scripts. Everything else that is not white space belongs to words,
 # the vowel signs of Indic scripts too, which `\w` leaves out.
@@ -112,7 +112,7 @@ class Vocabulary:
         """The ids of a prime, (N,).
 
         A prime's first word seldom stands as it would in running text, so where it is not known as
-        typed, the same word with (or without) the blank before it is taken. By word a last blank is
+        typed, the same word with (or without) the space before it is taken. By word a last space is
         left to the next word, which has one of its own.
         """
         prime = self._without_shared_blank(prime)
@@ -131,8 +131,8 @@ class Vocabulary:
     def barred_after(self, prime: str) -> Ids:
         """The tokens that cannot come right after a prime, (M,).
 
-        By word, where it ends in a blank, all but words that begin with one; unless there are none, or the
-        blank begins a line.
+        By word, where it ends in a space, all but words that begin with one; unless there are none, or the
+        space begins a line.
         """
         within = self._shares_blank(prime) and not prime[:-1].endswith("\n") and len(prime) > 1
         return self._without_blank if within else np.empty(0, self.dtype)
@@ -145,7 +145,7 @@ class Vocabulary:
         return np.array(others if any(fits) else [], self.dtype)
 
     def piece(self, i: int, prime: str, num_before: int) -> str:
-        """What token i adds to a prime and so many tokens: no second blank where the prime ends in one."""
+        """What token i adds to a prime and so many tokens: no second space where the prime ends in one."""
         token = self.tokens[i]
         return token.removeprefix(" ") if not num_before and self._shares_blank(prime) else token
 

@@ -55,7 +55,10 @@ from lstmgen.ranges import RANGES
         (("eval", "CORPUS", "--context", "1,x"), "--context is '1,x'"),
         (("eval", "CORPUS", "--context", "0"), "--context is '0'"),
         (("eval", "CORPUS", "--context", ""), "--context is ''"),
-        (("eval", "CORPUS", "--context", "99999"), "trips.txt has 3,744 tokens"),
+        (
+            ("eval", "CORPUS", "--context", "99999"),
+            "trips.txt has 3744 tokens; give fewer than that",
+        ),
         (("eval", "CORPUS", "--choices"), "line 1 of"),
         (("eval", "-", "CORPUS", "-"), "- is named 2 times"),
         (("eval", "-", "-", "--by", "line"), "- is named 2 times"),

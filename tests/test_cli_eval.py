@@ -218,7 +218,7 @@ def test_eval_with_little_context_knows_less(
     short = tmp_path / "short.txt"
     short.write_text("Ann went.")
     done = here("eval", "-m", model, corpus, short, "--context", "1,16")
-    assert f"--context is 16, and {short} has 9 tokens" in done.error
+    assert f"--context 16 is too long: {short} has 9 tokens" in done.error
     assert done.out == ""  # before any work is done
     auto = here("eval", "-m", model, corpus, "--context", "auto").out.splitlines()
     assert [line.split()[0] for line in auto[1:4]] == ["1", "2", "4"]

@@ -147,7 +147,7 @@ def test_whole_number_will_do_for_a_fraction() -> None:
 
 
 def test_none_is_refused_where_a_value_is_needed() -> None:
-    with pytest.raises(OptionError, match="--temperature is None; it must be from 0"):
+    with pytest.raises(OptionError, match="--temperature is None; it must be a number, from 0"):
         DecodingConfig(temperature=None)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="temperature is None"):
         DecodingConfig.from_json(DECODING.to_json() | {"temperature": None})

@@ -115,7 +115,7 @@ def test_places_are_distinct_in_order_and_have_the_context() -> None:
 
 
 def test_more_context_than_there_is_text_is_refused(cells: Cells) -> None:
-    with pytest.raises(OptionError, match=r"--context is 60, and the text has 60 tokens"):
+    with pytest.raises(OptionError, match="--context 60 is too long: the text has 60 tokens"):
         list(scores(cells, some_ids(60), [1, 60], ones(60)))
 
 

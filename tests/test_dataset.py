@@ -1,13 +1,15 @@
 """A text and how it is to be cut become what a run trains and validates on."""
 
 import hashlib
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstmgen import dataset
+from lstmgen import corpus, dataset
 from lstmgen.batching import fitting_batch
 from lstmgen.config import CorpusConfig
 from lstmgen.corpus import Text
@@ -191,3 +193,20 @@ def test_unk_never_takes_the_place_of_unk() -> None:
         changed, placed = with_unknown(ids, np.random.default_rng(seed))
         assert placed == 2
         assert np.count_nonzero(changed == UNKNOWN_ID) == 4
+
+
+@pytest.mark.parametrize(("end", "most"), [("", 4), ("\u201d", 5), ("\U0001f600", 7.5)])
+def test_a_text_takes_so_many_bytes_a_character_while_it_is_cut_and_one_later(
+    tmp_path: Path, end: str, most: float
+) -> None:
+    path, characters = tmp_path / "a.txt", 5_400_000
+    path.write_text("Ann went to Rome.\n" * (characters // 18) + end, "utf-8")
+    tracemalloc.start()
+    try:
+        data = prepare(corpus.read(str(path)), CorpusConfig(), seed=0)
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(data.train_ids) + len(data.valid_ids) == characters + len(end)
+    assert peak / characters == pytest.approx(most, abs=0.5)
+    assert after / characters < 1.1

@@ -48,7 +48,7 @@ def test_utf16_or_utf32_without_a_mark_is_not_taken_for_text_with_zeros(
 
 
 def test_nothing_but_zeros_is_no_text_however_it_is_read(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="are zeros; give a file that is text"):
+    with pytest.raises(CorpusError, match="are NUL; give a file that is text"):
         read(put(tmp_path, b"\0" * 400), "utf-32-le")
 
 

@@ -226,15 +226,41 @@ def test_what_cannot_be_written_is_tried_again(
     assert logs[0].count("\n") == logs[1].count("\n")
 
 
-def test_one_byte_more_is_no_other_reason_not_to_be_written(tmp_path: Path) -> None:
+def test_one_byte_more_is_no_other_reason_not_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is told once what keeps a file from being written, by what is told."""
-    (tmp_path / "there").mkdir()
+
+    def full(path: Path, parts: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(durable, "_attempt", full)
     told = set()
     for size in (5_000_001, 5_000_009):
-        with pytest.raises(CheckpointError, match="it takes up to 6 MB") as caught:
+        with pytest.raises(CheckpointError, match="it takes up to 6 MB: make room there") as caught:
             durable.put(tmp_path / "there", b"x" * size)
         told.add(str(caught.value))
     assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "way"),
+    [(errno.EROFS, "let it be written there or choose"), (errno.EISDIR, "; choose another")],
+)
+def test_room_is_asked_for_only_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, way: str
+) -> None:
+    def refused(path: Path, *about: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(durable, "_attempt", refused)
+    with pytest.raises(CheckpointError) as caught:
+        durable.put(tmp_path / "there", b"x")
+    assert way in str(caught.value)
+    assert "make room" not in str(caught.value)
+    monkeypatch.setattr(folders, "_fill", refused)
+    with pytest.raises(CheckpointError, match="bytes there: choose another") as caught:
+        folders.reserve(tmp_path, {"a": 9})
 
 
 def test_what_cannot_be_written_is_said_when_there_is_something_to_write_and_no_oftener(

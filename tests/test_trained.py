@@ -208,6 +208,14 @@ def test_what_is_no_text_is_refused_by_its_name(model: lstmgen.TrainedModel, wro
         model.generate("abc")
 
 
+@pytest.mark.parametrize("wrong", [None, "0.5", [1]])
+def test_what_is_no_number_is_refused_by_its_name(model: lstmgen.TrainedModel, wrong: Any) -> None:
+    for name in ("temperature", "repetition_penalty")[: 2 if wrong else 1]:
+        words = f"--{name.replace('_', '-')} is {wrong!r}; it must be a number, from "
+        with pytest.raises(OptionError, match=re.escape(words)):
+            model.sample(**{name: wrong})
+
+
 def test_a_device_that_is_not_there_is_refused(folder: Path) -> None:
     with pytest.raises(DeviceError):
         lstmgen.load(folder, device="cuda:99")

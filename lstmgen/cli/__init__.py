@@ -54,7 +54,7 @@ class _Group(_Helping, TyperGroup):
 
 
 class _Command(_Helping, TyperCommand):
-    """A command whose help tells the range of each number that `config` checks."""
+    """A command whose help tells the range of each number that `ranges` has one for."""
 
     def __init__(self, *args: Any, **how: Any) -> None:
         super().__init__(*args, **how)
@@ -127,7 +127,8 @@ def main() -> None:
         if isinstance(error, MemoryError) or any(sign in told for sign in NO_MEMORY):
             _refuse(
                 "not enough memory; give less text at once, or to train lower --hidden-size, --batch-size, "
-                "--window, --max-vocab or --softmax-sample; if it is a GPU's, try --device cpu"
+                "--window, --max-vocab or --softmax-sample (0 is all of them); "
+                "if it is a GPU's, try --device cpu"
             )
         if NO_THREAD in told:
             _refuse(f"{told}; allow more processes, as by `ulimit -u`")

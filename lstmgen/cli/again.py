@@ -97,8 +97,8 @@ def tuned(
     from lstmgen import tuning
 
     ids = saved.vocabulary.encode(text.text)
-    work = USUAL_TRIALS * len(ids) if isinstance(start, CacheConfig) else 0
-    engine = engine_to_score(saved, device, work)
+    num_tokens = USUAL_TRIALS * len(ids) if isinstance(start, CacheConfig) else 0
+    engine = engine_to_score(saved, device, num_tokens)
     console.note(f"tuning on {text.name}, tokens: {len(ids):,}")
     if text.digest in {other.digest for other in scored}:
         console.note(f"{text.name} is scored too, and what is chosen on it will flatter its score")

@@ -158,7 +158,7 @@ def _picture(character: str) -> str:
 
 
 def number(value: float) -> str:
-    """A number to three digits, or where it is larger to its last one, without powers of ten."""
+    """A number to three digits, or where it is larger to its last one; a tiny one with a power of ten."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

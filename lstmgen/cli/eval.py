@@ -194,15 +194,16 @@ def _read(texts: list[str], encoding: str) -> list["Text"]:
 
 def _contexts(option: str | None) -> list[int] | None:
     """The numbers of --context in order, none for auto; None where there is no such option."""
-    if option is None or option == "auto":
-        return None if option is None else []
+    if option is None:
+        return None
+    if option == "auto":
+        return []
     try:
         numbers = sorted({int(part) for part in option.split(",")})
     except ValueError:
         numbers = [0]
     if not 1 <= numbers[0] <= numbers[-1] <= 1_000_000:
         raise OptionError(
-            f"--context is {option!r:.60}; it must be auto or numbers of tokens from 1 to 1,000,000 "
-            "like 1,10,100"
+            f"--context is {option!r:.60}; it must be auto or numbers of tokens up to 1000000 like 1,10,100"
         )
     return numbers

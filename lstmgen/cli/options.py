@@ -78,18 +78,21 @@ def _part(given: Options, config: type, *without: str) -> dict[str, Any]:
 def data(
     given: Options, text: "Text", held_out: "Text | None", other: "SavedModel | None"
 ) -> "Dataset":
-    """The text cut into tokens and parts; by those of `other`, the model of --init-from, if there is one."""
+    """The text cut into tokens and parts, with a vocabulary of its own.
+
+    It is cut as that of `other`, the model of --init-from, was, if there is one.
+    """
     from lstmgen import dataset
 
     config = CorpusConfig(**_part(given, CorpusConfig))
     if other:
         theirs = other.vocabulary
-        for name, value in (("level", theirs.level), ("words", theirs.words)):
-            if given.get(name, value) != value:
-                kind = value if theirs.level == "word" else "char"
-                raise OptionError(f"the model of --init-from is by {kind}; leave out --{name}")
-        if theirs.level == "char" and "words" in given:
+        if given.get("level", theirs.level) != theirs.level:
+            raise OptionError(f"the model of --init-from is by {theirs.level}; leave out --level")
+        if "words" in given and theirs.level == "char":
             raise OptionError("the model of --init-from is by char; leave out --words")
+        if given.get("words", theirs.words) != theirs.words:
+            raise OptionError(f"the model of --init-from is by {theirs.words}; leave out --words")
         config = replace(config, level=theirs.level, words=theirs.words)
     if held_out is None and "valid_fraction" not in given:
         config = replace(config, valid_fraction=usual_valid_fraction(len(text.text)))

@@ -38,9 +38,10 @@ class Evaluation:
     def names(self) -> str:
         return ", ".join(text.name for text in self.texts)
 
-    def engine(self, work: int | None = None) -> "Engine":
+    def engine(self, num_tokens: int | None = None) -> "Engine":
         """The engine for so many tokens; if nothing is said, for those of the texts."""
-        num_tokens = sum(map(len, self.encoded)) if work is None else work
+        if num_tokens is None:
+            num_tokens = sum(map(len, self.encoded))
         return models.engine_to_score(self.saved, self.device, num_tokens)
 
     def emit(self, file: str, **found: Any) -> None:
@@ -105,7 +106,8 @@ def by_line(asked: Evaluation, paths: list[str], encoding: str) -> None:
     from lstmgen.cli.ahead import Ahead
     from lstmgen.scoring import Score
 
-    # Of a pipe it is not known how much comes, and lines are to go out as they do: NumPy.
+    # Of a pipe it is not known how much comes, and lines are to go out as they do: NumPy. A file is taken to
+    # have a character a byte, which is near enough.
     engine = asked.engine(about_tokens(asked.saved, sum(map(corpus.size, paths))))
     total = Score()
     for path in paths:

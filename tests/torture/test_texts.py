@@ -107,7 +107,7 @@ def test_a_file_that_changes_while_it_is_read_does_no_harm(tmp_path: Path, how: 
             try:
                 told = corpus.read_all([str(path)], "utf-8").text
             except CorpusError as error:  # what lies between two sizes is zeros
-                told = "\0" if "a quarter of its characters are zeros" in str(error) else str(error)
+                told = "\0" if "a quarter of its characters are NUL" in str(error) else str(error)
             assert set(told) <= {*WORDS, "\0"}
     finally:
         over.set()
