@@ -108,7 +108,7 @@ def usual_valid_fraction(characters: int) -> float:
     return min(CorpusConfig.valid_fraction, MAX_HELD_OUT / characters)
 
 
-def network(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelConfig:
+def model(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelConfig:
     """The network that is asked for, or that of `other` for the symbols of this text."""
     options = _part(given, ModelConfig)
     if other:

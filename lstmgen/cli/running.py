@@ -43,12 +43,12 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
     most_threads = fitting.take_threads(given, saved, where)
     if saved:
         resuming.note_other_device(saved, where.type)
-    network = saved.model.config if saved else options.network(given, data, other)
+    model = saved.model.config if saved else options.model(given, data, other)
     config = (
         resuming.training(saved, where) if saved else options.training(given, data, where, other)
     )
     every = given.get("sample_every")
-    job = Job(folder, data, network, config, where, most_threads=most_threads, sample_seconds=every)
+    job = Job(folder, data, model, config, where, most_threads=most_threads, sample_seconds=every)
     if not saved and not other:
         job = fitting.sized(job, given, began)
     job = fitting.timed(job, given, saved, began)

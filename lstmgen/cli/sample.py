@@ -145,23 +145,31 @@ def sample(
         seed = secrets.randbelow(2**31) if decoding.temperature else 0  # where it changes nothing
         if decoding.temperature:
             console.say(f"seed {seed}")
-    given = primes.Primes(texts, num_samples if beams is None else 1, seed or 0, saved.vocabulary)
-    how: Any = {"length": length, "stops": stops}
-    drawn: Any = how | {"decoding": decoding}
-    if num_samples == 1 and not each_line and not as_json and beams is None:
-        only = next(given)
-        _write_as_it_comes(
-            only.text if echo else "", stream(engine, saved.vocabulary, only, **drawn)
-        )
-        return
-    if beams is None:
-        told: Any = {"ready": given.ready, "with_nats": as_json}
-        written = generate(engine, saved.vocabulary, given, **told, **drawn)
-    else:
+    vocabulary = saved.vocabulary
+    written: Iterator[Generated]
+    wanted = primes.Primes(texts, num_samples if beams is None else 1, seed or 0, vocabulary)
+    if beams is not None:
         found = (
-            search(engine, saved.vocabulary, one.text, num_beams=beams, **how) for one in given
+            search(engine, vocabulary, one.text, num_beams=beams, length=length, stops=stops)
+            for one in wanted
         )
         written = (text for texts in found for text in _likeliest(texts, num_samples))
+    elif num_samples == 1 and not each_line and not as_json:
+        only = next(wanted)
+        pieces = stream(engine, vocabulary, only, decoding=decoding, length=length, stops=stops)
+        _write_as_it_comes(only.text if echo else "", pieces)
+        return
+    else:
+        written = generate(
+            engine,
+            vocabulary,
+            wanted,
+            decoding=decoding,
+            length=length,
+            stops=stops,
+            ready=wanted.ready,
+            with_nats=as_json,
+        )
     for text in written:
         _write(text, echo, as_json)
 
