@@ -10,7 +10,7 @@ import torch
 from engines import Stateless, random_weights
 from numpy.typing import NDArray
 
-from lstmgen.beam_search import search
+from lstmgen.beam_search import _least, search
 from lstmgen.cells import Cells
 from lstmgen.config import DecodingConfig, ModelConfig
 from lstmgen.generation import Prime, generate
@@ -173,3 +173,12 @@ def test_texts_that_are_the_same_make_room_for_others() -> None:
 
     found = search(Five(), words, "", num_beams=3, length=1, stops=["."])
     assert [one.text for one in found] == [" a", " c", " d"]
+
+
+def test_the_least_totals_are_as_many_as_are_asked_for_or_as_there_are() -> None:
+    totals = np.random.default_rng(0).integers(0, 20, (3, 40)).astype(np.float64)
+    totals[:, 0] = np.inf
+    order = sorted(np.ndindex(totals.shape), key=lambda place: totals[place])
+    finite = [place for place in order if np.isfinite(totals[place])]
+    for count in (1, 2, 17, 116, 117, 118, 120, 500):
+        assert _least(totals, count) == finite[:count]

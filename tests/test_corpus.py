@@ -148,6 +148,13 @@ def test_trouble_with_standard_input_is_told_by_that_name(
         next(lines("-"))
 
 
+def test_every_file_but_the_last_is_looked_at_for_its_line_end(tmp_path: Path) -> None:
+    names = "abcd"
+    paths = [put(tmp_path, name.encode(), name) for name in names]
+    told = f"goes on: 3 of 4, {paths[0]} first"
+    assert read_all(paths).notes[0].endswith(told)
+
+
 def test_several_files_are_joined_with_nothing_between(tmp_path: Path) -> None:
     paths = [
         put(tmp_path, b"one", "a"),

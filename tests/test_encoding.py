@@ -52,6 +52,18 @@ def test_nothing_but_zeros_is_no_text_however_it_is_read(tmp_path: Path) -> None
         read(put(tmp_path, b"\0" * 400), "utf-32-le")
 
 
+@pytest.mark.parametrize(("zeros", "refused"), [(50, False), (51, True)])
+def test_a_quarter_of_zeros_is_let_pass_and_no_more(
+    tmp_path: Path, zeros: int, refused: bool
+) -> None:
+    path = put(tmp_path, b"\0a" * zeros + b"a" * (200 - 2 * zeros))
+    if refused:
+        with pytest.raises(CorpusError, match="more than a quarter of its characters are NUL"):
+            read(path)
+    else:
+        assert read(path).text.count("\0") == zeros
+
+
 def test_zeros_are_counted_alike_in_whole_texts_and_by_line(tmp_path: Path) -> None:
     story = b"I grew up in France, by the sea.\n" * 9
     few = put(tmp_path, b"a\0\n" + story)  # a third of the first line, and next to none of the text

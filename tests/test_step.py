@@ -70,6 +70,27 @@ def test_half_of_the_streams_that_begin_a_line_begin_with_nothing_remembered() -
             assert torch.equal(part[~emptied].nan_to_num(7.0), before[~emptied].nan_to_num(7.0))
 
 
+def test_a_step_goes_by_the_gradient_of_a_mean_over_the_targets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what the clipping of gradients makes a difference."""
+    job = make_job(tmp_path, dropout=0.0)
+    run, seen = fresh_run(job), list[torch.Tensor]()
+    weights = list(run.network.named_weights().values())
+    torch.nn.init.normal_(run.network.output.weight)
+    inputs, targets, count = step_module.on_device(job.streams.window(0), run.network)
+    logits, _ = run.network(inputs, run.network.initial_state(len(inputs)))
+    mean = cross_entropy(logits.flatten(0, 1), targets.flatten()).sum() / count
+    expected = torch.autograd.grad(mean, weights)
+
+    def step(*about: Any) -> None:
+        seen.extend(weight.grad.clone() for weight in weights if weight.grad is not None)
+
+    monkeypatch.setattr(run.optimizer, "step", step)
+    Stepper(run, job).step(0.02)
+    torch.testing.assert_close(seen, list(expected))
+
+
 @pytest.mark.parametrize("tie", [False, True])
 def test_sparse_gradients_make_the_same_steps_as_others(
     tmp_path: Path, tie: bool, monkeypatch: pytest.MonkeyPatch
