@@ -23,10 +23,8 @@ def window_nats(engine: Engine, streams: Streams, config: CacheConfig) -> Iterat
     p(w) = (1 - share) p_model(w) + share p_cache(w), where p_cache(w) is the softmax of sharpness h . h_i
     over the last `size` places i, added up over those after which w came.
     """
-    keys, values = (
-        np.empty((0, 0), np.float32),
-        np.empty(0, np.int64),
-    )  # of the last `size` places at most
+    # Of the last `size` places at most.
+    keys, values = np.empty((0, 0), np.float32), np.empty(0, np.int64)
     for hidden, targets, _ in read_windows(engine, streams):
         costs = token_nats(engine, hidden, targets)
         kept = targets != IGNORED

@@ -176,9 +176,8 @@ class Position(JsonConfig):
     best_unknown_tokens: int = 0
     best_step: int = field(default=0, metadata=LATER)  # 0 where it is not known
     retreats: int = field(default=0, metadata=LATER)  # how often the loss blew up
-    most_nats_per_token: float | None = field(
-        default=None, metadata=LATER
-    )  # above it it has diverged
+    # With a loss above this it has diverged.
+    most_nats_per_token: float | None = field(default=None, metadata=LATER)
     device: str = field(default="", metadata=LATER)  # what it ran on
 
     def __post_init__(self) -> None:

@@ -89,8 +89,8 @@ class Course:
 
         A text may be of several kinds, as languages are, of which one that is met for the first time
         costs far more than all before; so may the validation part. So a high loss is nothing while
-        another place is well: the validation part, or one learned from before, whose loss `behind` gives. A
-        loss that is no finite number always is.
+        another place is well: the validation part, or one learned from before, whose loss `behind` gives. One
+        that is no finite number is never let pass.
         """
         most, validation = self.most_nats_per_token, score.nats_per_token if score else inf
         # Not `loss > most`, which is false for what is not a number.

@@ -175,8 +175,9 @@ def test_texts_that_are_the_same_make_room_for_others() -> None:
     assert [one.text for one in found] == [" a", " c", " d"]
 
 
-def test_the_least_totals_are_as_many_as_are_asked_for_or_as_there_are() -> None:
-    totals = np.random.default_rng(0).integers(0, 20, (3, 40)).astype(np.float64)
+@pytest.mark.parametrize("most", [20, 10**9])  # so that many are alike, or none
+def test_the_least_totals_are_as_many_as_are_asked_for_or_as_there_are(most: int) -> None:
+    totals = np.random.default_rng(0).integers(0, most, (3, 40)).astype(np.float64)
     totals[:, 0] = np.inf
     order = sorted(np.ndindex(totals.shape), key=lambda place: totals[place])
     finite = [place for place in order if np.isfinite(totals[place])]
