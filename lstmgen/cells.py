@@ -12,6 +12,7 @@ streams are columns side by side: h (H, B). It is quicker than rows, too.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,14 +116,21 @@ def affine_parts(
 class Affine(NamedTuple):
     """What a layer's equations begin with, W [x, h] + b: the notes' W [h, x] + b, for all gates at once."""
 
-    weight: Matrix  # (Z, X + H)
-    bias: Array  # (Z, 1)
+    weight: Matrix  # (Z, X + H + 1), its last column is b
 
     def __call__(self, x: Array, h: Array) -> Array:
-        """x (X, B) and h (H, B) -> z (Z, B), the cell's pre-activations."""
-        z = self.weight @ np.concatenate((x, h))
-        z += self.bias
-        return z
+        """x (X, B) and h (H, B) -> z (Z, B), the cell's pre-activations.
+
+        As one product, [W, b] [x, h, 1]: to add b to all columns afterwards takes longer.
+        """
+        return self.weight @ np.concatenate((x, h, _ones(x.shape[1], x.dtype)))
+
+
+@lru_cache(maxsize=1)  # of many products in turn, all have as many columns
+def _ones(batch_size: int, dtype: np.dtype[Any]) -> Array:
+    ones: Array = np.ones((1, batch_size), dtype)
+    ones.flags.writeable = False
+    return ones
 
 
 class FoldedAffine(NamedTuple):
@@ -139,8 +147,8 @@ class FoldedAffine(NamedTuple):
 
 
 def side_by_side(weight_x: Array, weight_h: Array, bias: Array) -> Affine:
-    """W [x, h] + b of a layer's three `affine_parts`, those of x and h in one matrix."""
-    return Affine(Matrix(weight_x, weight_h), bias[:, None])
+    """W [x, h] + b of a layer's three `affine_parts`, which become one matrix."""
+    return Affine(Matrix(weight_x, weight_h, bias[:, None]))
 
 
 def folded(embedding: Array, weight_x: Array, weight_h: Array, bias: Array) -> FoldedAffine:

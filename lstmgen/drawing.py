@@ -101,12 +101,12 @@ def draw(weights: Array, uniforms: NDArray[np.float64]) -> IdRow:
 
 def _cumulative(weights: Array) -> Array:
     """Where on its row's line each of the weights (B, N) ends, (B, N)."""
-    return np.cumsum(weights, axis=-1, dtype=np.float64)
+    return np.add.accumulate(weights, axis=-1, dtype=np.float64)
 
 
 def _first_above(cumulative: Array, points: Array) -> IdRow:
     """On which of the weights each point (B,) of their line falls, (B,), never on one of weight 0."""
-    chosen: IdRow = (cumulative <= points[:, None]).sum(axis=-1)
+    chosen: IdRow = (cumulative > points[:, None]).argmax(axis=-1)
     return chosen
 
 
