@@ -156,7 +156,7 @@ def svg(records: Records, title: str) -> str:
 
 def _ticks(low: float, high: float, count: int) -> list[tuple[float, str]]:
     """About `count` round values and their labels, the first not above `low`, the last not below `high`."""
-    power = floor(log10((high - low) / count))
+    power = max(-300, floor(log10((high - low) / count)))  # with less, 10 to that is nothing
     factor = next((f for f in (1, 2, 5) if f * 10.0**power * count >= high - low), 10)
     unit = factor * 10.0**power
     numbers = range(floor(low / unit), ceil(high / unit) + 1)

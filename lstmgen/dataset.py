@@ -94,8 +94,11 @@ def require_enough(data: Dataset, window: int) -> None:
     name, train, valid = data.facts["name"], len(data.train_ids), len(data.valid_ids)
     if train < window or valid < 1:
         is_tail = data.facts["valid_sha256"] is None  # of the text, not a text of its own
-        more = is_tail and (valid > train or window == 1)
-        way = "a smaller --valid-fraction" if more else "a smaller --window"
+        way = "a smaller --window"
+        if is_tail and valid < 1 <= train:
+            way = "a larger --valid-fraction"
+        elif is_tail and train + valid > window and (valid > train or window == 1):
+            way = "a smaller --valid-fraction"
         raise CorpusError(
             f"{name}: it has {train:,} tokens to train on and {valid:,} to validate on, and needs {window:,} "
             f"(a whole --window) and 1; give more text, or {way}"

@@ -26,7 +26,9 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator["Hold"]:
     """
     with blaming_system(folder):
         if folder.exists() and not folder.is_dir():
-            raise CheckpointError(f"{folder}: this is a file; --model names a folder to write")
+            raise CheckpointError(
+                f"{folder}: this is a file, and a model is trained into a folder; name one with --model"
+            )
         target = folders.behind_link(folder)
         made = [path for path in (target, *target.parents) if not path.exists()]
     if resume and made:

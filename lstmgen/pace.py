@@ -1,10 +1,10 @@
 """Turns how fast this machine is, and how much time there is, into steps and when to report."""
 
-import time
 from dataclasses import replace
 from math import ceil, prod
 from typing import NamedTuple
 
+from lstmgen import stopwatch
 from lstmgen.config import ModelConfig, TrainConfig, is_matrix
 
 REPORT_SHARE = 0.04  # of the time given may go into validation
@@ -104,14 +104,14 @@ class Pace:
     """How fast a run goes, and where its end is to be moved so that it keeps to its time."""
 
     def __init__(self, clock: Clock) -> None:
-        self.started = time.perf_counter()
+        self.started = stopwatch.now()
         self.steps = 0
         self.clock = clock
         self.validations: list[float] = []  # seconds
 
     def speed(self) -> Speed:
         """As it is by now. Until a validation has been seen, it is taken to be as far off as a step was."""
-        step = (time.perf_counter() - self.started - sum(self.validations)) / self.steps
+        step = (stopwatch.now() - self.started - sum(self.validations)) / self.steps
         if self.validations:
             return Speed(step, sum(self.validations) / len(self.validations))
         measured = self.clock.measured
@@ -128,7 +128,7 @@ class Pace:
         if few and seconds_left > 0:
             return config
         speed = self.speed()
-        _, every = plan_steps(speed, time.perf_counter() - self.started + seconds_left)
+        _, every = plan_steps(speed, stopwatch.now() - self.started + seconds_left)
         if not 1 / 2 <= every / config.report_every <= 2:
             config = replace(config, report_every=every)
         num_steps = max(step, last_step(speed, config.report_every, step, seconds_left))

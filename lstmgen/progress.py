@@ -3,13 +3,13 @@
 A record is shown by whoever follows the run, and is a line of its log.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lstmgen import stopwatch
 from lstmgen.scoring import Score
 
 
@@ -53,7 +53,7 @@ class Meter:
     def __init__(self, where: torch.device) -> None:
         self.total = torch.zeros((), device=where)
         self.tokens = 0
-        self.started = time.perf_counter()
+        self.started = stopwatch.now()
 
     def add(self, total: Tensor, tokens: int) -> None:
         self.total += total
@@ -63,4 +63,4 @@ class Meter:
         return float(self.total) / max(1, self.tokens)
 
     def tokens_per_second(self) -> float:
-        return self.tokens / (time.perf_counter() - self.started)
+        return self.tokens / (stopwatch.now() - self.started)

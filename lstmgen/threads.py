@@ -15,6 +15,8 @@ from contextlib import contextmanager
 
 import torch
 
+from lstmgen import stopwatch
+
 ENOUGH = 0.9  # of the processor time that its threads could have; with less, others are at work
 MORE = 1.1  # times what all get done must fewer do, or all are taken
 NEARLY = 0.2  # of a core: so little short of a whole one counts as one
@@ -27,7 +29,7 @@ Clocks = Callable[[], tuple[float, float]]  # seconds, and those of processor ti
 
 
 def clocks() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
+    return stopwatch.now(), time.process_time()
 
 
 def products() -> None:

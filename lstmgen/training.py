@@ -10,12 +10,11 @@ weights, optimizer, carried state and step, and goes back to an earlier one of i
 if its loss blows up.
 """
 
-import time
 from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import replace
 
-from lstmgen import device
+from lstmgen import device, stopwatch
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import DecodingConfig, Position
@@ -57,7 +56,7 @@ def train(
             record = session.after_step()
             if record is not None:
                 yield record
-                session.yielded_at = time.perf_counter()
+                session.yielded_at = stopwatch.now()
         session.keeper.write()
     except GeneratorExit:
         session.stop()
@@ -74,7 +73,7 @@ class _Session:
     def __init__(
         self, job: Job, saved: SavedRun | None, initial: SavedModel | None, hold: Hold
     ) -> None:
-        self.started = self.saved_at = self.yielded_at = self.sampled_at = time.perf_counter()
+        self.started = self.saved_at = self.yielded_at = self.sampled_at = stopwatch.now()
         self.job, self.resumed = job, saved is not None
         self.seconds_before = saved.position.seconds if saved else 0.0
         self.stepper, self.course = _begin(job, saved, initial)
@@ -98,11 +97,11 @@ class _Session:
 
     def after_step(self) -> Progress | None:
         """Do what is due after a step; the record of it, if there is to be one."""
-        step, now = self.run.step, time.perf_counter()
+        step, now = self.run.step, stopwatch.now()
         if not self.course.due(step).log and now - self.yielded_at < YIELD_SECONDS:
             return None
         device.wait(self.job.device)
-        now = time.perf_counter()
+        now = stopwatch.now()
         if self.pace:
             self.course.config = self.pace.replan(self.course.config, step, self._seconds(now))
         due, record = (
@@ -152,10 +151,10 @@ class _Session:
         return record
 
     def _validate(self) -> Score:
-        began = time.perf_counter()
+        began = stopwatch.now()
         score = validate(self.run.network, self.job)
         if self.pace:
-            self.pace.validations.append(time.perf_counter() - began)
+            self.pace.validations.append(stopwatch.now() - began)
         return score
 
     def _go_back(self, record: Progress, why: str) -> Progress:
@@ -191,7 +190,7 @@ class _Session:
         saving = due.report or now - self.saved_at > SAVE_SECONDS
         if saving:
             self._keep(self._latest())
-            self.saved_at = time.perf_counter()
+            self.saved_at = stopwatch.now()
         if due.log or saving:
             unwritten = self.keeper.try_to_write()
             if due.report or unwritten != self.unwritten:  # not as often as it is tried
@@ -201,7 +200,7 @@ class _Session:
         return record
 
     def _keep(self, snapshot: Snapshot) -> None:
-        position = self.course.position(snapshot.step, self._seconds(time.perf_counter()), self.job)
+        position = self.course.position(snapshot.step, self._seconds(stopwatch.now()), self.job)
         self.keeper.keep_run(snapshot, self.course.config, position)
 
     def _keep_model(self, record: Progress) -> None:
@@ -231,7 +230,7 @@ class _Session:
             step=step,
             num_steps=course.config.num_steps,
             epoch=self.job.epochs(step),
-            seconds=self._seconds(time.perf_counter()),
+            seconds=self._seconds(stopwatch.now()),
             learning_rate=course.learning_rate(step - 1),
             tokens_per_second=self.meter.tokens_per_second(),
             train_nats_per_token=self.meter.nats_per_token(),

@@ -682,6 +682,8 @@ def test_unknown_tokens_are_told_of_whatever_is_asked(
             "unknown tokens, scored as <unk>: 60 of 400 (15.00%)"
             in here("eval", path, "-m", model, *how).err
         )
+    path.write_text("Ann went to Rome.\n" * 1200 + "ü")
+    assert "<unk>: 1 of 21,601 (less than 0.01%)" in here("eval", path, "-m", model).err
     path.write_text('{"context": "Ann went to ", "choices": ["Züri", "Rome"], "answer": 1}\n')
     assert (
         "unknown tokens of the questions, scored as <unk>: 2"

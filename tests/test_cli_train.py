@@ -707,9 +707,30 @@ def test_an_overwritten_model_stays_when_the_new_run_is_stopped_before_its_first
     command = ["train", str(corpus), "-m", str(folder), "--overwrite", "--steps", "1000000"]
     said = stopped([*command, "--cell", "gru", *SMALL], signal.SIGINT, 130)
     assert f"{folder} still holds the earlier model" in said
+    assert "the earlier run has made way" in said
     assert checkpoint.load_model(folder).config.cell == "lstm"
     assert checkpoint.load_run(folder).model.config.cell == "gru"
     assert not (folder / folders.CURVES_FILE).exists()  # they were the other run's
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGTSTP"), reason="there is no Ctrl-Z here")
+def test_a_run_meets_ctrl_z_so_that_its_clock_stands_still(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met, follow = [], watching.follow
+
+    def followed(*about: Any) -> Any:
+        met.append(signal.getsignal(signal.SIGTSTP))
+        return follow(*about)
+
+    monkeypatch.setattr(watching, "follow", followed)
+    before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    try:
+        assert here("train", corpus, "-m", tmp_path / "m", "--steps", "1", *SMALL).code == 0
+    finally:
+        signal.signal(signal.SIGTSTP, before)
+    (handler,) = met
+    assert callable(handler)
 
 
 def test_nobody_listening_to_the_talk_does_not_stop_a_run(corpus: Path, tmp_path: Path) -> None:

@@ -149,6 +149,11 @@ def test_ticks_are_round_and_enclose_the_losses(low: float, span: float, last: i
     assert last / 2 < steps[-1] <= last
 
 
+def test_the_least_rate_that_there_is_can_be_drawn() -> None:
+    records = [falling()[0] | {"step": step, "learning_rate": step * 5e-324} for step in (0, 1)]
+    assert Picture(curves.svg(records, "still")).words
+
+
 def test_the_best_is_marked_where_validation_is_lowest() -> None:
     records = falling()
     best = min(records, key=lambda r: r["nats_per_token"])

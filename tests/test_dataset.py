@@ -119,6 +119,16 @@ def test_where_most_is_held_out_refusal_names_that() -> None:
         require_enough(of_length(100, 0.9), 64)
 
 
+def test_where_next_to_nothing_is_held_out_refusal_names_that() -> None:
+    with pytest.raises(CorpusError, match=r"0 to validate on.* or a larger --valid-fraction"):
+        require_enough(of_length(1000, 1e-17), 64)
+
+
+def test_where_all_of_the_text_is_too_short_refusal_names_the_window() -> None:
+    with pytest.raises(CorpusError, match=r"8 tokens to train on .* or a smaller --window"):
+        require_enough(of_length(20, 0.6), 64)
+
+
 def test_where_the_other_part_is_a_file_of_its_own_refusal_names_the_window() -> None:
     data = prepare(Text("x", "ab" * 15), CHARS, seed=0, held_out=Text("y", "ab" * 500))
     with pytest.raises(CorpusError, match=r"it has 30 tokens .* or a smaller --window"):

@@ -38,6 +38,7 @@ ORDER = (
     "generation",
     "beam_search",
     "planning",
+    "stopwatch",
     "pace",
     "curves",
     "threads",

@@ -1,13 +1,12 @@
 """A plan fills the time, and keeps it as the machine slows."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstmgen import pace as pace_module
+from lstmgen import stopwatch
 from lstmgen.config import ModelConfig, TrainConfig
 from lstmgen.pace import (
     AT_THE_END,
@@ -84,7 +83,7 @@ def test_a_score_costs_more_than_training_on_a_sample_of_many_symbols_and_less_o
 @pytest.fixture(autouse=True)
 def a_clock_that_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that nothing depends on how long a test takes."""
-    monkeypatch.setattr(pace_module, "time", SimpleNamespace(perf_counter=lambda: NOW))
+    monkeypatch.setattr(stopwatch, "now", lambda: NOW)
 
 
 def timed(measured: Speed) -> Pace:

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from math import exp, nan
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,7 @@ from lstmgen import (
     device,
     folders,
     optim,
-    pace,
-    progress,
+    stopwatch,
     training,
 )
 from lstmgen.cells import Cells
@@ -406,8 +404,7 @@ def a_second_each_step(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(Stepper, "step", in_a_second)
     monkeypatch.setattr(training, "validate", at_once)
-    for module in (training, pace, progress):
-        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(stopwatch, "now", lambda: now[0])
     return now
 
 

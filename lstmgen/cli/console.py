@@ -120,8 +120,11 @@ def note(text: str) -> None:
 def note_unknown(unknown: int, tokens: int) -> None:
     """Say how many tokens the model does not know, if there are any."""
     if unknown:
+        share = f"{unknown / tokens:.2%}"
+        if share == "0.00%":
+            share = "less than 0.01%"
         note(
-            f"unknown tokens, scored as <unk>: {unknown:,} of {tokens:,} ({unknown / tokens:.2%}); so "
+            f"unknown tokens, scored as <unk>: {unknown:,} of {tokens:,} ({share}); so "
             "bits a character do not compare with those of a model that knows them"
         )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def run(given: options.Options, hold: "Hold", began: float) -> None:
     """Train by options that make sense, in a folder that is held; `began` is when the command did."""
-    from lstmgen import checkpoint, engines, folders
+    from lstmgen import checkpoint, engines, folders, stopwatch
 
     folder, quiet = hold.folder, given["quiet"]
     saved = checkpoint.load_run(folder) if given["resume"] else None
@@ -56,7 +56,7 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
         console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)
     before = folders.file_id(folder / folders.MODEL_FILE)
-    with watching.stopping(quiet) as caught:
+    with watching.stopping(quiet) as caught, stopwatch.without_suspensions():
         records = training.train(job, saved, other, hold)
         last, number = watching.follow(records, caught, quiet, per_token)
         if number:
@@ -129,7 +129,8 @@ def _tell_of_stop(
     if last.best is None:
         earlier = before and before == folders.file_id(folder / folders.MODEL_FILE)
         console.note(
-            f"{given['model']} still holds the earlier model, as this run's has not been validated yet"
+            f"{given['model']} still holds the earlier model, as this run's has not been validated yet; the "
+            "earlier run has made way"
             if earlier
             else f"{given['model']} holds the model of that step, which has not been validated yet"
         )

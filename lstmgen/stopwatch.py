@@ -1,0 +1,41 @@
+"""The time that a run is given: a clock that stands still while the process is suspended by Ctrl-Z."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_suspended = 0.0  # seconds
+
+
+def now() -> float:
+    """Seconds from any zero."""
+    return time.perf_counter() - _suspended
+
+
+@contextmanager
+def without_suspensions() -> Iterator[None]:
+    """Within the block, the clock stands still from Ctrl-Z (SIGTSTP) until the process goes on.
+
+    What SIGSTOP suspends, which no process can meet, does not know how long, and the clock goes on.
+    """
+
+    def suspend(number: int, frame: object) -> None:
+        global _suspended
+        began = time.perf_counter()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)  # here it waits
+        signal.signal(number, suspend)
+        _suspended += time.perf_counter() - began
+
+    number = getattr(signal, "SIGTSTP", None)  # which Windows does not have
+    if (
+        number is None or signal.getsignal(number) is not signal.SIG_DFL
+    ):  # ignored, as by some shells
+        yield
+        return
+    signal.signal(number, suspend)
+    try:
+        yield
+    finally:
+        signal.signal(number, signal.SIG_DFL)
