@@ -17,7 +17,7 @@ def now() -> float:
 def without_suspensions() -> Iterator[None]:
     """Within the block, the clock stands still from Ctrl-Z (SIGTSTP) until the process goes on.
 
-    What SIGSTOP suspends, which no process can meet, does not know how long, and the clock goes on.
+    With SIGSTOP, which a process cannot notice, it goes on.
     """
 
     def suspend(number: int, frame: object) -> None:
@@ -29,9 +29,8 @@ def without_suspensions() -> Iterator[None]:
         _suspended += time.perf_counter() - began
 
     number = getattr(signal, "SIGTSTP", None)  # which Windows does not have
-    if (
-        number is None or signal.getsignal(number) is not signal.SIG_DFL
-    ):  # ignored, as by some shells
+    # Where it is ignored, as by some shells, it stays so.
+    if number is None or signal.getsignal(number) is not signal.SIG_DFL:
         yield
         return
     signal.signal(number, suspend)

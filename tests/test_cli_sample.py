@@ -38,6 +38,7 @@ def test_the_seed_that_was_chosen_is_said_and_repeats_the_text(model: Path, here
     seed = re.fullmatch(r"seed (\d+)\n", first.err)
     assert seed
     assert here("sample", "-m", model, "-l", "50", "--seed", seed[1]).out == first.out
+    assert here("sample", "-m", model, "-l", "0").err == ""  # nothing is drawn
 
 
 def test_a_device_that_there_is_not_is_refused_before_a_seed_is_told(

@@ -143,7 +143,7 @@ def sample(
     texts = primes.each_line(encoding) if each_line else iter([only_prime])
     if seed is None and beams is None:
         seed = secrets.randbelow(2**31) if decoding.temperature else 0  # where it changes nothing
-        if decoding.temperature:
+        if decoding.temperature and length:
             console.say(f"seed {seed}")
     vocabulary = saved.vocabulary
     written: Iterator[Generated]
