@@ -95,7 +95,7 @@ def require_enough(data: Dataset, window: int) -> None:
     if train < window or valid < 1:
         is_tail = data.facts["valid_sha256"] is None  # of the text, not a text of its own
         way = "a smaller --window"
-        if is_tail and valid < 1 <= train:
+        if is_tail and train > window:  # so nothing is held out
             way = "a larger --valid-fraction"
         elif is_tail and train + valid > window and (valid > train or window == 1):
             way = "a smaller --valid-fraction"

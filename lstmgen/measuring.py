@@ -1,8 +1,6 @@
 """A job -> how long a step and a validation of it take on this machine."""
 
-import time
-
-from lstmgen import optim
+from lstmgen import optim, stopwatch
 from lstmgen.job import Job
 from lstmgen.model import Network, TorchEngine
 from lstmgen.pace import Speed
@@ -41,12 +39,12 @@ def _time_steps(stepper: Stepper, job: Job, seconds: float, most: float) -> floa
 
     def steps(number: int) -> float:
         """Seconds that so many first steps take."""
-        began = time.perf_counter()
+        began = stopwatch.now()
         for _ in range(number):
             stepper.run.step = 0
             nats, _ = stepper.step(rate)
         nats.item()
-        return time.perf_counter() - began
+        return stopwatch.now() - began
 
     if first:
         steps(first)
@@ -67,9 +65,9 @@ def _time_validation(network: Network, job: Job, seconds: float) -> float:
     windows: list[float] = []
     few = min(6, to_score.num_windows)
     while len(windows) < few and (len(windows) < 2 or sum(windows[1:]) < seconds):
-        began = time.perf_counter()
+        began = stopwatch.now()
         next(scoring)
-        windows.append(time.perf_counter() - began)
+        windows.append(stopwatch.now() - began)
     return _quick(windows[1:] or windows) * to_score.num_windows
 
 

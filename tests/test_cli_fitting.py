@@ -3,14 +3,13 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from jobs import make_job, stopped_at
 
-from lstmgen import batching, checkpoint, dataset, device, measuring, pace, planning
+from lstmgen import batching, checkpoint, dataset, device, measuring, pace, planning, stopwatch
 from lstmgen.cli import fitting, options, resuming, telling
 from lstmgen.config import SOFTMAX_SAMPLE, CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
@@ -39,7 +38,7 @@ def test_a_run_that_has_ended_is_not_begun_again_for_what_its_start_took(
     saved = stopped_at(5, job)
     done = saved.position.step
     monkeypatch.setattr(measuring, "measure", lambda job: Speed(0.1, 1.0))
-    monkeypatch.setattr(fitting, "time", SimpleNamespace(perf_counter=lambda: 99.0))
+    monkeypatch.setattr(stopwatch, "now", lambda: 99.0)
 
     def more(planned: int, minutes: float, seconds: float = 57.0) -> int:
         run = replace(saved, position=replace(saved.position, seconds=seconds))

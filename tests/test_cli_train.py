@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from math import log
 from pathlib import Path
@@ -222,9 +222,10 @@ def test_a_run_beside_other_programs_says_that_it_takes_fewer_threads_for_now(
 def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = SimpleNamespace(perf_counter=lambda: 0.0, process_time=lambda: 0.0)
+    monkeypatch.setattr(time, "process_time", lambda: 0.0)
+    clock = SimpleNamespace(now=lambda: 0.0, without_suspensions=nullcontext)  # of the start alone
     for module in ("train", "fitting"):
-        monkeypatch.setattr(sys.modules[f"lstmgen.cli.{module}"], "time", clock)
+        monkeypatch.setattr(sys.modules[f"lstmgen.cli.{module}"], "stopwatch", clock)
     told = []
     for seconds in (0.1, 1.5, 50.0):
         monkeypatch.setattr("lstmgen.measuring.measure", lambda job, s=seconds: pace.Speed(0.01, s))
@@ -707,7 +708,7 @@ def test_an_overwritten_model_stays_when_the_new_run_is_stopped_before_its_first
     command = ["train", str(corpus), "-m", str(folder), "--overwrite", "--steps", "1000000"]
     said = stopped([*command, "--cell", "gru", *SMALL], signal.SIGINT, 130)
     assert f"{folder} still holds the earlier model" in said
-    assert "the earlier run has made way" in said
+    assert "nothing else of the earlier run is left" in said
     assert checkpoint.load_model(folder).config.cell == "lstm"
     assert checkpoint.load_run(folder).model.config.cell == "gru"
     assert not (folder / folders.CURVES_FILE).exists()  # they were the other run's
@@ -717,20 +718,23 @@ def test_an_overwritten_model_stays_when_the_new_run_is_stopped_before_its_first
 def test_a_run_meets_ctrl_z_so_that_its_clock_stands_still(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    met, follow = [], watching.follow
+    met = []
 
-    def followed(*about: Any) -> Any:
-        met.append(signal.getsignal(signal.SIGTSTP))
-        return follow(*about)
+    def noted(function: Any) -> Any:
+        def call(*about: Any) -> Any:
+            met.append(signal.getsignal(signal.SIGTSTP))
+            return function(*about)
 
-    monkeypatch.setattr(watching, "follow", followed)
+        return call
+
+    monkeypatch.setattr("lstmgen.corpus.read_all", noted(read_all))
+    monkeypatch.setattr(watching, "follow", noted(watching.follow))
     before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
     try:
         assert here("train", corpus, "-m", tmp_path / "m", "--steps", "1", *SMALL).code == 0
     finally:
         signal.signal(signal.SIGTSTP, before)
-    (handler,) = met
-    assert callable(handler)
+    assert [callable(handler) for handler in met] == [True, True]
 
 
 def test_nobody_listening_to_the_talk_does_not_stop_a_run(corpus: Path, tmp_path: Path) -> None:

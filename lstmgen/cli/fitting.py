@@ -1,11 +1,10 @@
 """Fits a job to the time there is: how large, how many streams and steps, measured on this machine."""
 
-import time
 from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from lstmgen import pace, planning
+from lstmgen import pace, planning, stopwatch
 from lstmgen.cli import console
 from lstmgen.cli.options import Options, minutes
 from lstmgen.config import Position, TrainConfig
@@ -55,7 +54,7 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     if steps:
         tokens = float(steps * job.training.batch_size * job.training.window)
     else:
-        left = minutes(given) * 60 - (time.perf_counter() - began)
+        left = minutes(given) * 60 - (stopwatch.now() - began)
         job, tokens = _measured(job, left, may_have_many)
     if size_given:
         return job
@@ -168,7 +167,7 @@ def _within_minutes(job: "Job", given: Options, at: Position | None, began: floa
     from lstmgen.measuring import measure
 
     measured, seconds = measure(job), minutes(given) * 60
-    start = time.perf_counter() - began
+    start = stopwatch.now() - began
     deadline = seconds - start - CLOSING_SECONDS
     if deadline <= 0:
         raise OptionError(

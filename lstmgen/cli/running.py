@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lstmgen import stopwatch
 from lstmgen.cli import console, fitting, options, resuming, telling, watching
 
 if TYPE_CHECKING:
@@ -17,16 +18,16 @@ if TYPE_CHECKING:
 
 def run(given: options.Options, hold: "Hold", began: float) -> None:
     """Train by options that make sense, in a folder that is held; `began` is when the command did."""
-    from lstmgen import checkpoint, engines, folders, stopwatch
+    from lstmgen import checkpoint, engines, folders
 
     folder, quiet = hold.folder, given["quiet"]
     saved = checkpoint.load_run(folder) if given["resume"] else None
     other = checkpoint.load_model(given["init_from"]) if "init_from" in given else None
     from_a_pipe = _comes_through_a_pipe(given)
-    idle = time.perf_counter() - time.process_time()
+    idle = stopwatch.now() - time.process_time()
     data = _read(folder, given, saved, other)
     if from_a_pipe:  # whose writer was waited for, which is no time of the run
-        began += time.perf_counter() - time.process_time() - idle
+        began += stopwatch.now() - time.process_time() - idle
     if not quiet:
         console.say(telling.of_data(data))
         if other:
@@ -56,7 +57,7 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
         console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)
     before = folders.file_id(folder / folders.MODEL_FILE)
-    with watching.stopping(quiet) as caught, stopwatch.without_suspensions():
+    with watching.stopping(quiet) as caught:
         records = training.train(job, saved, other, hold)
         last, number = watching.follow(records, caught, quiet, per_token)
         if number:
@@ -129,8 +130,8 @@ def _tell_of_stop(
     if last.best is None:
         earlier = before and before == folders.file_id(folder / folders.MODEL_FILE)
         console.note(
-            f"{given['model']} still holds the earlier model, as this run's has not been validated yet; the "
-            "earlier run has made way"
+            f"{given['model']} still holds the earlier model, as this run's has not been validated yet; "
+            "nothing else of the earlier run is left"
             if earlier
             else f"{given['model']} holds the model of that step, which has not been validated yet"
         )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lstmgen import stopwatch
 from lstmgen.cli import options, running
 from lstmgen.config import (
     DEFAULT_ENCODING,
@@ -264,7 +265,7 @@ def train(
     """
     # Keyed by option; a field of `config` for it has the same name.
     given = {name: value for name, value in locals().items() if value is not None}
-    began = time.perf_counter() - time.process_time()  # near to when Python was started
+    began = stopwatch.now() - time.process_time()  # near to when Python was started
     options.require_sense(given)
     if quiet and sample_every is not None:
         raise OptionError("--quiet shows no samples; leave out --quiet or --sample-every")
@@ -272,5 +273,8 @@ def train(
     from lstmgen import holding
 
     folder = Path(model)
-    with holding.claimed(folder, resume=resume, overwrite=overwrite) as hold:
+    with (
+        holding.claimed(folder, resume=resume, overwrite=overwrite) as hold,
+        stopwatch.without_suspensions(),
+    ):
         running.run(given, hold, began)
