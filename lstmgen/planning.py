@@ -62,6 +62,7 @@ MANY_STREAMS_RATE = 0.056  # the learning rate by character with them, for cells
 MAX_CUDA_LOGITS, BYTES_A_LOGIT = 2**28, 16
 # What an LSTM reads so many times, by character, is learned at this rate; or with `CUDA_STREAMS`.
 MANY_EPOCHS, MANY_EPOCHS_RATE = 10, 0.08
+MANY_STREAMS_EPOCHS = 3  # times with `MANY_STREAMS`, whose steps are surer
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 
 
@@ -167,7 +168,8 @@ def learning_rate(num_epochs: float, streams: int, level: Level, cell: CellName)
     """
     if level == "word" or cell == "rnn":
         return TrainConfig.learning_rate
-    often = cell == "lstm" and num_epochs >= MANY_EPOCHS
+    enough = MANY_STREAMS_EPOCHS if streams >= MANY_STREAMS else MANY_EPOCHS
+    often = cell == "lstm" and num_epochs >= enough
     if often or streams >= CUDA_STREAMS:
         return MANY_EPOCHS_RATE
     return MANY_STREAMS_RATE if streams >= MANY_STREAMS else TrainConfig.learning_rate

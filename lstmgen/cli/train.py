@@ -32,6 +32,7 @@ from lstmgen.planning import (
     MANY_EPOCHS,
     MANY_EPOCHS_RATE,
     MANY_STREAMS,
+    MANY_STREAMS_EPOCHS,
     MANY_STREAMS_RATE,
     MANY_SYMBOLS,
 )
@@ -184,7 +185,8 @@ def train(
             "3 % of the steps, then falls in a line to 0.",
             show_default=f"{TrainConfig.learning_rate}; by character, but not for rnn, "
             f"{MANY_STREAMS_RATE} from {MANY_STREAMS} streams on, {MANY_EPOCHS_RATE} from "
-            f"{CUDA_STREAMS}, or for lstm from {MANY_EPOCHS} epochs on; with --init-from {FINE_TUNING_RATE}",
+            f"{CUDA_STREAMS}, or for lstm from {MANY_EPOCHS} epochs on, with {MANY_STREAMS} streams from "
+            f"{MANY_STREAMS_EPOCHS}; with --init-from {FINE_TUNING_RATE}",
         ),
     ] = None,
     adamw_share: Annotated[
