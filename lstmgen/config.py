@@ -4,7 +4,7 @@ The fixed defaults of what is kept are written here, once; what follows from the
 `planning`.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import prod
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
@@ -196,6 +196,17 @@ class Position(JsonConfig):
                 "the unknown tokens of the best loss", self.best_unknown_tokens
             )
             Range(0, self.step).require("the step of the best loss", self.best_step)
+
+    def without_best(self) -> "Position":
+        """The same run, which has no best score yet."""
+        return replace(
+            self,
+            best_nats=None,
+            best_tokens=0,
+            best_characters=0,
+            best_unknown_tokens=0,
+            best_step=0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,11 +56,12 @@ def places(num_tokens: int, longest: int) -> NDArray[np.int64]:
     `OptionError` if there is none.
     """
     require_places(num_tokens, longest)
-    candidates = np.arange(longest, num_tokens)
-    if len(candidates) <= MAX_PLACES:
-        return candidates
+    number = num_tokens - longest
+    if number <= MAX_PLACES:
+        return np.arange(longest, num_tokens)
     generator = np.random.default_rng(SEED)
-    return np.sort(generator.choice(candidates, MAX_PLACES, replace=False))
+    # Of a number, not of an array: that would be far larger than the text.
+    return longest + np.sort(generator.choice(number, MAX_PLACES, replace=False))
 
 
 def doublings(num_tokens: int) -> list[int]:

@@ -32,8 +32,8 @@ def find_model(model: str | Path | None) -> str | Path:
         if not str(model):
             raise OptionError("--model is empty; name a folder or a file, or leave it out")
         return model
-    there = os.path.exists(DEFAULT_MODEL_FOLDER)  # noqa: PTH110  # which raises nothing
-    return DEFAULT_MODEL_FOLDER if there else BUILT_IN
+    # A link that leads nowhere, as to a disk that is away, was to be a model too.
+    return DEFAULT_MODEL_FOLDER if os.path.lexists(DEFAULT_MODEL_FOLDER) else BUILT_IN
 
 
 def model_path(model: str | Path) -> Path:

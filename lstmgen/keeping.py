@@ -155,9 +155,14 @@ class Keeper:
                 return  # as nothing could take the place of what there may be
             folders.forget_run(self._folder)
             self._new = False
-        if self._model is not None:
-            checkpoint.save_model(self._folder / MODEL_FILE, self._model)
-            self._model = None
+        try:
+            if self._model is not None:
+                checkpoint.save_model(self._folder / MODEL_FILE, self._model)
+                self._model = None
+        finally:
+            self._write_log_and_run()
+
+    def _write_log_and_run(self) -> None:
         try:
             # Before the run, which will not come by these steps again once it is saved.
             while self._lines:
@@ -167,8 +172,21 @@ class Keeper:
                 log_file.sync(self._folder)
         finally:
             if self._run is not None:
-                checkpoint.save_run(self._folder / RUN_FILE, self._run)
-                self._run = None
+                self._write_run(self._run)
+
+    def _write_run(self, run: SavedRun) -> None:
+        """Save it; while its best model could not be written, as one that has none yet and will report again.
+
+        That is written once more when the model has been. At its end it would not report again, so what there
+        is of it stays.
+        """
+        if self._model is None:
+            checkpoint.save_run(self._folder / RUN_FILE, run)
+            self._run = None
+        elif run.position.step < run.training.num_steps:
+            checkpoint.save_run(
+                self._folder / RUN_FILE, replace(run, position=run.position.without_best())
+            )
 
     def give_back(self) -> None:
         """Let go of the folder, if it had to be taken again."""

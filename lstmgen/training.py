@@ -104,10 +104,8 @@ class _Session:
         now = stopwatch.now()
         if self.pace:
             self.course.config = self.pace.replan(self.course.config, step, self._seconds(now))
-        due, record = (
-            self.course.due(step),
-            self._progress(),
-        )  # asked again, as reports may have moved
+        due = self.course.due(step)  # asked again, as reports may have moved
+        record = self._progress()
         if due.log:
             try:
                 record = self._logged(record, due)
@@ -146,7 +144,8 @@ class _Session:
         if due.mark:
             self.course.mark(self.run)
         if score is not None:
-            record = self._report(record, score)
+            seconds = self._seconds(stopwatch.now())  # with what the score took
+            record = self._report(replace(record, seconds=seconds), score)
         self.keeper.keep_line(record.to_json())
         return record
 
@@ -193,9 +192,10 @@ class _Session:
             self.saved_at = stopwatch.now()
         if due.log or saving:
             unwritten = self.keeper.try_to_write()
+            goes_on = "" if record.step == record.num_steps else "training goes on, and "
             if due.report or unwritten != self.unwritten:  # not as often as it is tried
                 self.unwritten = unwritten
-                note = f"{unwritten}; training goes on, and it is tried again" if unwritten else ""
+                note = f"{unwritten}; {goes_on}it is tried again" if unwritten else ""
                 record = replace(record, note=note)
         return record
 

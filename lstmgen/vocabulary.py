@@ -105,8 +105,10 @@ class Vocabulary:
     def lengths(self, text: str) -> NDArray[np.int64]:
         """The number of characters of each token of a text, (N,)."""
         if self.level == "char":
-            return np.ones(len(text), np.int64)
-        return np.array([len(token) for token in _tokenize(text, self.words)], np.int64)
+            return np.broadcast_to(np.int64(1), len(text))  # which is one number in memory
+        chunks = _chunks(text, self.words)
+        parts = [np.fromiter(map(len, tokens), np.int64, len(tokens)) for tokens in chunks]
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
     def encode_prime(self, prime: str) -> Ids:
         """The ids of a prime, (N,).

@@ -480,6 +480,17 @@ def test_a_signal_saves_and_tells_how_to_go_on(corpus: Path, tmp_path: Path, her
         before = step
 
 
+def test_a_stop_tells_of_a_model_that_took_the_place_of_one_that_was_gone(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    folder = tmp_path / "m"
+    command = ["train", str(corpus), "-m", str(folder)]
+    assert here(*command, "--steps", "4", *SMALL).code == 0
+    (folder / "model.safetensors").unlink()
+    said = stopped([*command, "--steps", "100000", "--resume"], signal.SIGINT, 130)
+    assert f"{folder} holds the model of that step, which has not been validated yet" in said
+
+
 def test_what_came_through_a_pipe_is_to_be_given_again(corpus: Path, tmp_path: Path) -> None:
     command = ["train", "-m", str(tmp_path / "m"), "--steps", "1000000", *SMALL, "-"]
     said = stopped(command, signal.SIGINT, 130, fed=f"<(cat {corpus}) < {corpus}").splitlines()
@@ -750,10 +761,12 @@ def test_nobody_listening_to_the_talk_does_not_stop_a_run(corpus: Path, tmp_path
 
 def test_validating_on_the_text_itself_is_told(corpus: Path, tmp_path: Path, here: Any) -> None:
     options = ("train", corpus, "-m", tmp_path / "m", "--steps", "1", *SMALL, "--valid-file")
-    assert "is the text that is trained on" in here(*options, corpus).err
+    assert "--valid-file is trained on too" in here(*options, corpus).err
     other = tmp_path / "other.txt"
     other.write_text(TEXT[5:])
-    assert "is the text that is trained on" not in here(*options, other, "--overwrite").err
+    assert "--valid-file is trained on too" not in here(*options, other, "--overwrite").err
+    both = ("train", corpus, other, *options[2:-1], "--overwrite", "--valid-file")
+    assert "--valid-file is trained on too" in here(*both, f"{tmp_path}/./other.txt").err
 
 
 def test_unknown_tokens_to_validate_on_are_counted(corpus: Path, tmp_path: Path, here: Any) -> None:
@@ -805,7 +818,7 @@ def test_the_plan_tells_what_is_replaced_and_where_a_run_goes_on(tmp_path: Path,
     path = tmp_path / "a.txt"
     path.write_text("abcdefghij\n" * 2000 + "YZ" + "abcdefghij\n" * 400)
     first = here("train", path, "-m", tmp_path / "m", "--steps", "2", *SMALL)
-    assert "which replaces 2 rare characters and 1 drawn at random\n" in first.err
+    assert "which replaces 2 characters that are not kept and 1 drawn at random\n" in first.err
     again = here("train", path, "-m", tmp_path / "m", "--resume", "--steps", "3", *SMALL)
     assert " epochs), from step 2; " in again.err
 

@@ -13,7 +13,7 @@ from lstmgen import context
 from lstmgen.cells import Cells
 from lstmgen.comparison import t_95
 from lstmgen.config import ModelConfig
-from lstmgen.context import doublings, places, scores
+from lstmgen.context import MAX_PLACES, doublings, places, scores
 from lstmgen.errors import OptionError
 from lstmgen.scoring import LN2, WINDOW, cross_entropy
 
@@ -112,6 +112,7 @@ def test_places_are_distinct_in_order_and_have_the_context() -> None:
     assert chosen.max() < 100_000
     assert (places(100_000, 50) == chosen).all()
     assert places(10, 7).tolist() == [7, 8, 9]
+    assert len(places(1 << 50, 50)) == MAX_PLACES  # of a text for which no memory would do
 
 
 def test_more_context_than_there_is_text_is_refused(cells: Cells) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lstmgen import folders
+from lstmgen.config import DEFAULT_MODEL_FOLDER, MODEL_VARIABLE
 from lstmgen.errors import CheckpointError
 
 
@@ -41,6 +42,16 @@ def test_what_a_run_left_that_was_killed_as_it_wrote_takes_no_room(
 def test_where_there_is_no_room_the_error_says_to_make_some(number: int, way: str) -> None:
     with pytest.raises(CheckpointError, match=way), folders.blaming_system(Path("x")):
         raise OSError(number, "why")
+
+
+def test_a_link_that_leads_nowhere_is_no_reason_to_take_the_built_in_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(MODEL_VARIABLE, raising=False)
+    assert folders.find_model(None) == folders.BUILT_IN
+    Path(DEFAULT_MODEL_FOLDER).symlink_to(tmp_path / "away")
+    assert folders.find_model(None) == DEFAULT_MODEL_FOLDER
 
 
 def test_room_is_taken_where_it_cannot_be_reserved(

@@ -274,6 +274,7 @@ def test_what_cannot_be_written_is_said_when_there_is_something_to_write_and_no_
         record = next(records)
         steps += 1
         noted += [record.step] if record.note else []
+        assert ("training goes on" in record.note) == (record.step == 4)
     assert noted == [4, 8]  # 2 has a line for the log, which can be written; 6 is no report
     with pytest.raises(CheckpointError, match="Is a directory"):
         next(records)
@@ -393,6 +394,39 @@ def test_a_run_that_is_stopped_again_before_its_first_report_leaves_its_model_of
     checkpoint.save_model(tmp_path / folders.MODEL_FILE, scored)
     stopped_at(60, job, saved)
     assert checkpoint.load_model(tmp_path).results["step"] == steps[1]
+
+
+def test_a_model_that_cannot_be_written_does_not_keep_a_run_from_being_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is saved has no best score, so that the run keeps a model at its next report."""
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    (tmp_path / folders.MODEL_FILE).mkdir()
+    records = train(make_job(tmp_path))
+    while (step := next(records).step) < 6:
+        pass
+    with pytest.raises(CheckpointError, match=folders.MODEL_FILE):
+        records.close()
+    saved = checkpoint.load_run(tmp_path)
+    assert saved.position.step == step
+    assert saved.position.best_nats is None
+    assert [line["step"] for line in log_file.read(tmp_path)][-1] == step
+    (tmp_path / folders.MODEL_FILE).rmdir()
+    list(train(make_job(tmp_path), saved))
+    assert checkpoint.load_model(tmp_path).results["step"] == NUM_STEPS
+    assert checkpoint.load_run(tmp_path).position.best_step == NUM_STEPS
+
+
+def test_a_run_at_its_end_is_saved_only_with_its_model(tmp_path: Path) -> None:
+    """It would have nothing left to do that could make that again."""
+    (tmp_path / folders.MODEL_FILE).mkdir()
+    with pytest.raises(CheckpointError, match=folders.MODEL_FILE):
+        list(train(make_job(tmp_path)))
+    saved = checkpoint.load_run(tmp_path)
+    assert saved.position.step < NUM_STEPS
+    (tmp_path / folders.MODEL_FILE).rmdir()
+    list(train(make_job(tmp_path), saved))
+    assert checkpoint.load_model(tmp_path).results["step"] == NUM_STEPS
 
 
 def test_a_run_that_goes_on_keeps_a_model_that_was_better(tmp_path: Path) -> None:

@@ -333,6 +333,10 @@ def test_lengths_are_those_of_the_tokens(level: Level) -> None:
     assert vocabulary.lengths("").tolist() == []
 
 
+def test_lengths_of_characters_take_no_memory() -> None:
+    assert build("ab", CorpusConfig(min_count=1)).lengths("ab" * 50).strides == (0,)
+
+
 def test_a_second_unk_is_refused() -> None:
     data = {"level": "word", "words": "prose", "tokens": [" <unk>", " <unk>", " a"]}
     with pytest.raises(OptionError, match="distinct tokens"):

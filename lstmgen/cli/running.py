@@ -1,5 +1,6 @@
 """A run from its options to its last word: read, plan, train, and tell of it."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -78,6 +79,11 @@ def _comes_through_a_pipe(given: options.Options) -> bool:
     return any(map(corpus.is_pipe, [*given["corpus"], given.get("valid_file", "")]))
 
 
+def _is_among(corpus: list[str], valid_file: str) -> bool:
+    """Whether the text to validate on is one of those to train on, as with a pattern that takes in both."""
+    return os.path.realpath(valid_file) in map(os.path.realpath, corpus)
+
+
 def _read(
     folder: Path, given: options.Options, saved: "SavedRun | None", other: "SavedModel | None"
 ) -> "Dataset":
@@ -90,9 +96,11 @@ def _read(
     held_out = corpus.read(given["valid_file"], encoding) if "valid_file" in given else None
     for line in text.notes + (held_out.notes if held_out else ()):
         console.note(line)
-    if held_out and held_out.digest == text.digest:
+    if held_out and (
+        held_out.digest == text.digest or _is_among(given["corpus"], given["valid_file"])
+    ):
         console.note(
-            "--valid-file is the text that is trained on: its loss will not tell how well others are known"
+            "--valid-file is trained on too: its loss will not tell how well other texts are known"
         )
     if saved:
         data = resuming.data(folder, saved, text, held_out)
@@ -118,7 +126,8 @@ def _tell_of_stop(
     """What is in the folder of a run that was stopped; `before` is the model that was there."""
     from lstmgen import checkpoint, folders
 
-    step = checkpoint.load_run(folder).position.step
+    position = checkpoint.load_run(folder).position
+    step = position.step
     console.say(f"stopped at step {step:,} of {last.num_steps:,} and saved; to go on:")
     console.say(f"  {telling.to_resume(given)}")
     for name in telling.from_pipes([*given["corpus"], given.get("valid_file", "")]):
@@ -127,7 +136,7 @@ def _tell_of_stop(
         console.note(
             f"the loss had blown up by step {last.step:,}, so what is saved is the run as it was before"
         )
-    if last.best is None:
+    if position.best_nats is None:
         earlier = before and before == folders.file_id(folder / folders.MODEL_FILE)
         console.note(
             f"{given['model']} still holds the earlier model, as this run's has not been validated yet; "

@@ -34,7 +34,7 @@ def of_data(data: "Dataset") -> str:
     if facts["valid_sha256"] is not None:
         characters, whose = data.train_characters, " of --valid-file"
     rare = data.vocabulary.count_unknown(data.train_ids) - data.placed_unknown
-    replaced = [f"{rare:,} rare {kind}"] if rare else []
+    replaced = [f"{rare:,} {kind} that are not kept"] if rare else []
     if data.placed_unknown:
         replaced.append(f"{data.placed_unknown:,} {'' if rare else f'{kind} '}drawn at random")
     name = console.visible(facts["name"], keep_newlines=False)
