@@ -325,8 +325,12 @@ def test_by_word_a_blank_at_the_end_of_a_prime_is_that_of_the_next_word() -> Non
     assert letters.piece(1, "a ", 0) == " "
 
 
+@pytest.mark.parametrize("chunk", [5, 1000])
 @pytest.mark.parametrize("level", ["char", "word"])
-def test_lengths_are_those_of_the_tokens(level: Level) -> None:
+def test_lengths_are_those_of_the_tokens(
+    level: Level, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vocabulary_module, "_CHUNK", chunk)
     text = "I am  ill, said Zoë.\n\n"
     vocabulary = build(text, CorpusConfig(level=level, min_count=1))
     assert vocabulary.lengths(text).tolist() == [len(token) for token in vocabulary.tokenize(text)]
