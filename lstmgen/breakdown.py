@@ -4,7 +4,7 @@ Shapes: B texts side by side, T tokens of each, N tokens of one text, V vocabula
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from lstmgen.scoring import (
     read_windows,
     score_ids,
     slices,
+    states_after,
     streams_to_score,
     token_nats,
 )
@@ -84,10 +85,32 @@ def _ranks(logits: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[np.int64
     return ranks
 
 
+class Beginnings(NamedTuple):
+    """What may be gone on from: a state of B streams, and the token that each reads next, (B,)."""
+
+    state: Any
+    next_ids: Sequence[int]
+
+
+def afresh(engine: Engine, start_id: int) -> Beginnings:
+    """The beginning of a text before which there is nothing."""
+    return Beginnings(engine.initial_state(1), [start_id])
+
+
+def begin_with(engine: Engine, texts: Sequence[Ids], start_id: int) -> Beginnings:
+    """B texts, each read from a fresh start as far as its last token."""
+    started = [np.concatenate(([start_id], ids)) for ids in texts]
+    state = states_after(engine, [ids[:-1] for ids in started])
+    return Beginnings(state, [int(ids[-1]) for ids in started])
+
+
 def score_rows(
-    engine: Engine, rows: Sequence[Ids], start_id: int, *, first: Sequence[int]
+    engine: Engine,
+    rows: Sequence[Ids],
+    beginnings: Beginnings,
+    streams: Sequence[int],
 ) -> NDArray[np.float64]:
-    """The nats of short texts, each read from a fresh start, (B,); row b is scored from token `first[b]` on.
+    """The nats of short texts, (B,), of which row b goes on from beginning `streams[b]`.
 
     Texts of similar length are read side by side.
     """
@@ -95,9 +118,10 @@ def score_rows(
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
     for begin in range(0, len(order), ROWS):
         group = order[begin : begin + ROWS]
-        state = engine.initial_state(len(group))
+        state = engine.select(beginnings.state, [streams[row] for row in group])
+        before = [beginnings.next_ids[streams[row]] for row in group]
         for part in slices(len(rows[group[-1]]), WINDOW):
-            inputs, targets = _side_by_side(rows, first, group, part, start_id)
+            inputs, targets = _side_by_side(rows, group, part, before)
             hidden, state = engine.read(inputs, state)
             b, t = np.nonzero(targets != IGNORED)
             costs: NDArray[np.float64] = np.zeros(targets.shape)
@@ -107,20 +131,18 @@ def score_rows(
 
 
 def _side_by_side(
-    rows: Sequence[Ids], first: Sequence[int], group: Sequence[int], part: slice, start_id: int
+    rows: Sequence[Ids], group: Sequence[int], part: slice, before: Sequence[int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """A part of some rows as inputs and targets, (B, T); what is not to be scored is IGNORED."""
+    """A part of some rows as inputs and targets, (B, T); where a row has ended, that is IGNORED."""
     shape = len(group), min(WINDOW, len(rows[group[-1]]) - part.start)
-    inputs: NDArray[np.int64] = np.full(shape, start_id, np.int64)
+    inputs: NDArray[np.int64] = np.zeros(shape, np.int64)
     targets: NDArray[np.int64] = np.full(shape, IGNORED, np.int64)
     for place, row in enumerate(group):
         ids = rows[row][part]
         if len(ids):
             inputs[place, 1 : len(ids)] = ids[:-1]
-            if part.start:
-                inputs[place, 0] = rows[row][part.start - 1]
-            scored = max(0, first[row] - part.start)
-            targets[place, scored : len(ids)] = ids[scored:]
+            inputs[place, 0] = rows[row][part.start - 1] if part.start else before[place]
+            targets[place, : len(ids)] = ids
     return inputs, targets
 
 
@@ -159,7 +181,7 @@ def _score_pool(engine: Engine, vocabulary: Vocabulary, texts: list[str]) -> lis
     encoded = [vocabulary.encode(text) for text in texts]
     start_id = vocabulary.start_id
     short = [ids if len(ids) <= LONG_LINE else ids[:0] for ids in encoded]
-    totals = score_rows(engine, short, start_id, first=[0] * len(short))
+    totals = score_rows(engine, short, afresh(engine, start_id), [0] * len(short))
     for row, ids in enumerate(encoded):
         if len(ids) > LONG_LINE:
             totals[row] = score_ids(engine, ids, start_id)

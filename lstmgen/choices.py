@@ -9,7 +9,7 @@ from math import fsum, sqrt
 from string import digits
 from typing import Any
 
-from lstmgen.breakdown import score_rows
+from lstmgen.breakdown import begin_with, score_rows
 from lstmgen.container import unique
 from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import CorpusError
@@ -204,30 +204,31 @@ def answer(
     """Each question with what its choices cost, in order: nats of the tokens that follow the context."""
     for start in range(0, len(questions), BLOCK):
         block = questions[start : start + BLOCK]
-        rows, first = list[Ids](), list[int]()
-        for question in block:
-            context = vocabulary.tokenize(question.context)
-            whole = [question.context + choice for choice in question.choices]
-            begin = min(_shared(context, vocabulary.tokenize(text)) for text in whole)
-            rows += [vocabulary.encode(text) for text in whole]
-            first += [begin] * len(whole)
-        nats = score_rows(engine, rows, vocabulary.start_id, first=first)
-        place = 0
-        for question in block:
-            part = slice(place, place + len(question.choices))
-            place = part.stop
+        contexts, ends = zip(*(_encoded(vocabulary, question) for question in block), strict=True)
+        beginnings = begin_with(engine, contexts, vocabulary.start_id)
+        streams = [number for number, choices in enumerate(ends) for _ in choices]
+        rows = [ids for choices in ends for ids in choices]
+        nats = iter(score_rows(engine, rows, beginnings, streams).tolist())
+        for question, context, choices in zip(block, contexts, ends, strict=True):
             # The same ids cost the same, whatever rounding does beside others.
-            keys = [ids.tobytes() for ids in rows[part]]
-            costs = dict(zip(keys, nats[part].tolist(), strict=True))
-            begin = first[part.start]
-            ends = [ids[begin:] for ids in rows[part]]
+            keys = [ids.tobytes() for ids in choices]
+            costs = dict(zip(keys, nats, strict=False))  # which leaves those of later questions
             yield Answer(
                 question,
                 nats=tuple(costs[key] for key in keys),
-                tokens=tuple(map(len, ends)),
-                unknown_tokens=tuple(map(vocabulary.count_unknown, ends)),
-                unknown_in_context=vocabulary.count_unknown(rows[part.start][:begin]),
+                tokens=tuple(map(len, choices)),
+                unknown_tokens=tuple(map(vocabulary.count_unknown, choices)),
+                unknown_in_context=vocabulary.count_unknown(context),
             )
+
+
+def _encoded(vocabulary: Vocabulary, question: Question) -> tuple[Ids, list[Ids]]:
+    """The ids of a question's context, and those that follow with each choice."""
+    context = vocabulary.tokenize(question.context)
+    whole = [question.context + choice for choice in question.choices]
+    begin = min(_shared(context, vocabulary.tokenize(text)) for text in whole)
+    ids = [vocabulary.encode(text) for text in whole]
+    return ids[0][:begin], [row[begin:] for row in ids]
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:

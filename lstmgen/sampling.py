@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from lstmgen.config import DecodingConfig
 from lstmgen.drawing import IdRow, Logits, Uniforms, draw, relative_probabilities
-from lstmgen.scoring import Engine, as_array, cross_entropy, slices
+from lstmgen.scoring import Engine, as_array, cross_entropy, slices, states_after
 
-_WINDOW = 1024  # tokens of primes read in one call
 _IN_CACHE = 1 << 16  # logits that are worked on together
 
 
@@ -141,26 +140,10 @@ def _marked(primes: Sequence[NDArray[Any]], vocab_size: int) -> NDArray[np.bool_
 
 
 def read_primes(engine: Engine, primes: Sequence[NDArray[Any]]) -> tuple[Logits, Any]:
-    """The logits (B, V) and the state after each prime.
-
-    They are read side by side, the shorter ones leaving when they end.
-    """
-    order = sorted(range(len(primes)), key=lambda row: len(primes[row]))
-    going = [primes[row] for row in order]
-    state, logits, states, start = engine.initial_state(len(going)), [], [], 0
-    while going:
-        end = len(going[0])
-        size = max(1, _WINDOW // len(going))
-        for begin in range(start, end, size):
-            ids = np.stack([prime[begin : min(begin + size, end)] for prime in going])
-            hidden, state = engine.read(ids, state)
-        num_done = sum(len(prime) == end for prime in going)
-        logits.append(last_logits(engine, hidden[:num_done]))
-        states.append(engine.select(state, slice(num_done)))
-        state, start = engine.select(state, slice(num_done, None)), end
-        going = going[num_done:]
-    rows = np.argsort(order).tolist()
-    return np.concatenate(logits)[rows], engine.select(engine.concatenate(states), rows)
+    """The logits (B, V) and the state after each prime."""
+    before = states_after(engine, [prime[:-1] for prime in primes])
+    hidden, state = engine.read(np.stack([prime[-1:] for prime in primes]), before)
+    return last_logits(engine, hidden), state
 
 
 def last_logits(engine: Engine, hidden: Any) -> Logits:

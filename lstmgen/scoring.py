@@ -22,6 +22,7 @@ Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
 WARM_UP = 512  # tokens
 MAX_STREAMS = 64
 WINDOW = 64  # tokens of each stream read in one call
+TOKENS_AT_ONCE = 1024  # or of a few streams so many of all together
 MAX_LOGITS_IN_CACHE = 1 << 20  # floats held at once: 4 MB stay in the processor's cache
 MANY_ROWS = 2048  # at once where symbols come in parts: as much as a product can gain by rows
 
@@ -168,6 +169,26 @@ def read_windows(
         hidden, state = engine.read(inputs, state)
         hidden = hidden.reshape(targets.size, -1)
         yield hidden, targets.reshape(-1), streams.places(index).reshape(-1)
+
+
+def states_after(engine: Engine, rows: Sequence[NDArray[Any]]) -> Any:
+    """The state after each of B texts, which may be empty, as that of B streams.
+
+    They are read side by side, the shorter ones leaving when they end.
+    """
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
+    going = [rows[row] for row in order]
+    state, states, start = engine.initial_state(len(going)), [], 0
+    while going:
+        end, size = len(going[0]), max(WINDOW, TOKENS_AT_ONCE // len(going))
+        for begin in range(start, end, size):
+            ids = np.stack([row[begin : min(begin + size, end)] for row in going])
+            _, state = engine.read(ids, state)
+        num_done = sum(len(row) == end for row in going)
+        states.append(engine.select(state, slice(num_done)))
+        state, start = engine.select(state, slice(num_done, None)), end
+        going = going[num_done:]
+    return engine.select(engine.concatenate(states), np.argsort(order).tolist())
 
 
 def token_nats(engine: Engine, hidden: Any, targets: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from engines import Weights, random_weights, score_text, spelled_out
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lstmgen import breakdown
-from lstmgen.breakdown import costs_and_ranks, score_lines, score_rows
+from lstmgen.breakdown import Beginnings, begin_with, costs_and_ranks, score_lines, score_rows
 from lstmgen.cells import Cells
 from lstmgen.config import ModelConfig
-from lstmgen.scoring import cross_entropy, score_ids
+from lstmgen.model import TorchEngine, load_network
+from lstmgen.scoring import Engine, cross_entropy, score_ids
 from lstmgen.vocabulary import Vocabulary
 
 CONFIG = ModelConfig(vocab_size=29, num_layers=2, hidden_size=8, embedding_size=6)
@@ -129,7 +131,7 @@ def test_long_texts_side_by_side_take_room_for_a_window_at_a_time(letters: Vocab
 
         vocab_size = len(letters)
 
-        def initial_state(self, batch_size: int) -> None:
+        def select(self, state: None, streams: Any) -> None:
             return None
 
         def read(self, ids: Any, state: None) -> tuple[Any, None]:
@@ -140,12 +142,13 @@ def test_long_texts_side_by_side_take_room_for_a_window_at_a_time(letters: Vocab
 
     length = 20_000
     rows = [np.zeros(length, letters.encode("a").dtype)] * breakdown.ROWS
+    begun = Beginnings(None, [0])
     tracemalloc.start()
-    nats = score_rows(Silent(), rows, 0, first=[length - 2] * len(rows))  # type: ignore[arg-type]
+    nats = score_rows(Silent(), rows, begun, [0] * len(rows))  # type: ignore[arg-type]
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert nats.tolist() == pytest.approx([2 * np.log(len(letters))] * len(rows))
-    assert peak < len(rows) * length  # bytes
+    assert nats.tolist() == pytest.approx([length * np.log(len(letters))] * len(rows))
+    assert peak < 4 * len(rows) * length  # bytes; their inputs alone would take twice as many
 
 
 def test_a_long_line_is_scored_as_the_text_it_is(cells: Cells, letters: Vocabulary) -> None:
@@ -199,13 +202,26 @@ def test_an_endless_input_is_taken_in_pools(
     assert taken == 13
 
 
-@given(st.lists(st.tuples(st.text("abc x", max_size=80), st.integers(0, 80)), max_size=9))
-def test_rows_are_scored_from_the_token_that_is_asked(
-    cells: Cells, letters: Vocabulary, pairs: list[tuple[str, int]]
+@pytest.mark.parametrize("with_torch", [False, True])
+@given(
+    st.lists(st.text("abc x", max_size=200), min_size=1, max_size=5),
+    st.lists(st.tuples(st.integers(0, 4), st.text("abc x", max_size=80)), max_size=9),
+)
+def test_rows_go_on_from_what_was_read_before_each(
+    weights: Weights,
+    cells: Cells,
+    letters: Vocabulary,
+    with_torch: bool,
+    texts: list[str],
+    ends: list[tuple[int, str]],
 ) -> None:
-    rows = [letters.encode(text) for text, _ in pairs]
-    first = [min(start, len(row)) for row, (_, start) in zip(rows, pairs, strict=True)]
-    totals = score_rows(cells, rows, letters.start_id, first=first)
-    for row, start, total in zip(rows, first, totals, strict=True):
-        nats, _ = costs_and_ranks(cells, row, letters.start_id)
-        assert total == pytest.approx(nats[start:].sum(), rel=1e-5, abs=1e-6)
+    network = load_network(CONFIG, weights, torch.device("cpu"))
+    engine: Engine = TorchEngine(network) if with_torch else cells
+    beginnings = begin_with(engine, list(map(letters.encode, texts)), letters.start_id)
+    streams = [number % len(texts) for number, _ in ends]
+    rows = [letters.encode(end) for _, end in ends]
+    totals = score_rows(engine, rows, beginnings, streams)
+    for stream, row, total in zip(streams, rows, totals, strict=True):
+        before = letters.encode(texts[stream])
+        nats, _ = costs_and_ranks(cells, np.concatenate((before, row)), letters.start_id)
+        assert total == pytest.approx(nats[len(before) :].sum(), rel=1e-5, abs=1e-5)

@@ -94,6 +94,20 @@ def test_a_choice_costs_what_it_adds_to_the_context(
             assert tokens == len(choice)
 
 
+def test_a_context_is_read_once_for_all_its_choices(
+    cells: Cells, letters: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = list[int]()
+
+    def watched(ids: NDArray[Any], state: Any) -> Any:
+        read.append(ids.size)
+        return Cells.read(cells, ids, state)
+
+    monkeypatch.setattr(cells, "read", watched)
+    list(answer(cells, letters, [Question("x" * 100, ("a", "b", "c", "d"), 0, "")]))
+    assert sum(read) == 100 + 4
+
+
 def test_where_a_choice_changes_the_last_word_all_are_scored_from_there() -> None:
     vocabulary = Vocabulary("word", "space", (UNKNOWN["word"], " an", " old", " older", " one"))
     config = ModelConfig(vocab_size=5, num_layers=1, hidden_size=8, embedding_size=6)

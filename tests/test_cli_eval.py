@@ -529,7 +529,7 @@ def test_eval_compares_models_on_the_same_text(
     unseen.write_text(f"xylophone quartz\n{TEXT * 8}")
     done = here("eval", unseen, *both)
     assert f"{by_word} does not know" in done.err
-    assert "do not compare with those of a model that knows them" in done.err
+    assert "leave out what it would cost to spell these, which the verdict allows for" in done.err
     assert f"than {model}, by more than chance" in done.err  # two words are too few to matter
     unseen.write_text("xylophone quartz\n" * 99 + TEXT)
     done = here("eval", unseen, *both)
@@ -715,7 +715,7 @@ def test_the_work_of_choices_is_that_of_their_tokens(
     path.write_text('{"context": "Ann went to", "choices": [" Rome", " Oslo"], "answer": 1}\n' * 3)
     assert here("eval", path, "--choices", "-m", folder).code == 0
     assert here("eval", path, "--choices", "-m", model).code == 0
-    assert seen == [3 * 2 * 4, 3 * 2 * (11 + 5)]
+    assert seen == [3 * (3 + 2 * 1), 3 * (11 + 2 * 5)]  # a context is read once
 
 
 def test_the_work_of_lines_is_told_by_the_size_of_files_and_not_of_a_pipe(

@@ -200,10 +200,8 @@ def by_choices(asked: Evaluation) -> None:
             "choice costs"
         )
     vocabulary = asked.saved.vocabulary
-    lengths = (
-        len(vocabulary.encode(q.context + choice)) for q in questions for choice in q.choices
-    )
-    engine = asked.engine(sum(lengths))
+    texts = (text for question in questions for text in (question.context, *question.choices))
+    engine = asked.engine(sum(len(vocabulary.encode(text)) for text in texts))
     answers = list[choices.Answer]()
     answering = choices.answer(engine, vocabulary, questions)
     if answered:  # else each is told as soon as it is known
