@@ -443,14 +443,29 @@ def write_files(folder: Path, seed: int, characters: int, questions: int) -> Non
     (folder / "lives.choices.jsonl").write_bytes(("\n".join(lines) + "\n").encode("ascii"))
 
 
+def count(text: str) -> int:
+    """A number of things to write, of which there is to be one at least; `ValueError` otherwise."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Writes lives.txt and lives.choices.jsonl.")
     parser.add_argument("--seed", type=int, default=1, help="another seed gives other stories")
-    parser.add_argument("--characters", type=int, default=1_000_000, help="least size of lives.txt")
-    parser.add_argument("--questions", type=int, default=2000, help="how many questions to write")
+    parser.add_argument(
+        "--characters", type=count, default=1_000_000, help="least size of lives.txt"
+    )
+    parser.add_argument("--questions", type=count, default=2000, help="how many questions to write")
     parser.add_argument("--out", type=Path, default=HERE, metavar="FOLDER", help="where to write")
     options = parser.parse_args(arguments)
-    write_files(options.out, options.seed, options.characters, options.questions)
+    try:
+        write_files(options.out, options.seed, options.characters, options.questions)
+    except OSError as error:
+        parser.exit(
+            1, f"error: {options.out}: cannot be written ({error.strerror}); choose another --out\n"
+        )
 
 
 if __name__ == "__main__":

@@ -10,11 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen.generation import LENGTH, Generated, first_stop, prime_ids
-from lstmgen.sampling import last_logits, read_primes
-from lstmgen.scoring import Engine, cross_entropy
+from lstmgen.scoring import Engine, cross_entropy, last_logits, logits_after
 from lstmgen.vocabulary import UNKNOWN_ID, Vocabulary
-
-Costs = NDArray[np.float64]
 
 
 class _Text(NamedTuple):
@@ -53,7 +50,7 @@ def search(
             return _Text(total, whole[:place], tokens, stop, row, i)
         return _Text(total, whole, tokens, LENGTH if tokens == length else "", row, i)
 
-    logits, state = read_primes(engine, [prime_ids(vocabulary, prime)])
+    logits, state = logits_after(engine, [prime_ids(vocabulary, prime)])
     logits[0, vocabulary.barred_after(prime)] = -np.inf
     beam = [_Text(stop="" if length else LENGTH)]
     going = [text for text in beam if not text.stop]
@@ -88,16 +85,18 @@ def _distinct(texts: list[_Text]) -> list[_Text]:
     return [text for text in texts if not text.stop or text is firsts[text.text]]
 
 
-def _costs(logits: NDArray[Any]) -> Costs:
+def _costs(logits: NDArray[Any]) -> NDArray[np.float64]:
     """The nats of every token, (B, V) -> (B, V); infinite for `<unk>`."""
     logits = logits.astype(np.float64)
     of_likeliest = cross_entropy(logits, logits.argmax(axis=-1))
-    costs: Costs = of_likeliest[:, None] + (logits.max(axis=-1, keepdims=True) - logits)
+    costs: NDArray[np.float64] = of_likeliest[:, None] + (
+        logits.max(axis=-1, keepdims=True) - logits
+    )
     costs[:, UNKNOWN_ID] = np.inf
     return costs
 
 
-def _least(totals: Costs, count: int) -> list[tuple[int, int]]:
+def _least(totals: NDArray[np.float64], count: int) -> list[tuple[int, int]]:
     """Row and column of the least of totals (B, V), in order; of equal ones the first stand first."""
     flat = totals.reshape(-1)
     limit = np.partition(flat, count - 1)[count - 1] if count < flat.size else np.inf

@@ -17,6 +17,7 @@ from lstmgen.scoring import (
     WINDOW,
     Engine,
     Score,
+    Watched,
     as_array,
     cross_entropy,
     read_windows,
@@ -25,6 +26,7 @@ from lstmgen.scoring import (
     states_after,
     streams_to_score,
     token_nats,
+    unwatched,
 )
 from lstmgen.vocabulary import Ids, Vocabulary
 
@@ -33,16 +35,11 @@ POOL_LINES, POOL_CHARACTERS = 2048, 1 << 20  # sorted by length together
 ROWS = 128  # read side by side
 MIN_ROWS = 64  # whose logits are made together: fewer, and reading the weights takes longer
 
-Watched = Callable[[Iterator[Any], int], Iterator[Any]]  # parts, and how many -> the same parts
-
 
 def token_costs(
-    engine: Engine, ids: Ids, start_id: int, watched: Watched = lambda parts, _: parts
+    engine: Engine, ids: Ids, start_id: int, watched: Watched = unwatched
 ) -> NDArray[np.float64]:
-    """What `score_ids` adds up: the nats of each token, (N,).
-
-    `watched` may show whoever waits how far it is.
-    """
+    """What `score_ids` adds up: the nats of each token, (N,)."""
     costs: NDArray[np.float64] = np.zeros(len(ids))
     for hidden, targets, places in _scored(engine, ids, start_id, watched):
         costs[places] = token_nats(engine, hidden, targets)
@@ -50,7 +47,7 @@ def token_costs(
 
 
 def costs_and_ranks(
-    engine: Engine, ids: Ids, start_id: int, watched: Watched = lambda parts, _: parts
+    engine: Engine, ids: Ids, start_id: int, watched: Watched = unwatched
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The nats of each token, (N,), and its rank by probability, (N,), for which it takes all logits.
 
@@ -69,13 +66,11 @@ def costs_and_ranks(
 def _scored(
     engine: Engine, ids: Ids, start_id: int, watched: Watched
 ) -> Iterator[tuple[Any, NDArray[np.int64], NDArray[np.int64]]]:
-    """`read_windows` of a text, without what is read and not scored."""
+    """`read_windows` of a text, perhaps an empty one."""
     if not len(ids):
-        return
+        return iter(())
     streams = streams_to_score(ids, start_id)
-    for hidden, targets, places in watched(read_windows(engine, streams), streams.num_windows):
-        scored = np.flatnonzero(targets != IGNORED)
-        yield hidden[scored], targets[scored], places[scored]
+    return watched(read_windows(engine, streams), streams.num_windows)
 
 
 def _ranks(logits: NDArray[Any], targets: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmgen.batching import IGNORED, Streams
+from lstmgen.batching import Streams
 from lstmgen.config import CacheConfig
 from lstmgen.scoring import Engine, as_array, read_windows, token_nats
 
@@ -26,9 +26,7 @@ def window_nats(engine: Engine, streams: Streams, config: CacheConfig) -> Iterat
     # Of the last `size` places at most.
     keys, values = np.empty((0, 0), np.float32), np.empty(0, np.int64)
     for hidden, targets, _ in read_windows(engine, streams):
-        costs = token_nats(engine, hidden, targets)
-        kept = targets != IGNORED
-        here, costs, targets = as_array(hidden)[kept], costs[kept], targets[kept]
+        here, costs = as_array(hidden), token_nats(engine, hidden, targets)
         keys = np.concatenate((keys, here)) if len(keys) else here
         values = np.concatenate((values, targets))
         probabilities = cache_probabilities(here, keys, values, config)

@@ -36,7 +36,7 @@ class SavedModel:
         theirs = self.vocabulary.ids
         known = [(i, theirs[token]) for token, i in vocabulary.ids.items() if token in theirs]
         ours_at, theirs_at = np.array(known).T
-        weights = {name: np.array(array) for name, array in self.weights.items()}
+        weights = dict(self.weights)
         for name in BY_SYMBOL:
             if name in weights:
                 weights[name] = np.array(fresh[name])

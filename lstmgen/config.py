@@ -197,16 +197,10 @@ class Position(JsonConfig):
             )
             Range(0, self.step).require("the step of the best loss", self.best_step)
 
-    def without_best(self) -> "Position":
-        """The same run, which has no best score yet."""
-        return replace(
-            self,
-            best_nats=None,
-            best_tokens=0,
-            best_characters=0,
-            best_unknown_tokens=0,
-            best_step=0,
-        )
+    def with_best_of(self, other: "Position") -> "Position":
+        """The same run, whose best score is another's."""
+        names = [name for name in vars(other) if name.startswith("best_")]
+        return replace(self, **{name: getattr(other, name) for name in names})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmgen.breakdown import Watched
 from lstmgen.comparison import blocked_error
 from lstmgen.errors import OptionError
-from lstmgen.scoring import LN2, WINDOW, Engine, as_array, cross_entropy
+from lstmgen.scoring import LN2, Engine, Watched, cross_entropy, logits_after, unwatched
 from lstmgen.vocabulary import Ids
 
 MAX_PLACES = 4096
@@ -76,14 +75,13 @@ def scores(
     lengths: NDArray[np.int64],
     *,
     until_no_gain: bool = False,
-    watched: Watched = lambda parts, _: parts,
+    watched: Watched = unwatched,
 ) -> Iterator[ContextScore]:
     """One score for each number of tokens of context, all over the same places of the text.
 
     `lengths` are the characters of each token of the text, so that bits per character are those of the
     places. The network starts afresh before the first token of each context. With `until_no_gain` it ends
-    after two contexts in a row whose `gain` is less than twice its `gain_error`. `watched` may show whoever
-    waits how far each is.
+    after two contexts in a row whose `gain` is less than twice its `gain_error`. Each is `watched`.
     """
     chosen = places(len(ids), max(contexts))
     left_out = 1 - len(chosen) / (len(ids) - max(contexts))  # the share of all places
@@ -125,10 +123,6 @@ def _costs(
     starts = range(0, len(chosen), ROWS)
     for start in watched(iter(starts), len(starts)):
         part = chosen[start : start + ROWS]
-        state = engine.initial_state(len(part))
-        for begin in range(-context, 0, WINDOW):
-            steps = np.arange(begin, min(begin + WINDOW, 0))
-            hidden, state = engine.read(ids[part[:, None] + steps].astype(np.int64), state)
-        logits = as_array(engine.logits(hidden[:, -1]))
+        logits, _ = logits_after(engine, [ids[place - context : place] for place in part])
         costs[start : start + ROWS] = cross_entropy(logits, ids[part].astype(np.int64))
     return costs

@@ -126,7 +126,7 @@ class Course:
                 kept = f"the model in {folder} is an earlier one"
             raise TrainingError(
                 f"{why} and going back {MAX_RETREATS} times did not help; {kept}; "
-                "train again with a lower --learning-rate"
+                "train again with a lower --learning-rate (or --weight-decay, if that is high)"
             )
         run.go_to(self.last_good)
         return (

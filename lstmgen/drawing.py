@@ -36,7 +36,7 @@ def relative_probabilities(
     x = logits.copy()
     x[:, UNKNOWN_ID] = -np.inf
     if decoding.repetition_penalty is not None:
-        penalty = decoding.repetition_penalty
+        penalty = float(decoding.repetition_penalty)  # NumPy knows no fractions
         x = np.where(seen, np.where(x > 0, x / penalty, x * penalty), x)
     if decoding.temperature == 0:
         only = np.zeros_like(x)
@@ -48,7 +48,7 @@ def relative_probabilities(
         least = np.partition(x, place, axis=-1)[:, place, None]
         x = _likeliest(x, least, decoding.top_k, -np.inf)
     x -= x.max(axis=-1, keepdims=True)
-    x /= max(decoding.temperature, LEAST_TEMPERATURE)
+    x /= max(float(decoding.temperature), LEAST_TEMPERATURE)
     weights = np.exp(x, out=x)
     if decoding.top_p is not None:
         descending = np.sort(weights, axis=-1)[:, ::-1]

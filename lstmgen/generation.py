@@ -94,8 +94,11 @@ class Writing:
 def stop_strings(stop: str | Sequence[str], length: int) -> tuple[str, ...]:
     """What ends texts of at most `length` tokens, with LF for CRLF and CR as in what is read.
 
-    `OptionError` for an empty stop string, or a length that is no number of tokens.
+    `OptionError` for an empty stop string, or a length that is no number of tokens; `ValueError` for what is
+    no text.
     """
+    if not isinstance(stop, Iterable):
+        raise ValueError(f"stop is {stop!r:.40}, not a text or a list of them; () stops at none")
     texts = [stop] if isinstance(stop, str) else list(stop)
     for text in texts:
         require_text("--stop", text)

@@ -38,7 +38,11 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator["Hold"]:
             there = folders.own_files(folder)
             if there and not (resume or overwrite):
                 raise _taken(folder, there)
-            yield Hold(folder)
+            hold = Hold(folder)
+            try:
+                yield hold
+            finally:
+                hold.give_back()
     finally:
         with suppress(OSError, ValueError):  # what has something in it stays, with all around it
             for path in made:

@@ -97,13 +97,17 @@ class Run:
 class Keeper:
     """Writes a run's files; what cannot be written is kept, and tried again with what comes next.
 
-    A new run takes the place of one that was there before as soon as it is itself to be kept. `model` is
-    what all that is kept has in common: network, vocabulary and, as results, what is known of the corpus.
+    A new run takes the place of one that was there before as soon as it is itself to be kept; one that is
+    resumed goes on from the position `before`. `model` is what all that is kept has in common: network,
+    vocabulary and, as results, what is known of the corpus.
     """
 
-    def __init__(self, hold: Hold, new: bool, model: SavedModel) -> None:
+    def __init__(self, hold: Hold, before: Position | None, model: SavedModel) -> None:
         self._hold, self._folder = hold, hold.folder
-        self._new, self._common = new, model
+        self._new, self._common = before is None, model
+        self._written = (
+            before or Position()
+        )  # the position of the last run whose best model is in the folder
         self._model: SavedModel | None = None
         self._run: SavedRun | None = None
         self._lines: list[Mapping[str, Any]] = []
@@ -175,22 +179,17 @@ class Keeper:
                 self._write_run(self._run)
 
     def _write_run(self, run: SavedRun) -> None:
-        """Save it; while its best model could not be written, as one that has none yet and will report again.
+        """Save it; while its best model cannot be written, with the best score before, whose model is there.
 
         That is written once more when the model has been. At its end it would not report again, so what there
         is of it stays.
         """
         if self._model is None:
             checkpoint.save_run(self._folder / RUN_FILE, run)
-            self._run = None
+            self._run, self._written = None, run.position
         elif run.position.step < run.training.num_steps:
-            checkpoint.save_run(
-                self._folder / RUN_FILE, replace(run, position=run.position.without_best())
-            )
-
-    def give_back(self) -> None:
-        """Let go of the folder, if it had to be taken again."""
-        self._hold.give_back()
+            position = run.position.with_best_of(self._written)
+            checkpoint.save_run(self._folder / RUN_FILE, replace(run, position=position))
 
     def try_to_write(self) -> str:
         """Write all that waits, or say what keeps it from being written."""

@@ -1,11 +1,12 @@
 """A job -> how long a step and a validation of it take on this machine."""
 
 from lstmgen import optim, stopwatch
+from lstmgen.batching import Streams
 from lstmgen.job import Job
 from lstmgen.model import Network, TorchEngine
 from lstmgen.pace import Speed
 from lstmgen.recording import PLAIN_CALLS
-from lstmgen.scoring import streams_to_score, window_nats
+from lstmgen.scoring import WINDOW, streams_to_score, window_nats
 from lstmgen.step import Stepper, fresh_run
 
 MAX_STEPS = 50
@@ -22,8 +23,8 @@ def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
     return Speed(of_step, _time_validation(stepper.run.network, job, seconds / 4))
 
 
-def step_seconds(job: Job, seconds: float, most: float) -> float:
-    """What a step takes, as in `measure`, and no validation."""
+def step_seconds(job: Job, seconds: float = 0.25, most: float = 1.0) -> float:
+    """What a step takes, as in `measure`, and no validation; sooner, as only a size follows from it."""
     return _time_steps(Stepper(fresh_run(job), job), job, seconds, most)
 
 
@@ -58,12 +59,15 @@ def _time_steps(stepper: Stepper, job: Job, seconds: float, most: float) -> floa
 def _time_validation(network: Network, job: Job, seconds: float) -> float:
     """Seconds that a validation would take, from one to five of its windows, as many as fit.
 
-    The window before them, which loads what they use, counts only if it is all.
+    The window before them, which loads what they use, counts only if it is all. They are timed without a
+    warm-up, in which little is scored.
     """
-    to_score = streams_to_score(job.data.valid_ids, job.vocabulary.start_id)
-    scoring = window_nats(TorchEngine(network), to_score)
+    ids, start_id = job.data.valid_ids, job.vocabulary.start_id
+    to_score = streams_to_score(ids, start_id)
+    timed = Streams(ids, start_id, to_score.batch_size, WINDOW)
+    scoring = window_nats(TorchEngine(network), timed)
     windows: list[float] = []
-    few = min(6, to_score.num_windows)
+    few = min(6, timed.num_windows)
     while len(windows) < few and (len(windows) < 2 or sum(windows[1:]) < seconds):
         began = stopwatch.now()
         next(scoring)

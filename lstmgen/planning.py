@@ -112,27 +112,23 @@ def _rounded(size: float) -> int:
     return min(MAX_SIZE, SIZE_STEP * max(1, round(size / SIZE_STEP)))
 
 
-def more_streams(
-    streams: int,
-    tokens: float,
-    text_tokens: int,
-    level: Level,
-    cell: CellName = "lstm",
-    cuda: bool = False,
+def larger_batch(
+    batch_size: int, tokens: float, text_tokens: int, level: Level, cell: CellName, cuda: bool
 ) -> int | None:
-    """How many more than these may serve a run on `tokens` better, if they are read much faster here.
+    """How many streams, 64 or 128, may serve a run on `tokens` better, if they are read much faster here.
 
-    By word on CUDA only, where a step with twice the streams takes hardly longer.
+    None if no larger number does. By word they do on CUDA only, where a step with twice the streams takes
+    hardly longer.
     """
     epochs, by_char = tokens / text_tokens, level == "char"
-    if streams < MANY_STREAMS:
+    if batch_size < MANY_STREAMS:
         most = CUDA_EPOCHS if cuda and by_char else SOME_EPOCHS
         few = epochs < most * min(1.0, text_tokens / LONG_TEXT) ** 2
         if text_tokens < SOME_TOKENS or not few or not (cuda or by_char):
             return None
         return MANY_STREAMS
     often = epochs >= CUDA_STREAMS_EPOCHS and by_char and cell == "lstm"
-    return CUDA_STREAMS if cuda and often and streams < CUDA_STREAMS else None
+    return CUDA_STREAMS if cuda and often and batch_size < CUDA_STREAMS else None
 
 
 def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level) -> float:
@@ -160,7 +156,7 @@ def tie(level: Level, vocab_size: int) -> bool:
     return level == "word" or vocab_size >= MANY_SYMBOLS
 
 
-def learning_rate(num_epochs: float, streams: int, level: Level, cell: CellName) -> float:
+def learning_rate(num_epochs: float, batch_size: int, level: Level, cell: CellName) -> float:
     """A higher one by character with many streams, whose steps are fewer and surer.
 
     And for what is read many times: dropout and weight decay hold it back then. A GRU gains nothing by that,
@@ -168,11 +164,11 @@ def learning_rate(num_epochs: float, streams: int, level: Level, cell: CellName)
     """
     if level == "word" or cell == "rnn":
         return TrainConfig.learning_rate
-    enough = MANY_STREAMS_EPOCHS if streams >= MANY_STREAMS else MANY_EPOCHS
+    enough = MANY_STREAMS_EPOCHS if batch_size >= MANY_STREAMS else MANY_EPOCHS
     often = cell == "lstm" and num_epochs >= enough
-    if often or streams >= CUDA_STREAMS:
+    if often or batch_size >= CUDA_STREAMS:
         return MANY_EPOCHS_RATE
-    return MANY_STREAMS_RATE if streams >= MANY_STREAMS else TrainConfig.learning_rate
+    return MANY_STREAMS_RATE if batch_size >= MANY_STREAMS else TrainConfig.learning_rate
 
 
 def weight_drop(num_epochs: float) -> float:

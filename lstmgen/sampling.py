@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lstmgen.config import DecodingConfig
 from lstmgen.drawing import IdRow, Logits, Uniforms, draw, relative_probabilities
-from lstmgen.scoring import Engine, as_array, cross_entropy, slices, states_after
+from lstmgen.scoring import Engine, cross_entropy, last_logits, logits_after, slices
 
 _IN_CACHE = 1 << 16  # logits that are worked on together
 
@@ -69,7 +69,7 @@ class Batch:
         logits, state = self._last_read
         known = [self._last_prime] if self._last_prime in keys else []
         if new:
-            more, after = read_primes(self.engine, list(new.values()))
+            more, after = logits_after(self.engine, list(new.values()))
             logits = np.concatenate((logits, more)) if known else more
             state = self.engine.concatenate([state, after]) if known else after
         rows = {key: row for row, key in enumerate([*known, *new])}
@@ -91,7 +91,7 @@ class Batch:
         self._drawn = ids
         return ids
 
-    def nats(self) -> Logits:
+    def nats(self) -> NDArray[np.floating[Any]]:
         """What the ids just drawn cost by the model's own distribution, what is barred left out, (B,)."""
         assert self._drawn is not None
         drawn = self._drawn
@@ -137,15 +137,3 @@ def _marked(primes: Sequence[NDArray[Any]], vocab_size: int) -> NDArray[np.bool_
     for row, prime in enumerate(primes) if vocab_size else ():
         marks[row, prime[1:]] = True
     return marks
-
-
-def read_primes(engine: Engine, primes: Sequence[NDArray[Any]]) -> tuple[Logits, Any]:
-    """The logits (B, V) and the state after each prime."""
-    before = states_after(engine, [prime[:-1] for prime in primes])
-    hidden, state = engine.read(np.stack([prime[-1:] for prime in primes]), before)
-    return last_logits(engine, hidden), state
-
-
-def last_logits(engine: Engine, hidden: Any) -> Logits:
-    """The logits (B, V) of the last step as a NumPy array, wherever the engine keeps them."""
-    return as_array(engine.logits(hidden[:, -1]))

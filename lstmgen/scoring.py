@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from lstmgen.batching import IGNORED, Streams
 from lstmgen.vocabulary import Ids, Vocabulary
 
+Watched = Callable[[Iterator[Any], int], Iterator[Any]]  # parts, and how many -> the same parts
+
 LN2 = log(2)
 Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
 WARM_UP = 512  # tokens
@@ -125,30 +127,31 @@ def as_array(values: Any) -> NDArray[Any]:
     return values if isinstance(values, np.ndarray) else np.asarray(values.float().cpu())
 
 
-def score_ids(engine: Engine, ids: Ids, start_id: int) -> float:
+def unwatched(parts: Iterator[Any], num_parts: int) -> Iterator[Any]:
+    """`Watched` by nobody; others may show whoever waits how far it is."""
+    return parts
+
+
+def score_ids(engine: Engine, ids: Ids, start_id: int, watched: Watched = unwatched) -> float:
     """The nats of a text, summed over every token in float64; the first is scored too."""
-    return sum(window_nats(engine, streams_to_score(ids, start_id))) if len(ids) else 0.0
+    if not len(ids):
+        return 0.0
+    streams = streams_to_score(ids, start_id)
+    return sum(watched(window_nats(engine, streams), streams.num_windows))
 
 
-def streams_to_score(
-    ids: Ids,
-    start_id: int,
-    batch_size: int | None = None,
-    window: int = WINDOW,
-    warm_up: int = WARM_UP,
-) -> Streams:
-    """A text cut so that it is scored fast: into `batch_size` streams, read side by side.
+def streams_to_score(ids: Ids, start_id: int) -> Streams:
+    """A text cut so that it is scored fast: into streams that are read side by side.
 
-    Each stream first reads the `warm_up` tokens that stand before its part without counting them, so
+    Each stream first reads the `WARM_UP` tokens that stand before its part without counting them, so
     that its state is very nearly what it would be had the text been read in one piece. With 512 tokens
     that changes a score by less than 0.001 bits per character (unless a `--memory` of many times as
     much has taught a network to look further back). Fewer streams are used where the text is
     short: each is at least four times as long as its warm-up, and a text of less than eight warm-ups is
-    read in one piece. `window` bounds memory only; it changes nothing.
+    read in one piece. The window bounds memory only; it changes nothing.
     """
-    if batch_size is None:
-        batch_size = min(MAX_STREAMS, max(1, len(ids) // (4 * warm_up or 1)))
-    return Streams(ids, start_id, min(batch_size, len(ids)), window, warm_up)
+    batch_size = min(MAX_STREAMS, max(1, len(ids) // (4 * WARM_UP)))
+    return Streams(ids, start_id, batch_size, WINDOW, WARM_UP)
 
 
 def window_nats(engine: Engine, streams: Streams) -> Iterator[float]:
@@ -160,15 +163,18 @@ def window_nats(engine: Engine, streams: Streams) -> Iterator[float]:
 def read_windows(
     engine: Engine, streams: Streams
 ) -> Iterator[tuple[Any, NDArray[np.int64], NDArray[np.int64]]]:
-    """For each window, of B T = N tokens: hidden (N, H), the targets (N,), and where they stand in the text
-    (N,). The state is carried from each window to the next.
+    """For each window, of whose B T tokens N are scored: hidden (N, H), from which each of these is foretold,
+    the targets (N,), and where they stand in the text (N,). The state is carried on to the next.
     """
     state = engine.initial_state(streams.batch_size)
     for index in range(streams.num_windows):
         inputs, targets = streams.window(index)
         hidden, state = engine.read(inputs, state)
-        hidden = hidden.reshape(targets.size, -1)
-        yield hidden, targets.reshape(-1), streams.places(index).reshape(-1)
+        hidden, targets = hidden.reshape(targets.size, -1), targets.reshape(-1)
+        places, scored = streams.places(index).reshape(-1), np.flatnonzero(targets != IGNORED)
+        if len(scored) < len(targets):
+            hidden, targets, places = hidden[scored], targets[scored], places[scored]
+        yield hidden, targets, places
 
 
 def states_after(engine: Engine, rows: Sequence[NDArray[Any]]) -> Any:
@@ -191,8 +197,20 @@ def states_after(engine: Engine, rows: Sequence[NDArray[Any]]) -> Any:
     return engine.select(engine.concatenate(states), np.argsort(order).tolist())
 
 
+def logits_after(engine: Engine, rows: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], Any]:
+    """The logits (B, V) and the state after each of B texts, none of them empty."""
+    before = states_after(engine, [row[:-1] for row in rows])
+    hidden, state = engine.read(np.stack([row[-1:] for row in rows]), before)
+    return last_logits(engine, hidden), state
+
+
+def last_logits(engine: Engine, hidden: Any) -> NDArray[Any]:
+    """The logits (B, V) of the last of some steps, hidden (B, T, H), as a NumPy array wherever it is."""
+    return as_array(engine.logits(hidden[:, -1]))
+
+
 def token_nats(engine: Engine, hidden: Any, targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The nats of N targets, (N,), given hidden, (N, H); 0 where `IGNORED`.
+    """The nats of N targets, (N,), given hidden, (N, H).
 
     Logits are made for some rows, and if the vocabulary is large for some symbols, at a time.
     """
@@ -237,7 +255,7 @@ def _nats_by_parts(
         z -= largest[:, None]
         here = largest + xp.log(xp.exp(z, out=z).sum(-1))
         total = here if total is None else xp.logaddexp(total, here)
-    return xp.where(targets == IGNORED, 0, total - own)
+    return total - own
 
 
 def slices(number: int, size: int) -> list[slice]:

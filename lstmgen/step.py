@@ -145,11 +145,11 @@ class Stepper:
         return float(total) / count
 
 
-def fresh_run(job: Job, seed: int = 0, counts: NDArray[np.int64] | None = None) -> Run:
+def fresh_run(job: Job) -> Run:
     """A run before its first step: fresh weights, and nothing remembered."""
     config = job.training
     network = Network(job.model, config.dropout, config.memory)
-    initialize(network, seed, counts)
+    initialize(network, config.seed, job.data.counts)
     network.to(job.device)
     optimizer = optim.Optimizer(network, config)
     return Run(network, optimizer, network.initial_state(config.batch_size))

@@ -64,7 +64,6 @@ def train(
     finally:
         if session.threads:
             session.threads.take_all()
-        session.keeper.give_back()
 
 
 class _Session:
@@ -78,7 +77,7 @@ class _Session:
         self.seconds_before = saved.position.seconds if saved else 0.0
         self.stepper, self.course = _begin(job, saved, initial)
         common = SavedModel(job.model, job.vocabulary, {}, {"corpus": job.data.facts})
-        self.keeper = Keeper(hold, not self.resumed, common)
+        self.keeper = Keeper(hold, saved.position if saved else None, common)
         self.keeper.require_room(self.course.last_good)
         self.unwritten = ""  # what keeps files from being written, if anything does
         self.meter = Meter(job.device)
@@ -242,7 +241,7 @@ class _Session:
 def _begin(job: Job, saved: SavedRun | None, initial: SavedModel | None) -> tuple[Stepper, Course]:
     """A run that stands where it is to go on, ready for its next step, and how it went before."""
     config, at = job.training, saved.position if saved else Position()
-    run = fresh_run(job, config.seed, job.data.counts)
+    run = fresh_run(job)
     if initial is not None:
         known = initial.weights_for(job.vocabulary, run.network.weights())
         run.network.load_weights(known)

@@ -205,8 +205,9 @@ class Vocabulary:
 def build(text: str, config: CorpusConfig) -> Vocabulary:
     """The vocabulary of a text: every symbol seen `min_count` times, the `max_vocab` most frequent.
 
-    Of equally frequent symbols the one that sorts first is kept. `max_vocab` counts `<unk>`. Where the
-    text itself has that, after a blank or not, it is an unknown token too.
+    None is longer than `MAX_LENGTH` characters. Of equally frequent symbols the one that sorts first is
+    kept. `max_vocab` counts `<unk>`. Where the text itself has that, after a blank or not, it is an unknown
+    token too.
     """
     counts = _count_characters(text) if config.level == "char" else _count_words(text, config.words)
     kept = [

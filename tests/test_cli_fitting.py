@@ -191,7 +191,7 @@ def test_the_plan_of_words_is_that_of_words(
         return original(*about)
 
     monkeypatch.setattr(planning, "hidden_size", hidden_size)
-    monkeypatch.setattr(measuring, "step_seconds", lambda job, seconds, most: 6.0)
+    monkeypatch.setattr(measuring, "step_seconds", lambda job: 6.0)
     planned = fitting.sized(job, {"minutes": 0.1}, time.perf_counter()).model
     assert (planned.num_layers, levels) == (2, ["word"])
     for size in (64, 512):
@@ -236,7 +236,7 @@ def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
 ) -> None:
     job = make_job(tmp_path)  # steps of 4 x 16 tokens
     for step in (0.0001, 0.01):
-        monkeypatch.setattr(measuring, "step_seconds", lambda job, seconds, most, step=step: step)
+        monkeypatch.setattr(measuring, "step_seconds", lambda job, step=step: step)
         began = time.perf_counter() - 6  # of the 66 seconds
         tokens = 60 / step * 64
         size = planning.hidden_size(tokens, len(job.data.train_ids), "char")
@@ -274,9 +274,8 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
 
     measured: list[int] = []
 
-    def step_seconds(one: Job, seconds: float, most: float) -> float:
+    def step_seconds(one: Job) -> float:
         """In six seconds the text is read `epochs` times, by many streams `gain` times as often."""
-        assert seconds < 0.3 < most < 2  # a minute is to be for training
         size = one.training.batch_size
         measured.append(size)
         times = epochs * (gain if size == planning.MANY_STREAMS else 1)
@@ -323,7 +322,7 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
     monkeypatch.setattr(planning, "LARGE_VOCABULARY", len(data.vocabulary))
     monkeypatch.setattr(planning, "SOME_TOKENS", len(data.train_ids))
     monkeypatch.setattr(planning, "LONG_TEXT", len(data.train_ids))
-    monkeypatch.setattr(measuring, "step_seconds", lambda job, seconds, most: 0.5)
+    monkeypatch.setattr(measuring, "step_seconds", lambda job: 0.5)
     memory = 8 * 2**30 if where == "cuda" else 0
     monkeypatch.setattr(device, "free_memory", lambda there: memory)
     there = torch.device(where)
@@ -338,7 +337,7 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
 def test_streams_that_do_not_fit_on_the_gpu_are_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitting_streams: int
 ) -> None:
-    def step_seconds(job: Job, seconds: float, most: float) -> float:
+    def step_seconds(job: Job) -> float:
         if job.training.batch_size > fitting_streams:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return 1e-3
@@ -433,7 +432,7 @@ def test_a_short_time_is_for_one_layer_unless_something_else_is_given(
     job = replace(job, model=replace(job.model, **shape))
     tokens = epochs * len(job.data.train_ids)
     step = 6 * job.training.batch_size * job.training.window / tokens
-    monkeypatch.setattr(measuring, "step_seconds", lambda job, seconds, most: step)
+    monkeypatch.setattr(measuring, "step_seconds", lambda job: step)
     asked = given if "steps" in given else given | {"minutes": 0.1}
     planned = fitting.sized(job, asked, time.perf_counter()).model
     assert planned.num_layers == layers

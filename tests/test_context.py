@@ -1,6 +1,7 @@
 """Context: the same places, each with exactly so many tokens before it from a fresh start."""
 
 import json
+from collections.abc import Sequence
 from math import log
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from engines import Stateless, random_weights
 from numpy.typing import NDArray
 
-from lstmgen import context
+from lstmgen import context, scoring
 from lstmgen.cells import Cells
 from lstmgen.comparison import t_95
 from lstmgen.config import ModelConfig
@@ -37,7 +38,8 @@ def test_a_place_sees_its_context_and_nothing_else(
     cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(context, "ROWS", 7)
-    monkeypatch.setattr(context, "WINDOW", 8)
+    monkeypatch.setattr(scoring, "WINDOW", 8)
+    monkeypatch.setattr(scoring, "TOKENS_AT_ONCE", 8)
     ids = some_ids(60)
     lengths = np.repeat((7, 2), (20, 40))  # characters; those of the first 20 tokens are not scored
     found = list(scores(cells, ids, [1, 3, 20], lengths))
@@ -67,16 +69,16 @@ def test_a_place_sees_its_context_and_nothing_else(
 def test_a_long_context_takes_no_more_memory_than_a_short_one(
     cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, widths = cells.read, list[int]()
+    read, shapes = cells.read, list[tuple[int, ...]]()
 
     def watched(ids: NDArray[Any], state: Any) -> Any:
-        widths.append(ids.shape[1])
+        shapes.append(ids.shape)
         return read(ids, state)
 
     monkeypatch.setattr(cells, "read", watched)
     list(scores(cells, some_ids(500), [300], ones(500)))
-    assert sum(widths) == 300 * -(-200 // context.ROWS)
-    assert max(widths) == WINDOW
+    assert sum(rows * steps for rows, steps in shapes) == 300 * 200
+    assert max(rows * steps for rows, steps in shapes) == context.ROWS * WINDOW
 
 
 def test_a_sample_of_places_is_told_with_its_standard_error(
@@ -147,17 +149,30 @@ def test_doublings_leave_places_enough() -> None:
 
 
 class Looker(Stateless):
-    """An engine that knows the token that was read so many steps ago, and guesses otherwise."""
+    """An engine that knows the token that was read so many steps ago, and guesses otherwise.
+
+    Its state is what it has read, (B, T).
+    """
 
     def __init__(self, distance: int) -> None:
         self.distance = distance
 
-    def read(self, ids: NDArray[np.int64], state: object) -> tuple[NDArray[np.float32], object]:
+    def initial_state(self, batch_size: int) -> Any:
+        return np.empty((batch_size, 0), np.int64)
+
+    def read(self, ids: NDArray[Any], state: Any) -> tuple[Any, Any]:
+        read = np.concatenate((state, ids), axis=1)
         hidden = np.zeros((*ids.shape, 12), np.float32)
-        if ids.shape[1] >= self.distance:
-            rows = np.arange(len(ids))
-            hidden[rows, -1, ids[:, -self.distance]] = 20
-        return hidden, state
+        if read.shape[1] >= self.distance:
+            hidden[np.arange(len(ids)), -1, read[:, -self.distance]] = 20
+        return hidden, read
+
+    def select(self, state: Any, streams: slice | Sequence[int]) -> Any:
+        return state[streams]
+
+    def concatenate(self, states: Sequence[Any]) -> Any:
+        (state,) = states  # all contexts are as long
+        return state
 
 
 def test_context_grows_until_nothing_more_is_gained() -> None:

@@ -69,6 +69,21 @@ def test_options_change_seed_and_sizes(maker: ModuleType, tmp_path: Path) -> Non
     assert len(lines) == 53
 
 
+def test_a_size_of_nothing_and_a_folder_that_cannot_be_are_refused(
+    maker: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wrong in (["--characters", "0"], ["--questions", "-5"], ["--questions", "many"]):
+        with pytest.raises(SystemExit) as ended:
+            maker.main([*wrong, "--out", str(tmp_path)])
+        assert ended.value.code == 2
+        assert f"invalid count value: '{wrong[1]}'" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as ended:
+        maker.main(["--characters", "2000", "--questions", "50", "--out", str(tmp_path / "file")])
+    assert ended.value.code == 1
+    assert "cannot be written (File exists); choose another --out" in capsys.readouterr().err
+
+
 def test_sizes(corpus: str, stories: list[str]) -> None:
     assert 1_000_000 <= len(corpus) <= 1_100_000
     assert all(300 <= len(story) <= 1100 for story in stories)

@@ -417,6 +417,30 @@ def test_a_model_that_cannot_be_written_does_not_keep_a_run_from_being_saved(
     assert checkpoint.load_run(tmp_path).position.best_step == NUM_STEPS
 
 
+def test_a_run_whose_best_model_cannot_be_written_knows_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next report after it is resumed would take the place of a better model."""
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    list(train(make_job(tmp_path)))
+    saved = checkpoint.load_run(tmp_path)
+    for before in (saved.position, replace(saved.position, best_nats=1e9, best_step=1)):
+        (tmp_path / folders.MODEL_FILE).unlink()
+        (
+            tmp_path / folders.MODEL_FILE
+        ).mkdir()  # so that each report finds no model, and keeps its own
+        records = train(make_job(tmp_path, steps=3 * NUM_STEPS), replace(saved, position=before))
+        while next(records).step < 2 * NUM_STEPS:
+            pass
+        with pytest.raises(CheckpointError, match=folders.MODEL_FILE):
+            records.close()
+        position = checkpoint.load_run(tmp_path).position
+        assert position.step >= 2 * NUM_STEPS
+        assert position == position.with_best_of(before)
+        (tmp_path / folders.MODEL_FILE).rmdir()
+        (tmp_path / folders.MODEL_FILE).touch()
+
+
 def test_a_run_at_its_end_is_saved_only_with_its_model(tmp_path: Path) -> None:
     """It would have nothing left to do that could make that again."""
     (tmp_path / folders.MODEL_FILE).mkdir()

@@ -68,6 +68,12 @@ def test_a_slow_step_is_not_measured_five_times(
     alone = measuring.step_seconds(make_job(tmp_path), seconds=0.0, most=0.05)
     assert alone == pytest.approx(0.02)
     assert clock.steps == 3 + 5 + 3
+    began = clock.now
+    measuring.step_seconds(make_job(tmp_path))
+    assert 0.2 < clock.now - began < 0.3  # most of a minute is to be for training
+    monkeypatch.setattr(Stepper, "step", clock.step_of(0.9))
+    measuring.step_seconds(make_job(tmp_path))
+    assert clock.now - began < 2.5
 
 
 @pytest.mark.parametrize(("seconds", "calls"), [(0.0, 5), (0.0795, 8), (1e9, 50)])

@@ -14,14 +14,16 @@ from engines import Stateless, random_weights, score_text, spelled_out
 from numpy.typing import NDArray
 
 from lstmgen import checkpoint, folders, scoring
-from lstmgen.batching import IGNORED
+from lstmgen.batching import IGNORED, Streams
 from lstmgen.cells import Cells
 from lstmgen.config import CellName, ModelConfig
 from lstmgen.model import TorchEngine, load_network
 from lstmgen.scoring import (
+    WARM_UP,
     Engine,
     Score,
     cross_entropy,
+    read_windows,
     score_ids,
     streams_to_score,
     window_nats,
@@ -66,9 +68,11 @@ class Recaller(Stateless):
         return logits, ((past,),)
 
 
-def cut_score(engine: Engine, ids: Ids, **how: Any) -> float:
+def cut_score(
+    engine: Engine, ids: Ids, batch_size: int, window: int = scoring.WINDOW, warm_up: int = WARM_UP
+) -> float:
     """What `score_ids` gives, with the text cut in another way."""
-    return sum(window_nats(engine, streams_to_score(ids, 1, **how)))
+    return sum(window_nats(engine, Streams(ids, 1, batch_size, window, warm_up)))
 
 
 @pytest.mark.parametrize("start", ["", "a", "the quick brown fox\njumps\n"])
@@ -126,7 +130,6 @@ def test_nats_do_not_depend_on_how_rows_and_symbols_are_parted(
     hidden = 30 * generator.standard_normal((40, config.hidden_size)).astype(np.float32)
     targets = generator.integers(0, SIZE, 40)
     targets[:2] = 0, SIZE - 1
-    targets[3] = IGNORED
     cells = Cells(config, weights)
     whole = cross_entropy(cells.logits(hidden), targets)
     monkeypatch.setattr(scoring, "MANY_ROWS", num_rows)
@@ -137,7 +140,6 @@ def test_nats_do_not_depend_on_how_rows_and_symbols_are_parted(
         monkeypatch.setattr(engine, "logits", made)
         costs = scoring.token_nats(engine, given, targets)
         np.testing.assert_allclose(costs, whole, rtol=1e-5, atol=1e-4)
-        assert costs[3] == 0
         for (rows, *symbols), _ in made.call_args_list:
             part = range(SIZE)[symbols[0]] if symbols else range(SIZE)
             assert len(rows) * len(part) <= scoring.MAX_LOGITS_IN_CACHE
@@ -189,12 +191,12 @@ def test_score_does_not_depend_on_the_window(window: int) -> None:
     assert got == pytest.approx(whole, rel=1e-6)
 
 
-@pytest.mark.parametrize("batch_size", [None, 2, 7, 16])
-def test_score_hardly_depends_on_the_batch(batch_size: int | None) -> None:
+@pytest.mark.parametrize("batch_size", [2, 7, 16])
+def test_score_hardly_depends_on_the_batch(batch_size: int) -> None:
     engine, ids = Cells(small(), random_weights(small())), some_ids(6000)
     whole = cut_score(engine, ids, batch_size=1)
-    cut = cut_score(engine, ids, batch_size=batch_size)
-    assert abs(cut - whole) / log(2) / len(ids) < 0.001
+    for cut in (cut_score(engine, ids, batch_size), score_ids(engine, ids, 1)):
+        assert abs(cut - whole) / log(2) / len(ids) < 0.001
 
 
 def test_score_of_a_trained_model_hardly_depends_on_the_batch(
@@ -236,11 +238,26 @@ def test_what_stands_512_tokens_before_a_part_is_still_known(
     assert score_ids(engine, ids, 1) != pytest.approx(whole, rel=1e-12)
 
 
-def test_text_shorter_than_eight_warm_ups_is_read_in_one_piece() -> None:
+def test_text_shorter_than_eight_warm_ups_is_read_in_one_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ids, engine = some_ids(79), Recaller()
     whole = cut_score(engine, ids, batch_size=1)
-    too_little = Recaller.SPAN // 2  # so that any cut would show
-    assert cut_score(engine, ids, warm_up=too_little) == whole
+    monkeypatch.setattr(scoring, "WARM_UP", Recaller.SPAN // 2)  # so that any cut would show
+    assert score_ids(engine, ids, 1) == whole
+    assert streams_to_score(some_ids(80), 1).batch_size > 1
+
+
+def test_no_logits_are_made_for_what_is_only_read() -> None:
+    """The warm-up of each stream, and the padding of the shorter ones."""
+    engine, ids, rows = Recaller(), some_ids(9001), list[int]()
+    streams = streams_to_score(ids, 1)
+    assert streams.batch_size > 1
+    for hidden, targets, places in read_windows(engine, streams):
+        assert len(hidden) == len(targets)
+        assert targets.tolist() == ids[places].tolist()
+        rows += places.tolist()
+    assert sorted(rows) == list(range(9001))
 
 
 def test_engines_agree_on_a_text_that_is_cut_into_streams() -> None:
@@ -249,12 +266,6 @@ def test_engines_agree_on_a_text_that_is_cut_into_streams() -> None:
     torch_engine = TorchEngine(load_network(small(), weights, CPU))
     by_numpy = score_ids(numpy_engine, ids, 1)
     assert score_ids(torch_engine, ids, 1) == pytest.approx(by_numpy, rel=1e-5)
-
-
-def test_more_streams_than_tokens_are_not_made() -> None:
-    engine, ids = Cells(small(), random_weights(small())), some_ids(3)
-    few = cut_score(engine, ids, batch_size=64)
-    assert few == pytest.approx(cut_score(engine, ids, batch_size=1), rel=1e-6)
 
 
 def test_text_of_no_tokens_costs_nothing(letters: Vocabulary) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,22 @@ def test_what_is_no_text_is_refused_by_its_name(model: lstmgen.TrainedModel, wro
         next(texts)
     with pytest.raises(ValueError, match="primes is one text, 'abc'; give a list of them"):
         model.generate("abc")
+    with pytest.raises(ValueError, match="stop is None, not a text or a list of them"):
+        model.stream(stop=None)  # type: ignore[arg-type]
+
+
+def test_any_kind_of_number_will_do(model: lstmgen.TrainedModel) -> None:
+    shape: dict[str, Any] = {
+        "temperature": 0.5,
+        "top_p": 0.75,
+        "min_p": 0.125,
+        "repetition_penalty": 1.25,
+    }
+    for kind in (Fraction, np.float32):
+        others: dict[str, Any] = {name: kind(value) for name, value in shape.items()}
+        assert model.sample("a", length=9, seed=1, **others) == model.sample(
+            "a", length=9, seed=1, **shape
+        )
 
 
 @pytest.mark.parametrize("wrong", [None, "0.5", [1]])

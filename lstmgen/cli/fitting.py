@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leaving
 LITTLE_SECONDS = 2.0  # for which a run that has ended is not begun again
-SIZING = {"seconds": 0.25, "most": 1.0}  # to measure steps for, where only the size follows
 
 
 def take_threads(given: Options, saved: "SavedRun | None", device: "torch.device") -> int | None:
@@ -48,7 +47,7 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
     steps = _steps(job, given)
     streams_given = bool(steps or {"batch_size", "window"} & set(given))
-    may_have_many = not streams_given and bool(_more_streams(job, 0))
+    may_have_many = not streams_given and bool(_larger_batch(job, 0))
     if size_given and not may_have_many:
         return job
     if steps:
@@ -74,11 +73,11 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     return replace(job, model=model)
 
 
-def _more_streams(job: "Job", tokens: float) -> int | None:
+def _larger_batch(job: "Job", tokens: float) -> int | None:
     """How many streams may serve a run on so many tokens better."""
     text_tokens, cuda = len(job.data.train_ids), job.device.type == "cuda"
-    streams, level, cell = job.training.batch_size, job.vocabulary.level, job.model.cell
-    return planning.more_streams(streams, tokens, text_tokens, level, cell, cuda)
+    batch_size, level, cell = job.training.batch_size, job.vocabulary.level, job.model.cell
+    return planning.larger_batch(batch_size, tokens, text_tokens, level, cell, cuda)
 
 
 def _measured(job: "Job", left: float, may_have_many: bool) -> tuple["Job", float]:
@@ -92,12 +91,12 @@ def _measured(job: "Job", left: float, may_have_many: bool) -> tuple["Job", floa
     from lstmgen.measuring import step_seconds
 
     def tokens_with(config: TrainConfig) -> float:
-        return pace.tokens_in(step_seconds(replace(job, training=config), **SIZING), left, config)
+        return pace.tokens_in(step_seconds(replace(job, training=config)), left, config)
 
     tokens = tokens_with(job.training)
-    while may_have_many and (streams := _more_streams(job, tokens)):
-        window = even_window(len(job.data.train_ids), streams, TrainConfig.window)
-        config = replace(job.training, batch_size=streams, window=window)
+    while may_have_many and (batch_size := _larger_batch(job, tokens)):
+        window = even_window(len(job.data.train_ids), batch_size, TrainConfig.window)
+        config = replace(job.training, batch_size=batch_size, window=window)
         try:
             with_more = tokens_with(config)
         except torch.OutOfMemoryError:  # of a GPU

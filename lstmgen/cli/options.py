@@ -40,7 +40,7 @@ def require_sense(given: Options) -> None:
     require_device(given["device"])
     if given["resume"] and (given["overwrite"] or "init_from" in given):
         raise OptionError("--resume goes on with a run; leave out --overwrite and --init-from")
-    corpus.require_one_stdin([*given["corpus"], given.get("valid_file", "")])
+    corpus.require_one_stdin(texts(given))
     if "valid_file" in given and "valid_fraction" in given:
         raise OptionError("--valid-file is validated on whole; leave out --valid-fraction")
     by_word = given.get("level", CorpusConfig.level) == "word"
@@ -62,6 +62,11 @@ def require_sense(given: Options) -> None:
         TrainConfig(num_steps=given["steps"], report_every=1)
     sized = {"embedding_size", "hidden_size"} <= set(given)
     ModelConfig(vocab_size=2, **_part(given, ModelConfig, *([] if sized else ["tie"])))
+
+
+def texts(given: Options) -> list[str]:
+    """All that is read: the corpus, and what it is validated on if that is a file of its own."""
+    return [*given["corpus"], *([given["valid_file"]] if "valid_file" in given else [])]
 
 
 def minutes(given: Options) -> float:
@@ -153,13 +158,13 @@ def training(
         options.setdefault("learning_rate", FINE_TUNING_RATE)
     options["precision"] = devices.choose_precision(given.get("precision", "auto"), where)
     config = TrainConfig(num_steps=1, report_every=1, **options)
-    streams = fitting_batch(len(data.train_ids), config.batch_size, config.window)
-    if streams < config.batch_size:
+    batch_size = fitting_batch(len(data.train_ids), config.batch_size, config.window)
+    if batch_size < config.batch_size:
         console.note(
-            f"{data.facts['name']} is short: it fills a window of {config.window} tokens in {streams} of "
+            f"{data.facts['name']} is short: it fills a window of {config.window} tokens in {batch_size} of "
             f"{config.batch_size} streams"
         )
     window = config.window
-    if "window" not in given and streams:
-        window = even_window(len(data.train_ids), streams, window)
-    return replace(config, batch_size=streams, window=window)
+    if "window" not in given:
+        window = even_window(len(data.train_ids), batch_size, window)
+    return replace(config, batch_size=batch_size, window=window)

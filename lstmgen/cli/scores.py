@@ -60,7 +60,7 @@ def about_tokens(saved: "SavedModel", characters: int) -> int:
 
 def by_corpus(asked: Evaluation, how: again.Again | None) -> None:
     """The score of each text, and beside it, never in its place, what it costs when it is scored again."""
-    from lstmgen.scoring import Score, streams_to_score, window_nats
+    from lstmgen.scoring import Score, score_ids
 
     saved, engine, kind = asked.saved, asked.engine(), how.option if how else ""
     vocabulary = saved.vocabulary
@@ -77,9 +77,7 @@ def by_corpus(asked: Evaluation, how: again.Again | None) -> None:
             tables.scores(static + [(f"{name} ({kind})", score) for name, score in other])
 
     for text, ids in zip(asked.texts, asked.encoded, strict=True):
-        streams = streams_to_score(ids, vocabulary.start_id)
-        parts = window_nats(engine, streams)
-        nats = sum(console.watched(parts, streams.num_windows))
+        nats = score_ids(engine, ids, vocabulary.start_id, console.watched)
         score = Score.of(nats, vocabulary, ids, len(text.text))
         found(static, text.name, score)
         if how:

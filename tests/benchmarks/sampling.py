@@ -115,7 +115,7 @@ def choices(size: int, vocab_size: int) -> None:
     from lstmgen.drawing import draw, relative_probabilities
     from lstmgen.initialization import initialize
     from lstmgen.model import Network
-    from lstmgen.sampling import last_logits
+    from lstmgen.scoring import last_logits
 
     config = ModelConfig(vocab_size=vocab_size, hidden_size=size, embedding_size=size)
     network = Network(config)
