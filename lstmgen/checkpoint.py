@@ -109,7 +109,7 @@ def save_run(path: Path, run: SavedRun) -> None:
     weights = {f"model.{name}": array for name, array in run.model.weights.items()}
     description = _describe(run.model) | {
         "training": run.training.to_json(),
-        "progress": run.position.to_json(),
+        "progress": run.position.to_json(),  # as the file has always called it
     }
     container.write(path, weights | dict(run.carried), description)
 

@@ -113,7 +113,7 @@ def t_95(degrees: int) -> float:
 
 
 def edges(text: str) -> NDArray[np.int64]:
-    """Where blocks end: after each line that is not empty, and at equal distances within a long line.
+    """Where blocks end, in characters, (M,): after each line that is not empty, and evenly in a long line.
 
     Empty lines belong to the next that is not, or at the end of the text to the last. A line with a large
     share of the text, as where there are few, must not be a block: how much such a one varies would be

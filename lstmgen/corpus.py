@@ -56,7 +56,8 @@ def read(path: str, encoding: str = DEFAULT_ENCODING) -> Text:
     """The text of a file, or of standard input for `-`.
 
     Gzip is recognised by its content. A byte order mark is dropped and CRLF and CR become LF; each
-    is said in the notes. Raises `CorpusError` for what cannot be read, is empty or does not decode.
+    is said in the notes. Raises `CorpusError` for what cannot be read, is empty or does not decode, and
+    `OptionError` for an encoding that Python does not know.
     """
     return _not_empty(_read(path, encoding))
 

@@ -57,7 +57,7 @@ class Course:
     config: TrainConfig  # its number of steps follows the clock where there is a deadline
     last_good: Snapshot  # where it last was well, to go back to
     most_nats_per_token: float  # with a loss above it the run has diverged
-    best: Score | None = None  # the lowest on the validation part
+    best: Score | None = None  # the lowest on the validation part, of the model that is kept
     best_step: int = 0  # where it was
     retreats: int = 0
 

@@ -21,7 +21,10 @@ MANY_ROWS = 512  # of a product, so that it pays to lay them out for oneDNN
 
 
 def choose(name: str) -> torch.device:
-    """The device that a name stands for; "auto" is an accelerator where there is one, else the CPU."""
+    """The device that a name stands for; "auto" is an accelerator where there is one, else the CPU.
+
+    `OptionError` for another name, `DeviceError` where this machine has no such device.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", 0)

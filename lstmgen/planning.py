@@ -135,7 +135,7 @@ def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level)
     """What a large network that sees a text often should leave out, so as not to know it by heart.
 
     The share of its layers' outputs. By character it comes the nearer to a limit the more epochs there are
-    and the wider the layers: past five epochs of 256 units, for a shorter text fewer. The limit is 0.1 for
+    and the wider the layers: past ten epochs of 256 units, for a shorter text far fewer. The limit is 0.1 for
     a million tokens, and 0.08 more each time that is halved. By word it is 0.021 an epoch, at most 0.3, for
     two million tokens; each time these are halved, both numbers grow by two fifths of that.
     """
@@ -143,7 +143,7 @@ def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level)
         short = 1 + 0.4 * max(0.0, log2(LONG_TEXT_OF_WORDS / text_tokens))
         return round(min(0.5, 0.3 * short, 0.021 * short * num_epochs), 2)
     wear = num_epochs * (hidden_size / 256) ** 2
-    known = max(0.0, wear - 5 * min(1.0, text_tokens / LONG_TEXT))
+    known = max(0.0, wear - 10 * min(1.0, text_tokens / LONG_TEXT) ** 2)
     most = min(0.5, max(0.05, 0.1 + 0.08 * log2(LONG_TEXT / text_tokens)))
     return round(most * (1 - exp(-known / 7)), 2)
 

@@ -23,8 +23,9 @@ class Progress:
     seconds: float
     learning_rate: float
     tokens_per_second: float
-    train_nats_per_token: float  # mean since the last line of the log, dropout included
-    best: Score | None  # the lowest on the validation part so far, if there is one yet
+    # The mean since the last line of the log, dropout included; of a stop that of the next window, without.
+    train_nats_per_token: float
+    best: Score | None  # that of the model that is kept, the lowest so far, if there is one yet
     best_step: int = 0  # where that was
     score: Score | None = None
     sample: str | None = None  # what the network writes by now, where it was time for that

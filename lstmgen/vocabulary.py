@@ -50,7 +50,10 @@ _CUT = re.compile(r"\n|(?=[^\S\n]\S)")  # after a line end, or before a word and
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The known tokens, `<unk>` first and the rest sorted; the id of a token is its place."""
+    """The known tokens, `<unk>` first and the rest sorted; the id of a token is its place.
+
+    `ValueError` for tokens that are not so.
+    """
 
     level: Level
     words: Words
