@@ -105,9 +105,7 @@ class Keeper:
     def __init__(self, hold: Hold, before: Position | None, model: SavedModel) -> None:
         self._hold, self._folder = hold, hold.folder
         self._new, self._common = before is None, model
-        self._written = (
-            before or Position()
-        )  # the position of the last run whose best model is in the folder
+        self._written = before or Position()  # of the last run that was saved with its best model
         self._model: SavedModel | None = None
         self._run: SavedRun | None = None
         self._lines: list[Mapping[str, Any]] = []
