@@ -31,7 +31,7 @@ BEST_WIDTHS: dict[Level, Width] = {"char": Width(384, 8e6, 0.1), "word": Width(2
 # it is read `READ_ONCE` times or less; and with these, where it is read more often.
 SELDOM_REPEATED = Width(256, 4e6, 0.25)
 MANY_STREAMS_READ_ONCE = Width(256, 4.5e6, 0.25)
-MANY_STREAMS_REPEATED = Width(320, 4.5e6, 0.25)
+MANY_STREAMS_REPEATED = Width(320, 6.5e6, 0.27)
 FEW_EPOCHS, READ_ONCE = 2, 1.6
 MANY_WORDS, WORDS_POWER = 15e6, 0.225  # tokens: from these on, width pays more by word
 SHORT_TEXT_POWER = 0.2  # of its share of `LONG_TEXT`, by which a shorter text has less
@@ -62,7 +62,9 @@ MANY_STREAMS_RATE = 0.056  # the learning rate by character with them, for cells
 MAX_CUDA_LOGITS, BYTES_A_LOGIT = 2**28, 16
 # What an LSTM reads so many times, by character, is learned at this rate; or with `CUDA_STREAMS`.
 MANY_EPOCHS, MANY_EPOCHS_RATE = 10, 0.08
-MANY_STREAMS_EPOCHS = 3  # times with `MANY_STREAMS`, whose steps are surer
+# With `MANY_STREAMS`, whose steps are surer, the rate rises to that while the text is read so many times. In
+# between the texts that were tried disagree, and a slower minute is to change little.
+MANY_STREAMS_EPOCHS = 2, 3
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 
 
@@ -164,11 +166,14 @@ def learning_rate(num_epochs: float, batch_size: int, level: Level, cell: CellNa
     """
     if level == "word" or cell == "rnn":
         return TrainConfig.learning_rate
-    enough = MANY_STREAMS_EPOCHS if batch_size >= MANY_STREAMS else MANY_EPOCHS
-    often = cell == "lstm" and num_epochs >= enough
-    if often or batch_size >= CUDA_STREAMS:
+    if batch_size >= CUDA_STREAMS or (cell == "lstm" and num_epochs >= MANY_EPOCHS):
         return MANY_EPOCHS_RATE
-    return MANY_STREAMS_RATE if batch_size >= MANY_STREAMS else TrainConfig.learning_rate
+    if batch_size < MANY_STREAMS:
+        return TrainConfig.learning_rate
+    few, enough = MANY_STREAMS_EPOCHS
+    share = min(1.0, max(0.0, (num_epochs - few) / (enough - few))) if cell == "lstm" else 0.0
+    rate: float = MANY_STREAMS_RATE * (MANY_EPOCHS_RATE / MANY_STREAMS_RATE) ** share
+    return round(rate, 3)
 
 
 def weight_drop(num_epochs: float) -> float:

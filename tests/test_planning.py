@@ -133,6 +133,8 @@ def test_a_minute_of_a_long_text_is_for_reading_more_of_it() -> None:
     assert planning.hidden_size(12e6, 2_960_000, "char") == 384
     assert planning.hidden_size(5.7e6, 2_960_000, "char", many_streams=True) == 320
     assert planning.hidden_size(4.5e6, 1_003_000, "char", many_streams=True) == 320
+    assert planning.hidden_size(6.6e6, 1_003_000, "char", many_streams=True) == 320
+    assert planning.hidden_size(18e6, 1_003_000, "char", many_streams=True) == 448
     assert planning.hidden_size(5.7e6, 4_230_000, "char", many_streams=True) == 256
     assert planning.hidden_size(5.7e6, 10_700_000, "char", many_streams=True) == 256
     assert planning.hidden_size(14e6, 4_230_000, "char", many_streams=True) == 384
@@ -205,7 +207,9 @@ def test_a_text_that_is_hardly_repeated_needs_no_dropout() -> None:
         (100, 32, "rnn", 0.04),
         (1, 63, "lstm", 0.04),
         (1, 64, "lstm", 0.056),
-        (2.9, 64, "lstm", 0.056),
+        (2, 64, "lstm", 0.056),
+        (2.5, 64, "lstm", 0.067),
+        (2.99, 64, "lstm", 0.08),
         (3, 64, "lstm", 0.08),
         (3, 63, "lstm", 0.04),
         (10, 64, "gru", 0.056),

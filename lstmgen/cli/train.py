@@ -186,7 +186,8 @@ def train(
             show_default=f"{TrainConfig.learning_rate}; by character, but not for rnn, "
             f"{MANY_STREAMS_RATE} from {MANY_STREAMS} streams on, {MANY_EPOCHS_RATE} from "
             f"{CUDA_STREAMS}, or for lstm from {MANY_EPOCHS} epochs on, with {MANY_STREAMS} streams from "
-            f"{MANY_STREAMS_EPOCHS}; with --init-from {FINE_TUNING_RATE}",
+            f"{MANY_STREAMS_EPOCHS[1]}, rising from {MANY_STREAMS_EPOCHS[0]} on; with --init-from "
+            f"{FINE_TUNING_RATE}",
         ),
     ] = None,
     adamw_share: Annotated[
