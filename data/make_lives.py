@@ -444,10 +444,10 @@ def write_files(folder: Path, seed: int, characters: int, questions: int) -> Non
 
 
 def count(text: str) -> int:
-    """A number of things to write, of which there is to be one at least; `ValueError` otherwise."""
-    number = int(text)
+    """A number of things to write, of which there is to be one at least."""
+    number = int(text) if text.isdecimal() else 0
     if number < 1:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 on; give one")
     return number
 
 

@@ -93,7 +93,7 @@ def afresh(engine: Engine, start_id: int) -> Beginnings:
 
 
 def begin_with(engine: Engine, texts: Sequence[Ids], start_id: int) -> Beginnings:
-    """B texts, each read from a fresh start as far as its last token."""
+    """B texts, each read from a fresh start up to its last token, which is to be read next."""
     started = [np.concatenate(([start_id], ids)) for ids in texts]
     state = states_after(engine, [ids[:-1] for ids in started])
     return Beginnings(state, [int(ids[-1]) for ids in started])
@@ -103,9 +103,9 @@ def score_rows(
     engine: Engine,
     rows: Sequence[Ids],
     beginnings: Beginnings,
-    streams: Sequence[int],
+    begun: Sequence[int],
 ) -> NDArray[np.float64]:
-    """The nats of short texts, (B,), of which row b goes on from beginning `streams[b]`.
+    """The nats of short texts, (B,), of which row b goes on from beginning number `begun[b]`.
 
     Texts of similar length are read side by side.
     """
@@ -113,8 +113,8 @@ def score_rows(
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
     for begin in range(0, len(order), ROWS):
         group = order[begin : begin + ROWS]
-        state = engine.select(beginnings.state, [streams[row] for row in group])
-        before = [beginnings.next_ids[streams[row]] for row in group]
+        state = engine.select(beginnings.state, [begun[row] for row in group])
+        before = [beginnings.next_ids[begun[row]] for row in group]
         for part in slices(len(rows[group[-1]]), WINDOW):
             inputs, targets = _side_by_side(rows, group, part, before)
             hidden, state = engine.read(inputs, state)

@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import fsum, sqrt
 from string import digits
 from typing import Any
@@ -206,13 +207,13 @@ def answer(
         block = questions[start : start + BLOCK]
         contexts, ends = zip(*(_encoded(vocabulary, question) for question in block), strict=True)
         beginnings = begin_with(engine, contexts, vocabulary.start_id)
-        streams = [number for number, choices in enumerate(ends) for _ in choices]
+        begun = [number for number, choices in enumerate(ends) for _ in choices]
         rows = [ids for choices in ends for ids in choices]
-        nats = iter(score_rows(engine, rows, beginnings, streams).tolist())
+        nats = iter(score_rows(engine, rows, beginnings, begun).tolist())
         for question, context, choices in zip(block, contexts, ends, strict=True):
             # The same ids cost the same, whatever rounding does beside others.
             keys = [ids.tobytes() for ids in choices]
-            costs = dict(zip(keys, nats, strict=False))  # which leaves those of later questions
+            costs = dict(zip(keys, islice(nats, len(keys)), strict=True))
             yield Answer(
                 question,
                 nats=tuple(costs[key] for key in keys),

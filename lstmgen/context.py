@@ -81,7 +81,8 @@ def scores(
 
     `lengths` are the characters of each token of the text, so that bits per character are those of the
     places. The network starts afresh before the first token of each context. With `until_no_gain` it ends
-    after two contexts in a row whose `gain` is less than twice its `gain_error`. Each is `watched`.
+    after two contexts in a row whose `gain` is less than twice its `gain_error`. The places of each are
+    `watched`.
     """
     chosen = places(len(ids), max(contexts))
     left_out = 1 - len(chosen) / (len(ids) - max(contexts))  # the share of all places

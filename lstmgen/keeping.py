@@ -105,7 +105,7 @@ class Keeper:
     def __init__(self, hold: Hold, before: Position | None, model: SavedModel) -> None:
         self._hold, self._folder = hold, hold.folder
         self._new, self._common = before is None, model
-        self._written = before or Position()  # of the last run that was saved with its best model
+        self._with_model = before or Position()  # when its best model was last written
         self._model: SavedModel | None = None
         self._run: SavedRun | None = None
         self._lines: list[Mapping[str, Any]] = []
@@ -161,6 +161,8 @@ class Keeper:
             if self._model is not None:
                 checkpoint.save_model(self._folder / MODEL_FILE, self._model)
                 self._model = None
+                if self._run is not None:
+                    self._with_model = self._run.position
         finally:
             self._write_log_and_run()
 
@@ -177,16 +179,16 @@ class Keeper:
                 self._write_run(self._run)
 
     def _write_run(self, run: SavedRun) -> None:
-        """Save it; while its best model cannot be written, with the best score before, whose model is there.
+        """Save it; while its best model cannot be written, with the best score before, of the model that was.
 
         That is written once more when the model has been. At its end it would not report again, so what there
         is of it stays.
         """
         if self._model is None:
             checkpoint.save_run(self._folder / RUN_FILE, run)
-            self._run, self._written = None, run.position
+            self._run = None
         elif run.position.step < run.training.num_steps:
-            position = run.position.with_best_of(self._written)
+            position = run.position.with_best_of(self._with_model)
             checkpoint.save_run(self._folder / RUN_FILE, replace(run, position=position))
 
     def try_to_write(self) -> str:

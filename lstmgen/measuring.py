@@ -60,7 +60,7 @@ def _time_validation(network: Network, job: Job, seconds: float) -> float:
     """Seconds that a validation would take, from one to five of its windows, as many as fit.
 
     The window before them, which loads what they use, counts only if it is all. They are timed without a
-    warm-up, in which little is scored.
+    warm-up, in which little is scored; so where symbols are many it may be up to a fifth too much.
     """
     ids, start_id = job.data.valid_ids, job.vocabulary.start_id
     to_score = streams_to_score(ids, start_id)

@@ -62,8 +62,8 @@ MANY_STREAMS_RATE = 0.056  # the learning rate by character with them, for cells
 MAX_CUDA_LOGITS, BYTES_A_LOGIT = 2**28, 16
 # What an LSTM reads so many times, by character, is learned at this rate; or with `CUDA_STREAMS`.
 MANY_EPOCHS, MANY_EPOCHS_RATE = 10, 0.08
-# With `MANY_STREAMS`, whose steps are surer, the rate rises to that while the text is read so many times. In
-# between the texts that were tried disagree, and a slower minute is to change little.
+# With `MANY_STREAMS`, whose steps are surer, from the second of these on. Between the two, where the texts
+# that were tried disagree, the rate rises evenly, so that a minute that is a bit slower has nearly the same.
 MANY_STREAMS_EPOCHS = 2, 3
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 
@@ -145,7 +145,8 @@ def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level)
         short = 1 + 0.4 * max(0.0, log2(LONG_TEXT_OF_WORDS / text_tokens))
         return round(min(0.5, 0.3 * short, 0.021 * short * num_epochs), 2)
     wear = num_epochs * (hidden_size / 256) ** 2
-    known = max(0.0, wear - 10 * min(1.0, text_tokens / LONG_TEXT) ** 2)
+    share = min(1.0, text_tokens / LONG_TEXT)
+    known = max(0.0, wear - max(5 * share, 10 * share**2))
     most = min(0.5, max(0.05, 0.1 + 0.08 * log2(LONG_TEXT / text_tokens)))
     return round(most * (1 - exp(-known / 7)), 2)
 
@@ -161,8 +162,9 @@ def tie(level: Level, vocab_size: int) -> bool:
 def learning_rate(num_epochs: float, batch_size: int, level: Level, cell: CellName) -> float:
     """A higher one by character with many streams, whose steps are fewer and surer.
 
-    And for what is read many times: dropout and weight decay hold it back then. A GRU gains nothing by that,
-    and a plain RNN, which has no gates to hold on to, loses by either.
+    And for what is read many times, with many streams from two to three times on: dropout and weight decay
+    hold it back then. A GRU gains nothing by that, and a plain RNN, without gates to hold on to, loses by
+    either.
     """
     if level == "word" or cell == "rnn":
         return TrainConfig.learning_rate

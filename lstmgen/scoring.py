@@ -24,7 +24,7 @@ Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
 WARM_UP = 512  # tokens
 MAX_STREAMS = 64
 WINDOW = 64  # tokens of each stream read in one call
-TOKENS_AT_ONCE = 1024  # or of a few streams so many of all together
+TOKENS_READ = 64 * WINDOW  # in one call, of texts of different lengths side by side
 MAX_LOGITS_IN_CACHE = 1 << 20  # floats held at once: 4 MB stay in the processor's cache
 MANY_ROWS = 2048  # at once where symbols come in parts: as much as a product can gain by rows
 
@@ -186,7 +186,7 @@ def states_after(engine: Engine, rows: Sequence[NDArray[Any]]) -> Any:
     going = [rows[row] for row in order]
     state, states, start = engine.initial_state(len(going)), [], 0
     while going:
-        end, size = len(going[0]), max(WINDOW, TOKENS_AT_ONCE // len(going))
+        end, size = len(going[0]), max(1, TOKENS_READ // len(going))
         for begin in range(start, end, size):
             ids = np.stack([row[begin : min(begin + size, end)] for row in going])
             _, state = engine.read(ids, state)

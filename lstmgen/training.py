@@ -49,7 +49,8 @@ def train(
     `hold`, if one was claimed. `CheckpointError` if the folder has no room, if `saved` lacks something, or
     if at the end what could not be written before still cannot.
     """
-    session = _Session(job, saved, initial, hold or Hold(job.folder))
+    held = hold or Hold(job.folder)
+    session = _Session(job, saved, initial, held)
     try:
         while session.run.step < session.course.config.num_steps:
             session.step()
@@ -64,6 +65,8 @@ def train(
     finally:
         if session.threads:
             session.threads.take_all()
+        if hold is None:
+            held.give_back()
 
 
 class _Session:

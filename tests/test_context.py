@@ -16,7 +16,7 @@ from lstmgen.comparison import t_95
 from lstmgen.config import ModelConfig
 from lstmgen.context import MAX_PLACES, doublings, places, scores
 from lstmgen.errors import OptionError
-from lstmgen.scoring import LN2, WINDOW, cross_entropy
+from lstmgen.scoring import LN2, TOKENS_READ, WINDOW, cross_entropy
 
 CONFIG = ModelConfig(vocab_size=12, num_layers=2, hidden_size=8, embedding_size=6)
 
@@ -38,8 +38,7 @@ def test_a_place_sees_its_context_and_nothing_else(
     cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(context, "ROWS", 7)
-    monkeypatch.setattr(scoring, "WINDOW", 8)
-    monkeypatch.setattr(scoring, "TOKENS_AT_ONCE", 8)
+    monkeypatch.setattr(scoring, "TOKENS_READ", 40)
     ids = some_ids(60)
     lengths = np.repeat((7, 2), (20, 40))  # characters; those of the first 20 tokens are not scored
     found = list(scores(cells, ids, [1, 3, 20], lengths))
@@ -78,7 +77,7 @@ def test_a_long_context_takes_no_more_memory_than_a_short_one(
     monkeypatch.setattr(cells, "read", watched)
     list(scores(cells, some_ids(500), [300], ones(500)))
     assert sum(rows * steps for rows, steps in shapes) == 300 * 200
-    assert max(rows * steps for rows, steps in shapes) == context.ROWS * WINDOW
+    assert max(rows * steps for rows, steps in shapes) == context.ROWS * WINDOW == TOKENS_READ
 
 
 def test_a_sample_of_places_is_told_with_its_standard_error(

@@ -76,7 +76,7 @@ def test_a_size_of_nothing_and_a_folder_that_cannot_be_are_refused(
         with pytest.raises(SystemExit) as ended:
             maker.main([*wrong, "--out", str(tmp_path)])
         assert ended.value.code == 2
-        assert f"invalid count value: '{wrong[1]}'" in capsys.readouterr().err
+        assert f"{wrong[1]} is not a whole number from 1 on; give one" in capsys.readouterr().err
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit) as ended:
         maker.main(["--characters", "2000", "--questions", "50", "--out", str(tmp_path / "file")])

@@ -97,8 +97,8 @@ def test_a_lock_that_was_touched_is_still_the_runs(tmp_path: Path) -> None:
 @contextmanager
 def without_lock(folder: Path) -> Iterator[Iterator[Progress]]:
     """A run after its first report, when somebody has taken its lock for one that was left."""
-    with holding.claimed(folder, resume=False, overwrite=False):
-        records = train(make_job(folder))
+    with holding.claimed(folder, resume=False, overwrite=False) as hold:
+        records = train(make_job(folder), hold=hold)
         while not next(records).score:
             pass
         (folder / folders.LOCK_FILE).unlink()
@@ -423,12 +423,10 @@ def test_a_run_whose_best_model_cannot_be_written_knows_the_one_before(
     """Else the next report after it is resumed would take the place of a better model."""
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     list(train(make_job(tmp_path)))
-    saved = checkpoint.load_run(tmp_path)
+    saved, model = checkpoint.load_run(tmp_path), tmp_path / folders.MODEL_FILE
     for before in (saved.position, replace(saved.position, best_nats=1e9, best_step=1)):
-        (tmp_path / folders.MODEL_FILE).unlink()
-        (
-            tmp_path / folders.MODEL_FILE
-        ).mkdir()  # so that each report finds no model, and keeps its own
+        model.unlink()
+        model.mkdir()  # so that each report finds no model, and keeps its own
         records = train(make_job(tmp_path, steps=3 * NUM_STEPS), replace(saved, position=before))
         while next(records).step < 2 * NUM_STEPS:
             pass
@@ -437,8 +435,8 @@ def test_a_run_whose_best_model_cannot_be_written_knows_the_one_before(
         position = checkpoint.load_run(tmp_path).position
         assert position.step >= 2 * NUM_STEPS
         assert position == position.with_best_of(before)
-        (tmp_path / folders.MODEL_FILE).rmdir()
-        (tmp_path / folders.MODEL_FILE).touch()
+        model.rmdir()
+        model.touch()
 
 
 def test_a_run_at_its_end_is_saved_only_with_its_model(tmp_path: Path) -> None:

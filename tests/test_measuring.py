@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from jobs import STORY, make_job
@@ -134,6 +135,26 @@ def test_a_validation_is_not_measured_for_longer_than_a_quarter_of_the_time(
         clock.now = 0.0
         measure(job, seconds=seconds)
         assert clock.now == pytest.approx(0.1 * windows)
+
+
+def test_a_validation_is_measured_by_windows_of_which_all_is_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """As many streams as it will have, without their warm-up."""
+    job = make_job(tmp_path)
+    job = replace(job, data=replace(job.data, valid_ids=np.ones(9000, np.uint8)))
+    shapes = list[tuple[int, ...]]()
+
+    def window_nats(engine: Any, streams: Any) -> Iterator[float]:
+        for index in range(streams.num_windows):
+            inputs, targets = streams.window(index)
+            assert (targets == 1).all()
+            shapes.append(inputs.shape)
+            yield 0.0
+
+    monkeypatch.setattr(measuring, "window_nats", window_nats)
+    measure(job, seconds=0.0)
+    assert set(shapes) == {(9000 // 2048, 64)}
 
 
 def test_a_validation_of_a_single_window_is_measured_by_that(

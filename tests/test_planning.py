@@ -179,17 +179,17 @@ def test_a_short_text_needs_dropout_soon(
 
 
 @pytest.mark.parametrize(
-    ("text", "epochs", "size", "high"),
-    [  # beyond this end the loss is higher
-        (1_003_854, 3.7, 320, 0.03),  # Tiny Shakespeare: by 0.3 % at 0.03, by 1 % at 0.06
-        (900_000, 3.2, 320, 0.06),  # the source of Lua
-        (900_000, 4.3, 320, 0.03),  # lives.txt: by 3 % at 0.03
+    ("text", "epochs", "size"),
+    [
+        (1_003_854, 3.7, 320),  # Tiny Shakespeare: higher by 0.3 % at 0.03, by 1 % at 0.06
+        (900_000, 3.2, 320),  # the source of Lua: by nothing at 0.02, by 1 % at 0.06
+        (900_000, 4.3, 320),  # lives.txt: by 3 % at 0.03
     ],
 )
 def test_a_text_that_is_read_a_few_times_needs_no_dropout(
-    text: int, epochs: float, size: int, high: float
+    text: int, epochs: float, size: int
 ) -> None:
-    assert planning.dropout(epochs, size, text, "char") < high
+    assert planning.dropout(epochs, size, text, "char") == 0
 
 
 def test_a_text_that_is_hardly_repeated_needs_no_dropout() -> None:

@@ -231,7 +231,7 @@ def test_what_the_readme_shows_of_eval_is_what_it_prints(tmp_path: Path) -> None
         (
             planning.MANY_STREAMS_EPOCHS,
             (2, 3),
-            "with 64 streams three times or more, to which it rises from twice on.",
+            "with 64 streams three times or more (between twice and three times something in between).",
         ),
         (
             planning.MANY_EPOCHS_RATE,

@@ -48,7 +48,7 @@ def compare(
         if score.unknown_tokens:
             console.note(
                 f"{name} does not know {score.unknown_tokens:,} of {score.tokens:,} tokens: its bits per "
-                "character leave out what it would cost to spell these, which the verdict allows for"
+                "character leave out what it would cost to spell these"
             )
 
 

@@ -122,7 +122,7 @@ def from_pipes(names: Sequence[str]) -> list[str]:
     """Those of the texts that are read from a pipe, and are gone once they have been read."""
     from lstmgen import corpus
 
-    return [corpus.called(name) for name in names if name and corpus.is_pipe(name)]
+    return [corpus.called(name) for name in names if corpus.is_pipe(name)]
 
 
 def model_flags(given: Options) -> list[str]:
