@@ -639,6 +639,21 @@ def test_scores_by_the_command_are_those_of_the_library(
     assert done["nats"] == score.nats
 
 
+@pytest.mark.parametrize("how", [[], ["--by", "token"], ["--cache", "9"]])
+def test_whoever_waits_is_shown_how_far_it_is(
+    model: Path, corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch, how: list[str]
+) -> None:
+    seen = list[int]()
+
+    def watched(parts: Iterator[Any], num_parts: int, what: str = "scored") -> Iterator[Any]:
+        seen.append(num_parts)
+        return parts
+
+    monkeypatch.setattr(console, "watched", watched)
+    assert here("eval", corpus, "-m", model, *how).code == 0
+    assert len(seen) == (2 if how[:1] == ["--cache"] else 1)
+
+
 def test_each_text_is_told_as_soon_as_it_is_scored(model: Path, corpus: Path) -> None:
     """Both scores of the first stand before those of the second, not the static ones before the others."""
     done = run("eval", "-m", model, corpus, corpus, "--json", "--dynamic")

@@ -439,6 +439,40 @@ def test_a_run_whose_best_model_cannot_be_written_knows_the_one_before(
         model.touch()
 
 
+def test_the_best_model_that_was_written_is_known_whatever_could_not_be_written_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    records, model = train(make_job(tmp_path, steps=3 * NUM_STEPS)), tmp_path / folders.MODEL_FILE
+    while not next(records).score:
+        pass
+    written = checkpoint.load_run(tmp_path).position
+    assert written.best_step == written.step
+    model.unlink()
+    model.mkdir()
+    while not (record := next(records)).score:
+        pass
+    assert record.best_step == record.step  # as it found no model
+    with pytest.raises(CheckpointError, match=folders.MODEL_FILE):
+        records.close()
+    position = checkpoint.load_run(tmp_path).position
+    assert position.step >= record.step
+    assert position == position.with_best_of(written)
+
+
+def test_whoever_takes_a_hold_gives_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back = list[holding.Hold]()
+    monkeypatch.setattr(holding.Hold, "give_back", lambda hold: given_back.append(hold))
+    list(train(make_job(tmp_path / "own")))
+    assert [hold.folder for hold in given_back] == [tmp_path / "own"]
+    with holding.claimed(tmp_path / "given", resume=False, overwrite=False) as hold:
+        list(train(make_job(tmp_path / "given"), hold=hold))
+        assert len(given_back) == 1
+    assert given_back[1:] == [hold]
+
+
 def test_a_run_at_its_end_is_saved_only_with_its_model(tmp_path: Path) -> None:
     """It would have nothing left to do that could make that again."""
     (tmp_path / folders.MODEL_FILE).mkdir()

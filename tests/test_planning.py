@@ -192,6 +192,12 @@ def test_a_text_that_is_read_a_few_times_needs_no_dropout(
     assert planning.dropout(epochs, size, text, "char") == 0
 
 
+def test_dropout_begins_after_fewer_epochs_of_a_shorter_text() -> None:
+    for text, epochs in ((1_000_000, 10), (800_000, 6.4), (500_000, 2.5), (200_000, 1.0)):
+        before, after = (planning.dropout(epochs + d, 256, text, "char") for d in (0, 1))
+        assert before == 0 < after
+
+
 def test_a_text_that_is_hardly_repeated_needs_no_dropout() -> None:
     less, more = (planning.dropout(epochs, 256, 1_000_000, "char") for epochs in (8, 16))
     assert less == 0 < more
