@@ -146,11 +146,6 @@ class FoldedAffine(NamedTuple):
         return z
 
 
-def side_by_side(weight_x: Array, weight_h: Array, bias: Array) -> Affine:
-    """W [x, h] + b of a layer's three `affine_parts`, which become one matrix."""
-    return Affine(Matrix(weight_x, weight_h, bias[:, None]))
-
-
 def folded(embedding: Array, weight_x: Array, weight_h: Array, bias: Array) -> FoldedAffine:
     """The same of the first layer's `affine_parts`, with W x + b done for each symbol: embedding (V, E)."""
     size = len(weight_x)
@@ -186,10 +181,12 @@ class Cells:
 
     def _layer(self, k: int, w: Mapping[str, Array]) -> Affine | FoldedAffine:
         parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        of_layer = affine_parts(self.config.cell, *(w[f"layers.{k}.{part}"] for part in parts))
+        weight_x, weight_h, bias = affine_parts(
+            self.config.cell, *(w[f"layers.{k}.{part}"] for part in parts)
+        )
         if self.looks_up and k == 0:
-            return folded(self.embedding, *of_layer)
-        return side_by_side(*of_layer)
+            return folded(self.embedding, weight_x, weight_h, bias)
+        return Affine(Matrix(weight_x, weight_h, bias[:, None]))
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros: nothing has been read yet."""
@@ -205,7 +202,7 @@ class Cells:
             hidden[:, t] = self._hidden(state).T
         return hidden, state
 
-    def select(self, state: State, streams: slice | Sequence[int]) -> State:
+    def select(self, state: State, streams: slice | list[int]) -> State:
         """The state of some of the streams."""
         return tuple(
             tuple(np.ascontiguousarray(part[:, streams]) for part in layer) for layer in state

@@ -35,8 +35,8 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A model's: what each choice costs it after the context."""
+class Ranking:
+    """What a model makes of a question: what each choice costs it after the context."""
 
     question: Question
     nats: tuple[float, ...]
@@ -97,16 +97,16 @@ class Tally:
     guessed: float
 
     @classmethod
-    def of(cls, group: str, answers: Sequence[Answer]) -> "Tally":
+    def of(cls, group: str, rankings: Sequence[Ranking]) -> "Tally":
         return cls(
             group,
-            questions=len(answers),
+            questions=len(rankings),
             # By `fsum`, so that three thirds are 1.
-            correct=fsum(_credit(one.nats, one.question.answer) for one in answers),
+            correct=fsum(_credit(one.nats, one.question.answer) for one in rankings),
             correct_per_token=fsum(
-                _credit(one.nats_per_token, one.question.answer) for one in answers
+                _credit(one.nats_per_token, one.question.answer) for one in rankings
             ),
-            guessed=fsum(1 / len(one.nats) for one in answers),
+            guessed=fsum(1 / len(one.nats) for one in rankings),
         )
 
     @property
@@ -199,9 +199,9 @@ def _question(line: str) -> Question:
     return Question(with_line_feeds(context), tuple(map(with_line_feeds, choices)), answer, group)
 
 
-def answer(
+def rank(
     engine: Engine, vocabulary: Vocabulary, questions: Sequence[Question]
-) -> Iterator[Answer]:
+) -> Iterator[Ranking]:
     """Each question with what its choices cost, in order: nats of the tokens that follow the context."""
     for start in range(0, len(questions), BLOCK):
         block = questions[start : start + BLOCK]
@@ -214,7 +214,7 @@ def answer(
             # The same ids cost the same, whatever rounding does beside others.
             keys = [ids.tobytes() for ids in choices]
             costs = dict(zip(keys, islice(nats, len(keys)), strict=True))
-            yield Answer(
+            yield Ranking(
                 question,
                 nats=tuple(costs[key] for key in keys),
                 tokens=tuple(map(len, choices)),
@@ -242,13 +242,13 @@ def _shared(one: Sequence[str], other: Sequence[str]) -> int:
     return next((place for place in range(length) if one[place] != other[place]), length)
 
 
-def tally(answers: Iterable[Answer]) -> list[Tally]:
+def tally(rankings: Iterable[Ranking]) -> list[Tally]:
     """The results in all, under the group `ALL`, and then of each group in the order of its name.
 
     They are of the questions whose answer is known.
     """
-    known = [one for one in answers if one.question.answer is not None]
-    groups: defaultdict[str, list[Answer]] = defaultdict(list)
+    known = [one for one in rankings if one.question.answer is not None]
+    groups: defaultdict[str, list[Ranking]] = defaultdict(list)
     for one in known:
         if one.question.group:
             groups[one.question.group].append(one)

@@ -29,7 +29,7 @@ class Difference:
 
     bits_per_character: float
     standard_error: float  # of that
-    blocks: int  # stretches of the texts in which the models are compared one by one
+    num_blocks: int  # stretches of the texts in which the models are compared one by one
     characters: int
     unknown_characters: int = 0  # that not both models know; 0 if their vocabularies are the same
 
@@ -39,9 +39,9 @@ class Difference:
 
         None for a text that is too short to tell.
         """
-        if self.blocks < FEW_BLOCKS:
+        if self.num_blocks < FEW_BLOCKS:
             return None
-        reach = t_95(self.blocks - 1) * self.standard_error
+        reach = t_95(self.num_blocks - 1) * self.standard_error
         return self.bits_per_character - reach, self.bits_per_character + reach
 
     @property
@@ -62,9 +62,9 @@ class Difference:
     def to_json(self) -> dict[str, Any]:
         return {
             "difference": self.bits_per_character,
-            "standard_error": self.standard_error if self.blocks > 1 else None,
+            "standard_error": self.standard_error if self.num_blocks > 1 else None,
             "interval": list(self.interval) if self.interval else None,
-            "blocks": self.blocks,
+            "blocks": self.num_blocks,
             "unknown_characters": self.unknown_characters,
             "more_than_chance": self.is_more_than_chance,
         }
@@ -161,8 +161,10 @@ def difference(
     """
     characters, more = np.diff(ends, prepend=0), second - first
     ratio = float(more.sum()) / int(characters.sum())
-    error, blocks = blocked_error(more, characters)
-    return Difference(ratio / LN2, error / LN2, blocks, int(characters.sum()), unknown_characters)
+    error, num_blocks = blocked_error(more, characters)
+    return Difference(
+        ratio / LN2, error / LN2, num_blocks, int(characters.sum()), unknown_characters
+    )
 
 
 def blocked_error(values: NDArray[np.float64], sizes: NDArray[Any]) -> tuple[float, int]:

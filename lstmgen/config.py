@@ -24,6 +24,18 @@ LATER = MappingProxyType({"later": True})  # marks what files of format 1 did no
 NUM_BLOCKS: dict[CellName, int] = {"lstm": 4, "gru": 3, "rnn": 1}
 STATE_PARTS: dict[CellName, int] = {"lstm": 2, "gru": 1, "rnn": 1}  # (h, C) or (h,)
 
+DEFAULT_MODEL_FOLDER = "lstmgen-model"
+MODEL_VARIABLE = "LSTMGEN_MODEL"  # of the environment; names another
+DEFAULT_MINUTES = 5.0
+MAX_HELD_OUT = 1_000_000  # characters to validate on, where no share is given
+DEFAULT_LENGTH = 500
+DEFAULT_BEAMS = 8  # from Python; the command line has no beam search unless asked
+DEFAULT_ENCODING = "utf-8"
+FINE_TUNING_RATE = 0.01  # of weights that know something already, which they should not forget
+LARGE_VOCABULARY = 8192  # symbols, of which a step meets only some
+SOFTMAX_SAMPLE = 2048  # symbols drawn a step then
+MAX_RETREATS = 4  # of a run that diverges; they take the learning rate to a thousandth
+
 # Weights that have a row for each symbol.
 BY_SYMBOL = ("embedding.weight", "output.weight", "output.bias")
 
@@ -34,7 +46,10 @@ def is_matrix(name: str) -> bool:
 
 
 class JsonConfig:
-    """A dataclass that can be kept as JSON; reading it back checks names, types and ranges."""
+    """A dataclass that can be kept as JSON.
+
+    Ranges are checked when it is made, names and types when it is read back.
+    """
 
     def require_ranges(self) -> None:
         """`OptionError` for a value outside the range of the option that has the field's name.
@@ -229,7 +244,7 @@ class DecodingConfig(JsonConfig):
 
     def __post_init__(self) -> None:
         if self.top_k is not None:
-            require_whole("--top-k", self.top_k, 1)
+            require_whole("--top-k", self.top_k)
         self.require_ranges()
 
 
@@ -269,15 +284,3 @@ class CacheConfig(JsonConfig):
         require("--cache-share", self.share)
         require("--cache-sharpness", self.sharpness)
         Range(1, 1_000_000).require("the window", self.window)
-
-
-DEFAULT_MODEL_FOLDER = "lstmgen-model"
-MODEL_VARIABLE = "LSTMGEN_MODEL"  # of the environment; names another
-DEFAULT_MINUTES = 5.0
-MAX_HELD_OUT = 1_000_000  # characters to validate on, where no share is given
-DEFAULT_LENGTH = 500
-DEFAULT_ENCODING = "utf-8"
-FINE_TUNING_RATE = 0.01  # of weights that know something already, which they should not forget
-LARGE_VOCABULARY = 8192  # symbols, of which a step meets only some
-SOFTMAX_SAMPLE = 2048  # symbols drawn a step then
-MAX_RETREATS = 4  # of a run that diverges; they take the learning rate to a thousandth

@@ -47,7 +47,10 @@ def prepare(
     held_out: Text | None = None,
     known: Vocabulary | None = None,
 ) -> Dataset:
-    """Split, build the vocabulary from the training part (unless one is `known`), and encode."""
+    """Split, build the vocabulary from the training part (unless one is `known`), and encode.
+
+    `seed` draws which tokens become `<unk>` where too few are: see `with_unknown`.
+    """
     if held_out is None:
         train_text, valid_text = corpus.split(text.text, config.valid_fraction)
     else:

@@ -119,7 +119,7 @@ def seed(device: torch.device, number: int) -> None:
     `torch.manual_seed` would tell devices of all kinds, and notes for each that is not there who asked:
     up to half a millisecond.
     """
-    torch.default_generator.manual_seed(folded(number))
+    torch.default_generator.manual_seed(short_seed(number))
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(number)
@@ -127,7 +127,7 @@ def seed(device: torch.device, number: int) -> None:
         torch.mps.manual_seed(number)
 
 
-def folded(seed: int) -> int:
+def short_seed(seed: int) -> int:
     """A seed for torch on the CPU, whose generator looks at the last 32 bits only."""
     return (seed ^ seed >> 32) & 0xFFFFFFFF
 

@@ -1,7 +1,7 @@
 """Turns logits into the next token: what it is drawn in proportion to, and the draw.
 
 Knows one step of texts side by side, nothing of what came before or comes after. Shapes: B texts, V
-vocabulary.
+vocabulary, N of its tokens.
 """
 
 from collections.abc import Sequence
@@ -131,7 +131,7 @@ class Uniforms:
         self._generators += new
         self._made = np.concatenate((self._made, made))
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def keep(self, rows: list[int]) -> None:
         """Go on with these texts only, in this order."""
         self._generators = [self._generators[row] for row in rows]
         self._made = self._made[rows]

@@ -103,7 +103,7 @@ def stop_strings(stop: str | Sequence[str], length: int) -> tuple[str, ...]:
     for text in texts:
         require_text("--stop", text)
     stops = tuple(map(with_line_feeds, texts))
-    require_whole("--length", length, 0)
+    require_whole("--length", length)
     if "" in stops:
         raise OptionError("--stop is empty; give the text to stop at, or leave --stop out")
     return stops

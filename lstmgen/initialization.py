@@ -29,7 +29,7 @@ def initialize(network: Network, seed: int, counts: NDArray[np.int64] | None = N
     else starts at zero. The output's biases start at the logarithms of the symbols' frequencies, if their
     `counts` (V,) are given, each with one more: so the first guess is how frequent each is.
     """
-    generator = torch.Generator().manual_seed(device.folded(seed))
+    generator = torch.Generator().manual_seed(device.short_seed(seed))
     size = network.config.hidden_size
     with torch.no_grad():
         for name, weight in network.named_weights().items():

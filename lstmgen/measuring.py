@@ -4,7 +4,7 @@ from lstmgen import optim, stopwatch
 from lstmgen.batching import Streams
 from lstmgen.job import Job
 from lstmgen.model import Network, TorchEngine
-from lstmgen.pace import Speed
+from lstmgen.pace import Timing
 from lstmgen.recording import PLAIN_CALLS
 from lstmgen.scoring import WINDOW, streams_to_score, window_nats
 from lstmgen.step import Stepper, fresh_run
@@ -12,7 +12,7 @@ from lstmgen.step import Stepper, fresh_run
 MAX_STEPS = 50
 
 
-def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
+def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Timing:
     """Times steps for about so many seconds, and then windows of a validation for a quarter of that.
 
     On a network that is then thrown away. Five steps are timed at least, but where they are slow none
@@ -20,7 +20,7 @@ def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Speed:
     """
     stepper = Stepper(fresh_run(job), job)
     of_step = _time_steps(stepper, job, seconds, most)
-    return Speed(of_step, _time_validation(stepper.run.network, job, seconds / 4))
+    return Timing(of_step, _time_validation(stepper.run.network, job, seconds / 4))
 
 
 def step_seconds(job: Job, seconds: float = 0.25, most: float = 1.0) -> float:

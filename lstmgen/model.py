@@ -162,7 +162,7 @@ class TorchEngine:
         with torch.inference_mode(), self.network.evaluating(), device.whole_float32(where):
             return self.network.read(torch.from_numpy(ids.astype(np.int64)).to(where), state)
 
-    def select(self, state: TorchState, streams: slice | Sequence[int]) -> TorchState:
+    def select(self, state: TorchState, streams: slice | list[int]) -> TorchState:
         return tuple(tuple(part[streams] for part in layer) for layer in state)
 
     def concatenate(self, states: Sequence[TorchState]) -> TorchState:

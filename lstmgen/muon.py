@@ -105,7 +105,8 @@ def orthogonalized(matrices: Sequence[Tensor]) -> list[Tensor]:
     tall = [matrix.T if flat else matrix for matrix in matrices]
     gram = torch.stack([x.T @ x for x in tall])
     scale = gram.diagonal(dim1=1, dim2=2).float().sum(1)[:, None, None]
-    scale = scale * 1.02 + 1e-14  # no singular value is above 1 by this
+    # The sum of the singular values' squares, and 2 % for rounding: none is above 1 by this.
+    scale = scale * 1.02 + 1e-14
     gram = (gram / scale).to(gram.dtype)
     total = factor = _factor(gram, *POLYNOMIALS[0])
     for coefficients in POLYNOMIALS[1:]:

@@ -14,7 +14,7 @@ EPOCHS_SHARE = 0.1  # and more still where time is not limited, and there is one
 AT_THE_END = 10**12  # steps between reports, so that there is one at the end only, wherever that is
 
 
-class Speed(NamedTuple):
+class Timing(NamedTuple):
     """What a step and a validation were measured to take on this machine."""
 
     step_seconds: float
@@ -25,7 +25,7 @@ class Clock(NamedTuple):
     """For a run that is to end by time: when, and what was measured before it, perhaps in a busy moment."""
 
     deadline: float  # seconds of training
-    measured: Speed
+    measured: Timing
 
 
 def tokens_in(step_seconds: float, seconds: float, config: TrainConfig) -> float:
@@ -63,10 +63,10 @@ def num_reports(fitting: float, few: int = FEW_REPORTS, most_share: float = MAX_
     return min(MAX_REPORTS, max(1, wanted))
 
 
-def plan_steps(speed: Speed, seconds: float) -> tuple[int, int]:
+def plan_steps(timing: Timing, seconds: float) -> tuple[int, int]:
     """How many steps fit into the time, and after how many to report, validation included."""
-    count = num_reports(seconds / speed.validation_seconds)
-    num_steps = max(1, int((seconds - count * speed.validation_seconds) / speed.step_seconds))
+    count = num_reports(seconds / timing.validation_seconds)
+    num_steps = max(1, int((seconds - count * timing.validation_seconds) / timing.step_seconds))
     return num_steps, ceil(num_steps / count) if count > 1 else AT_THE_END
 
 
@@ -79,7 +79,7 @@ def is_report(step: int, config: TrainConfig) -> bool:
     return left == 0 or (step % config.report_every == 0 and 2 * left >= config.report_every)
 
 
-def last_step(speed: Speed, report_every: int, step: int, seconds_left: float) -> int:
+def last_step(timing: Timing, report_every: int, step: int, seconds_left: float) -> int:
     """The step that a run can come to, with a report every so often and at the end.
 
     It is at `step`, the report due there, if one is, still to come. So at step 250, with a report every 100,
@@ -90,13 +90,13 @@ def last_step(speed: Speed, report_every: int, step: int, seconds_left: float) -
     """
     since_report = (step - 1) % report_every + 1
     periods, rest = divmod(
-        seconds_left + since_report * speed.step_seconds,
-        report_every * speed.step_seconds + speed.validation_seconds,
+        seconds_left + since_report * timing.step_seconds,
+        report_every * timing.step_seconds + timing.validation_seconds,
     )
-    rest_steps = max(0, int((rest - speed.validation_seconds) / speed.step_seconds))
+    rest_steps = max(0, int((rest - timing.validation_seconds) / timing.step_seconds))
     half = ceil(report_every / 2)
     if periods and rest_steps < half:  # the report before is left out: see `is_report`
-        rest_steps = min(half - 1, int(rest / speed.step_seconds))
+        rest_steps = min(half - 1, int(rest / timing.step_seconds))
     return step - since_report + int(periods) * report_every + rest_steps
 
 
@@ -109,13 +109,13 @@ class Pace:
         self.clock = clock
         self.validations: list[float] = []  # seconds
 
-    def speed(self) -> Speed:
+    def timing(self) -> Timing:
         """As it is by now. Until a validation has been seen, it is taken to be as far off as a step was."""
         step = (stopwatch.now() - self.started - sum(self.validations)) / self.steps
         if self.validations:
-            return Speed(step, sum(self.validations) / len(self.validations))
+            return Timing(step, sum(self.validations) / len(self.validations))
         measured = self.clock.measured
-        return Speed(step, measured.validation_seconds * step / measured.step_seconds)
+        return Timing(step, measured.validation_seconds * step / measured.step_seconds)
 
     def replan(self, config: TrainConfig, step: int, seconds: float) -> TrainConfig:
         """The same run with as many steps as the time left after `seconds` allows; unchanged if nearly right.
@@ -127,11 +127,11 @@ class Pace:
         few = self.steps < 8 and step < config.num_steps  # the first are slower than the rest
         if few and seconds_left > 0:
             return config
-        speed = self.speed()
-        _, every = plan_steps(speed, stopwatch.now() - self.started + seconds_left)
+        timing = self.timing()
+        _, every = plan_steps(timing, stopwatch.now() - self.started + seconds_left)
         if not 1 / 2 <= every / config.report_every <= 2:
             config = replace(config, report_every=every)
-        num_steps = max(step, last_step(speed, config.report_every, step, seconds_left))
+        num_steps = max(step, last_step(timing, config.report_every, step, seconds_left))
         if abs(num_steps - config.num_steps) <= 0.01 * (config.num_steps - step):
             return config
         return replace(config, num_steps=num_steps)

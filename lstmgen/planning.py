@@ -1,4 +1,8 @@
-"""Turns how much text there is, and how much of it will be read, into a network and numbers that suit."""
+"""Turns how much text there is, and how much of it will be read, into a network and numbers that suit.
+
+`text_tokens` is how many the text has that is trained on, `tokens` how many will be read of it, again and
+again: the one by the other is the number of epochs.
+"""
 
 from math import exp, log2
 from typing import NamedTuple
@@ -160,11 +164,11 @@ def tie(level: Level, vocab_size: int) -> bool:
 
 
 def learning_rate(num_epochs: float, batch_size: int, level: Level, cell: CellName) -> float:
-    """A higher one by character with many streams, whose steps are fewer and surer.
+    """The highest rate of Muon in a run.
 
-    And for what is read many times, with many streams from two to three times on: dropout and weight decay
-    hold it back then. A GRU gains nothing by that, and a plain RNN, without gates to hold on to, loses by
-    either.
+    It is higher by character with many streams, whose steps are fewer and surer, and for an LSTM that reads
+    its text many times, with many streams from two to three times on: dropout and weight decay hold it back
+    then. A GRU gains nothing by reading often, and a plain RNN, without gates to hold on to, loses by either.
     """
     if level == "word" or cell == "rnn":
         return TrainConfig.learning_rate

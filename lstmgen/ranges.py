@@ -51,6 +51,7 @@ RANGES = {
     "--weight-drop": Range(0, 0.95),
     "--weight-decay": Range(0, 1_000_000),
     "--softmax-sample": Range(0, 10_000_000),
+    "--length": Range(0),
     "--seed": Range(0, 2**63 - 1, "a whole number from 0 to 2^63 - 1"),
     "--temperature": Range(0, 1_000_000),
     "--top-k": Range(1),
@@ -71,11 +72,11 @@ def require(name: str, value: float | None) -> None:
     RANGES[name].require(name, value)
 
 
-def require_whole(name: str, value: int, low: int) -> None:
-    """`OptionError` for what is not a whole number, of Python's or NumPy's, or is below the lowest."""
+def require_whole(name: str, value: int) -> None:
+    """`OptionError` for no whole number, of Python's or NumPy's, or one out of its option's range."""
     if not isinstance(value, Integral):
         raise OptionError(f"{name} is {value!r:.40}; it must be a whole number")
-    Range(low).require(name, int(value))
+    require(name, int(value))
 
 
 def require_text(name: str, value: str) -> None:

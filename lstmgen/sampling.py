@@ -99,7 +99,7 @@ class Batch:
             [cross_entropy(self._logits[rows], drawn[rows]) for rows in self._slices()]
         )
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def keep(self, rows: list[int]) -> None:
         """Go on with these texts only, in this order."""
         self._seen = self._seen[rows]
         if self._drawn is None:

@@ -2,7 +2,7 @@
 
 Training on a large vocabulary estimates that loss (`sampled_softmax`); a score never does.
 
-Shapes: B streams, T tokens, V vocabulary.
+Shapes: B streams, T tokens, N targets, H hidden, V vocabulary.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +46,7 @@ class Engine(Protocol):
         They are the caller's own, who may write over them.
         """
 
-    def select(self, state: Any, streams: slice | Sequence[int]) -> Any:
+    def select(self, state: Any, streams: slice | list[int]) -> Any:
         """The state of some of the streams."""
 
     def concatenate(self, states: Sequence[Any]) -> Any:
@@ -80,10 +80,12 @@ class Score:
 
     @property
     def nats_per_token(self) -> float:
+        """The mean over the tokens, of which there must be one: what training minimises."""
         return self.nats / self.tokens
 
     @property
     def bits_per_character(self) -> float:
+        """The nats in bits, divided by the characters of the text, of which there must be one."""
         return self.nats / LN2 / self.characters
 
     @property
@@ -110,14 +112,15 @@ def cross_entropy(logits: Any, targets: Any) -> Any:
     """
     if isinstance(logits, np.ndarray):
         targets = np.asarray(targets)
-        largest = logits.max(axis=-1, keepdims=True)
-        total = np.log(np.exp(logits - largest).sum(axis=-1)) + largest[..., 0]
+        largest = logits.max(axis=-1, keepdims=True)  # subtracted, so that nothing overflows
+        log_sum = np.log(np.exp(logits - largest).sum(axis=-1)) + largest[..., 0]
         chosen = np.take_along_axis(logits, np.maximum(targets, 0)[..., None], axis=-1)[..., 0]
-        return np.where(targets == IGNORED, 0, total - chosen)
+        return np.where(targets == IGNORED, 0, log_sum - chosen)
     from torch.nn import functional
 
+    rows = logits.reshape(-1, logits.shape[-1]).float()
     flat = functional.cross_entropy(
-        logits.flatten(0, -2).float(), targets.flatten(), reduction="none", ignore_index=IGNORED
+        rows, targets.reshape(-1), reduction="none", ignore_index=IGNORED
     )
     return flat.view(targets.shape)
 
@@ -138,6 +141,21 @@ def score_ids(engine: Engine, ids: Ids, start_id: int, watched: Watched = unwatc
         return 0.0
     streams = streams_to_score(ids, start_id)
     return sum(watched(window_nats(engine, streams), streams.num_windows))
+
+
+def score_text(
+    engine: Engine,
+    vocabulary: Vocabulary,
+    ids: Ids,
+    characters: int,
+    watched: Watched = unwatched,
+) -> Score:
+    """The score of a text, given its ids and how many characters it has.
+
+    The validation of a run, `eval` and `TrainedModel.score` are this.
+    """
+    nats = score_ids(engine, ids, vocabulary.start_id, watched)
+    return Score.of(nats, vocabulary, ids, characters)
 
 
 def streams_to_score(ids: Ids, start_id: int) -> Streams:
@@ -210,7 +228,7 @@ def last_logits(engine: Engine, hidden: Any) -> NDArray[Any]:
 
 
 def token_nats(engine: Engine, hidden: Any, targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The nats of N targets, (N,), given hidden, (N, H).
+    """The nats of N targets, (N,), none of them `IGNORED`, given hidden, (N, H).
 
     Logits are made for some rows, and if the vocabulary is large for some symbols, at a time.
     """
@@ -245,7 +263,7 @@ def _nats_by_parts(
 
     log(e^a + e^b + ...) is added up part by part, so that logits never leave the processor's cache.
     """
-    total: Any = None
+    log_sum: Any = None
     own: Any = 0.0
     for part in parts:
         z = engine.logits(hidden, part)
@@ -254,8 +272,8 @@ def _nats_by_parts(
         largest = xp.amax(z, -1)
         z -= largest[:, None]
         here = largest + xp.log(xp.exp(z, out=z).sum(-1))
-        total = here if total is None else xp.logaddexp(total, here)
-    return total - own
+        log_sum = here if log_sum is None else xp.logaddexp(log_sum, here)
+    return log_sum - own
 
 
 def slices(number: int, size: int) -> list[slice]:

@@ -9,12 +9,18 @@ from typing import Any, TypedDict, Unpack
 from lstmgen import checkpoint, engines, folders
 from lstmgen.beam_search import search
 from lstmgen.checkpoint import SavedModel
-from lstmgen.config import DEFAULT_LENGTH, DEFAULT_MODEL_FOLDER, DecodingConfig, ModelConfig
+from lstmgen.config import (
+    DEFAULT_BEAMS,
+    DEFAULT_LENGTH,
+    DEFAULT_MODEL_FOLDER,
+    DecodingConfig,
+    ModelConfig,
+)
 from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import OptionError
 from lstmgen.generation import Generated, Prime, generate, stop_strings, stream
-from lstmgen.ranges import require, require_device, require_text, require_whole
-from lstmgen.scoring import Engine, Score, score_ids
+from lstmgen.ranges import require_device, require_text, require_whole
+from lstmgen.scoring import Engine, Score, score_text
 from lstmgen.vocabulary import Vocabulary
 
 
@@ -116,13 +122,12 @@ class TrainedModel:
         self,
         prime: str = "",
         *,
-        num_beams: int = 8,
+        num_beams: int = DEFAULT_BEAMS,
         length: int = DEFAULT_LENGTH,
         stop: str | Sequence[str] = (),
     ) -> list[Generated]:
         """The likeliest texts that follow the prime, as far as a beam search finds them, best first."""
-        require_whole("--beams", num_beams, 1)
-        require("--beams", num_beams)
+        require_whole("--beams", num_beams)
         return search(
             self._sampling, self.vocabulary, _prime(prime),
             num_beams=int(num_beams), length=length, stops=stop_strings(stop, length),
@@ -141,8 +146,7 @@ class TrainedModel:
         if engines.takes_torch(self.saved, self.device, len(ids)):
             self._torch = self._torch or engines.choose(self.saved, self.device, len(ids))
             engine = self._torch
-        nats = score_ids(engine, ids, self.vocabulary.start_id)
-        return Score.of(nats, self.vocabulary, ids, len(text))
+        return score_text(engine, self.vocabulary, ids, len(text))
 
 
 def _prime(text: str) -> str:
@@ -153,8 +157,7 @@ def _prime(text: str) -> str:
 def _seed(seed: int | None) -> int:
     if seed is None:
         return secrets.randbelow(2**31)
-    require_whole("--seed", seed, 0)
-    require("--seed", seed)  # as from the shell
+    require_whole("--seed", seed)
     return int(seed)  # NumPy's would run over
 
 

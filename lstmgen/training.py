@@ -26,7 +26,7 @@ from lstmgen.keeping import Keeper, Run, Snapshot
 from lstmgen.model import Network, TorchEngine
 from lstmgen.pace import Pace
 from lstmgen.progress import Meter, Progress
-from lstmgen.scoring import Score, score_ids
+from lstmgen.scoring import Score, score_text
 from lstmgen.step import Stepper, fresh_run
 from lstmgen.threads import Threads
 
@@ -45,9 +45,11 @@ def train(
 
     Begins with fresh weights, with those of `initial` for the symbols that it knows, or where `saved`
     stopped. A loss that blows up sends the run back to where it last was well, to go on with a lower
-    learning rate; `TrainingError` when that has not helped often enough. The job's folder is held by
-    `hold`, if one was claimed. `CheckpointError` if the folder has no room, if `saved` lacks something, or
-    if at the end what could not be written before still cannot.
+    learning rate; `TrainingError` when that has not helped often enough.
+
+    The job's folder must be there. It is held by `hold`, which `holding.claimed` gives; without one nobody
+    else is kept out of it, and a run that is there is replaced. `CheckpointError` if the folder has no room,
+    if `saved` lacks something, or if at the end what could not be written before still cannot.
     """
     held = hold or Hold(job.folder)
     session = _Session(job, saved, initial, held)
@@ -99,8 +101,8 @@ class _Session:
 
     def after_step(self) -> Progress | None:
         """Do what is due after a step; the record of it, if there is to be one."""
-        step, now = self.run.step, stopwatch.now()
-        if not self.course.due(step).log and now - self.yielded_at < YIELD_SECONDS:
+        step, waits = self.run.step, stopwatch.now() - self.yielded_at < YIELD_SECONDS
+        if waits and not self.course.due(step).log:
             return None
         device.wait(self.job.device)
         now = stopwatch.now()
@@ -259,8 +261,7 @@ def _begin(job: Job, saved: SavedRun | None, initial: SavedModel | None) -> tupl
 def validate(network: Network, job: Job) -> Score:
     """The score of the validation part, in float32: what `eval` says of the same text."""
     ids = job.data.valid_ids
-    nats = score_ids(TorchEngine(network), ids, job.vocabulary.start_id)
-    return Score.of(nats, job.vocabulary, ids, job.data.valid_characters)
+    return score_text(TorchEngine(network), job.vocabulary, ids, job.data.valid_characters)
 
 
 def _sample(job: Job, network: Network, step: int) -> str:

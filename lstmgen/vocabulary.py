@@ -161,6 +161,7 @@ class Vocabulary:
         return prime[:-1] if self._shares_blank(prime) else prime
 
     def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids: what `encode` was given, but for what is not known."""
         return "".join([self.tokens[i] for i in ids])
 
     def count_unknown(self, ids: Ids) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lstmgen import choices
 from lstmgen.breakdown import score_rows
 from lstmgen.cells import Cells
-from lstmgen.choices import Answer, Question, Tally, answer, parse, tally
+from lstmgen.choices import Question, Ranking, Tally, parse, rank, tally
 from lstmgen.config import ModelConfig
 from lstmgen.errors import CorpusError
 from lstmgen.vocabulary import UNKNOWN, Vocabulary
@@ -84,7 +84,7 @@ def test_a_choice_costs_what_it_adds_to_the_context(
         Question("", ("a", "b"), 0, ""),
         Question("x" * 70, ("yz", "zy"), 1, ""),
     ]
-    answers = list(answer(cells, letters, questions))
+    answers = list(rank(cells, letters, questions))
     assert [one.question for one in answers] == questions
     for one in answers:
         base = score_text(cells, letters, one.question.context).nats
@@ -104,7 +104,7 @@ def test_a_context_is_read_once_for_all_its_choices(
         return Cells.read(cells, ids, state)
 
     monkeypatch.setattr(cells, "read", watched)
-    list(answer(cells, letters, [Question("x" * 100, ("a", "b", "c", "d"), 0, "")]))
+    list(rank(cells, letters, [Question("x" * 100, ("a", "b", "c", "d"), 0, "")]))
     assert sum(read) == 100 + 4
 
 
@@ -112,7 +112,7 @@ def test_where_a_choice_changes_the_last_word_all_are_scored_from_there() -> Non
     vocabulary = Vocabulary("word", "space", (UNKNOWN["word"], " an", " old", " older", " one"))
     config = ModelConfig(vocab_size=5, num_layers=1, hidden_size=8, embedding_size=6)
     engine = Cells(config, random_weights(config, scale=0.8))
-    (one,) = answer(engine, vocabulary, [Question(" an old", ("er", " one"), 0, "")])
+    (one,) = rank(engine, vocabulary, [Question(" an old", ("er", " one"), 0, "")])
     base = score_text(engine, vocabulary, " an").nats
     for choice, nats, tokens in zip(one.question.choices, one.nats, (1, 2), strict=True):
         whole = score_text(engine, vocabulary, " an old" + choice).nats
@@ -124,7 +124,7 @@ def test_words_that_are_not_known_are_told_apart_all_the_same() -> None:
     vocabulary = Vocabulary("word", "space", (UNKNOWN["word"], " an", " one"))
     config = ModelConfig(vocab_size=3, num_layers=1, hidden_size=8, embedding_size=6)
     engine = Cells(config, random_weights(config, scale=0.8))
-    (one,) = answer(engine, vocabulary, [Question(" an old", ("er", " one"), 0, "")])
+    (one,) = rank(engine, vocabulary, [Question(" an old", ("er", " one"), 0, "")])
     assert one.tokens == (1, 2)
     unknown = (
         score_text(engine, vocabulary, " an old").nats - score_text(engine, vocabulary, " an").nats
@@ -132,8 +132,8 @@ def test_words_that_are_not_known_are_told_apart_all_the_same() -> None:
     assert one.nats[0] == pytest.approx(unknown, abs=1e-4)
 
 
-def made(nats: tuple[float, ...], tokens: tuple[int, ...], right: int, group: str = "") -> Answer:
-    return Answer(Question("", ("x",) * len(nats), right, group), nats, tokens)
+def made(nats: tuple[float, ...], tokens: tuple[int, ...], right: int, group: str = "") -> Ranking:
+    return Ranking(Question("", ("x",) * len(nats), right, group), nats, tokens)
 
 
 def test_the_likeliest_is_chosen_in_all_and_per_token() -> None:
@@ -159,9 +159,7 @@ def test_choices_that_are_the_same_to_the_model_count_as_guessed(
 
     monkeypatch.setattr(choices, "score_rows", rounded)
     pairs = [Question(" an" * n, (" walks", " walk"), 0, "") for n in range(70)]
-    answers = list(
-        answer(engine, vocabulary, [*pairs, Question(" an", (" x", " one", " y"), 1, "")])
-    )
+    answers = list(rank(engine, vocabulary, [*pairs, Question(" an", (" x", " one", " y"), 1, "")]))
     assert [one.is_undecided for one in answers[:70]] == [True] * 70
     assert {one.chosen for one in answers[:70]} == {0}
     (row,) = tally(answers[:70])
@@ -210,7 +208,7 @@ def test_a_model_that_knows_nothing_is_at_chance_and_says_so(letters: Vocabulary
     config = ModelConfig(vocab_size=29, num_layers=1, hidden_size=4, embedding_size=4)
     zeros = {name: np.zeros(shape, np.float32) for name, shape in config.weight_shapes().items()}
     questions = [Question("a", ("b", "c"), i % 2, "") for i in range(10)]
-    answers = list(answer(Cells(config, zeros), letters, questions))
+    answers = list(rank(Cells(config, zeros), letters, questions))
     assert all(nats == pytest.approx(log(29)) for one in answers for nats in one.nats)
     assert tally(answers)[0].accuracy == tally(answers)[0].chance == 0.5
 
@@ -221,7 +219,7 @@ def test_choices_without_an_answer_are_ranked_and_not_counted(
     bare = {"context": "ab", "choices": ["c", "de"]}
     questions = list(parse([json.dumps(bare), json.dumps(GOOD)], "q"))
     assert questions[0].answer is None
-    answers = list(answer(cells, letters, questions))
+    answers = list(rank(cells, letters, questions))
     assert answers[0].nats == pytest.approx(answers[1].nats)
     assert answers[0].to_json()["answer"] is None
     assert [(row.group, row.questions) for row in tally(answers)] == [("all", 1), ("near", 1)]
@@ -230,7 +228,7 @@ def test_choices_without_an_answer_are_ranked_and_not_counted(
 def test_unknown_tokens_of_context_and_choices_are_counted(
     cells: Cells, letters: Vocabulary
 ) -> None:
-    (one,) = answer(cells, letters, [Question("Añb", ("ñ", "cÑñ"), 0, "")])
+    (one,) = rank(cells, letters, [Question("Añb", ("ñ", "cÑñ"), 0, "")])
     assert (one.unknown_in_context, one.unknown_tokens) == (2, (1, 2))
     assert one.to_json()["unknown_tokens"] == [1, 2]
 
@@ -248,6 +246,6 @@ def test_a_group_may_not_take_the_name_of_the_whole() -> None:
 
 def test_groups_with_numbers_of_any_length_are_sorted() -> None:
     names = ["8-16", "16-32", "007", "1" * 5000, "2" * 4999, "x"]
-    answers = [Answer(Question("", ("a", "b"), 0, name), (0.0, 1.0), (1, 1)) for name in names]
+    answers = [Ranking(Question("", ("a", "b"), 0, name), (0.0, 1.0), (1, 1)) for name in names]
     wanted = ["x", "007", "8-16", "16-32", "2" * 4999, "1" * 5000]
     assert [row.group for row in tally(answers)[1:]] == wanted

@@ -253,7 +253,7 @@ def test_by_word_characters_are_counted_where_there_is_more_than_a_score(
     ends = np.cumsum([len(line) for line in TEXT.splitlines(keepends=True)])
     expected = difference(by_line(model), by_line(by_word), ends)
     assert json.loads(told)["standard_error"] == pytest.approx(expected.standard_error, rel=1e-4)
-    assert json.loads(told)["blocks"] == expected.blocks
+    assert json.loads(told)["blocks"] == expected.num_blocks
 
 
 def test_eval_of_choices_tells_how_often_the_model_is_right(

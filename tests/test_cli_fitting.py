@@ -15,29 +15,29 @@ from lstmgen.config import SOFTMAX_SAMPLE, CellName, CorpusConfig, ModelConfig, 
 from lstmgen.corpus import Text
 from lstmgen.errors import OptionError
 from lstmgen.job import Job
-from lstmgen.pace import Clock, Speed
+from lstmgen.pace import Clock, Timing
 from lstmgen.training import train
 
 
 def test_a_timed_run_that_goes_on_knows_what_validation_takes(tmp_path: Path) -> None:
-    job = replace(make_job(tmp_path), clock=Clock(60.0, Speed(0.1, 1.0)))
+    job = replace(make_job(tmp_path), clock=Clock(60.0, Timing(0.1, 1.0)))
     saved = stopped_at(1, job)
     for given in ({}, {"minutes": 2.0}):
         again = fitting.timed(
             replace(job, training=saved.training), given, saved, time.perf_counter() - 7
         )
         assert again.clock is not None
-        assert again.clock.measured != Speed(0.1, 1.0)  # but of now
+        assert again.clock.measured != Timing(0.1, 1.0)  # but of now
         assert again.clock.deadline == pytest.approx(120 - 7 - 0.5 if given else 60, abs=4)
 
 
 def test_a_run_that_has_ended_is_not_begun_again_for_what_its_start_took(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = replace(make_job(tmp_path), clock=Clock(60.0, Speed(0.1, 1.0)))
+    job = replace(make_job(tmp_path), clock=Clock(60.0, Timing(0.1, 1.0)))
     saved = stopped_at(5, job)
     done = saved.position.step
-    monkeypatch.setattr(measuring, "measure", lambda job: Speed(0.1, 1.0))
+    monkeypatch.setattr(measuring, "measure", lambda job: Timing(0.1, 1.0))
     monkeypatch.setattr(stopwatch, "now", lambda: 99.0)
 
     def more(planned: int, minutes: float, seconds: float = 57.0) -> int:

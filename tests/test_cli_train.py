@@ -228,7 +228,9 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
         monkeypatch.setattr(sys.modules[f"lstmgen.cli.{module}"], "stopwatch", clock)
     told = []
     for seconds in (0.1, 1.5, 50.0):
-        monkeypatch.setattr("lstmgen.measuring.measure", lambda job, s=seconds: pace.Speed(0.01, s))
+        monkeypatch.setattr(
+            "lstmgen.measuring.measure", lambda job, s=seconds: pace.Timing(0.01, s)
+        )
         told.append(
             here("train", corpus, "-m", tmp_path / f"{seconds}", "--minutes", "0.06", *SMALL)
         )
@@ -239,7 +241,7 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
         "--minutes 0.06 leaves no time to train: to validate once takes about 50.0 seconds, and after"
         in told[2].error
     )
-    monkeypatch.setattr("lstmgen.measuring.measure", lambda job: pace.Speed(0.01, 50.0))
+    monkeypatch.setattr("lstmgen.measuring.measure", lambda job: pace.Timing(0.01, 50.0))
     more = here("train", corpus, "-m", tmp_path / "0.1", "--resume", "--minutes", "0.1")
     assert re.search(
         r"note: to validate once takes about 50.0 seconds, of \d.\d that are left\n", more.err

@@ -88,7 +88,7 @@ def test_the_difference_is_that_of_the_scores_and_its_error_is_by_hand(
     assert one.bits_per_character == pytest.approx(ratio / LN2)
     error = (4 / 3 * sum(value**2 for value in rest)) ** 0.5 / 10
     assert one.standard_error == pytest.approx(error / LN2)
-    assert one.blocks == 4
+    assert one.num_blocks == 4
     assert one.interval is not None
     low, high = one.interval
     assert high - low == pytest.approx(2 * 3.182446 * one.standard_error, rel=0.01)
@@ -125,7 +125,7 @@ def test_neighbours_that_are_alike_make_the_interval_wider() -> None:
         first = generator.normal(100, 20, 1000)
         second = first + np.repeat(generator.normal(0, 5, 100), 10)
         one = difference(first, second, ends)
-        assert one.blocks < 1000
+        assert one.num_blocks < 1000
         called += bool(one.is_more_than_chance)
     assert 5 < called < 25
     alone = 1000**0.5 * 5 / 50_000 / LN2  # were the thousand independent

@@ -260,7 +260,7 @@ def test_what_is_drawn_follows_from_the_seed_as_it_is_given(
     drawn = []
     for draw, seed in enumerate((7, 2**63 - 1, 7)):
         device.seed(where, seed)
-        assert torch.initial_seed() == device.folded(seed)
+        assert torch.initial_seed() == device.short_seed(seed)
         drawn.append((torch.rand(2).tolist(), torch.rand(2, device=here).tolist()))
         assert told == ([7, 2**63 - 1, 7][: draw + 1] if where.type == "mps" else [])
     assert drawn[0] == drawn[2] != drawn[1]

@@ -16,7 +16,7 @@ from lstmgen.pace import (
     REPORT_SHARE,
     Clock,
     Pace,
-    Speed,
+    Timing,
     is_report,
     last_step,
     plan_steps,
@@ -31,7 +31,7 @@ END = 2000.0  # of training, where a run is to end by time
 
 @given(st.floats(1e-4, 1), st.floats(1e-3, 30), st.floats(10, 1e5))
 def test_the_plan_fills_the_time_and_not_more(step: float, validation: float, time: float) -> None:
-    num_steps, report_every = plan_steps(Speed(step, validation), time)
+    num_steps, report_every = plan_steps(Timing(step, validation), time)
     reports = -(-num_steps // report_every)
     assert 1 <= reports <= MAX_REPORTS
     spent = num_steps * step + reports * validation
@@ -45,12 +45,12 @@ def test_the_plan_fills_the_time_and_not_more(step: float, validation: float, ti
 
 
 def test_an_hour_is_not_spent_without_a_look_at_the_validation_part() -> None:
-    _, report_every = plan_steps(Speed(0.26, 75.0), 3600)
+    _, report_every = plan_steps(Timing(0.26, 75.0), 3600)
     assert 4000 < report_every < 5000  # of some 13,000 steps
 
 
 def test_a_minute_is_for_training_and_one_look_on_the_way() -> None:
-    num_steps, report_every = plan_steps(Speed(0.06, 1.66), 55)
+    num_steps, report_every = plan_steps(Timing(0.06, 1.66), 55)
     assert -(-num_steps // report_every) == 2
 
 
@@ -86,7 +86,7 @@ def a_clock_that_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopwatch, "now", lambda: NOW)
 
 
-def timed(measured: Speed) -> Pace:
+def timed(measured: Timing) -> Pace:
     """The pace of a run that is to end after `END` seconds."""
     return Pace(Clock(END, measured))
 
@@ -98,7 +98,7 @@ def run_at(pace: Pace, seconds: float, steps: int) -> None:
 
 def test_the_end_follows_the_pace() -> None:
     config = TrainConfig(num_steps=1000, report_every=AT_THE_END)
-    pace = timed(Speed(9.0, 9.0))
+    pace = timed(Timing(9.0, 9.0))
     pace.validations = [40.0]
     run_at(pace, seconds=50.0, steps=100)
     assert pace.replan(config, 100, END - 130.0) is config  # just right: 90 s and a report
@@ -110,7 +110,7 @@ def test_the_end_follows_the_pace() -> None:
 
 
 def test_a_single_report_stays_one_when_the_end_is_moved() -> None:
-    measured = Speed(step_seconds=0.1, validation_seconds=40.0)
+    measured = Timing(step_seconds=0.1, validation_seconds=40.0)
     num_steps, report_every = plan_steps(measured, 600)
     config = TrainConfig(num_steps=num_steps, report_every=report_every)
     pace = timed(measured)
@@ -125,8 +125,8 @@ def test_a_single_report_stays_one_when_the_end_is_moved() -> None:
 @pytest.mark.parametrize("slower", [1 / 40, 1 / 3, 3, 40])
 def test_a_run_measured_at_a_bad_moment_is_planned_anew(slower: float) -> None:
     """Measured beside other work, or before it began: what the run itself shows is believed."""
-    truth, deadline = Speed(step_seconds=0.08, validation_seconds=1.0), 300.0
-    measured = Speed(truth.step_seconds * slower, truth.validation_seconds * slower)
+    truth, deadline = Timing(step_seconds=0.08, validation_seconds=1.0), 300.0
+    measured = Timing(truth.step_seconds * slower, truth.validation_seconds * slower)
     num_steps, report_every = plan_steps(measured, deadline)
     config = TrainConfig(num_steps=num_steps, report_every=report_every)
     pace = Pace(Clock(deadline, measured))
@@ -163,8 +163,8 @@ def test_the_last_step_is_that_which_leaves_time_for_the_reports(
     step: int, seconds: float, last: int
 ) -> None:
     """A second a step and two a report, one each ten steps and one at the end."""
-    speed = Speed(step_seconds=1.0, validation_seconds=2.0)
-    assert last_step(speed, 10, step, seconds) == last
+    timing = Timing(step_seconds=1.0, validation_seconds=2.0)
+    assert last_step(timing, 10, step, seconds) == last
 
 
 @given(
@@ -173,7 +173,7 @@ def test_the_last_step_is_that_which_leaves_time_for_the_reports(
 def test_up_to_the_last_step_there_is_time_for_all_steps_and_reports(
     every: int, step: int, seconds: float, validation: float
 ) -> None:
-    last = last_step(Speed(1.0, validation), every, step, seconds)
+    last = last_step(Timing(1.0, validation), every, step, seconds)
 
     def taken(last: int) -> float:
         config = TrainConfig(num_steps=last, report_every=every)
@@ -203,7 +203,7 @@ def test_without_time_no_token_is_read() -> None:
 
 
 def test_how_often_to_report_follows_from_the_whole_time() -> None:
-    measured = Speed(1.0, 20.0)
+    measured = Timing(1.0, 20.0)
     num_steps, report_every = plan_steps(measured, 600)
     config = TrainConfig(num_steps=num_steps, report_every=report_every)
     pace = timed(measured)
@@ -212,13 +212,13 @@ def test_how_often_to_report_follows_from_the_whole_time() -> None:
 
 
 def test_a_run_planned_too_short_goes_on_from_its_last_step() -> None:
-    config, pace = TrainConfig(num_steps=5, report_every=1000), timed(Speed(10.0, 2.0))
+    config, pace = TrainConfig(num_steps=5, report_every=1000), timed(Timing(10.0, 2.0))
     run_at(pace, seconds=1.0, steps=5)
     assert pace.replan(config, 5, END - 60.0).num_steps > 100
 
 
 def test_the_first_steps_say_nothing_of_the_pace() -> None:
-    config, pace = TrainConfig(num_steps=1000, report_every=1000), timed(Speed(0.1, 2.0))
+    config, pace = TrainConfig(num_steps=1000, report_every=1000), timed(Timing(0.1, 2.0))
     run_at(pace, seconds=10.0, steps=7)
     assert pace.replan(config, 7, END - 1.0) is config
     assert pace.replan(config, 7, END + 0.1).num_steps == 7  # but where they took all of the time

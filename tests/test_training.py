@@ -29,7 +29,7 @@ from lstmgen.errors import CheckpointError
 from lstmgen.initialization import initialize
 from lstmgen.keeping import Keeper
 from lstmgen.model import Network
-from lstmgen.pace import Clock, Pace, Speed
+from lstmgen.pace import Clock, Pace, Timing
 from lstmgen.scoring import Score
 from lstmgen.step import Stepper
 from lstmgen.training import train
@@ -190,7 +190,7 @@ def test_a_number_beyond_all_floats_in_a_run_is_refused(tmp_path: Path, name: st
 
 
 def ends_after(seconds: float) -> Clock:
-    return Clock(seconds, Speed(step_seconds=1.0, validation_seconds=0.001))
+    return Clock(seconds, Timing(step_seconds=1.0, validation_seconds=0.001))
 
 
 @pytest.mark.usefixtures("a_second_each_step")
@@ -199,7 +199,7 @@ def test_a_slower_machine_than_measured_moves_the_end(
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     job = make_job(tmp_path, steps=100_000)
-    clock = Clock(50.5, Speed(step_seconds=0.0005, validation_seconds=0.001))
+    clock = Clock(50.5, Timing(step_seconds=0.0005, validation_seconds=0.001))
     last = list(train(replace(job, clock=clock)))[-1]
     assert last.step == last.num_steps == round(last.seconds) == 50
     assert last.best is not None

@@ -182,10 +182,10 @@ def _given(option: str, is_given: bool, **values: float | None) -> dict[str, Any
     return given
 
 
-def _read(texts: list[str], encoding: str) -> list["Text"]:
+def _read(paths: list[str], encoding: str) -> list["Text"]:
     from lstmgen import corpus
 
-    read = [corpus.read(path, encoding) for path in texts]
+    read = [corpus.read(path, encoding) for path in paths]
     for text in read:
         for line in text.notes:
             console.note(line)

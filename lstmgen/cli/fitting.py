@@ -67,8 +67,8 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     if size is None:
         has_many = job.training.batch_size >= planning.MANY_STREAMS
         size = planning.hidden_size(tokens, text_tokens, level, has_many)
-    tied = "embedding_size" not in given and model.embedding_size == model.hidden_size
-    embedding = size if tied else model.embedding_size
+    follows = "embedding_size" not in given and model.embedding_size == model.hidden_size
+    embedding = size if follows else model.embedding_size
     model = replace(model, num_layers=layers, hidden_size=size, embedding_size=embedding)
     return replace(job, model=model)
 
@@ -116,7 +116,7 @@ def _steps(job: "Job", given: Options) -> int:
 
 
 def _require_time_to_validate(
-    measured: pace.Speed, seconds: float, left: float, resumed: bool
+    measured: pace.Timing, seconds: float, left: float, resumed: bool
 ) -> None:
     """A run needs one validation at its end; says where that leaves little time for the rest."""
     once = f"to validate once takes about {measured.validation_seconds:.1f} seconds"

@@ -40,7 +40,7 @@ def require_sense(given: Options) -> None:
     require_device(given["device"])
     if given["resume"] and (given["overwrite"] or "init_from" in given):
         raise OptionError("--resume goes on with a run; leave out --overwrite and --init-from")
-    corpus.require_one_stdin(texts(given))
+    corpus.require_one_stdin(paths(given))
     if "valid_file" in given and "valid_fraction" in given:
         raise OptionError("--valid-file is validated on whole; leave out --valid-fraction")
     by_word = given.get("level", CorpusConfig.level) == "word"
@@ -64,8 +64,8 @@ def require_sense(given: Options) -> None:
     ModelConfig(vocab_size=2, **_part(given, ModelConfig, *([] if sized else ["tie"])))
 
 
-def texts(given: Options) -> list[str]:
-    """All that is read: the corpus, and what it is validated on if that is a file of its own."""
+def paths(given: Options) -> list[str]:
+    """The files that are read: the corpus, and what it is validated on if that is a file of its own."""
     return [*given["corpus"], *([given["valid_file"]] if "valid_file" in given else [])]
 
 

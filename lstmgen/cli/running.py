@@ -24,7 +24,7 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
     folder, quiet = hold.folder, given["quiet"]
     saved = checkpoint.load_run(folder) if given["resume"] else None
     other = checkpoint.load_model(given["init_from"]) if "init_from" in given else None
-    from_a_pipe = bool(telling.from_pipes(options.texts(given)))
+    from_a_pipe = bool(telling.from_pipes(options.paths(given)))
     idle = stopwatch.now() - time.process_time()
     data = _read(folder, given, saved, other)
     if from_a_pipe:  # whose writer was waited for, which is no time of the run
@@ -123,7 +123,7 @@ def _tell_of_stop(
     step = position.step
     console.say(f"stopped at step {step:,} of {last.num_steps:,} and saved; to go on:")
     console.say(f"  {telling.to_resume(given)}")
-    for name in telling.from_pipes(options.texts(given)):
+    for name in telling.from_pipes(options.paths(given)):
         console.note(f"{name} is to give the same text again")
     if step < last.step:
         console.note(

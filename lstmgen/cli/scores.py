@@ -60,10 +60,9 @@ def about_tokens(saved: "SavedModel", characters: int) -> int:
 
 def by_corpus(asked: Evaluation, how: again.Again | None) -> None:
     """The score of each text, and beside it, never in its place, what it costs when it is scored again."""
-    from lstmgen.scoring import Score, score_ids
+    from lstmgen.scoring import Score, score_text
 
     saved, engine, kind = asked.saved, asked.engine(), how.option if how else ""
-    vocabulary = saved.vocabulary
     static, other = list[tuple[str, Score]](), list[tuple[str, Score]]()
     second = {kind: how.to_json()} if how else {}
 
@@ -77,8 +76,7 @@ def by_corpus(asked: Evaluation, how: again.Again | None) -> None:
             tables.scores(static + [(f"{name} ({kind})", score) for name, score in other])
 
     for text, ids in zip(asked.texts, asked.encoded, strict=True):
-        nats = score_ids(engine, ids, vocabulary.start_id, console.watched)
-        score = Score.of(nats, vocabulary, ids, len(text.text))
+        score = score_text(engine, saved.vocabulary, ids, len(text.text), console.watched)
         found(static, text.name, score)
         if how:
             nats = again.nats(saved, engine, ids, asked.device, how)
@@ -200,24 +198,24 @@ def by_choices(asked: Evaluation) -> None:
     vocabulary = asked.saved.vocabulary
     texts = (text for question in questions for text in (question.context, *question.choices))
     engine = asked.engine(sum(len(vocabulary.encode(text)) for text in texts))
-    answers = list[choices.Answer]()
-    answering = choices.answer(engine, vocabulary, questions)
+    rankings = list[choices.Ranking]()
+    coming = choices.rank(engine, vocabulary, questions)
     if answered:  # else each is told as soon as it is known
-        answering = console.watched(answering, len(questions), "answered")
-    for answer in answering:
-        answers.append(answer)
+        coming = console.watched(coming, len(questions), "answered")
+    for ranking in coming:
+        rankings.append(ranking)
         if asked.as_json and not answered:
-            console.emit_json({"model": asked.model, **answer.to_json()})
-    tally = choices.tally(answers) if answered else []
+            console.emit_json({"model": asked.model, **ranking.to_json()})
+    tally = choices.tally(rankings) if answered else []
     if asked.as_json and answered:  # the group "all" goes first
-        for record in [one.to_json() for one in tally] + [one.to_json() for one in answers]:
+        for record in [one.to_json() for one in tally] + [one.to_json() for one in rankings]:
             console.emit_json({"model": asked.model, **record})
     elif not asked.as_json:
         tables.tallies(tally)
     unanswered = sum(question.answer is None for question in questions)
     if unanswered and answered:
         console.note(f"questions without an answer, which are not counted: {unanswered:,}")
-    if alike := sum(one.is_undecided and one.question.answer is not None for one in answers):
+    if alike := sum(one.is_undecided and one.question.answer is not None for one in rankings):
         console.note(f"questions between whose likeliest choices the model cannot tell: {alike:,}")
-    if unknown := sum(answer.unknown_in_context + sum(answer.unknown_tokens) for answer in answers):
+    if unknown := sum(one.unknown_in_context + sum(one.unknown_tokens) for one in rankings):
         console.note(f"unknown tokens of the questions, scored as <unk>: {unknown:,}")
