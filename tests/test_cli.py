@@ -16,7 +16,7 @@ import typer.main
 from commands import Ran, run
 
 import lstmgen
-from lstmgen import folders
+from lstmgen import context, folders
 from lstmgen.cli import app, main
 from lstmgen.cli.eval import evaluate
 from lstmgen.cli.sample import sample
@@ -474,6 +474,14 @@ def test_no_torch_for_help_usage_errors_samples_and_small_scores(model: Path, co
 def test_help_tells_the_defaults(shown: str, here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     assert f"[default: {shown}]" in here("train", "--help").out
+
+
+def test_help_tells_the_limits_of_context(here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    assert f"at most {context.MAX_PLACES:,} of them, with only the last N" in here("eval", "-h").out
+    assert "each N up to 1,000,000;" in here("eval", "-h").out
+    beyond = here("eval", "-", "--context", "1000001")
+    assert (beyond.code, "numbers of tokens up to 1000000" in beyond.err) == (1, True)
 
 
 @pytest.mark.parametrize("command", ["train", "sample", "eval"])

@@ -374,9 +374,18 @@ def test_a_text_is_cut_the_same_way_when_its_run_goes_on(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("steps", "told"), [(5, "(0.045 epochs)"), (500, "(4.5 epochs)"), (500_000, "(4,505 epochs)")]
+    ("steps", "told"),
+    [
+        (1, " 1 step of"),
+        (5, " 5 steps of 4 x 16 tokens (0.045 epochs)"),
+        (111, "(1 epoch)"),
+        (500, "(4.5 epochs)"),
+        (500_000, "(4,505 epochs)"),
+    ],
 )
-def test_a_plan_tells_epochs_as_people_write_numbers(tmp_path: Path, steps: int, told: str) -> None:
+def test_a_plan_tells_steps_and_epochs_as_people_write_numbers(
+    tmp_path: Path, steps: int, told: str
+) -> None:
     job = make_job(tmp_path)
     job = replace(job, training=replace(job.training, num_steps=steps))
     assert told in telling.of_job(job, {}, None)

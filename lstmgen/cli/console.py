@@ -165,6 +165,12 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def count(value: float, what: str, several: str = "") -> str:
+    """How many there are: 1 step, 2,000 steps, 1.5 epochs."""
+    told = number(value)
+    return f"{told} {what if told == '1' else several or what + 's'}"
+
+
 def takes_colour() -> bool:
     """Whether text may be set apart: not where `NO_COLOR` is set (https://no-color.org)."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in (None, "", "dumb")

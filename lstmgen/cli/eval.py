@@ -32,8 +32,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="N,N,...|auto",
-            help="Score a sample of the tokens with only the last N before each as context, for each N; auto "
-            "doubles N while it helps.",
+            help="Score the tokens, at most 4,096 of them, with only the last N before each as context, for "
+            "each N up to 1,000,000; auto doubles N while it helps.",
         ),
     ] = None,
     choices: Annotated[
@@ -41,7 +41,7 @@ def evaluate(
         typer.Option(
             "--choices",
             help='TEXT is JSON Lines like {"context": "I grew up in", "choices": [" France", " Peru"], '
-            '"answer": 0}, answers counted from 0: which choice is likeliest?',
+            '"answer": 0}, each choice with its own space, answers counted from 0: which is likeliest?',
         ),
     ] = False,
     dynamic: Annotated[

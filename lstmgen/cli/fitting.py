@@ -193,8 +193,8 @@ def _within_minutes(job: "Job", given: Options, at: Position | None, began: floa
 
 def _over(job: "Job", at: Position, planned: int) -> OptionError:
     """What to say where a saved run is asked to go no further than it has come."""
-    epochs, minutes = console.number(job.epochs(at.step)), console.number(at.seconds / 60)
-    done = f"{epochs} epochs and {minutes} minutes of training"
+    epochs = console.count(job.epochs(at.step), "epoch")
+    done = f"{epochs} and {console.count(at.seconds / 60, 'minute')} of training"
     if at.step < planned:
         return OptionError(
             f"the run in {job.folder} is at step {at.step:,} of {planned:,} already, after {done}; leave "

@@ -66,7 +66,9 @@ def comparison(
             if one.interval is None
             else "{0} and {1} do not compare: what one of them does not know may make the difference",
         }[one.is_more_than_chance]
-        console.note(f"{name}, {one.num_blocks:,} blocks: " + told.format(model, rows[0][0]))
+        console.note(
+            f"{name}, {console.count(one.num_blocks, 'block')}: " + told.format(model, rows[0][0])
+        )
 
 
 def contexts(name: str, rows: "Sequence[ContextScore]", num_tokens: int) -> None:

@@ -29,19 +29,20 @@ AS_GIVEN = {
 def of_data(data: "Dataset") -> str:
     """What there is to learn from, in two lines."""
     vocabulary, facts = data.vocabulary, data.facts
-    kind = "characters" if vocabulary.level == "char" else "words and marks"
+    by_char = vocabulary.level == "char"
+    kind, kinds = ("character", "characters") if by_char else ("word or mark", "words and marks")
     characters, whose = data.train_characters + data.valid_characters, ""
     if facts["valid_sha256"] is not None:
         characters, whose = data.train_characters, " of --valid-file"
     rare = data.vocabulary.count_unknown(data.train_ids) - data.placed_unknown
-    replaced = [f"{rare:,} {kind} that are not kept"] if rare else []
+    replaced = [f"{console.count(rare, kind, kinds)} not kept"] if rare else []
     if data.placed_unknown:
-        replaced.append(f"{data.placed_unknown:,} {'' if rare else f'{kind} '}drawn at random")
+        replaced.append(f"{console.count(data.placed_unknown, kind, kinds)} drawn at random")
     name = console.visible(facts["name"], keep_newlines=False)
     unknown = vocabulary.count_unknown(data.valid_ids)
     odd = f", {unknown:,} of them unknown" if unknown else ""
     return (
-        f"corpus      {name}: {characters:,} characters; {len(data.train_ids):,} {kind} to train "
+        f"corpus      {name}: {characters:,} characters; {len(data.train_ids):,} {kinds} to train "
         f"on, {len(data.valid_ids):,}{whose} to validate on{odd}\n"
         f"vocabulary  {len(vocabulary):,} symbols, <unk> among them, which replaces "
         f"{' and '.join(replaced)}"
@@ -74,10 +75,10 @@ def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
     return (
         f"model       {model.cell.upper()} {size}{tied}: {model.num_parameters:,} parameters\n"
         f"device      {devices.describe(job.device, job.most_threads)}, {config.precision}\n"
-        f"training    {about}{config.num_steps:,} steps of {config.batch_size} x {config.window} "
-        f"tokens ({console.number(epochs)} epochs){start}; learning rate {config.learning_rate:g}, "
-        f"weight decay {config.weight_decay:g}, dropout {config.dropout:g}, "
-        f"weight drop {config.weight_drop:g}, seed {config.seed}"
+        f"training    {about}{console.count(config.num_steps, 'step')} of "
+        f"{config.batch_size} x {config.window} tokens ({console.count(epochs, 'epoch')}){start}; "
+        f"learning rate {config.learning_rate:g}, weight decay {config.weight_decay:g}, "
+        f"dropout {config.dropout:g}, weight drop {config.weight_drop:g}, seed {config.seed}"
         + ("" if saved else f"\nrepeat      {_flags(job, given)}")
     )
 

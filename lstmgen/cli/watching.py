@@ -176,7 +176,7 @@ def describe_end(
     return (
         f"done        {name}: best validation {best.nats_per_token:.4f} nats a token "
         f"({best.bits_per_character:.3f} bits/character, perplexity {best.perplexity:.4g}) "
-        f"after {last.seconds:.0f} seconds of training\n"
+        f"after {console.count(round(last.seconds), 'second')} of training\n"
         f"{risen}"
         f"try         {trial}\n"
         f"            {score}"
