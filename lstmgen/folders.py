@@ -39,7 +39,7 @@ def find_model(model: str | Path | None) -> str | Path:
 def model_path(model: str | Path) -> Path:
     """The weights file that a folder or file name stands for."""
     path = Path(model)
-    with blaming_system(path):
+    with blaming_system(path, "another model"):
         return path / MODEL_FILE if path.is_dir() else path
 
 
@@ -59,7 +59,7 @@ def run_path(folder: Path) -> Path:
 
 def require_no_lone_run(model: Path) -> None:
     """`CheckpointError` where the file of a model is not there, but a run that has not come to one."""
-    with blaming_system(model):
+    with blaming_system(model, "another model"):
         if model.name != MODEL_FILE or model.exists():
             return
         saved, begun = (model.with_name(name).exists() for name in (RUN_FILE, LOCK_FILE))
@@ -173,12 +173,12 @@ def forget_run(folder: Path) -> None:
 
 
 @contextmanager
-def blaming_system(path: Path) -> Iterator[None]:
-    """Turns what the system refuses into a `CheckpointError` that names the path."""
+def blaming_system(path: Path, instead: str = "another folder with --model") -> Iterator[None]:
+    """Turns what the system refuses into a `CheckpointError` that names the path, and what to choose."""
     try:
         yield
     except (OSError, ValueError) as error:
         way = "make room there or choose" if getattr(error, "errno", 0) in FULL else "choose"
         raise CheckpointError(
-            f"{path}: cannot be used ({reason(error)}); {way} another folder with --model"
+            f"{path}: cannot be used ({reason(error)}); {way} {instead}"
         ) from None

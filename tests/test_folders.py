@@ -44,6 +44,12 @@ def test_where_there_is_no_room_the_error_says_to_make_some(number: int, way: st
         raise OSError(number, "why")
 
 
+def test_of_a_model_that_cannot_be_read_another_model_is_advised() -> None:
+    """And not a folder to write to: the model may be that of --init-from."""
+    with pytest.raises(CheckpointError, match=r"cannot be used \(.+\); choose another model$"):
+        folders.model_path("x" * 300)
+
+
 def test_a_link_that_leads_nowhere_is_no_reason_to_take_the_built_in_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
