@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from lstmgen import leaving
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel
 from lstmgen.errors import DeviceError
@@ -39,7 +40,8 @@ def network(saved: SavedModel, device: str) -> "Network":
 def require_torch() -> None:
     """`DeviceError` where torch is not installed, or cannot be loaded."""
     try:
-        import torch  # noqa: F401
+        with leaving.postponed():
+            import torch  # noqa: F401
     except (ImportError, OSError) as error:  # the second on Windows, as of a library that it lacks
         why = str(error).partition("\n")[0]
         raise DeviceError(

@@ -6,7 +6,8 @@ Nothing of the package is imported here, so that signals are met from the first 
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 plain = b""  # what a terminal is to be sent first, once it was asked for bold text
@@ -24,12 +25,38 @@ def fill_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest place that is free
 
 
+SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")  # the last for a closed terminal; not on Windows
+    if hasattr(signal, name)
+]
+
+
 def meet_signals() -> None:
     """Let Ctrl-C, SIGTERM and a closed terminal end the command with 128 and their number."""
-    closed = getattr(signal, "SIGHUP", signal.SIGTERM)  # which Windows does not have
-    for number in (signal.SIGINT, signal.SIGTERM, closed):
+    for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as the shell has it for `command &`
             signal.signal(number, _leave)
+
+
+@contextmanager
+def postponed() -> Iterator[None]:
+    """Within the block no signal ends the command, but after it, if one came.
+
+    For the import of torch, whose C++ calls Python: an exception that comes up there ends the process by
+    `abort`, or is lost.
+    """
+    came: list[int] = []
+    mine = [number for number in SIGNALS if signal.getsignal(number) is _leave]
+    for number in mine:
+        signal.signal(number, lambda which, frame: came.append(which))
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, _leave)
+    if came:
+        _leave(came[0], None)
 
 
 def _leave(number: int, frame: object) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import typer.main
 from commands import Ran, run
 
 import lstmgen
-from lstmgen import context, folders
+from lstmgen import context, folders, leaving
 from lstmgen.cli import app, main
 from lstmgen.cli.eval import evaluate
 from lstmgen.cli.sample import sample
@@ -396,6 +397,33 @@ main()
     searches, frozen = done.stdout.split()[-2:]
     assert int(searches) <= 30  # some before it has a say; 192 otherwise
     assert frozen == "True"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_torch_is_imported_ends_the_command_right_after_it(
+    number: signal.Signals, tmp_path: Path, corpus: Path
+) -> None:
+    """An exception in the midst of it would end the process by `abort`, or be lost."""
+    torch = tmp_path / "torch.py"
+    torch.write_text(
+        f"import signal, sys\nsignal.raise_signal({int(number)})\n"
+        "print('imported', file=sys.stderr)\n"
+    )
+    folder = tmp_path / "m"
+    done = run("train", corpus, "-m", folder, "--steps", "2", "-q", PYTHONPATH=str(tmp_path))
+    assert (done.code, done.out, done.err) == (128 + number, "", "imported\n")
+    assert not folder.exists()
+
+
+def test_signals_are_left_alone_where_they_are_not_the_commands_own() -> None:
+    """As in a program that imports the package."""
+    with pytest.raises(KeyboardInterrupt), leaving.postponed():
+        signal.raise_signal(signal.SIGINT)
+    for handler in (signal.SIG_IGN, signal.default_int_handler):
+        before = signal.signal(signal.SIGINT, handler)
+        with leaving.postponed():
+            assert signal.getsignal(signal.SIGINT) is handler
+        assert signal.signal(signal.SIGINT, before) is handler
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="places of streams are not reckoned so there")

@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "lstmgen"
 ORDER = (
     "errors",
+    "leaving",
     "ranges",
     "config",
     "encoding",
@@ -60,10 +61,9 @@ ORDER = (
     "training",
     "engines",
     "trained",
-    "leaving",
     "cli",
 )
-WITHOUT_TORCH = (*ORDER[: ORDER.index("threads")], "engines", "trained", "leaving", "cli")
+WITHOUT_TORCH = (*ORDER[: ORDER.index("threads")], "engines", "trained", "cli")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

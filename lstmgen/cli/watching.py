@@ -84,8 +84,7 @@ def stopping(quiet: bool) -> Iterator[list[int]]:
                 signal.signal(number, previous[number])
                 signal.raise_signal(number)
 
-    numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
-    previous = {int(number): signal.getsignal(number) for number in numbers if number}
+    previous = {int(number): signal.getsignal(number) for number in leaving.SIGNALS}
     try:
         for number, handler in previous.items():
             if handler is not signal.SIG_IGN:  # as nohup has it
