@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen.config import NUM_BLOCKS, CellName, ModelConfig
-from lstmgen.scoring import Engine, Score, score_ids
+from lstmgen.scoring import Engine, Score, score_text
 from lstmgen.vocabulary import Vocabulary
 
 Weights = dict[str, NDArray[np.float32]]
@@ -34,10 +34,9 @@ class Stateless:
         return states[0]
 
 
-def score_text(engine: Engine, vocabulary: Vocabulary, text: str) -> Score:
+def score_of(engine: Engine, vocabulary: Vocabulary, text: str) -> Score:
     """The score of a text by itself, read as if a line end stood before it."""
-    ids = vocabulary.encode(text)
-    return Score.of(score_ids(engine, ids, vocabulary.start_id), vocabulary, ids, len(text))
+    return score_text(engine, vocabulary, vocabulary.encode(text), len(text))
 
 
 def sized(

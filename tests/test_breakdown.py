@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engines import Weights, random_weights, score_text, spelled_out
+from engines import Weights, random_weights, score_of, spelled_out
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,7 +102,7 @@ def test_each_line_has_the_score_of_a_text_of_its_own(
         scored = list(score_lines(cells, letters, lines))
     assert [line for line, _ in scored] == lines
     for line, score in scored:
-        alone = score_text(cells, letters, line)
+        alone = score_of(cells, letters, line)
         assert score.nats == pytest.approx(alone.nats, rel=1e-5)
         assert score.to_json() | {"nats": 0, "nats_per_token": 0, "bits_per_character": 0,
                                   "perplexity": 0} == alone.to_json() | {
@@ -155,14 +155,14 @@ def test_a_long_line_is_scored_as_the_text_it_is(cells: Cells, letters: Vocabula
     line = some_text(9000).replace("\n", " ") + "\n"
     scored = list(score_lines(cells, letters, ["a\n", line, "b\n"]))
     assert [text for text, _ in scored] == ["a\n", line, "b\n"]
-    assert scored[1][1].nats == pytest.approx(score_text(cells, letters, line).nats, rel=1e-6)
+    assert scored[1][1].nats == pytest.approx(score_of(cells, letters, line).nats, rel=1e-6)
 
 
 def test_more_lines_than_are_scored_side_by_side(cells: Cells, letters: Vocabulary) -> None:
     lines = [some_text(1 + i * 7 % 90).replace("\n", " ") + "\n" for i in range(300)]
     assert len(lines) > 2 * breakdown.ROWS
     for line, score in score_lines(cells, letters, lines):
-        assert score.nats == pytest.approx(score_text(cells, letters, line).nats, rel=1e-5)
+        assert score.nats == pytest.approx(score_of(cells, letters, line).nats, rel=1e-5)
 
 
 def test_a_line_goes_out_when_the_next_one_is_not_there_yet(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engines import random_weights, score_text
+from engines import random_weights, score_of
 from numpy.typing import NDArray
 
 from lstmgen import choices
@@ -87,9 +87,9 @@ def test_a_choice_costs_what_it_adds_to_the_context(
     answers = list(rank(cells, letters, questions))
     assert [one.question for one in answers] == questions
     for one in answers:
-        base = score_text(cells, letters, one.question.context).nats
+        base = score_of(cells, letters, one.question.context).nats
         for choice, nats, tokens in zip(one.question.choices, one.nats, one.tokens, strict=True):
-            whole = score_text(cells, letters, one.question.context + choice).nats
+            whole = score_of(cells, letters, one.question.context + choice).nats
             assert nats == pytest.approx(whole - base, abs=1e-4)
             assert tokens == len(choice)
 
@@ -113,9 +113,9 @@ def test_where_a_choice_changes_the_last_word_all_are_scored_from_there() -> Non
     config = ModelConfig(vocab_size=5, num_layers=1, hidden_size=8, embedding_size=6)
     engine = Cells(config, random_weights(config, scale=0.8))
     (one,) = rank(engine, vocabulary, [Question(" an old", ("er", " one"), 0, "")])
-    base = score_text(engine, vocabulary, " an").nats
+    base = score_of(engine, vocabulary, " an").nats
     for choice, nats, tokens in zip(one.question.choices, one.nats, (1, 2), strict=True):
-        whole = score_text(engine, vocabulary, " an old" + choice).nats
+        whole = score_of(engine, vocabulary, " an old" + choice).nats
         assert nats == pytest.approx(whole - base, abs=1e-4)
         assert one.tokens[one.question.choices.index(choice)] == tokens
 
@@ -127,7 +127,7 @@ def test_words_that_are_not_known_are_told_apart_all_the_same() -> None:
     (one,) = rank(engine, vocabulary, [Question(" an old", ("er", " one"), 0, "")])
     assert one.tokens == (1, 2)
     unknown = (
-        score_text(engine, vocabulary, " an old").nats - score_text(engine, vocabulary, " an").nats
+        score_of(engine, vocabulary, " an old").nats - score_of(engine, vocabulary, " an").nats
     )
     assert one.nats[0] == pytest.approx(unknown, abs=1e-4)
 

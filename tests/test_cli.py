@@ -415,6 +415,16 @@ def test_a_signal_while_torch_is_imported_ends_the_command_right_after_it(
     assert not folder.exists()
 
 
+def test_signals_are_met_as_ever_once_torch_is_imported() -> None:
+    script = (
+        "import signal\nfrom lstmgen import leaving\nleaving.meet_signals()\n"
+        "with leaving.postponed():\n    pass\n"
+        "signal.raise_signal(signal.SIGTERM)\nprint('too far')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (143, b"", b"")
+
+
 def test_signals_are_left_alone_where_they_are_not_the_commands_own() -> None:
     """As in a program that imports the package."""
     with pytest.raises(KeyboardInterrupt), leaving.postponed():

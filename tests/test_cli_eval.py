@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from commands import SMALL, TEXT, run
-from engines import score_text
+from engines import score_of
 from numpy.typing import NDArray
 
 from lstmgen import cache, checkpoint, context, dynamic, engines, folders, load, threads
@@ -634,7 +634,7 @@ def test_scores_by_the_command_are_those_of_the_library(
     model: Path, corpus: Path, here: Any
 ) -> None:
     saved = checkpoint.load_model(model)
-    score = score_text(Cells(saved.config, saved.weights), saved.vocabulary, TEXT)
+    score = score_of(Cells(saved.config, saved.weights), saved.vocabulary, TEXT)
     done = json.loads(here("eval", "-m", model, corpus, "--json").out)
     assert done["nats"] == score.nats
 

@@ -391,6 +391,15 @@ def test_a_plan_tells_steps_and_epochs_as_people_write_numbers(
     assert told in telling.of_job(job, {}, None)
 
 
+@pytest.mark.parametrize(
+    ("odd", "told"), [("Y", "1 word or mark not kept"), ("Y Z", "2 words and marks not kept")]
+)
+def test_by_word_the_plan_tells_of_words_and_marks(odd: str, told: str) -> None:
+    text = Text("text", f"a b {odd}\n" + "a b c\n" * 300)
+    data = dataset.prepare(text, CorpusConfig(level="word"), seed=1)
+    assert telling.of_data(data).endswith(f"which replaces {told}")
+
+
 def test_sizes_that_cannot_be_tied_are_refused_before_a_text_is_read() -> None:
     given: dict[str, Any] = {"corpus": ["-"], "model": "m", "device": "auto", "tie": True}
     given |= {"resume": False, "overwrite": False}

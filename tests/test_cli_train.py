@@ -821,6 +821,7 @@ def test_the_plan_tells_what_is_replaced_and_where_a_run_goes_on(tmp_path: Path,
     path.write_text("abcdefghij\n" * 2000 + "YZ" + "abcdefghij\n" * 400)
     first = here("train", path, "-m", tmp_path / "m", "--steps", "2", *SMALL)
     assert "which replaces 2 characters not kept and 1 character drawn at random\n" in first.err
+    assert re.search(r" after [01] seconds? of training\n", first.err)
     again = here("train", path, "-m", tmp_path / "m", "--resume", "--steps", "3", *SMALL)
     assert " epochs), from step 2; " in again.err
 

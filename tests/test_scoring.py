@@ -10,7 +10,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 import torch
-from engines import Stateless, random_weights, score_text, spelled_out
+from engines import Stateless, random_weights, score_of, spelled_out
 from numpy.typing import NDArray
 
 from lstmgen import checkpoint, folders, scoring
@@ -82,7 +82,7 @@ def test_uniform_model_scores_log2_of_the_vocabulary_bits_a_character(
     weights = random_weights(small())
     weights["output.weight"][:] = 0
     weights["output.bias"][:] = 3.5
-    score = score_text(Cells(small(), weights), letters, start + "z\n" * 50)
+    score = score_of(Cells(small(), weights), letters, start + "z\n" * 50)
     assert score.bits_per_character == pytest.approx(np.log2(SIZE), rel=1e-6)
     assert score.perplexity == pytest.approx(SIZE, rel=1e-5)
 
@@ -97,6 +97,10 @@ def test_nats_are_minus_log_softmax_on_numpy_and_on_torch() -> None:
     np.testing.assert_allclose(cross_entropy(logits, targets), expected, rtol=1e-5, atol=1e-5)
     by_torch = cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets))
     np.testing.assert_allclose(by_torch.numpy(), expected, rtol=1e-5, atol=1e-5)
+    one, its = logits[0, 0], targets[0, 0]  # a single place, as a reader would try it
+    assert cross_entropy(one, its) == pytest.approx(expected[0][0], abs=1e-5)
+    by_torch = cross_entropy(torch.from_numpy(one), torch.tensor(its))
+    assert by_torch.item() == pytest.approx(expected[0][0], abs=1e-5)
 
 
 def test_huge_logits_neither_overflow_nor_lose_the_answer() -> None:
@@ -178,7 +182,7 @@ def test_score_is_the_sum_by_hand_on_either_engine(cell: CellName) -> None:
 def test_first_token_is_scored_after_a_line_end(letters: Vocabulary) -> None:
     weights = random_weights(small())
     logits = spelled_out(small(), weights, [letters.ids["\n"]])
-    score = score_text(Cells(small(), weights), letters, "q")
+    score = score_of(Cells(small(), weights), letters, "q")
     assert score.tokens == 1
     assert score.nats == pytest.approx(surprise(logits[0], letters.ids["q"]), rel=1e-5)
 
@@ -269,12 +273,12 @@ def test_engines_agree_on_a_text_that_is_cut_into_streams() -> None:
 
 
 def test_text_of_no_tokens_costs_nothing(letters: Vocabulary) -> None:
-    assert score_text(Recaller(), letters, "") == Score()
+    assert score_of(Recaller(), letters, "") == Score()
 
 
 def test_tokens_characters_and_unknown_ones_are_counted() -> None:
     vocabulary = Vocabulary("word", "space", (" <unk>", "\n", " b", "a"))
-    score = score_text(Recaller(), vocabulary, "a bee b\n")
+    score = score_of(Recaller(), vocabulary, "a bee b\n")
     assert (score.tokens, score.characters, score.unknown_tokens) == (4, 8, 1)
 
 

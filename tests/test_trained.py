@@ -55,6 +55,7 @@ def test_a_sample_is_what_the_command_writes(folder: Path, model: lstmgen.Traine
                       "--top-k", "9", "--stop", "qq", "--stop", "zz", "--no-echo")  # fmt: skip
     assert len(text) > 10
     assert written.removesuffix("\n") == text.removesuffix("\n")
+    assert model.sample("hi ", length=0) == ""
 
 
 def test_a_stream_is_the_sample_in_pieces(model: lstmgen.TrainedModel) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engines import score_text
+from engines import score_of
 from jobs import NUM_STEPS, STORY, be_lazy, make_job, payload, stopped_at
 
 from lstmgen import (
@@ -116,7 +116,7 @@ def test_validation_is_the_score_of_the_saved_model(tmp_path: Path) -> None:
     list(train(job))
     model = checkpoint.load_model(tmp_path)
     valid = STORY[int(len(STORY) * 0.9) :]
-    score = score_text(Cells(model.config, model.weights), model.vocabulary, valid)
+    score = score_of(Cells(model.config, model.weights), model.vocabulary, valid)
     assert model.results["nats"] == pytest.approx(score.nats, rel=1e-5)
     assert model.results["tokens"] == score.tokens == len(valid)
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from engines import random_weights, score_text
+from engines import random_weights, score_of
 
 from lstmgen import checkpoint, folders
 from lstmgen.cells import Cells
@@ -30,7 +30,7 @@ def test_every_reader_sees_a_whole_model(
     for size in (8, 80):  # so that a part of one could not pass for the other
         config = ModelConfig(vocab_size=len(letters), hidden_size=size, embedding_size=8)
         models.append(SavedModel(config, letters, random_weights(config, seed=size)))
-    whole = [score_text(Cells(m.config, m.weights), letters, TEXT).nats for m in models]
+    whole = [score_of(Cells(m.config, m.weights), letters, TEXT).nats for m in models]
     checkpoint.save_model(path, models[0])
     (tmp_path / "text").write_text(TEXT)
     written, over = 0, threading.Event()
