@@ -60,10 +60,18 @@ def postponed() -> Iterator[None]:
 
 
 def _leave(number: int, frame: object) -> None:
+    for one in SIGNALS:  # as of a wrapper that tells on what the terminal has told already
+        if signal.getsignal(one) is _leave:
+            signal.signal(one, _leave_at_once)
     if number == signal.SIGINT:
         _break_line()
     forget(sys.stdout)  # a reader that has stopped would hold up what is left of it
     sys.exit(128 + number)
+
+
+def _leave_at_once(number: int, frame: object) -> None:
+    """The second one: an exception in what Python does at its end would be shown, and end nothing."""
+    os._exit(128 + number)
 
 
 def _break_line() -> None:

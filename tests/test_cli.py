@@ -18,7 +18,7 @@ from commands import Ran, run
 
 import lstmgen
 from lstmgen import context, folders, leaving
-from lstmgen.cli import app, main
+from lstmgen.cli import app, main, primes
 from lstmgen.cli.eval import evaluate
 from lstmgen.cli.sample import sample
 from lstmgen.cli.train import train
@@ -423,6 +423,22 @@ def test_signals_are_met_as_ever_once_torch_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (143, b"", b"")
+
+
+def test_a_second_signal_while_a_command_leaves_ends_it_at_once_and_quietly() -> None:
+    script = (
+        "import atexit, signal, sys\nfrom lstmgen import leaving\nleaving.meet_signals()\n"
+        "atexit.register(lambda: print('too far'))\n"
+        "atexit.register(lambda: signal.raise_signal(signal.SIGTERM))\n"
+        "signal.raise_signal(signal.SIGINT)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (143, b"", b"")
+
+
+def test_a_prime_is_utf_8_whatever_the_locale_made_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsencode", lambda text: text.encode("latin-1"))
+    assert primes.as_utf8("--prime", "\xc3\xa9") == "\xe9"
 
 
 def test_signals_are_left_alone_where_they_are_not_the_commands_own() -> None:

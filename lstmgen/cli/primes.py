@@ -1,5 +1,6 @@
 """Where primes of `lstmgen sample` come from: an option, a file, or the lines of a pipe; and their seeds."""
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def as_utf8(name: str, text: str) -> str:
     Its line ends become LF, as those of files do.
     """
     try:
-        return with_line_feeds(text.encode("utf-8", "surrogateescape").decode())
+        return with_line_feeds(os.fsencode(text).decode())
     except UnicodeError:
         raise OptionError(f"{name} {text!r:.60} is not UTF-8; convert it with iconv") from None
 
