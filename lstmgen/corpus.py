@@ -155,6 +155,8 @@ def size(path: str) -> int:
         return 0
     with _blaming(called(path)):
         about = os.fstat(sys.stdin.fileno()) if path == STDIN else Path(path).stat()
+        if path and stat.S_ISDIR(about.st_mode):  # without a name it is told when it is opened
+            raise IsADirectoryError
     return about.st_size if stat.S_ISREG(about.st_mode) else 0
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from lstmgen.errors import CheckpointError
 from lstmgen.folders import FULL, behind_link, beside
 
-FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # as some file systems say of folders
 
 
@@ -30,15 +29,10 @@ def put(path: Path, *parts: bytes | memoryview) -> None:
                 new.unlink(missing_ok=True)
         _sync(path.parent)
     except OSError as error:
-        how = "choose"
+        how = "let it be written there"
         if error.errno in FULL:
-            megabytes = -(-sum(map(len, parts)) // 10**6)
-            how = f"it takes up to {megabytes:,} MB: make room there or choose"
-        elif error.errno in FORBIDDEN:
-            how = "let it be written there or choose"
-        raise CheckpointError(
-            f"{path}: cannot be written ({error.strerror}); {how} another --model folder"
-        ) from None
+            how = f"make room there, {-(-sum(map(len, parts)) // 10**6):,} MB at most"
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror}); {how}") from None
 
 
 def _attempt(path: Path, parts: Iterable[bytes | memoryview]) -> None:

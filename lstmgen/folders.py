@@ -119,8 +119,8 @@ def reserve(folder: Path, sizes: Mapping[str, int]) -> None:
     """
     probes = [folder / f".probe.{i}" for i in range(len(sizes) + 1)]
     for left in [*map(beside, map(folder.joinpath, sizes)), *probes]:
-        with suppress(OSError):  # by a run that was killed as it wrote; there is seldom any
-            left.unlink()
+        with blaming_system(left):  # by a run that was killed as it wrote; there is seldom any
+            left.unlink(missing_ok=True)
     there = {name: _size(folder / name) for name in sizes}
     # A file is replaced by one beside it, so the larger one needs its room twice.
     wanted = [size - there[name] for name, size in sizes.items() if size > there[name]]
@@ -138,6 +138,18 @@ def reserve(folder: Path, sizes: Mapping[str, int]) -> None:
         for probe in probes:
             with suppress(OSError):  # it was never made, or its folder cannot be written
                 probe.unlink()
+
+
+def require_replaceable(path: Path) -> None:
+    """`CheckpointError` where something is there that cannot be removed, nor a file take its place.
+
+    The system is asked to remove it as a folder. Of a file it says (Linux does) whether that may be removed
+    at all before it says that it is none, and leaves it as it is.
+    """
+    with blaming_system(path), suppress(FileNotFoundError, NotADirectoryError):
+        if path.is_dir() and not path.is_symlink():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.rmdir()
 
 
 def beside(path: Path) -> Path:

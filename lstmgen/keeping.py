@@ -14,7 +14,7 @@ from lstmgen.checkpoint import SavedModel, SavedRun, Weights
 from lstmgen.config import Position, TrainConfig
 from lstmgen.container import Arrays, damaged
 from lstmgen.errors import CheckpointError
-from lstmgen.folders import MODEL_FILE, RUN_FILE
+from lstmgen.folders import LOG_FILE, MODEL_FILE, RUN_FILE
 from lstmgen.holding import Hold
 from lstmgen.model import Network, TorchState
 from lstmgen.optim import Optimizer
@@ -106,6 +106,7 @@ class Keeper:
         self._hold, self._folder = hold, hold.folder
         self._new, self._common = before is None, model
         self._with_model = before or Position()  # when its best model was last written
+        self._saved_step = before.step if before else None
         self._model: SavedModel | None = None
         self._run: SavedRun | None = None
         self._lines: list[Mapping[str, Any]] = []
@@ -123,8 +124,11 @@ class Keeper:
             return False
 
     def require_room(self, at: Snapshot) -> None:
-        """Make sure that the folder is still held and has room for such a run, and a log can go on."""
+        """Make sure that the folder is still held, has room for such a run, and lets files be replaced."""
         self._hold.renew()
+        for name in folders.OWN:
+            if self._new or name != LOG_FILE:
+                folders.require_replaceable(self._folder / name)
         if not self._new:
             log_file.require_writable(self._folder)
         carried = sum(array.nbytes for array in at.carried.values())
@@ -185,11 +189,15 @@ class Keeper:
         is of it stays.
         """
         if self._model is None:
-            checkpoint.save_run(self._folder / RUN_FILE, run)
+            self._save_run(run)
             self._run = None
         elif run.position.step < run.training.num_steps:
             position = run.position.with_best_of(self._with_model)
-            checkpoint.save_run(self._folder / RUN_FILE, replace(run, position=position))
+            self._save_run(replace(run, position=position))
+
+    def _save_run(self, run: SavedRun) -> None:
+        checkpoint.save_run(self._folder / RUN_FILE, run)
+        self._saved_step = run.position.step
 
     def try_to_write(self) -> str:
         """Write all that waits, or say what keeps it from being written."""
@@ -198,3 +206,10 @@ class Keeper:
         except CheckpointError as error:
             return str(error)
         return ""
+
+    def what_is_lost(self, unwritten: str) -> CheckpointError:
+        """What to say where a run ends and `unwritten` still keeps something from being written."""
+        saved = "nothing of this run is saved"
+        if self._saved_step is not None:
+            saved = f"it is saved as of step {self._saved_step:,}, from which --resume goes on"
+        return CheckpointError(f"{unwritten}; the run has ended: {saved}")

@@ -31,6 +31,10 @@ def require_writable(folder: Path) -> None:
     path = folder / LOG_FILE
     with blaming_system(path):
         if path.exists():
+            if not path.is_file():  # as a named pipe, which would have to be waited for
+                raise CheckpointError(
+                    f"{path}: this is no file; remove it, and the log begins anew"
+                )
             path.open("ab").close()
 
 

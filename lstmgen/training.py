@@ -10,6 +10,7 @@ weights, optimizer, carried state and step, and goes back to an earlier one of i
 if its loss blows up.
 """
 
+import time
 from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -31,6 +32,8 @@ from lstmgen.step import Stepper, fresh_run
 from lstmgen.threads import Threads
 
 SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
+PATIENCE = 600.0  # seconds for which the end of a run waits until its files can be written
+AGAIN_SECONDS = 1.0  # from one try to the next
 SAMPLE_LENGTH = 80  # tokens
 YIELD_SECONDS = 0.1  # between two records, so that a bar moves smoothly and costs nothing
 
@@ -49,18 +52,20 @@ def train(
 
     The job's folder must be there. It is held by `hold`, which `holding.claimed` gives; without one nobody
     else is kept out of it, and a run that is there is replaced. `CheckpointError` if the folder has no room,
-    if `saved` lacks something, or if at the end what could not be written before still cannot.
+    if `saved` lacks something, or if what could not be written before cannot be for `PATIENCE` after the end.
     """
     held = hold or Hold(job.folder)
     session = _Session(job, saved, initial, held)
     try:
+        record = None
         while session.run.step < session.course.config.num_steps:
             session.step()
             record = session.after_step()
             if record is not None:
                 yield record
                 session.yielded_at = stopwatch.now()
-        session.keeper.write()
+        if record is not None:  # there is always one of the last step, if one was left
+            yield from session.finish(record)
     except GeneratorExit:
         session.stop()
         raise
@@ -135,7 +140,19 @@ class _Session:
             self.run.go_to(snapshot)
             present = self.stepper.present_loss()
             self._keep_model(replace(self._progress(), train_nats_per_token=present))
-        self.keeper.write()
+        if unwritten := self.keeper.try_to_write():
+            raise self.keeper.what_is_lost(unwritten)
+
+    def finish(self, last: Progress) -> Generator[Progress, None, None]:
+        """Write what still waits; where that fails, wait for somebody to help, with a record at each try."""
+        until, told = stopwatch.now() + PATIENCE, ""
+        while unwritten := self.keeper.try_to_write():
+            if stopwatch.now() >= until:
+                raise self.keeper.what_is_lost(unwritten)
+            note = f"{unwritten}; training is through, and it is tried again for {PATIENCE / 60:g} minutes"
+            yield replace(last, sample=None, note=note if unwritten != told else "")
+            told = unwritten
+            time.sleep(AGAIN_SECONDS)
 
     def _logged(self, record: Progress, due: Due) -> Progress:
         """The record as the log has it, with a score if that is due. `Diverged` if the run is not well."""
@@ -196,10 +213,12 @@ class _Session:
             self.saved_at = stopwatch.now()
         if due.log or saving:
             unwritten = self.keeper.try_to_write()
-            goes_on = "" if record.step == record.num_steps else "training goes on, and "
-            if due.report or unwritten != self.unwritten:  # not as often as it is tried
+            ends = record.step == record.num_steps  # of which `finish` tells
+            if not ends and (
+                due.report or unwritten != self.unwritten
+            ):  # not as often as it is tried
                 self.unwritten = unwritten
-                note = f"{unwritten}; {goes_on}it is tried again" if unwritten else ""
+                note = f"{unwritten}; it is tried again" if unwritten else ""
                 record = replace(record, note=note)
         return record
 

@@ -361,8 +361,8 @@ def test_missing_model_is_refused_with_how_to_get_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "way"),
     [
-        (errno.EACCES, "; let it be written there or choose"),
-        (errno.ENOSPC, "MB: make room there or"),
+        (errno.EACCES, "; let it be written there$"),
+        (errno.ENOSPC, "; make room there, 1 MB at most$"),
     ],
 )
 def test_what_cannot_be_written_is_told_with_what_helps(

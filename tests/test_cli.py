@@ -273,6 +273,15 @@ def test_help_into_a_closed_pipe_is_quiet(what: str) -> None:
         assert (done.stdout, done.stderr) == (b"0\n", b"")
 
 
+@pytest.mark.parametrize("what", [("--help",), ("eval", "-h")])
+def test_help_without_rich_goes_the_same_way(what: tuple[str, ...]) -> None:
+    told = run(*what, TYPER_USE_RICH="0").out
+    assert told.startswith("Usage: ")
+    assert "Options:" in told
+    assert told.endswith("\n")
+    assert not told.endswith("\n\n")
+
+
 def test_completion_that_cannot_be_written_is_told_in_one_line() -> None:
     done = run("--install-completion", "bash", HOME="/dev/null")
     assert "check the path, its permissions and the disk" in done.error

@@ -238,8 +238,8 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
     assert "note: to validate once takes about 1.5 seconds, of 3.1 that are left" in told[1].err
     assert told[1].code == 0
     assert (
-        "--minutes 0.06 leaves no time to train: to validate once takes about 50.0 seconds, and after"
-        in told[2].error
+        "--minutes 0.06 leaves no time to train: the start took 0.0 seconds, 3.1 are left, and to validate "
+        "once takes about 50.0 seconds; give more, or a smaller" in told[2].error
     )
     monkeypatch.setattr("lstmgen.measuring.measure", lambda job: pace.Timing(0.01, 50.0))
     more = here("train", corpus, "-m", tmp_path / "0.1", "--resume", "--minutes", "0.1")

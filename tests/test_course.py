@@ -103,8 +103,9 @@ def test_giving_up_where_the_disk_refused_too_tells_of_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    (tmp_path / name).mkdir()
     records = train(make_job(tmp_path))
+    next(records)
+    (tmp_path / name).mkdir()
     while not next(records).score:
         pass
     poison(monkeypatch, steps=1000)

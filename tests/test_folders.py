@@ -2,13 +2,24 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from lstmgen import folders
 from lstmgen.config import DEFAULT_MODEL_FOLDER, MODEL_VARIABLE
 from lstmgen.errors import CheckpointError
+
+TRIED_BY_NOBODY = """
+import os, sys
+from pathlib import Path
+from lstmgen import folders
+os.setuid(65534)
+folders.require_replaceable(Path(sys.argv[1]))
+"""
 
 
 def test_room_is_asked_for_what_files_grow_by(
@@ -58,6 +69,37 @@ def test_a_link_that_leads_nowhere_is_no_reason_to_take_the_built_in_model(
     assert folders.find_model(None) == folders.BUILT_IN
     Path(DEFAULT_MODEL_FOLDER).symlink_to(tmp_path / "away")
     assert folders.find_model(None) == DEFAULT_MODEL_FOLDER
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others say first that it is no folder")
+def test_a_file_that_cannot_be_removed_is_told_and_one_that_can_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    path, link = tmp_path / "file", tmp_path / "link"
+    folders.require_replaceable(path)  # which is not there
+    path.write_text("mine")
+    link.symlink_to(tmp_path)  # a link is replaced, wherever it leads
+    for one in (path, link):
+        folders.require_replaceable(one)
+        assert one.exists()
+    monkeypatch.setattr(Path, "rmdir", refuse)
+    with pytest.raises(CheckpointError, match=r"file: cannot be used \(Read-only file system\);"):
+        folders.require_replaceable(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="takes another user")
+def test_a_file_of_another_user_where_each_may_remove_his_own_is_told() -> None:
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o1777)
+        theirs = Path(name) / "theirs"
+        theirs.write_text("theirs")
+        command = [sys.executable, "-c", TRIED_BY_NOBODY, str(theirs)]
+        tried = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "theirs: cannot be used (Operation not permitted)" in tried.stderr
+        assert theirs.read_text() == "theirs"
 
 
 def test_room_is_taken_where_it_cannot_be_reserved(

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +20,12 @@ from lstmgen.keeping import Snapshot
 from lstmgen.progress import Progress
 from lstmgen.scoring import Score
 from lstmgen.training import train
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a run waits for nobody, where a test does not want it to."""
+    monkeypatch.setattr(training, "PATIENCE", 0.0)
 
 
 @pytest.mark.parametrize("ended", [False, True])
@@ -209,12 +216,14 @@ def test_a_run_is_saved_between_its_reports(
 def test_what_cannot_be_written_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     calm, troubled = make_job(tmp_path / "calm"), make_job(tmp_path / "troubled")
     list(train(calm))
-    (troubled.folder / name).mkdir()
     records = []
     for record in train(troubled):
         records.append(record)
+        if record.step == 1:
+            (troubled.folder / name).mkdir()
         if record.score and record.step == 4:
             assert name in record.note
             assert "it is tried again" in record.note
@@ -237,26 +246,22 @@ def test_one_byte_more_is_no_other_reason_not_to_be_written(
     monkeypatch.setattr(durable, "_attempt", full)
     told = set()
     for size in (5_000_001, 5_000_009):
-        with pytest.raises(CheckpointError, match="it takes up to 6 MB: make room there") as caught:
+        with pytest.raises(CheckpointError, match=r"; make room there, 6 MB at most$") as caught:
             durable.put(tmp_path / "there", b"x" * size)
         told.add(str(caught.value))
     assert len(told) == 1
 
 
-@pytest.mark.parametrize(
-    ("number", "way"),
-    [(errno.EROFS, "let it be written there or choose"), (errno.EISDIR, "; choose another")],
-)
 def test_room_is_asked_for_only_where_it_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, way: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(path: Path, *about: Any) -> None:
-        raise OSError(number, os.strerror(number))
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(durable, "_attempt", refused)
     with pytest.raises(CheckpointError) as caught:
         durable.put(tmp_path / "there", b"x")
-    assert way in str(caught.value)
+    assert "; let it be written there" in str(caught.value)
     assert "make room" not in str(caught.value)
     monkeypatch.setattr(folders, "_fill", refused)
     with pytest.raises(CheckpointError, match="bytes there: choose another") as caught:
@@ -268,15 +273,18 @@ def test_what_cannot_be_written_is_said_when_there_is_something_to_write_and_no_
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     monkeypatch.setattr(course, "LOG_LINES", 4)  # of 8 steps
-    (tmp_path / folders.MODEL_FILE).mkdir()
     records, noted, steps = train(make_job(tmp_path)), [], 0
     while steps < NUM_STEPS:
         record = next(records)
+        if not steps:
+            (tmp_path / folders.MODEL_FILE).mkdir()
         steps += 1
         noted += [record.step] if record.note else []
-        assert ("training goes on" in record.note) == (record.step == 4)
-    assert noted == [4, 8]  # 2 has a line for the log, which can be written; 6 is no report
-    with pytest.raises(CheckpointError, match="Is a directory"):
+    assert noted == [
+        4
+    ]  # 2 has a line for the log, which can be written; 6 is no report; 8 is the end
+    saved = "the run has ended: it is saved as of step 4, from which --resume goes on"
+    with pytest.raises(CheckpointError, match=rf"Is a directory.*; {saved}$"):
         next(records)
 
 
@@ -308,6 +316,58 @@ def test_what_cannot_be_written_at_the_end_is_an_error(
     with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written"):
         list(train(make_job(tmp_path)))
     assert checkpoint.load_model(tmp_path).results["step"] == NUM_STEPS
+
+
+def test_the_end_waits_for_what_keeps_it_from_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(training, "PATIENCE", 600.0)
+    monkeypatch.setattr(training, "AGAIN_SECONDS", 0.0)
+    model, records = tmp_path / folders.MODEL_FILE, train(make_job(tmp_path))
+    while (last := next(records)).step < NUM_STEPS:
+        if last.step == 5:
+            model.unlink()
+            model.mkdir()
+    waiting = [next(records) for _ in range(3)]
+    assert "training is through, and it is tried again for 10 minutes" in waiting[0].note
+    assert [record.note for record in waiting[1:]] == ["", ""]  # said once
+    assert all(replace(record, note="") == last for record in waiting)
+    model.rmdir()
+    assert list(records) == []
+    assert checkpoint.load_model(tmp_path).results["step"] == NUM_STEPS
+
+
+@pytest.mark.parametrize("saved", [0, 4])
+def test_a_stop_that_cannot_be_saved_says_what_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: int
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    records = train(make_job(tmp_path))
+    while next(records).step < saved + 1:
+        pass
+    (tmp_path / folders.RUN_FILE).unlink(missing_ok=True)
+    (tmp_path / folders.RUN_FILE).mkdir()
+    kept = "it is saved as of step 4" if saved else "nothing of this run is saved$"
+    with pytest.raises(CheckpointError, match=f"; the run has ended: {kept}"):
+        records.close()
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("name", folders.OWN)
+def test_a_folder_in_place_of_a_file_is_told_before_the_first_step(
+    tmp_path: Path, name: str, resumed: bool
+) -> None:
+    job, saved = make_job(tmp_path), None
+    if resumed:
+        stopped_at(4, job)
+        saved = checkpoint.load_run(tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).mkdir()
+    told = rf"{re.escape(name)}: (cannot be used \(Is a directory|this is no file)"
+    with pytest.raises(CheckpointError, match=told):
+        next(train(job, saved))
+    assert (tmp_path / name).is_dir()
 
 
 def test_a_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
@@ -401,8 +461,9 @@ def test_a_model_that_cannot_be_written_does_not_keep_a_run_from_being_saved(
 ) -> None:
     """What is saved has no best score, so that the run keeps a model at its next report."""
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    (tmp_path / folders.MODEL_FILE).mkdir()
     records = train(make_job(tmp_path))
+    next(records)
+    (tmp_path / folders.MODEL_FILE).mkdir()
     while (step := next(records).step) < 6:
         pass
     with pytest.raises(CheckpointError, match=folders.MODEL_FILE):
@@ -425,9 +486,10 @@ def test_a_run_whose_best_model_cannot_be_written_knows_the_one_before(
     list(train(make_job(tmp_path)))
     saved, model = checkpoint.load_run(tmp_path), tmp_path / folders.MODEL_FILE
     for before in (saved.position, replace(saved.position, best_nats=1e9, best_step=1)):
+        records = train(make_job(tmp_path, steps=3 * NUM_STEPS), replace(saved, position=before))
+        next(records)
         model.unlink()
         model.mkdir()  # so that each report finds no model, and keeps its own
-        records = train(make_job(tmp_path, steps=3 * NUM_STEPS), replace(saved, position=before))
         while next(records).step < 2 * NUM_STEPS:
             pass
         with pytest.raises(CheckpointError, match=folders.MODEL_FILE):
@@ -473,11 +535,16 @@ def test_whoever_takes_a_hold_gives_it_back(
     assert given_back[1:] == [hold]
 
 
-def test_a_run_at_its_end_is_saved_only_with_its_model(tmp_path: Path) -> None:
+def test_a_run_at_its_end_is_saved_only_with_its_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It would have nothing left to do that could make that again."""
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    records = train(make_job(tmp_path))
+    next(records)
     (tmp_path / folders.MODEL_FILE).mkdir()
     with pytest.raises(CheckpointError, match=folders.MODEL_FILE):
-        list(train(make_job(tmp_path)))
+        list(records)
     saved = checkpoint.load_run(tmp_path)
     assert saved.position.step < NUM_STEPS
     (tmp_path / folders.MODEL_FILE).rmdir()

@@ -115,6 +115,13 @@ def test_a_log_that_cannot_be_gone_on_with_is_told_before(tmp_path: Path) -> Non
         log_file.require_writable(tmp_path)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_a_log_that_would_have_to_be_waited_for_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / folders.LOG_FILE)
+    with pytest.raises(CheckpointError, match=r"log\.jsonl: this is no file; remove it"):
+        log_file.require_writable(tmp_path)
+
+
 def test_a_log_that_is_not_there_is_the_users_mistake(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     with pytest.raises(CheckpointError, match=re.escape(str(path))):

@@ -264,7 +264,7 @@ def test_a_run_whose_log_cannot_be_written_is_refused_before_its_first_step(tmp_
     saved = stopped_at(4, job)
     (tmp_path / folders.LOG_FILE).unlink()
     (tmp_path / folders.LOG_FILE).mkdir()
-    with pytest.raises(CheckpointError, match=r"log\.jsonl: cannot be used"):
+    with pytest.raises(CheckpointError, match=r"log\.jsonl: this is no file"):
         next(train(job, saved))
 
 

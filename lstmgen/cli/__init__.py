@@ -45,7 +45,9 @@ class _Helping:
             return
         with redirect_stdout(StringIO()) as told:
             super().format_help(ctx, formatter)  # type: ignore[misc]
-        console.emit(told.getvalue())
+        console.emit(
+            told.getvalue() or formatter.getvalue()
+        )  # the latter where typer is without rich
         raise typer.Exit  # before an empty line is written past all that
 
 

@@ -129,18 +129,20 @@ def note_unknown(unknown: int, tokens: int) -> None:
         )
 
 
+def bar(bar_format: str, **how: Any) -> Any:
+    """A bar where the talk goes, by tqdm, without the thread that it would begin to look after bars."""
+    from tqdm import tqdm
+
+    tqdm.monitor_interval = 0
+    return tqdm(file=talk(), dynamic_ncols=True, bar_format=bar_format, **how)
+
+
 def watched(parts: Iterator[T], num_parts: int, what: str = "scored") -> Iterator[T]:
     """The parts of a long work, with a bar where a person waits for them."""
     if num_parts < LONG_WORK or not talk().isatty():
         return parts
-    from tqdm import tqdm
-
-    return iter(
-        tqdm(
-            parts, total=num_parts, file=talk(), leave=False, delay=1.0, dynamic_ncols=True,
-            bar_format=what + " {percentage:3.0f}% {bar} {remaining} left",
-        )
-    )  # fmt: skip
+    left = what + " {percentage:3.0f}% {bar} {remaining} left"
+    return iter(bar(left, iterable=parts, total=num_parts, leave=False, delay=1.0))
 
 
 def visible(text: str, keep_newlines: bool = True) -> str:

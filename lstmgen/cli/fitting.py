@@ -116,14 +116,14 @@ def _steps(job: "Job", given: Options) -> int:
 
 
 def _require_time_to_validate(
-    measured: pace.Timing, seconds: float, left: float, resumed: bool
+    measured: pace.Timing, seconds: float, start: float, left: float, resumed: bool
 ) -> None:
     """A run needs one validation at its end; says where that leaves little time for the rest."""
     once = f"to validate once takes about {measured.validation_seconds:.1f} seconds"
     if measured.validation_seconds >= left and not resumed:
         raise OptionError(
-            f"--minutes {seconds / 60:g} leaves no time to train: {once}, and after the start {left:.1f} are "
-            "left; give more, or a smaller --valid-fraction or --valid-file"
+            f"--minutes {seconds / 60:g} leaves no time to train: the start took {start:.1f} seconds, "
+            f"{left:.1f} are left, and {once}; give more, or a smaller --valid-fraction or --valid-file"
         )
     if measured.validation_seconds > pace.MAX_SHARE * left:
         advice = "; a smaller --valid-fraction or --valid-file leaves more for training"
@@ -185,7 +185,7 @@ def _within_minutes(job: "Job", given: Options, at: Position | None, began: floa
             "give more"
             + (", or leave it out to go on to the end" if done < job.training.num_steps else "")
         )
-    _require_time_to_validate(measured, seconds, left, at is not None)
+    _require_time_to_validate(measured, seconds, start, left, at is not None)
     more, report_every = pace.plan_steps(measured, left)
     training = replace(job.training, num_steps=done + more, report_every=report_every)
     return replace(job, training=training, clock=pace.Clock(deadline, measured))

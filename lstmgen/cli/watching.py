@@ -39,6 +39,7 @@ def follow(
             if last is None:
                 bar.initial = bar.n = bar.last_print_n = record.step
                 bar.start_t = bar.last_print_t = time.time()
+            scored = record.score is not None and (last is None or record.score is not last.score)
             last = record
             if record.note:
                 bar.clear()
@@ -54,7 +55,7 @@ def follow(
             bar.update(record.step - bar.n)
             if record.sample is not None and not quiet:
                 _show_sample(bar, record.sample, record.step)
-            if record.score and bar.disable and not quiet:
+            if scored and bar.disable and not quiet:
                 console.say(f"step {record.step:,} of {record.num_steps:,}: {told}")
     assert last is not None  # a job has at least one step left, and the last step is always told
     return last, caught[0] if caught and last.step < last.num_steps else 0
@@ -96,13 +97,9 @@ def stopping(quiet: bool) -> Iterator[list[int]]:
 
 
 def _bar(quiet: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(
-        file=console.talk(),
+    return console.bar(
+        "{percentage:3.0f}% {bar} {remaining} left, {desc}",
         disable=quiet or not console.talk().isatty(),
-        bar_format="{percentage:3.0f}% {bar} {remaining} left, {desc}",
-        dynamic_ncols=True,
         miniters=1,  # or tqdm would guess after how many steps it is time to draw, and be late
     )
 
