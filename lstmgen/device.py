@@ -180,6 +180,12 @@ def describe(device: torch.device, most_threads: int | None = None) -> str:
     return f"{device}, {threads} thread{'s' if threads > 1 else ''}"
 
 
+def describe_precision(device: torch.device, precision: Precision) -> str:
+    """The precision in words, and where `autocast` departs from it."""
+    departs = device.type == "cuda" and precision == "bfloat16"
+    return f"{precision} (recurrent layers float16)" if departs else precision
+
+
 def keep_memory() -> bool:
     """Let this process keep the memory that it frees; true where the C library (glibc) can be told.
 

@@ -812,6 +812,12 @@ def test_progress_is_told_by_character_whatever_a_token_is() -> None:
     told = watching._describe_record(record, per_token=5)
     assert "loss 6.931 (2.000 bits/character), validation 2.0000 (0.577)" in told
     assert told.endswith(", 500 characters/s")
+    assert "best" not in told  # as it is this one
+    worse = replace(record, score=replace(best, nats=30.0))
+    told = watching._describe_record(worse, per_token=5)
+    assert "validation 3.0000 (0.866), best 2.0000 (0.577), 500" in told
+    told = watching._describe_record(replace(record, score=None), per_token=5)
+    assert "bits/character), best validation 2.0000 (0.577), 500" in told
     shortly = watching._describe_shortly(record, per_token=5)
     assert shortly == "loss 2.000, best 0.577 bits/character, 500 characters/s"
 

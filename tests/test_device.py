@@ -205,6 +205,13 @@ def test_cpu_is_described_with_its_threads(monkeypatch: pytest.MonkeyPatch) -> N
     assert device.describe(CPU, 8) == "cpu, 7 of 8 threads, as many as get cores now"
 
 
+def test_recurrent_layers_that_have_another_precision_are_told() -> None:
+    gpu = torch.device("cuda")
+    assert device.describe_precision(gpu, "bfloat16") == "bfloat16 (recurrent layers float16)"
+    assert device.describe_precision(gpu, "float32") == "float32"
+    assert device.describe_precision(CPU, "bfloat16") == "bfloat16"
+
+
 def pages_are_huge() -> bool:
     """Whether the system gives 2 MB at once to whoever asks for 4 KB."""
     always = Path("/sys/kernel/mm/transparent_hugepage/enabled")

@@ -61,9 +61,7 @@ class _Command(_Helping, TyperCommand):
     def __init__(self, *args: Any, **how: Any) -> None:
         super().__init__(*args, **how)
         for option in self.params:
-            told = next((RANGES[name] for name in option.opts if name in RANGES), None)
-            kind = getattr(option, "type", option)  # where an older typer keeps bounds
-            if told and getattr(kind, "min", None) is None:  # else typer tells it
+            if told := next((RANGES[name] for name in option.opts if name in RANGES), None):
                 of: Any = option
                 of.help = f"{of.help} Range: {told}."
 

@@ -35,8 +35,8 @@ def require_sense(given: Options) -> None:
         raise OptionError("--init-from is empty; name the model to begin with")
     if sum(name in given for name in ("minutes", "epochs", "steps")) > 1:
         raise OptionError("give only one of --minutes, --epochs and --steps")
-    for name in {"minutes", "epochs"} & set(given):
-        require(f"--{name}", given[name])
+    for name in {"minutes", "epochs", "threads", "sample_every"} & set(given):
+        require(f"--{name.replace('_', '-')}", given[name])
     require_device(given["device"])
     if given["resume"] and (given["overwrite"] or "init_from" in given):
         raise OptionError("--resume goes on with a run; leave out --overwrite and --init-from")

@@ -39,11 +39,11 @@ def sample(
     ] = True,
     num_samples: Annotated[
         int,
-        typer.Option("--num-samples", "-n", min=1, metavar="N", help="Texts for each prime."),
+        typer.Option("--num-samples", "-n", metavar="N", help="Texts for each prime."),
     ] = 1,
     length: Annotated[
         int,
-        typer.Option("--length", "-l", min=0, metavar="N", help="Tokens for each text, at most."),
+        typer.Option("--length", "-l", metavar="N", help="Tokens for each text, at most."),
     ] = DEFAULT_LENGTH,
     stop: Annotated[
         list[str] | None,
@@ -107,6 +107,8 @@ def sample(
     close draw. With --beams nothing is drawn: the likeliest text found comes first, with -n also those
     after it. On the CPU torch is not loaded, so it starts at once.
     """
+    require("--num-samples", num_samples)
+    require("--length", length)
     shaping: dict[str, Any] = {
         "temperature": temperature,
         "top_k": top_k,

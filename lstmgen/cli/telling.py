@@ -74,7 +74,8 @@ def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
     start = f", from step {saved.position.step:,}" if saved else ""
     return (
         f"model       {model.cell.upper()} {size}{tied}: {model.num_parameters:,} parameters\n"
-        f"device      {devices.describe(job.device, job.most_threads)}, {config.precision}\n"
+        f"device      {devices.describe(job.device, job.most_threads)}, "
+        f"{devices.describe_precision(job.device, config.precision)}\n"
         f"training    {about}{console.count(config.num_steps, 'step')} of "
         f"{config.batch_size} x {config.window} tokens ({console.count(epochs, 'epoch')}){start}; "
         f"learning rate {config.learning_rate:g}, weight decay {config.weight_decay:g}, "

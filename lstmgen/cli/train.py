@@ -236,8 +236,6 @@ def train(
     threads: Annotated[
         int | None,
         _machine(
-            min=1,
-            max=1024,
             help="Processor threads.",
             show_default="one a core; fewer in a run by time while others are busy",
         ),
@@ -245,7 +243,6 @@ def train(
     sample_every: Annotated[
         float | None,
         typer.Option(
-            min=0.0,
             metavar="SECONDS",
             help="Show a sample of what the model writes, about once in this many seconds.",
         ),

@@ -22,7 +22,7 @@ STOPPING = (
 )
 LEFT = "left at once; what was not saved by then is lost"
 AT_ONCE = 1.0  # seconds after a signal in which another is of the same wish
-WIDE = 110  # characters of a terminal that has room for losses in both units beside the bar
+WIDE = 125  # characters of a terminal that has room for losses in both units beside the bar
 
 
 def follow(
@@ -115,8 +115,10 @@ def _show_sample(bar: Any, text: str, step: int) -> None:
 def _describe_record(record: "Progress", per_token: float) -> str:
     bits = record.train_nats_per_token / log(2) / per_token
     text = f"loss {record.train_nats_per_token:.3f} ({bits:.3f} bits/character)"
-    shown = [("validation", record.score)] if record.score else [("best validation", record.best)]
-    for name, score in shown:
+    shown = {"validation": record.score}
+    if record.best is not record.score:
+        shown["best" if record.score else "best validation"] = record.best
+    for name, score in shown.items():
         if score:
             text += f", {name} {score.nats_per_token:.4f} ({score.bits_per_character:.3f})"
     return f"{text}, {record.tokens_per_second * per_token:,.0f} characters/s"

@@ -161,6 +161,7 @@ BENCHMARKS: dict[str, Callable[[], object]] = {
     "train3": lambda: train(3, corpus()),
     "train10": lambda: train(10, corpus()),
     "words": words,
+    "words60": lambda: words(60),
     "others": others,
     "library": library,
     "plan": plan,

@@ -41,11 +41,12 @@ def loops(size: int, vocab_size: int = 65) -> None:
     """A sampled token's time beside that of reading the weights once, and of torch's `nn.LSTM`."""
     import numpy as np
     import torch
+    from torch.nn import functional
 
     from lstmgen.cells import Cells
     from lstmgen.config import DecodingConfig, ModelConfig
     from lstmgen.initialization import initialize
-    from lstmgen.model import Network, TorchEngine
+    from lstmgen.model import Network
     from lstmgen.sampling import Batch
 
     tied = vocab_size > 1024
@@ -55,7 +56,8 @@ def loops(size: int, vocab_size: int = 65) -> None:
     network = Network(config)
     initialize(network, 0)
     weights = network.weights()
-    cells, engine, decoding = Cells(config, weights), TorchEngine(network), DecodingConfig()
+    network.eval()
+    cells, decoding = Cells(config, weights), DecodingConfig()
     read = [part for layer in cells.layers for part in layer.weight.parts] + [cells.output]
     whole = np.random.default_rng(0).random((sum(w.size for w in read) // size, size), np.float32)
     vector = np.ones(size, np.float32)
@@ -70,14 +72,19 @@ def loops(size: int, vocab_size: int = 65) -> None:
             weight @ inputs[weight.shape[1]]
 
     inputs = {w.shape[1]: np.ones((w.shape[1], 64), np.float32) for w in read}
-    state, ids = engine.initial_state(1), np.ones((1, 1), np.int64)
+    states: list[Any] = [None] * config.num_layers
+    ids = torch.ones((1, 1), dtype=torch.int64)
 
     def plain() -> None:
-        nonlocal state, ids
+        """Torch's own modules and nothing else of ours: (T, B) = (1, 1) ids in, the next ones out."""
+        nonlocal ids
         with torch.inference_mode():
-            hidden, state = engine.read(ids, state)
-            shares = torch.softmax(engine.logits(hidden[:, -1]) / decoding.temperature, -1)
-            ids = torch.multinomial(shares, 1).numpy()
+            x, outputs = functional.embedding(ids, network.embedding.weight), []
+            for k, layer in enumerate(network.layers):
+                x, states[k] = layer(x, states[k])
+                outputs.append(x)
+            logits = network.output(sum(outputs))[-1]
+            ids = torch.multinomial(torch.softmax(logits / decoding.temperature, -1), 1)
 
     # torch comes last: its threads hold the cores for a while after each of its calls.
     turns: list[dict[str, Callable[[], object]]] = [
