@@ -1,5 +1,7 @@
 """A job -> how long a step and a validation of it take on this machine."""
 
+from collections.abc import Sequence
+
 from lstmgen import optim, stopwatch
 from lstmgen.batching import Streams
 from lstmgen.job import Job
@@ -19,28 +21,30 @@ def measure(job: Job, seconds: float = 0.7, most: float = 5.0) -> Timing:
     begins after `most` seconds.
     """
     stepper = Stepper(fresh_run(job), job)
-    of_step = _time_steps(stepper, job, seconds, most)
+    (of_step,) = _time_steps([stepper], seconds, most)
     return Timing(of_step, _time_validation(stepper.run.network, job, seconds / 4))
 
 
-def step_seconds(job: Job, seconds: float = 0.25, most: float = 1.0) -> float:
-    """What a step takes, as in `measure`, and no validation; sooner, as only a size follows from it."""
-    return _time_steps(Stepper(fresh_run(job), job), job, seconds, most)
+def step_seconds(*jobs: Job, seconds: float = 0.25, most: float = 1.0) -> list[float]:
+    """What a step of each takes, as in `measure`, and no validation; sooner, as only sizes follow from it.
+
+    Of several they are timed in turn, so that a slower moment of the machine is one for all of them.
+    """
+    return _time_steps([Stepper(fresh_run(job), job) for job in jobs], seconds, most)
 
 
-def _time_steps(stepper: Stepper, job: Job, seconds: float, most: float) -> float:
-    """Seconds a step.
+def _time_steps(steppers: Sequence[Stepper], seconds: float, most: float) -> list[float]:
+    """Seconds a step of each, timed for `seconds` each in the mean.
 
     On CUDA the first ones, which load what they use and are then recorded, do not count, and then it is ten
     at a time, as one is asked for while another is done.
     """
-    rate = optim.schedule(0, job.training)
-    times: list[float] = []
-    first, together = (PLAIN_CALLS + 1, 10) if job.device.type == "cuda" else (0, 1)
+    on_cuda = steppers[0].run.network.device.type == "cuda"
+    first, together = (PLAIN_CALLS + 1, 10) if on_cuda else (0, 1)
 
-    def steps(number: int) -> float:
+    def steps(stepper: Stepper, number: int) -> float:
         """Seconds that so many first steps take."""
-        began = stopwatch.now()
+        began, rate = stopwatch.now(), optim.schedule(0, stepper.config)
         for _ in range(number):
             stepper.run.step = 0
             nats, _ = stepper.step(rate)
@@ -48,12 +52,15 @@ def _time_steps(stepper: Stepper, job: Job, seconds: float, most: float) -> floa
         return stopwatch.now() - began
 
     if first:
-        steps(first)
-    while len(times) < MAX_STEPS:
-        if sum(times) * together >= (seconds if len(times) >= 5 else most):
+        for stepper in steppers:
+            steps(stepper, first)
+    rounds: list[list[float]] = []
+    while len(rounds) < MAX_STEPS:
+        spent = sum(map(sum, rounds)) * together / len(steppers)
+        if spent >= (seconds if len(rounds) >= 5 else most):
             break
-        times.append(steps(together) / together)
-    return _quick(times)
+        rounds.append([steps(stepper, together) / together for stepper in steppers])
+    return [_quick(list(times)) for times in zip(*rounds, strict=True)]
 
 
 def _time_validation(network: Network, job: Job, seconds: float) -> float:

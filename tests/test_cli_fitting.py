@@ -191,7 +191,7 @@ def test_the_plan_of_words_is_that_of_words(
         return original(*about)
 
     monkeypatch.setattr(planning, "hidden_size", hidden_size)
-    monkeypatch.setattr(measuring, "step_seconds", lambda job: 6.0)
+    monkeypatch.setattr(measuring, "step_seconds", lambda job: [6.0])
     planned = fitting.sized(job, {"minutes": 0.1}, time.perf_counter()).model
     assert (planned.num_layers, levels) == (2, ["word"])
     for size in (64, 512):
@@ -236,7 +236,7 @@ def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
 ) -> None:
     job = make_job(tmp_path)  # steps of 4 x 16 tokens
     for step in (0.0001, 0.01):
-        monkeypatch.setattr(measuring, "step_seconds", lambda job, step=step: step)
+        monkeypatch.setattr(measuring, "step_seconds", lambda job, step=step: [step])
         began = time.perf_counter() - 6  # of the 66 seconds
         tokens = 60 / step * 64
         size = planning.hidden_size(tokens, len(job.data.train_ids), "char")
@@ -272,14 +272,15 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
     job = make_job(tmp_path)
     length, window = len(job.data.train_ids), job.training.window
 
-    measured: list[int] = []
+    measured: list[list[int]] = []
 
-    def step_seconds(one: Job) -> float:
+    def step_seconds(*jobs: Job) -> list[float]:
         """In six seconds the text is read `epochs` times, by many streams `gain` times as often."""
-        size = one.training.batch_size
-        measured.append(size)
-        times = epochs * (gain if size == planning.MANY_STREAMS else 1)
-        return 6 * size * one.training.window / (times * length)
+        sizes = [one.training.batch_size for one in jobs]
+        measured.append(sizes)
+        times = [epochs * (gain if size == planning.MANY_STREAMS else 1) for size in sizes]
+        rows = zip(jobs, sizes, times, strict=True)
+        return [6 * size * one.training.window / (often * length) for one, size, often in rows]
 
     monkeypatch.setattr(measuring, "step_seconds", step_seconds)
     sizes, original = list[tuple[float, bool]](), planning.hidden_size
@@ -303,7 +304,7 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
     assert bool(sizes) == ("hidden_size" not in given)
     if "hidden_size" in given:
         assert planned.model.hidden_size == 12
-        assert len(measured) == (2 if streams == 64 else 0)  # nothing is measured for nothing
+        assert measured == ([[4], [4, 64]] if streams == 64 else [])  # nothing is for nothing
     for limit, value in (("LONG_TEXT", 5 * length), ("SOME_TOKENS", length + 1)):  # too short
         monkeypatch.setattr(planning, limit, value)
         assert fitting.sized(job, asked, time.perf_counter()).training.batch_size == 4
@@ -322,7 +323,7 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
     monkeypatch.setattr(planning, "LARGE_VOCABULARY", len(data.vocabulary))
     monkeypatch.setattr(planning, "SOME_TOKENS", len(data.train_ids))
     monkeypatch.setattr(planning, "LONG_TEXT", len(data.train_ids))
-    monkeypatch.setattr(measuring, "step_seconds", lambda job: 0.5)
+    monkeypatch.setattr(measuring, "step_seconds", lambda *jobs: [0.5] * len(jobs))
     memory = 8 * 2**30 if where == "cuda" else 0
     monkeypatch.setattr(device, "free_memory", lambda there: memory)
     there = torch.device(where)
@@ -337,10 +338,10 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
 def test_streams_that_do_not_fit_on_the_gpu_are_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitting_streams: int
 ) -> None:
-    def step_seconds(job: Job) -> float:
-        if job.training.batch_size > fitting_streams:
+    def step_seconds(*jobs: Job) -> list[float]:
+        if any(job.training.batch_size > fitting_streams for job in jobs):
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return 1e-3
+        return [1e-3] * len(jobs)
 
     job = replace(make_job(tmp_path), device=torch.device("cuda", 0))  # where nothing runs
     monkeypatch.setattr(measuring, "step_seconds", step_seconds)
@@ -450,7 +451,9 @@ def test_a_short_time_is_for_one_layer_unless_something_else_is_given(
     job = replace(job, model=replace(job.model, **shape))
     tokens = epochs * len(job.data.train_ids)
     step = 6 * job.training.batch_size * job.training.window / tokens
-    monkeypatch.setattr(measuring, "step_seconds", lambda job: step)
+    monkeypatch.setattr(
+        measuring, "step_seconds", lambda job: [step * job.model.num_layers / 2]
+    )  # so a single layer that is given has the width that the plan would have given it
     asked = given if "steps" in given else given | {"minutes": 0.1}
     planned = fitting.sized(job, asked, time.perf_counter()).model
     assert planned.num_layers == layers

@@ -67,7 +67,7 @@ def test_a_slow_step_is_not_measured_five_times(
     measure(make_job(tmp_path), seconds=0.0)
     assert clock.steps == 3 + 5
     alone = measuring.step_seconds(make_job(tmp_path), seconds=0.0, most=0.05)
-    assert alone == pytest.approx(0.02)
+    assert alone == pytest.approx([0.02])
     assert clock.steps == 3 + 5 + 3
     began = clock.now
     measuring.step_seconds(make_job(tmp_path))
@@ -94,14 +94,36 @@ def test_a_step_that_was_held_up_does_not_count(
     assert measure(make_job(tmp_path), seconds=0.0).step_seconds == pytest.approx(0.01)
 
 
+def test_several_are_timed_in_turn_so_that_a_slower_moment_is_one_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """The machine takes three times as long for the first half of it."""
+    job = make_job(tmp_path)
+    larger = replace(job, training=replace(job.training, batch_size=8))
+
+    def step(stepper: Stepper, *about: Any) -> Any:
+        taken = 0.01 if stepper.config.batch_size == 4 else 0.015
+        slow = 3 if clock.now < 0.35 else 1
+        return clock.step_of(taken * slow)(stepper, *about)
+
+    monkeypatch.setattr(Stepper, "step", step)
+    one, other = measuring.step_seconds(job, larger, seconds=0.35)
+    assert (one, other) == pytest.approx((0.01, 0.015))
+    assert 0.7 <= clock.now < 0.8
+    clock.now = 0.0
+    (one,), (other,) = (measuring.step_seconds(each, seconds=0.35) for each in (job, larger))
+    assert (one, other) == pytest.approx((0.03, 0.015))  # which is not how they are
+
+
 def test_on_cuda_ten_steps_are_timed_at_once_after_the_first(tmp_path: Path, clock: Clock) -> None:
-    job = replace(make_job(tmp_path), device=torch.device("cuda"))  # on which nothing runs here
-    stepper: Any = SimpleNamespace(run=SimpleNamespace(step=0), step=clock.step_of(0.01))
-    assert measuring._time_steps(stepper, job, 0.0, 1e9) == pytest.approx(0.01)
+    gpu = SimpleNamespace(device=torch.device("cuda"))  # on which nothing runs here
+    run, config = SimpleNamespace(step=0, network=gpu), make_job(tmp_path).training
+    stepper: Any = SimpleNamespace(run=run, step=clock.step_of(0.01), config=config)
+    assert measuring._time_steps([stepper], 0.0, 1e9) == pytest.approx([0.01])
     assert clock.steps == PLAIN_CALLS + 1 + 5 * 10
     for seconds, most, times in ((0.95, 1e9, 10), (0.0, 0.25, 3)):
         clock.steps = 0  # ten of which take a tenth of a second
-        measuring._time_steps(stepper, job, seconds, most)
+        measuring._time_steps([stepper], seconds, most)
         assert clock.steps == PLAIN_CALLS + 1 + times * 10
 
 

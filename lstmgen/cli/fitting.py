@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lstmgen import pace, planning, stopwatch
 from lstmgen.cli import console
 from lstmgen.cli.options import Options, minutes
-from lstmgen.config import Position, TrainConfig
+from lstmgen.config import ModelConfig, Position, TrainConfig
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
@@ -47,14 +47,18 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     size_given = "hidden_size" in given or (job.model.tie and "embedding_size" in given)
     steps = _steps(job, given)
     streams_given = bool(steps or {"batch_size", "window"} & set(given))
-    may_have_many = not streams_given and bool(_larger_batch(job, 0))
+    may_have_many = not streams_given and bool(_larger_batch(job, job.training, 0))
     if size_given and not may_have_many:
         return job
     if steps:
         tokens = float(steps * job.training.batch_size * job.training.window)
     else:
         left = minutes(given) * 60 - (stopwatch.now() - began)
-        job, tokens = _measured(job, left, may_have_many)
+        # By two layers, if one is given, as the sizes that the plan has for one follow from that too.
+        layers = max(job.model.num_layers, 1 if size_given else ModelConfig.num_layers)
+        to_measure = replace(job, model=replace(job.model, num_layers=layers))
+        config, tokens = _measured(to_measure, left, may_have_many)
+        job = replace(job, training=config)
     if size_given:
         return job
     model, text_tokens, level = job.model, len(job.data.train_ids), job.vocabulary.level
@@ -73,38 +77,39 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     return replace(job, model=model)
 
 
-def _larger_batch(job: "Job", tokens: float) -> int | None:
-    """How many streams may serve a run on so many tokens better."""
+def _larger_batch(job: "Job", config: TrainConfig, tokens: float) -> int | None:
+    """How many streams may serve a run by these numbers on so many tokens better."""
     text_tokens, cuda = len(job.data.train_ids), job.device.type == "cuda"
-    batch_size, level, cell = job.training.batch_size, job.vocabulary.level, job.model.cell
-    return planning.larger_batch(batch_size, tokens, text_tokens, level, cell, cuda)
+    level, cell = job.vocabulary.level, job.model.cell
+    return planning.larger_batch(config.batch_size, tokens, text_tokens, level, cell, cuda)
 
 
-def _measured(job: "Job", left: float, may_have_many: bool) -> tuple["Job", float]:
-    """The job, and how many tokens it reads in the seconds `left`.
+def _measured(job: "Job", left: float, may_have_many: bool) -> tuple[TrainConfig, float]:
+    """The numbers of the job, and how many tokens it reads in the seconds `left`.
 
-    If it may have more streams, it gets them as long as many more tokens are read with them.
+    If it may have more streams, larger numbers of them are tried as long as each reads many more tokens.
     """
     import torch
 
     from lstmgen.batching import even_window
     from lstmgen.measuring import step_seconds
 
-    def tokens_with(config: TrainConfig) -> float:
-        return pace.tokens_in(step_seconds(replace(job, training=config)), left, config)
+    def tokens_with(*configs: TrainConfig) -> list[float]:
+        seconds = step_seconds(*(replace(job, training=config) for config in configs))
+        return [pace.tokens_in(one, left, c) for one, c in zip(seconds, configs, strict=True)]
 
-    tokens = tokens_with(job.training)
-    while may_have_many and (batch_size := _larger_batch(job, tokens)):
+    config, (tokens,) = job.training, tokens_with(job.training)
+    while may_have_many and (batch_size := _larger_batch(job, config, tokens)):
         window = even_window(len(job.data.train_ids), batch_size, TrainConfig.window)
-        config = replace(job.training, batch_size=batch_size, window=window)
+        larger = replace(config, batch_size=batch_size, window=window)
         try:
-            with_more = tokens_with(config)
+            tokens, with_more = tokens_with(config, larger)
         except torch.OutOfMemoryError:  # of a GPU
             break
         if with_more <= planning.MORE_TOKENS * tokens:
             break
-        job, tokens = replace(job, training=config), with_more
-    return job, tokens
+        config, tokens = larger, with_more
+    return config, tokens
 
 
 def _steps(job: "Job", given: Options) -> int:
