@@ -56,12 +56,11 @@ def search(
     going = [text for text in beam if not text.stop]
     while going:
         totals = np.array([[text.nats] for text in going]) + _costs(logits)
-        ended, count = [text for text in beam if text.stop], num_beams
+        ended, likeliest, count = [text for text in beam if text.stop], list[_Text](), num_beams
         while True:
             count *= 2  # as some may be the same text
-            likeliest = [
-                longer(going[row], totals[row, i], row, i) for row, i in _least(totals, count)
-            ]
+            for row, i in _least(totals, count)[len(likeliest) :]:
+                likeliest.append(longer(going[row], totals[row, i], row, i))
             beam = _distinct(sorted(ended + likeliest, key=lambda text: text.nats))[:num_beams]
             # What is not among them costs no less than the last of them.
             if len(likeliest) < count or (

@@ -49,7 +49,7 @@ def lstm(z: Array, state: LayerState) -> LayerState:
     h, C = state  # noqa: N806  # the notes' own symbols
     H = len(h)  # noqa: N806
     # A gate is between 0, let nothing through, and 1, let everything through. The third block of z is the
-    # candidates', and its sigmoid is not used; but one call for four blocks is quicker than two for three.
+    # candidates', and its sigmoid is not used; but one call for all is quicker than two around that block.
     gates = sigmoid(z)
 
     # In the order of the notes; the blocks lie in torch's, i f C~ o.
@@ -91,7 +91,9 @@ def rnn(z: Array, state: LayerState) -> LayerState:
 
 
 EQUATIONS = {"lstm": lstm, "gru": gru, "rnn": rnn}
-MAX_TABLE = 1024  # symbols: with more, it takes much memory, and long to make
+MAX_TABLE = (
+    1024  # symbols: with more, a table of what each adds to z takes much memory, and long to make
+)
 
 
 def affine_parts(
@@ -134,7 +136,7 @@ def _ones(batch_size: int, dtype: np.dtype[Any]) -> Array:
 
 
 class FoldedAffine(NamedTuple):
-    """The same of the first layer where symbols are few: W x + b is computed once for each and looked up."""
+    """W [x, h] + b of the first layer where symbols are few: W x + b of each is looked up."""
 
     table: Array  # (V, Z), its rows padded, see `folded`
     weight: Matrix  # (Z, H)
@@ -147,7 +149,7 @@ class FoldedAffine(NamedTuple):
 
 
 def folded(embedding: Array, weight_x: Array, weight_h: Array, bias: Array) -> FoldedAffine:
-    """The same of the first layer's `affine_parts`, with W x + b done for each symbol: embedding (V, E)."""
+    """The first layer's `affine_parts` with W x + b done for each symbol: embedding (V, E)."""
     size = len(weight_x)
     # Rows are transposed when they have been looked up. If a row is a power of two long, the numbers of a
     # column lie in a few sets of the processor's cache and drive each other out; so 1,024 become 1,040.

@@ -25,7 +25,7 @@ _LINE_END = re.compile(r"[^\n]\n")
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more the second model costs than the first, in bits per character; below 0 it is better."""
+    """How much more the second model costs than the first, in bits per character; below 0 it costs less."""
 
     bits_per_character: float
     standard_error: float  # of that

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lstmgen.comparison import blocked_error
 from lstmgen.errors import OptionError
-from lstmgen.scoring import LN2, Engine, Watched, cross_entropy, logits_after, unwatched
+from lstmgen.scoring import LN2, Engine, Watched, hidden_after, token_nats, unwatched
 from lstmgen.vocabulary import Ids
 
 MAX_PLACES = 4096
@@ -124,6 +124,6 @@ def _costs(
     starts = range(0, len(chosen), ROWS)
     for start in watched(iter(starts), len(starts)):
         part = chosen[start : start + ROWS]
-        logits, _ = logits_after(engine, [ids[place - context : place] for place in part])
-        costs[start : start + ROWS] = cross_entropy(logits, ids[part].astype(np.int64))
+        hidden, _ = hidden_after(engine, [ids[place - context : place] for place in part])
+        costs[start : start + ROWS] = token_nats(engine, hidden[:, -1], ids[part].astype(np.int64))
     return costs

@@ -95,7 +95,7 @@ class Course:
         most, validation = self.most_nats_per_token, score.nats_per_token if score else inf
         # Not `loss > most`, which is false for what is not a number.
         which, bad = "loss", [loss for loss in losses if not loss <= most]
-        if bad and all(map(isfinite, bad)) and min(behind(), validation) <= most:
+        if bad and all(map(isfinite, bad)) and (validation <= most or behind() <= most):
             bad = []
         if not bad and score is not None and not isfinite(score.nats):
             which, bad = "validation loss", [validation]

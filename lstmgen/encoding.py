@@ -71,13 +71,11 @@ def _text(name: str, raw: bytes, encoding: str) -> str:
             text[begin : begin + PART].encode()
         return text
     except UnicodeError as error:
-        where, byte = "", ""
+        what = f"half a surrogate pair, which {encoding} made of it, is no text"
         if isinstance(error, UnicodeDecodeError):
-            where = f" at byte {error.start:,}"
             byte = f" 0x{raw[error.start]:02x}" if error.start < len(raw) else ""
-        raise CorpusError(
-            f"{name}: byte{byte}{where} is not {encoding}; {_hint(raw, encoding)}"
-        ) from None
+            what = f"byte{byte} at byte {error.start:,} is not {encoding}"
+        raise CorpusError(f"{name}: {what}; {_hint(raw, encoding)}") from None
 
 
 def _pieces(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Iterator[str]:

@@ -107,6 +107,9 @@ class Keeper:
         self._new, self._common = before is None, model
         self._with_model = before or Position()  # when its best model was last written
         self._saved_step = before.step if before else None
+        self._without_model: SavedRun | None = (
+            None  # what was saved while its model could not be written
+        )
         self._model: SavedModel | None = None
         self._run: SavedRun | None = None
         self._lines: list[Mapping[str, Any]] = []
@@ -172,7 +175,8 @@ class Keeper:
 
     def _write_log_and_run(self) -> None:
         try:
-            # Before the run, which will not come by these steps again once it is saved.
+            # Before the run, which will not come by these steps again once it is saved; but a log that
+            # cannot be written keeps no run from being saved.
             while self._lines:
                 log_file.append(self._folder, self._lines[0])
                 self._lines.pop(0)
@@ -191,9 +195,10 @@ class Keeper:
         if self._model is None:
             self._save_run(run)
             self._run = None
-        elif run.position.step < run.training.num_steps:
+        elif run is not self._without_model and run.position.step < run.training.num_steps:
             position = run.position.with_best_of(self._with_model)
             self._save_run(replace(run, position=position))
+            self._without_model = run
 
     def _save_run(self, run: SavedRun) -> None:
         checkpoint.save_run(self._folder / RUN_FILE, run)
@@ -210,6 +215,10 @@ class Keeper:
     def what_is_lost(self, unwritten: str) -> CheckpointError:
         """What to say where a run ends and `unwritten` still keeps something from being written."""
         saved = "nothing of this run is saved"
-        if self._saved_step is not None:
+        if self._run is None:
+            saved = "all but the end of its log is saved"
+        elif self._saved_step is not None:
             saved = f"it is saved as of step {self._saved_step:,}, from which --resume goes on"
+        elif self._with_model.step:
+            saved = "its model is saved, and nothing to go on from"
         return CheckpointError(f"{unwritten}; the run has ended: {saved}")

@@ -31,8 +31,8 @@ class Width(NamedTuple):
 
 # As measured, see the tables in tests/benchmarks/LOG.md.
 BEST_WIDTHS: dict[Level, Width] = {"char": Width(384, 8e6, 0.1), "word": Width(256, 8e6, 0.1)}
-# Upper limits: by character, where a text is read fewer than `FEW_EPOCHS` times; with `MANY_STREAMS`, where
-# it is read `READ_ONCE` times or less; and with these, where it is read more often.
+# Upper limits by character: with fewer streams, where a text is read fewer than `FEW_EPOCHS` times; with
+# `MANY_STREAMS`, where it is read `READ_ONCE` times or less, and where it is read more often.
 SELDOM_REPEATED = Width(256, 4e6, 0.25)
 MANY_STREAMS_READ_ONCE = Width(256, 4.5e6, 0.25)
 MANY_STREAMS_REPEATED = Width(320, 6.5e6, 0.27)
@@ -66,8 +66,9 @@ MANY_STREAMS_RATE = 0.056  # the learning rate by character with them, for cells
 MAX_CUDA_LOGITS, BYTES_A_LOGIT = 2**28, 16
 # What an LSTM reads so many times, by character, is learned at this rate; or with `CUDA_STREAMS`.
 MANY_EPOCHS, MANY_EPOCHS_RATE = 10, 0.08
-# With `MANY_STREAMS`, whose steps are surer, from the second of these on. Between the two, where the texts
-# that were tried disagree, the rate rises evenly, so that a minute that is a bit slower has nearly the same.
+# With `MANY_STREAMS`, whose steps are surer, that is the rate from three times on. Between twice and three
+# times, where the texts that were tried disagree, it rises evenly, so that a minute that is a bit slower has
+# nearly the same.
 MANY_STREAMS_EPOCHS = 2, 3
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 

@@ -181,8 +181,10 @@ def window_nats(engine: Engine, streams: Streams) -> Iterator[float]:
 def read_windows(
     engine: Engine, streams: Streams
 ) -> Iterator[tuple[Any, NDArray[np.int64], NDArray[np.int64]]]:
-    """For each window, of whose B T tokens N are scored: hidden (N, H), from which each of these is foretold,
-    the targets (N,), and where they stand in the text (N,). The state is carried on to the next.
+    """The N of each window's B T tokens that are scored: hidden (N, H), targets (N,), and places (N,).
+
+    From its hidden each target is foretold; its place is where it stands in the text. The state is carried on
+    from window to window.
     """
     state = engine.initial_state(streams.batch_size)
     for index in range(streams.num_windows):
@@ -215,10 +217,15 @@ def states_after(engine: Engine, rows: Sequence[NDArray[Any]]) -> Any:
     return engine.select(engine.concatenate(states), np.argsort(order).tolist())
 
 
+def hidden_after(engine: Engine, rows: Sequence[NDArray[Any]]) -> tuple[Any, Any]:
+    """Hidden (B, 1, H) and the state after each of B texts, none of them empty."""
+    before = states_after(engine, [row[:-1] for row in rows])
+    return engine.read(np.stack([row[-1:] for row in rows]), before)
+
+
 def logits_after(engine: Engine, rows: Sequence[NDArray[Any]]) -> tuple[NDArray[Any], Any]:
     """The logits (B, V) and the state after each of B texts, none of them empty."""
-    before = states_after(engine, [row[:-1] for row in rows])
-    hidden, state = engine.read(np.stack([row[-1:] for row in rows]), before)
+    hidden, state = hidden_after(engine, rows)
     return last_logits(engine, hidden), state
 
 

@@ -130,7 +130,8 @@ class Stepper:
         step, num_windows = self.run.step, self.streams.num_windows
         far = step // 2 if step < num_windows else (step + num_windows // 2) % num_windows
         lately = max(0, step - 1 - num_windows // 20) % num_windows
-        return min(self._present_loss(far), self._present_loss(lately))
+        # Of the two that is a number, if one is not.
+        return float(np.fmin(self._present_loss(far), self._present_loss(lately)))
 
     def _present_loss(self, index: int) -> float:
         run, window = self.run, self.streams.window(index)

@@ -34,6 +34,26 @@ def ones(count: int) -> NDArray[np.int64]:
     return np.ones(count, np.int64)
 
 
+def test_places_side_by_side_have_no_more_logits_than_other_scores(
+    cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, sizes = some_ids(60), list[int]()
+    (whole,) = scores(cells, ids, [3], ones(60))
+    made = Cells.logits
+
+    def noted(engine: Cells, *about: Any) -> Any:
+        logits = made(engine, *about)
+        sizes.append(logits.size)
+        return logits
+
+    monkeypatch.setattr(Cells, "logits", noted)
+    monkeypatch.setattr(scoring, "MAX_LOGITS_IN_CACHE", 120)  # of 57 places times 12 symbols
+    monkeypatch.setattr(scoring, "MANY_ROWS", 1)
+    (parted,) = scores(cells, ids, [3], ones(60))
+    assert max(sizes) <= 120
+    assert parted.nats_per_token == pytest.approx(whole.nats_per_token, rel=1e-6)
+
+
 def test_a_place_sees_its_context_and_nothing_else(
     cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +172,8 @@ class Looker(Stateless):
 
     Its state is what it has read, (B, T).
     """
+
+    vocab_size = 12
 
     def __init__(self, distance: int) -> None:
         self.distance = distance

@@ -361,6 +361,15 @@ def test_an_odd_window_is_no_blow_up_where_the_validation_part_is_well(
     assert checkpoint.load_run(tmp_path).position.step == NUM_STEPS
 
 
+def test_what_lies_behind_does_not_matter_where_the_validation_part_is_well(tmp_path: Path) -> None:
+    at = course.Course(make_job(tmp_path).training, keeping.Snapshot(0, {}, {}), 4.0)
+    for behind in (lambda: float("nan"), lambda: 99.0):
+        at.require_well(4, [99.0], behind, Score(nats=1.0, tokens=1))
+        with pytest.raises(course.Diverged, match=r"blew up at step 4 \(99 nats"):
+            at.require_well(4, [99.0], behind, Score(nats=9.0, tokens=1))
+    at.require_well(4, [99.0], lambda: 1.0)
+
+
 SOON, LATE = "ab" * 1000 + "cd" * 2000, "ab" * 2300 + "cd" * 700
 
 

@@ -313,7 +313,8 @@ def test_what_cannot_be_written_at_the_end_is_an_error(
         put(path, *parts)
 
     monkeypatch.setattr(durable, "put", full)
-    with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written"):
+    told = r"last\.safetensors: cannot be written.*: its model is saved, and nothing to go on from$"
+    with pytest.raises(CheckpointError, match=told):
         list(train(make_job(tmp_path)))
     assert checkpoint.load_model(tmp_path).results["step"] == NUM_STEPS
 
@@ -406,9 +407,32 @@ def test_a_log_that_cannot_be_written_does_not_keep_a_run_from_being_saved(tmp_p
         pass
     (tmp_path / folders.LOG_FILE).unlink()
     (tmp_path / folders.LOG_FILE).mkdir()
-    with pytest.raises(CheckpointError, match=folders.LOG_FILE):
+    told = f"{folders.LOG_FILE}.*; the run has ended: all but the end of its log is saved$"
+    with pytest.raises(CheckpointError, match=told):
         list(records)
     assert checkpoint.load_run(tmp_path).position.step == NUM_STEPS
+
+
+def test_while_a_model_cannot_be_written_no_run_is_written_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    saved, save_run = list[int](), checkpoint.save_run
+
+    def noted(path: Path, run: checkpoint.SavedRun) -> None:
+        saved.append(run.position.step)
+        save_run(path, run)
+
+    monkeypatch.setattr(checkpoint, "save_run", noted)
+    records = train(make_job(tmp_path))
+    next(records)
+    (tmp_path / folders.MODEL_FILE).mkdir()
+    while next(records).step < NUM_STEPS - 1:  # each of which tries, as each has a line for the log
+        pass
+    assert saved == [4]
+    (tmp_path / folders.MODEL_FILE).rmdir()
+    list(records)
+    assert saved == [4, NUM_STEPS]
 
 
 def test_the_log_is_on_the_disk_before_the_run_that_relies_on_it(

@@ -222,5 +222,10 @@ def test_the_present_loss_is_that_of_the_state_as_it_is(
         assert asked == list(places)
         assert there == of_windows(*places)
         assert there != of_windows(step)
+    for losses in ((float("nan"), 2.0), (2.0, float("nan"))):
+        told = iter(losses)
+        with monkeypatch.context() as patch:
+            patch.setattr(Stepper, "_present_loss", lambda stepper, index, told=told: next(told))
+            assert stepper.loss_behind() == 2.0
     stepper.run.state[1][0][2] = float("nan")  # of one stream
     assert isnan(stepper.present_loss())
