@@ -91,9 +91,7 @@ def rnn(z: Array, state: LayerState) -> LayerState:
 
 
 EQUATIONS = {"lstm": lstm, "gru": gru, "rnn": rnn}
-MAX_TABLE = (
-    1024  # symbols: with more, a table of what each adds to z takes much memory, and long to make
-)
+MAX_TABLE = 1024  # symbols: with more, a row of z for each takes much memory, and long to make
 
 
 def affine_parts(

@@ -107,9 +107,7 @@ class Keeper:
         self._new, self._common = before is None, model
         self._with_model = before or Position()  # when its best model was last written
         self._saved_step = before.step if before else None
-        self._without_model: SavedRun | None = (
-            None  # what was saved while its model could not be written
-        )
+        self._without_model: SavedRun | None = None  # saved while its model could not be written
         self._model: SavedModel | None = None
         self._run: SavedRun | None = None
         self._lines: list[Mapping[str, Any]] = []

@@ -213,10 +213,8 @@ class _Session:
             self.saved_at = stopwatch.now()
         if due.log or saving:
             unwritten = self.keeper.try_to_write()
-            ends = record.step == record.num_steps  # of which `finish` tells
-            if not ends and (
-                due.report or unwritten != self.unwritten
-            ):  # not as often as it is tried
+            news = due.report or unwritten != self.unwritten  # not as often as it is tried
+            if news and record.step < record.num_steps:  # of whose end `finish` tells
                 self.unwritten = unwritten
                 note = f"{unwritten}; it is tried again" if unwritten else ""
                 record = replace(record, note=note)

@@ -45,9 +45,8 @@ class _Helping:
             return
         with redirect_stdout(StringIO()) as told:
             super().format_help(ctx, formatter)  # type: ignore[misc]
-        console.emit(
-            told.getvalue() or formatter.getvalue()
-        )  # the latter where typer is without rich
+        # Without rich, typer leaves it to whoever asked for it to write what it says.
+        console.emit(told.getvalue() or formatter.getvalue())
         raise typer.Exit  # before an empty line is written past all that
 
 
