@@ -64,12 +64,9 @@ MANY_STREAMS_RATE = 0.056  # the learning rate by character with them, for cells
 # CUDA takes all symbols, as steps against a sample cannot be recorded, where so many logits a step, of which
 # it holds about four copies in float32, fit into half of the memory that is free.
 MAX_CUDA_LOGITS, BYTES_A_LOGIT = 2**28, 16
-# What an LSTM reads so many times, by character, is learned at this rate; or with `CUDA_STREAMS`.
-MANY_EPOCHS, MANY_EPOCHS_RATE = 10, 0.08
-# With `MANY_STREAMS`, whose steps are surer, that is the rate from three times on. Between twice and three
-# times, where the texts that were tried disagree, it rises evenly, so that a minute that is a bit slower has
-# nearly the same.
-MANY_STREAMS_EPOCHS = 2, 3
+# What an LSTM reads three times or more, by character, is learned at this rate; or with `CUDA_STREAMS`. From
+# twice on the rate rises evenly, so that a minute that is a bit slower has nearly the same.
+REPEATED_EPOCHS, REPEATED_RATE = (2, 3), 0.08
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 
 
@@ -168,19 +165,17 @@ def learning_rate(num_epochs: float, batch_size: int, level: Level, cell: CellNa
     """The highest rate of Muon in a run.
 
     It is higher by character with many streams, whose steps are fewer and surer, and for an LSTM that reads
-    its text many times, with many streams from two to three times on: dropout and weight decay hold it back
-    then. A GRU gains nothing by reading often, and a plain RNN, without gates to hold on to, loses by either.
+    its text repeatedly: weight decay and dropout hold it back then. A GRU gains nothing by reading often, and
+    a plain RNN, without gates to hold on to, loses by either.
     """
     if level == "word" or cell == "rnn":
         return TrainConfig.learning_rate
-    if batch_size >= CUDA_STREAMS or (cell == "lstm" and num_epochs >= MANY_EPOCHS):
-        return MANY_EPOCHS_RATE
-    if batch_size < MANY_STREAMS:
-        return TrainConfig.learning_rate
-    few, enough = MANY_STREAMS_EPOCHS
+    if batch_size >= CUDA_STREAMS:
+        return REPEATED_RATE
+    rate = MANY_STREAMS_RATE if batch_size >= MANY_STREAMS else TrainConfig.learning_rate
+    few, enough = REPEATED_EPOCHS
     share = min(1.0, max(0.0, (num_epochs - few) / (enough - few))) if cell == "lstm" else 0.0
-    rate: float = MANY_STREAMS_RATE * (MANY_EPOCHS_RATE / MANY_STREAMS_RATE) ** share
-    return round(rate, 3)
+    return round(rate * float((REPEATED_RATE / rate) ** share), 3)
 
 
 def weight_drop(num_epochs: float) -> float:

@@ -531,7 +531,7 @@ def test_no_torch_for_help_usage_errors_samples_and_small_scores(model: Path, co
     "shown",
     [
         "(0.04; by character, but not for rnn, 0.056 from 64 streams on, 0.08 from 128, or for lstm "
-        "from 10 epochs on, with 64 streams from 3, rising from 2 on; with --init-from 0.01)",
+        "from 3 epochs on, rising from 2 on; with --init-from 0.01)",
         "(5.0; with --resume the end that was planned)",
         "(tie for words, or from 1,000 symbols on, unless --embedding-size and --hidden-size are given "
         "and differ)",

@@ -106,13 +106,13 @@ def test_what_is_given_stays_and_the_rest_is_planned(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("epochs", "streams", "cell", "given", "rate"),
     [
-        (9, 4, "lstm", {}, TrainConfig.learning_rate),
-        (10, 4, "lstm", {}, planning.MANY_EPOCHS_RATE),
+        (2, 4, "lstm", {}, TrainConfig.learning_rate),
+        (3, 4, "lstm", {}, planning.REPEATED_RATE),
         (10, 4, "gru", {}, TrainConfig.learning_rate),
         (10, 4, "lstm", {"learning_rate": TrainConfig.learning_rate}, TrainConfig.learning_rate),
         (10, 4, "lstm", {"learning_rate": 0.03}, 0.03),
         (2, 64, "lstm", {"batch_size": 64}, planning.MANY_STREAMS_RATE),
-        (3, 64, "lstm", {"batch_size": 64}, planning.MANY_EPOCHS_RATE),
+        (3, 64, "lstm", {"batch_size": 64}, planning.REPEATED_RATE),
         (2, 64, "lstm", {"batch_size": 64, "learning_rate": 0.03}, 0.03),
     ],
 )

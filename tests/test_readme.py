@@ -227,14 +227,13 @@ def test_what_the_readme_shows_of_eval_is_what_it_prints(tmp_path: Path) -> None
             "weight decay 0.01 for one epoch, more for more, 0.1 from 2.5 epochs on",
         ),
         (int(__main__.WAITING[1]), 17, "`OPENBLAS_THREAD_TIMEOUT=17` unless you set it"),
-        (planning.MANY_EPOCHS, 10, "that will read its text ten times or more"),
         (
-            planning.MANY_STREAMS_EPOCHS,
+            planning.REPEATED_EPOCHS,
             (2, 3),
-            "with 64 streams three times or more (between twice and three times something in between).",
+            "read its text three times or more (between twice and three times something in between).",
         ),
         (
-            planning.MANY_EPOCHS_RATE,
+            planning.REPEATED_RATE,
             0.08,
             "and 0.08 with 128 or more, or for an LSTM that will read",
         ),

@@ -29,12 +29,11 @@ from lstmgen.config import (
 from lstmgen.errors import OptionError
 from lstmgen.planning import (
     CUDA_STREAMS,
-    MANY_EPOCHS,
-    MANY_EPOCHS_RATE,
     MANY_STREAMS,
-    MANY_STREAMS_EPOCHS,
     MANY_STREAMS_RATE,
     MANY_SYMBOLS,
+    REPEATED_EPOCHS,
+    REPEATED_RATE,
 )
 
 _text, _network, _run, _learning, _machine = (
@@ -184,9 +183,9 @@ def train(
             help="Highest learning rate of the run, of the recurrent layers' matrices (Muon). It rises for "
             "3 % of the steps, then falls in a line to 0.",
             show_default=f"{TrainConfig.learning_rate}; by character, but not for rnn, "
-            f"{MANY_STREAMS_RATE} from {MANY_STREAMS} streams on, {MANY_EPOCHS_RATE} from "
-            f"{CUDA_STREAMS}, or for lstm from {MANY_EPOCHS} epochs on, with {MANY_STREAMS} streams from "
-            f"{MANY_STREAMS_EPOCHS[1]}, rising from {MANY_STREAMS_EPOCHS[0]} on; with --init-from "
+            f"{MANY_STREAMS_RATE} from {MANY_STREAMS} streams on, {REPEATED_RATE} from "
+            f"{CUDA_STREAMS}, or for lstm from {REPEATED_EPOCHS[1]} epochs on, rising from "
+            f"{REPEATED_EPOCHS[0]} on; with --init-from "
             f"{FINE_TUNING_RATE}",
         ),
     ] = None,
