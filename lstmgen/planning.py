@@ -117,21 +117,27 @@ def _rounded(size: float) -> int:
 
 
 def larger_batch(
-    batch_size: int, tokens: float, text_tokens: int, level: Level, cell: CellName, cuda: bool
+    batch_size: int,
+    tokens: float,
+    text_tokens: int,
+    level: Level,
+    vocab_size: int,
+    cell: CellName,
+    cuda: bool,
 ) -> int | None:
     """How many streams, 64 or 128, may serve a run on `tokens` better, if they are read much faster here.
 
-    None if no larger number does. By word they do on CUDA only, where a step with twice the streams takes
-    hardly longer.
+    None if no larger number does. By word, and where symbols are many, they do on CUDA only, where a step
+    with twice the streams takes hardly longer.
     """
-    epochs, by_char = tokens / text_tokens, level == "char"
+    epochs, few_symbols = tokens / text_tokens, not tie(level, vocab_size)
     if batch_size < MANY_STREAMS:
-        most = CUDA_EPOCHS if cuda and by_char else SOME_EPOCHS
+        most = CUDA_EPOCHS if cuda and few_symbols else SOME_EPOCHS
         few = epochs < most * min(1.0, text_tokens / LONG_TEXT) ** 2
-        if text_tokens < SOME_TOKENS or not few or not (cuda or by_char):
+        if text_tokens < SOME_TOKENS or not few or not (cuda or few_symbols):
             return None
         return MANY_STREAMS
-    often = epochs >= CUDA_STREAMS_EPOCHS and by_char and cell == "lstm"
+    often = epochs >= CUDA_STREAMS_EPOCHS and few_symbols and cell == "lstm"
     return CUDA_STREAMS if cuda and often and batch_size < CUDA_STREAMS else None
 
 

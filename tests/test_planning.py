@@ -53,13 +53,16 @@ def test_the_network_has_the_size_that_was_chosen_from_the_log(
 )
 def test_the_streams_are_as_many_as_measured_best(epochs: float, text: int, many: bool) -> None:
     tokens = epochs * text
-    more = planning.larger_batch(32, tokens, text, "char", "lstm", cuda=False)
+    more = planning.larger_batch(32, tokens, text, "char", 65, "lstm", cuda=False)
     assert more == (64 if many else None)
-    assert planning.larger_batch(64, tokens, text, "char", "lstm", cuda=False) is None
-    assert planning.larger_batch(32, tokens, text, "word", "lstm", cuda=False) is None
-    more = planning.larger_batch(32, tokens, text, "word", "lstm", cuda=True)
-    assert more == (64 if many else None)
-    assert planning.larger_batch(64, tokens, text, "word", "lstm", cuda=True) is None
+    assert planning.larger_batch(64, tokens, text, "char", 65, "lstm", cuda=False) is None
+    kinds: list[tuple[Level, int]] = [("word", 65), ("char", planning.MANY_SYMBOLS)]
+    for level, symbols in kinds:
+        # Tang poems for 1 minute, 4,194 symbols: higher by 3 %.
+        assert planning.larger_batch(32, tokens, text, level, symbols, "lstm", cuda=False) is None
+        more = planning.larger_batch(32, tokens, text, level, symbols, "lstm", cuda=True)
+        assert more == (64 if many else None)
+        assert planning.larger_batch(64, tokens, text, level, symbols, "lstm", cuda=True) is None
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,7 @@ def test_a_gpu_takes_still_more_where_a_text_is_read_often(
     epochs: float, text: int, cell: CellName, ladder: list[int]
 ) -> None:
     streams, taken = 32, []
-    while more := planning.larger_batch(streams, epochs * text, text, "char", cell, cuda=True):
+    while more := planning.larger_batch(streams, epochs * text, text, "char", 65, cell, cuda=True):
         streams = more
         taken.append(streams)
     assert taken == ladder

@@ -80,8 +80,8 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
 def _larger_batch(job: "Job", config: TrainConfig, tokens: float) -> int | None:
     """How many streams may serve a run by these numbers on so many tokens better."""
     text_tokens, cuda = len(job.data.train_ids), job.device.type == "cuda"
-    level, cell = job.vocabulary.level, job.model.cell
-    return planning.larger_batch(config.batch_size, tokens, text_tokens, level, cell, cuda)
+    level, symbols, cell = job.vocabulary.level, job.model.vocab_size, job.model.cell
+    return planning.larger_batch(config.batch_size, tokens, text_tokens, level, symbols, cell, cuda)
 
 
 def _measured(job: "Job", left: float, may_have_many: bool) -> tuple[TrainConfig, float]:

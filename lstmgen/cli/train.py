@@ -166,8 +166,8 @@ def train(
         _learning(
             help="Streams read side by side.",
             show_default=f"{TrainConfig.batch_size}, or {MANY_STREAMS} in a run by --minutes where they are "
-            f"quicker and the text is long (by word on CUDA only); {CUDA_STREAMS} on CUDA for an LSTM by "
-            "character that reads it often",
+            f"quicker and the text is long (by word, or from {MANY_SYMBOLS:,} symbols on, on CUDA only); "
+            f"{CUDA_STREAMS} on CUDA for an LSTM by character that reads it often",
         ),
     ] = None,
     window: Annotated[
