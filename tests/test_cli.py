@@ -18,7 +18,7 @@ from commands import Ran, run
 
 import lstmgen
 from lstmgen import context, folders, leaving
-from lstmgen.cli import app, main, primes
+from lstmgen.cli import app, console, main, primes
 from lstmgen.cli.eval import evaluate
 from lstmgen.cli.sample import sample
 from lstmgen.cli.train import train
@@ -286,6 +286,23 @@ def test_help_without_rich_goes_the_same_way(what: tuple[str, ...]) -> None:
     assert "Options:" in told
     assert told.endswith("\n")
     assert not told.endswith("\n\n")
+
+
+def test_a_folder_among_texts_is_told_before_the_first_line_is_scored(
+    model: Path, corpus: Path, here: Any
+) -> None:
+    done = here("eval", corpus, corpus.parent, "--by", "line", "-m", model)
+    assert "this is a folder" in done.error
+    assert done.out == ""
+
+
+def test_a_bar_begins_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tqdm import tqdm
+
+    monkeypatch.setattr(tqdm, "monitor_interval", 10)
+    monkeypatch.setattr(tqdm, "monitor", None)
+    console.bar("{bar}", total=1).close()
+    assert tqdm.monitor is None
 
 
 def test_completion_that_cannot_be_written_is_told_in_one_line() -> None:

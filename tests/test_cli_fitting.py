@@ -409,6 +409,28 @@ def test_sizes_that_cannot_be_tied_are_refused_before_a_text_is_read() -> None:
         options.require_sense(given | {"hidden_size": 8, "embedding_size": 4})
 
 
+def test_a_width_follows_from_what_two_layers_read_where_one_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[float]()
+
+    def one_layer_size(tokens: float, *about: Any) -> int:
+        asked.append(tokens)
+        return 64
+
+    monkeypatch.setattr(planning, "one_layer_size", one_layer_size)
+    monkeypatch.setattr(measuring, "step_seconds", lambda job: [0.01 * job.model.num_layers])
+    monkeypatch.setattr("lstmgen.stopwatch.now", lambda: 0.0)
+    job = make_job(tmp_path)
+    for layers in (1, 2):
+        given = replace(job, model=replace(job.model, num_layers=layers))
+        fitting.sized(
+            given, {"minutes": 1, "num_layers": layers} if layers == 1 else {"minutes": 1}, 0.0
+        )
+    assert len(asked) == 2
+    assert asked[0] == asked[1] == pytest.approx(60 / 0.02 * 64)
+
+
 def test_a_plan_tells_its_numbers_by_their_names(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     numbers: dict[str, Any] = {

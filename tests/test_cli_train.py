@@ -806,6 +806,18 @@ def test_bits_are_of_characters_by_word_too(corpus: Path, tmp_path: Path, here: 
     assert float(valid_loss) == pytest.approx(results["nats_per_token"], abs=1e-3)
 
 
+def test_a_score_is_told_once_however_long_the_end_waits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    score = Score(nats=20.0, tokens=10, characters=50)
+    last = Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, score=score, best=score)
+    waiting = (one for one in (last, replace(last, note="no room"), last))
+    watching.follow(waiting, [], quiet=False, per_token=1.0)
+    told = capsys.readouterr().err
+    assert told.count("step 9 of 9: ") == 1
+    assert told.count("note: no room") == 1
+
+
 def test_progress_is_told_by_character_whatever_a_token_is() -> None:
     best = Score(nats=20.0, tokens=10, characters=50)
     record = Progress(7, 9, 0.5, 3.0, 0.01, 100.0, log(2) * 10, score=best, best=best)
