@@ -15,7 +15,7 @@ from lstmgen.job import Job
 from lstmgen.keeping import Run
 from lstmgen.model import Network, TorchState
 from lstmgen.recording import Recording
-from lstmgen.sampled_softmax import Sampler, sampled_nats
+from lstmgen.sampled_softmax import MAX_LOGITS, Sampler, every_symbol, sampled_nats
 from lstmgen.scoring import cross_entropy
 
 RESET_PROBABILITY = 0.5  # with which a stream whose window begins a line forgets what came before
@@ -46,9 +46,12 @@ class Loss:
         # By tokens first, as they lie in memory, so that nothing is moved.
         hidden, targets = hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()
         output = self.network.output
-        if self.sampler is None:
+        if self.sampler is not None:
+            drawn = self.sampler.draw((self.config.seed, step))
+        elif inputs.is_cuda or len(targets) * output.out_features <= MAX_LOGITS:
             return cross_entropy(output(hidden), targets).sum(), state
-        drawn = self.sampler.draw((self.config.seed, step))
+        else:  # some rows of logits at a time; in a recording there may be no such loop
+            drawn = every_symbol(output.out_features)
         kept = targets != IGNORED
         if not kept.all():
             hidden, targets = hidden[kept], targets[kept]

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 from jobs import be_lazy, make_job
+from torch import Tensor
+from torch.utils import _pytree as tree
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from lstmgen import device
+from lstmgen import device, sampled_softmax
 from lstmgen import step as step_module
 from lstmgen.initialization import initialize
 from lstmgen.model import Network
@@ -35,6 +38,47 @@ def test_with_every_symbol_drawn_the_loss_of_a_window_is_that_of_all(tmp_path: P
         torch.testing.assert_close(found, exact)
         targets.add(count)
     assert len(targets) > 1  # some windows are full, some are not
+
+
+class LogitsMade(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes how many numbers the largest tensor has that is made within, of those with a column a symbol."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.vocab_size, self.most = vocab_size, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for part in tree.tree_leaves(result):
+            if isinstance(part, Tensor) and part.dim() > 1 and part.shape[-1] == self.vocab_size:
+                self.most = max(self.most, part.numel())
+        return result
+
+
+def test_where_they_are_many_logits_are_made_for_some_tokens_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And loss and gradients are those of all at once, also where streams do not fill a window."""
+    job = make_job(tmp_path, softmax_sample=0)
+    network, streams = Network(job.model), job.streams
+    initialize(network, 0)
+    torch.nn.init.normal_(network.output.weight)
+    state = network.initial_state(job.training.batch_size)
+    vocab_size, few = job.model.vocab_size, 500
+    monkeypatch.setattr(sampled_softmax, "MAX_LOGITS", few)
+    for index in (0, streams.num_windows - 1):
+        inputs, targets, _ = step_module.on_device(streams.window(index), network)
+        found, largest = [], []
+        for most in (targets.numel() * vocab_size, few):
+            monkeypatch.setattr(step_module, "MAX_LOGITS", most)
+            with LogitsMade(vocab_size) as made:
+                nats, _ = Loss(network, job)(inputs, targets, state, 0)
+                gradients = torch.autograd.grad(nats, list(network.parameters()))
+            largest.append(made.most)
+            found.append((nats, *gradients))
+        torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-4)
+        assert largest[0] == targets.numel() * vocab_size
+        assert 0 < largest[1] <= few
 
 
 @pytest.mark.parametrize(
