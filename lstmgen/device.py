@@ -5,9 +5,9 @@ And what else differs from device to device: random numbers, exactness, memory, 
 
 import ctypes
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -98,19 +98,13 @@ def whole_float32(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    before = _set_tf32(False)
+    layers: Any = torch.backends.cudnn.rnn
+    before = layers.fp32_precision
+    layers.fp32_precision = "ieee"
     try:
         yield
     finally:
-        _set_tf32(before)
-
-
-def _set_tf32(allowed: bool) -> bool:
-    """Let recurrent layers in float32 be short of bits on CUDA, or not; returns what was so before."""
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # 2.9 tells of a newer way
-        before: bool = torch.backends.cudnn.allow_tf32
-        torch.backends.cudnn.allow_tf32 = allowed
-    return before
+        layers.fp32_precision = before
 
 
 def seed(device: torch.device, number: int) -> None:

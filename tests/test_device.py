@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -239,20 +240,24 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def test_float32_is_whole_on_cuda_and_afterwards_as_before() -> None:
-    flag, cuda = torch.backends.cudnn, torch.device("cuda")
-    before = flag.allow_tf32
+    """Also where convolutions, which are none of ours, are set otherwise."""
+    cudnn: Any = torch.backends.cudnn
+    cuda = torch.device("cuda")
+    before = cudnn.rnn.fp32_precision, cudnn.conv.fp32_precision
     try:
-        for outside in (True, False):
-            flag.allow_tf32 = outside
+        for outside, others in (("tf32", "ieee"), ("ieee", "tf32"), ("none", "tf32")):
+            cudnn.rnn.fp32_precision, cudnn.conv.fp32_precision = outside, others
+            kept = cudnn.rnn.fp32_precision  # "none" reads as what it stands for
             with device.whole_float32(CPU):
-                assert flag.allow_tf32 == outside
+                assert cudnn.rnn.fp32_precision == kept
             with device.whole_float32(cuda):
-                assert not flag.allow_tf32
+                assert cudnn.rnn.fp32_precision == "ieee"
             with contextlib.suppress(ZeroDivisionError), device.whole_float32(cuda):
                 assert 1 / 0
-            assert flag.allow_tf32 == outside
+            assert cudnn.rnn.fp32_precision == kept
+            assert cudnn.conv.fp32_precision == others
     finally:
-        flag.allow_tf32 = before
+        cudnn.rnn.fp32_precision, cudnn.conv.fp32_precision = before
 
 
 @pytest.mark.parametrize(
