@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstmgen.config import DEFAULT_ENCODING
-from lstmgen.encoding import PART, SOME, decoded, decoded_lines, require_encoding, with_line_feeds
+from lstmgen.encoding import (
+    PART,
+    SOME,
+    decoded,
+    decoded_lines,
+    has_odd_controls,
+    require_encoding,
+    with_line_feeds,
+)
 from lstmgen.errors import CorpusError, OptionError, reason
 
 if TYPE_CHECKING:
@@ -32,6 +40,10 @@ FEW_LINES = 100  # that tell whether a list is sorted
 RISING = 0.9  # share of lines, where chance would give half
 NO_MARK = "dropped the byte order mark"
 NO_CR = "made CRLF and CR line ends into LF"
+ODD_CONTROLS = (
+    "it has control characters (U+0080 to U+009F), which no text has: if it is from Windows, give --encoding "
+    "cp1252"
+)
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
@@ -80,6 +92,8 @@ def _read(path: str, encoding: str) -> Text:
     if "\r" in text:
         text = with_line_feeds(text)
         notes.append(f"{name}: {NO_CR}")
+    if has_odd_controls(text):
+        notes.append(f"{name}: {ODD_CONTROLS}")
     return Text(name, text, tuple(notes))
 
 

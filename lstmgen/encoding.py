@@ -4,6 +4,7 @@ What does not decode, or is no text, is refused with what may help.
 """
 
 import codecs
+import re
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ if TYPE_CHECKING:  # what is read when a command starts makes it late
 SOME = 1 << 20  # characters, or bytes, that tell what a text is like
 PART = 1 << 20  # likewise, that are worked on at once
 ENOUGH = 100  # characters, before which nothing is said of how many zeros are among them
+_CONTROLS = re.compile(
+    "[\x80-\x84\x86-\x9f]"
+)  # all of U+0080 to U+009F but the line end among them
 ACROSS_LINES = ("iso2022", "hz")  # encodings in which a line may depend on those before it
 
 
@@ -43,6 +47,11 @@ def decoded(name: str, raw: bytes, encoding: str) -> str:
     text = _text(name, raw, encoding)
     _require_few_zeros(name, text, encoding)
     return text
+
+
+def has_odd_controls(text: str) -> bool:
+    """Whether it has control characters that no text has, as of Windows's Latin letters read as Latin-1."""
+    return not text.isascii() and _CONTROLS.search(text) is not None
 
 
 def decoded_lines(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Iterator[str]:
@@ -160,7 +169,9 @@ def _hint(raw: bytes, encoding: str) -> str:
             return (
                 "nearly all of the rest is: leave out what is not with iconv -c -f utf-8 -t utf-8"
             )
-    return "name the right one, for example --encoding latin-1, or convert the file with iconv"
+    # The bytes that no text in Latin-1 has are the quotes and dashes of Windows.
+    guess = "cp1252" if _CONTROLS.search(raw[:SOME].decode("latin-1")) else "latin-1"
+    return f"name the right one, for example --encoding {guess}, or convert the file with iconv"
 
 
 def _is_nearly_utf_8(raw: bytes) -> bool:

@@ -182,6 +182,22 @@ def test_some_of_several_files_may_be_empty(tmp_path: Path) -> None:
         read_all([empty, empty])
 
 
+@pytest.mark.parametrize(
+    ("raw", "encoding", "odd"),
+    [
+        ("it’s".encode("cp1252"), "latin-1", True),
+        ("it’s".encode("cp1252"), "cp1252", False),
+        ("é\x85".encode("latin-1"), "latin-1", False),  # a line end of old
+        ("it’s é".encode(), "utf-8", False),
+    ],
+)
+def test_letters_of_windows_that_are_read_as_latin_1_are_noted(
+    raw: bytes, encoding: str, odd: bool, tmp_path: Path
+) -> None:
+    notes = read(put(tmp_path, raw), encoding).notes
+    assert [("give --encoding cp1252" in note) for note in notes] == [True] * odd
+
+
 def test_encoding_holds_for_every_file(tmp_path: Path) -> None:
     paths = [put(tmp_path, b"\xe9", "a"), put(tmp_path, b"\xe8", "b")]
     assert read_all(paths, "latin-1").text == "éè"

@@ -193,6 +193,7 @@ def test_a_line_of_many_pieces_is_one(
         ("ï".encode("utf-16-be") + b"\0a", "holds bytes of zero"),
         (b"\x7fELF\2\1\1\0\0\xff", "holds bytes of zero"),
         ("naïve".encode("latin-1"), "for example --encoding latin-1"),
+        ("naïve “x”".encode("cp1252"), "for example --encoding cp1252"),
         ("naïve ".encode() * 11 + b"\xe9", "nearly all of the rest is: .* iconv -c -f utf-8"),
         (("есть" * 4).encode()[1:], "nearly all of the rest is"),  # as `tail -c` cuts
         ("中文字符中文字符中文字符".encode()[:-1], "nearly all of the rest is"),
