@@ -118,7 +118,7 @@ def reserve(folder: Path, sizes: Mapping[str, int]) -> None:
     `CheckpointError` says what is missing.
     """
     probes = [folder / f".probe.{i}" for i in range(len(sizes) + 1)]
-    for left in [*map(beside, map(folder.joinpath, sizes)), *probes]:
+    for left in [*map(beside, map(folder.joinpath, OWN)), *probes]:
         with blaming_system(left):  # by a run that was killed as it wrote; there is seldom any
             left.unlink(missing_ok=True)
     there = {name: _size(folder / name) for name in sizes}

@@ -25,7 +25,8 @@ class Range(NamedTuple):
         """`OptionError` where a value is outside, or is no number."""
         if not isinstance(value, Real):  # as only who calls from Python can give
             raise OptionError(f"{name} is {value!r:.40}; it must be a number, {self}")
-        if not self.low <= value <= self.high:
+        # As a float of Python: next to a shorter one the bounds would be as short.
+        if not self.low <= (value if isinstance(value, Integral) else float(value)) <= self.high:
             raise OptionError(f"{name} is {value!s:.40}; it must be {self}")
 
 

@@ -56,6 +56,8 @@ def test_all_seeds_of_many_texts_can_be_given_again(model: Path, here: Any) -> N
     assert (
         f"--seed {last - 1} leaves no seeds for --num-samples 3" in here(*options, last - 1).error
     )
+    many = here("sample", "-m", model, "-n", 2**63 + 1, "--seed", "0").error
+    assert many.endswith("give a lower --num-samples")
     seeds = [json.loads(line)["seed"] for line in here(*options, last - 2).out.splitlines()]
     assert seeds == [last - 2, last - 1, last]
 

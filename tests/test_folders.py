@@ -36,7 +36,8 @@ def test_room_is_asked_for_what_files_grow_by(
 def test_what_a_run_left_that_was_killed_as_it_wrote_takes_no_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("a", ".a.new", ".b.new", ".probe.2", ".probe.json", ".other.new"):
+    left = [f".{name}.new" for name in folders.OWN]
+    for name in ("a", *left, ".probe.2", ".probe.json", ".other.new"):
         (tmp_path / name).touch()
     seen = list[str]()
     monkeypatch.setattr(

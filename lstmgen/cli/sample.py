@@ -205,7 +205,8 @@ def _require_seeds(seed: int, num_samples: int) -> None:
     if seed + num_samples - 1 > RANGES["--seed"].high:
         raise OptionError(
             f"--seed {seed} leaves no seeds for --num-samples {num_samples}, as each text has the next one; "
-            "give a lower one"
+            "give a lower "
+            + ("--seed" if num_samples <= RANGES["--seed"].high else "--num-samples")
         )
 
 
