@@ -31,7 +31,6 @@ MAX_HELD_OUT = 1_000_000  # characters to validate on, where no share is given
 DEFAULT_LENGTH = 500
 DEFAULT_BEAMS = 8  # from Python; the command line has no beam search unless asked
 DEFAULT_ENCODING = "utf-8"
-FINE_TUNING_RATE = 0.01  # of weights that know something already, which they should not forget
 LARGE_VOCABULARY = 8192  # symbols, of which a step meets only some
 SOFTMAX_SAMPLE = 2048  # symbols drawn a step then
 MAX_RETREATS = 4  # of a run that diverges; they take the learning rate to a thousandth
@@ -189,7 +188,7 @@ class Position(JsonConfig):
     best_tokens: int = 0
     best_characters: int = 0
     best_unknown_tokens: int = 0
-    best_step: int = field(default=0, metadata=LATER)  # 0 where it is not known
+    best_step: int | None = field(default=None, metadata=LATER)  # None where it is not known
     retreats: int = field(default=0, metadata=LATER)  # how often the loss blew up
     # With a loss above this it has diverged.
     most_nats_per_token: float | None = field(default=None, metadata=LATER)
@@ -210,7 +209,8 @@ class Position(JsonConfig):
             Range(0, MAX_COUNT).require(
                 "the unknown tokens of the best loss", self.best_unknown_tokens
             )
-            Range(0, self.step).require("the step of the best loss", self.best_step)
+            if self.best_step is not None:
+                Range(0, self.step).require("the step of the best loss", self.best_step)
 
     def with_best_of(self, other: "Position") -> "Position":
         """The same run, whose best score is another's."""

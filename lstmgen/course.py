@@ -58,7 +58,7 @@ class Course:
     last_good: Snapshot  # where it last was well, to go back to
     most_nats_per_token: float  # with a loss above it the run has diverged
     best: Score | None = None  # the lowest on the validation part, of the model that is kept
-    best_step: int = 0  # where it was
+    best_step: int | None = None  # where it was, if that is known
     retreats: int = 0
 
     def due(self, step: int) -> Due:

@@ -46,16 +46,20 @@ def prepare(
     seed: int,
     held_out: Text | None = None,
     known: Vocabulary | None = None,
+    besides: Vocabulary | None = None,
 ) -> Dataset:
     """Split, build the vocabulary from the training part (unless one is `known`), and encode.
 
-    `seed` draws which tokens become `<unk>` where too few are: see `with_unknown`.
+    Symbols of the vocabulary `besides` are known too, whether the text has them or not. `seed` draws which
+    tokens become `<unk>` where too few are: see `with_unknown`.
     """
     if held_out is None:
         train_text, valid_text = corpus.split(text.text, config.valid_fraction)
     else:
         train_text, valid_text = text.text, held_out.text
     symbols = known or vocabulary.build(train_text, config)
+    if besides:
+        symbols = symbols.joined(besides)
     train_ids, placed = with_unknown(symbols.encode(train_text), np.random.default_rng(seed))
     return Dataset(
         vocabulary=symbols,

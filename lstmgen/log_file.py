@@ -9,7 +9,9 @@ from typing import Any
 
 from lstmgen.errors import CheckpointError, OptionError
 from lstmgen.folders import LOG_FILE, blaming_system
-from lstmgen.ranges import RANGES
+from lstmgen.ranges import RANGES, Range
+
+STEPS = Range(0, RANGES["--steps"].high)  # 0 is before the first
 
 
 def append(folder: Path, record: Mapping[str, Any]) -> None:
@@ -65,7 +67,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
         try:
             record = json.loads(line)
             step = index(record["step"])
-            RANGES["--steps"].require("step", step)
+            STEPS.require("step", step)
             while records and records[-1]["step"] >= step:
                 records.pop()
             records.append(record)

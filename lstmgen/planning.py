@@ -67,6 +67,10 @@ MAX_CUDA_LOGITS, BYTES_A_LOGIT = 2**28, 16
 # What an LSTM reads three times or more, by character, is learned at this rate; or with `CUDA_STREAMS`. From
 # twice on the rate rises evenly, so that a minute that is a bit slower has nearly the same.
 REPEATED_EPOCHS, REPEATED_RATE = (2, 3), 0.08
+# What another model knows is soon forgotten. It is trained on at this rate for one epoch, and for more at a
+# lower one, by this power of their number.
+FINE_TUNING_RATES: dict[Level, float] = {"char": 0.02, "word": 0.008}
+FINE_TUNING_POWER = 0.85
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 
 
@@ -182,6 +186,11 @@ def learning_rate(num_epochs: float, batch_size: int, level: Level, cell: CellNa
     few, enough = REPEATED_EPOCHS
     share = min(1.0, max(0.0, (num_epochs - few) / (enough - few))) if cell == "lstm" else 0.0
     return round(rate * float((REPEATED_RATE / rate) ** share), 3)
+
+
+def fine_tuning_rate(num_epochs: float, level: Level) -> float:
+    """The highest rate of Muon in a run that begins with another model's weights, which drops nothing out."""
+    return float(f"{FINE_TUNING_RATES[level] / max(1.0, num_epochs) ** FINE_TUNING_POWER:.2g}")
 
 
 def weight_drop(num_epochs: float) -> float:

@@ -26,7 +26,7 @@ class Progress:
     # The mean since the last line of the log, dropout included; of a stop that of the next window, without.
     train_nats_per_token: float
     best: Score | None  # that of the model that is kept, the lowest so far, if there is one yet
-    best_step: int = 0  # where that was
+    best_step: int | None = None  # where that was, if it is known
     score: Score | None = None
     sample: str | None = None  # what the network writes by now, where it was time for that
     note: str = ""  # what went wrong and what is done about it

@@ -47,7 +47,8 @@ def train(
     """Train until the last step, yielding records; closing the generator saves the run first.
 
     Begins with fresh weights, with those of `initial` for the symbols that it knows, or where `saved`
-    stopped. A loss that blows up sends the run back to where it last was well, to go on with a lower
+    stopped. Those of `initial` are scored before the first step, and kept where training does not better
+    them. A loss that blows up sends the run back to where it last was well, to go on with a lower
     learning rate; `TrainingError` when that has not helped often enough.
 
     The job's folder must be there. It is held by `hold`, which `holding.claimed` gives; without one nobody
@@ -58,6 +59,8 @@ def train(
     session = _Session(job, saved, initial, held)
     try:
         record = None
+        if initial is not None:
+            yield session.score_start()
         while session.run.step < session.course.config.num_steps:
             session.step()
             record = session.after_step()
@@ -98,6 +101,14 @@ class _Session:
     def run(self) -> Run:
         return self.stepper.run
 
+    def score_start(self) -> Progress:
+        """The record of step 0, with a score: the best so far."""
+        present = self.stepper.present_loss()
+        record = replace(self._progress(), train_nats_per_token=present)
+        record = self._report(record, self._validate())
+        self.keeper.keep_line(record.to_json())
+        return record
+
     def step(self) -> None:
         with self.threads.at_work() if self.threads else nullcontext():
             self.meter.add(*self.stepper.step(self.course.learning_rate(self.run.step)))
@@ -134,7 +145,7 @@ class _Session:
         unscored = self.resumed and self.course.best is None and self.keeper.has_unscored_model()
         renewed = self.keeper.lacks_model or unscored
         if renewed:  # if there was a best model, somebody has taken its file away
-            self.course.best, self.course.best_step = None, 0
+            self.course.best, self.course.best_step = None, None
         self._keep(snapshot)
         if renewed:  # so that there is a model to sample from, and it is this run's as it is now
             self.run.go_to(snapshot)

@@ -73,6 +73,15 @@ class Vocabulary:
     def ids(self) -> dict[str, int]:
         return {token: i for i, token in enumerate(self.tokens)}
 
+    def joined(self, other: "Vocabulary") -> "Vocabulary":
+        """The symbols of both, cut the same way; a text is read as if it followed this one's line end.
+
+        Where this one has none, the other's.
+        """
+        symbols = {*self.tokens, *other.tokens} - {UNKNOWN[self.level]}
+        begins = [one.tokens[one.start_id] for one in (self, other) if one.start_id != UNKNOWN_ID]
+        return _beginning(self.level, self.words, symbols, next(iter(begins), None))
+
     def cannot_write(self, text: str) -> list[str]:
         """The characters of a text that are in no token, each once, in their order."""
         written = set("".join(self.tokens[UNKNOWN_ID + 1 :]))
@@ -223,8 +232,13 @@ def build(text: str, config: CorpusConfig) -> Vocabulary:
     ]
     if config.max_vocab is not None and len(kept) >= config.max_vocab:
         kept = sorted(kept, key=lambda token: (-counts[token], token))[: config.max_vocab - 1]
-    found = Vocabulary(config.level, config.words, (UNKNOWN[config.level], *sorted(kept)))
     usual = max(_line_ends(kept), key=lambda end: (counts[end], -len(end)), default=None)
+    return _beginning(config.level, config.words, kept, usual)
+
+
+def _beginning(level: Level, words: Words, symbols: Iterable[str], usual: str | None) -> Vocabulary:
+    """The vocabulary of these symbols, whose usual line end is told, if there is one."""
+    found = Vocabulary(level, words, (UNKNOWN[level], *sorted(symbols)))
     return found if usual in (None, found.tokens[found.start_id]) else replace(found, start=usual)
 
 

@@ -173,7 +173,7 @@ def test_reports_come_as_often_as_the_costs_of_steps_and_validation_allow(
 def word_job(folder: Path) -> Job:
     story = "".join(f"{i * j % 700} sheep " for i in range(99) for j in range(99))
     data = dataset.prepare(Text("story", story), CorpusConfig(level="word", min_count=1), seed=1)
-    numbers = options.training({"precision": "float32"}, data, torch.device("cpu"), None)
+    numbers = options.training({"precision": "float32"}, data, torch.device("cpu"))
     model = ModelConfig(vocab_size=len(data.vocabulary), tie=False)
     return Job(folder, data, model, numbers, torch.device("cpu"))
 
@@ -216,10 +216,10 @@ def test_dropout_follows_from_the_width(tmp_path: Path, size: int) -> None:
 def test_a_short_text_is_cut_into_even_windows_unless_their_length_is_given(tmp_path: Path) -> None:
     text = "She sells sea shells.\n" * 175
     data = dataset.prepare(Text("text", text), CorpusConfig(), seed=1)
-    even = options.training({"precision": "float32"}, data, torch.device("cpu"), None)
+    even = options.training({"precision": "float32"}, data, torch.device("cpu"))
     assert even.window == batching.even_window(len(data.train_ids), even.batch_size, 64) != 64
     given = {"precision": "float32", "window": 64}
-    assert options.training(given, data, torch.device("cpu"), None).window == 64
+    assert options.training(given, data, torch.device("cpu")).window == 64
 
 
 def test_by_word_fewer_symbols_are_many_than_by_character(
@@ -327,7 +327,7 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
     memory = 8 * 2**30 if where == "cuda" else 0
     monkeypatch.setattr(device, "free_memory", lambda there: memory)
     there = torch.device(where)
-    numbers = options.training({"precision": "float32"}, data, there, None)
+    numbers = options.training({"precision": "float32"}, data, there)
     assert numbers.softmax_sample == sample
     job = Job(tmp_path, data, ModelConfig(vocab_size=len(data.vocabulary)), numbers, there)
     planned = fitting.sized(job, {"minutes": 0.1}, time.perf_counter()).training

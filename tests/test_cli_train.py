@@ -16,11 +16,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from commands import SMALL, TEXT
 
-from lstmgen import checkpoint, device, folders, holding, pace, training
+from lstmgen import checkpoint, device, folders, holding, log_file, pace, training
 from lstmgen.cli import console, telling, watching
 from lstmgen.cli.telling import _as_given, to_resume
 from lstmgen.corpus import read_all
@@ -220,7 +221,7 @@ def test_a_run_beside_other_programs_says_that_it_takes_fewer_threads_for_now(
 
 
 def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
-    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+    model: Path, corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "process_time", lambda: 0.0)
     clock = SimpleNamespace(now=lambda: 0.0, without_suspensions=nullcontext)  # of the start alone
@@ -241,6 +242,9 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
         "--minutes 0.06 leaves no time to train: the start took 0.0 seconds, 3.1 are left, and to validate "
         "once takes about 50.0 seconds; give more, or a smaller" in told[2].error
     )
+    monkeypatch.setattr("lstmgen.measuring.measure", lambda job: pace.Timing(0.01, 2.0))
+    options = ("--minutes", "0.06", *SMALL[4:], "--init-from", model)  # which is scored first
+    assert "1.1 are left" in here("train", corpus, "-m", tmp_path / "twice", *options).error
     monkeypatch.setattr("lstmgen.measuring.measure", lambda job: pace.Timing(0.01, 50.0))
     more = here("train", corpus, "-m", tmp_path / "0.1", "--resume", "--minutes", "0.1")
     assert re.search(
@@ -685,10 +689,12 @@ def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path,
     corpus.with_name("more.txt").write_text(TEXT.replace("figs", "ÄÖÜ").replace("Ann", "En"))
     done = here("train", corpus.with_name("more.txt"), "-m", tmp_path / "more", "--steps", "1",
                 *SMALL[4:], "--init-from", model)  # fmt: skip
-    theirs = len(checkpoint.load_model(model).vocabulary)
-    told = f"init-from   {theirs - 2} of {theirs + 1} symbols are known to that model, the others begin "
-    told += "afresh; 2 of the model's own are left out"
+    theirs = checkpoint.load_model(model).vocabulary
+    ours = len(theirs) + 3
+    told = f"init-from   {len(theirs)} of {ours} symbols are known to that model; 3 begin afresh\n"
     assert told in done.err
+    both = checkpoint.load_model(tmp_path / "more").vocabulary
+    assert set(both.tokens) == {*theirs.tokens, *"ÄÖÜ"}  # also what only the other text had
     for options in ((), ("--init-from", model)):
         folder = tmp_path / f"m{len(losses)}"
         small = SMALL[4:] if options else SMALL
@@ -696,10 +702,63 @@ def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path,
         assert done.code == 0, done.err
         losses.append(checkpoint.load_model(folder).results["nats_per_token"])
     assert losses[1] < 0.7 * losses[0]
-    assert checkpoint.load_run(folder).training.learning_rate == 0.01  # as the README says
+    usual = checkpoint.load_run(folder).training
+    assert usual.learning_rate == 0.02  # as the README says of less than an epoch
+    assert (usual.dropout, usual.weight_drop) == (0, 0)
     asked = ("--steps", "1", *SMALL[4:], "--init-from", model, "--learning-rate", "0.003")
     assert here("train", corpus, "-m", folder, "--overwrite", *asked).code == 0
     assert checkpoint.load_run(folder).training.learning_rate == 0.003
+
+
+def test_with_max_vocab_the_symbols_are_the_most_frequent_of_the_new_text_alone(
+    model: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    few = ("--steps", "1", *SMALL[4:], "--init-from", model, "--max-vocab", "9")
+    done = here("train", corpus, "-m", tmp_path / "m", *few)
+    left = len(checkpoint.load_model(model).vocabulary) - 9
+    told = f"init-from   9 of 9 symbols are known to that model; {left} of the model's own are left out by "
+    assert told + "--max-vocab\n" in done.err
+    assert len(checkpoint.load_model(tmp_path / "m").vocabulary) == 9
+
+
+def test_a_network_that_no_memory_holds_is_refused_before_it_is_made(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    large = ("--hidden-size", "30000", "--num-layers", "100", "--steps", "1")
+    error = here("train", corpus, "-m", tmp_path / "m", *large).error
+    assert "parameters takes at least 11," in error
+    assert error.endswith("give a lower --hidden-size, --num-layers or --max-vocab")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_model_that_training_does_not_better_is_kept_as_it_was(
+    model: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    """And stays the best of a run that is stopped, and goes on."""
+    folder, before = tmp_path / "m", checkpoint.load_model(model)
+    few = ("--steps", "6", *SMALL[4:], "--init-from", model, "--learning-rate", "9")
+    done = here("train", corpus, "-m", folder, *few)
+    assert done.code == 0
+    first = next(line for line in done.err.splitlines() if line.startswith("step "))
+    score = before.results["nats_per_token"]
+    assert first.startswith("step 0 of 6: loss ")
+    assert f"validation {score:.4f}" in first
+    assert "characters/s" not in first
+    assert "it is the model of --init-from as it was: no report of this run came below" in done.err
+    after = checkpoint.load_model(folder)
+    assert after.results["step"] == 0
+    assert after.results["nats_per_token"] == pytest.approx(score, rel=1e-6)
+    for name, weight in before.weights.items():
+        np.testing.assert_array_equal(after.weights[name], weight)
+    again = here("train", corpus, "-m", folder, "--resume", "--steps", "8")
+    assert again.code == 0
+    assert "it is the model of --init-from as it was" in again.err
+    assert [r["step"] for r in log_file.read(folder)] == list(range(9))
+    # One that training does better is not.
+    more = ("--steps", "40", *SMALL[4:], "--init-from", model)
+    done = here("train", corpus, "-m", folder, "--overwrite", *more)
+    assert "as it was" not in done.err
+    assert checkpoint.load_model(folder).results["nats_per_token"] < score
 
 
 def test_overwrite_keeps_all_until_the_new_run_begins(

@@ -67,6 +67,13 @@ def test_known_vocabulary_is_taken_as_it_is() -> None:
     assert data.valid_ids.tolist() == [2, 0]
 
 
+def test_symbols_of_another_vocabulary_are_known_besides() -> None:
+    other = Vocabulary("char", "prose", ("<unk>", "b", "c"))
+    data = prepare(Text("x", "abababzz"), CHARS, seed=0, besides=other)
+    assert data.vocabulary.tokens == ("<unk>", "a", "b", "c")
+    assert len(data.counts) == 4
+
+
 def test_unk_is_placed_in_training_but_never_in_validation() -> None:
     data = prepare(Text("x", "a" * 40_000), CHARS, seed=3)
     assert data.placed_unknown == 3

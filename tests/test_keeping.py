@@ -498,7 +498,7 @@ def test_a_model_that_cannot_be_written_does_not_keep_a_run_from_being_saved(
         records.close()
     saved = checkpoint.load_run(tmp_path)
     assert saved.position.step == step
-    assert (saved.position.best_nats, saved.position.best_step) == (None, 0)
+    assert (saved.position.best_nats, saved.position.best_step) == (None, None)
     assert [line["step"] for line in log_file.read(tmp_path)][-1] == step
     (tmp_path / folders.MODEL_FILE).rmdir()
     list(train(make_job(tmp_path), saved))

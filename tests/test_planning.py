@@ -239,6 +239,16 @@ def test_the_learning_rate_follows_from_streams_and_epochs_by_character(
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6))
+def test_another_models_weights_are_moved_the_less_the_more_often_the_text_is_read(
+    one: float, other: float
+) -> None:
+    levels: dict[Level, float] = {"char": 0.02, "word": 0.008}
+    for level, most in levels.items():
+        more, less = (planning.fine_tuning_rate(n, level) for n in sorted((one, other)))
+        assert 0 < less <= more <= most
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6))
 def test_weight_drop_is_for_texts_that_are_read_very_often(one: float, other: float) -> None:
     less, more = (planning.weight_drop(epochs) for epochs in sorted((one, other)))
     assert 0 <= less <= more <= 0.5

@@ -16,7 +16,6 @@ from lstmgen import __main__, comparison, context, course, optim, planning, trai
 from lstmgen.cli import watching
 from lstmgen.config import (
     DEFAULT_LENGTH,
-    FINE_TUNING_RATE,
     LARGE_VOCABULARY,
     MAX_HELD_OUT,
     SOFTMAX_SAMPLE,
@@ -215,7 +214,12 @@ def test_what_the_readme_shows_of_eval_is_what_it_prints(tmp_path: Path) -> None
             3,
             "only the rows of symbols that it meets, at three times this rate",
         ),
-        (FINE_TUNING_RATE, 0.01, "The learning rate is 0.01 unless you give one"),
+        (
+            [planning.fine_tuning_rate(epochs, "char") for epochs in (1, 10, 100)],
+            [0.02, 0.0028, 0.0004],
+            "With `--init-from` 0.02 for one epoch, 0.0028 for ten, 0.0004 for a hundred",
+        ),
+        (planning.fine_tuning_rate(1, "word"), 0.008, "and by word four tenths of that"),
         (
             planning.weight_drop(20) == 0 < planning.weight_drop(21),
             True,

@@ -215,6 +215,25 @@ def test_text_starts_after_a_line_end_where_there_is_one(
 
 
 @pytest.mark.parametrize(
+    ("own", "other", "start"),
+    [
+        (" a \n b \n c\n", " d\n", " \n"),  # the usual one of the text itself
+        (" a\n b", " c \n d \n e\n", "\n"),
+        (" a b", " c \n d \n e\n", " \n"),  # it has none
+        (" a b", " c d", " <unk>"),
+    ],
+)
+def test_joined_vocabularies_have_the_symbols_of_both_and_begin_as_the_first(
+    own: str, other: str, start: str
+) -> None:
+    first, second = complete(own, "word"), complete(other, "word")
+    joined = first.joined(second)
+    assert set(joined.tokens) == {*first.tokens, *second.tokens}
+    assert joined.tokens[joined.start_id] == start
+    assert Vocabulary.from_json(joined.to_json()) == joined
+
+
+@pytest.mark.parametrize(
     ("prime", "read", "unknown"),
     [
         (" cat sat", " cat sat", []),

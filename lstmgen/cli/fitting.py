@@ -9,6 +9,7 @@ from lstmgen.cli import console
 from lstmgen.cli.options import Options, minutes
 from lstmgen.config import ModelConfig, Position, TrainConfig
 from lstmgen.errors import OptionError
+from lstmgen.ranges import RANGES
 
 if TYPE_CHECKING:
     import torch
@@ -117,6 +118,11 @@ def _steps(job: "Job", given: Options) -> int:
     steps: int = given.get("steps", 0)
     if "epochs" in given:  # 1.1 times 440 is, by rounding, a little more than 484
         steps = max(1, ceil(round(given["epochs"] * job.streams.num_windows, 6)))
+        most = RANGES["--steps"].high
+        if steps > most:
+            raise OptionError(
+                f"--epochs {given['epochs']:g} is {steps:,} steps of this text; there may be {most:,} at most"
+            )
     return steps
 
 
@@ -190,6 +196,8 @@ def _within_minutes(job: "Job", given: Options, at: Position | None, began: floa
             "give more"
             + (", or leave it out to go on to the end" if done < job.training.num_steps else "")
         )
+    if at is None and "init_from" in given:  # before the first step, as that model may be the best
+        left -= measured.validation_seconds
     _require_time_to_validate(measured, seconds, start, left, at is not None)
     more, report_every = pace.plan_steps(measured, left)
     training = replace(job.training, num_steps=done + more, report_every=report_every)
@@ -214,17 +222,21 @@ def _over(job: "Job", at: Position, planned: int) -> OptionError:
 def _suited(job: "Job", given: Options) -> TrainConfig:
     """The numbers as they suit how the text will be read, unless they were given.
 
-    That is what keeps it from being learned by heart, and the learning rate where it is still the usual one.
+    That is the learning rate, and what keeps the text from being learned by heart.
     """
     config, epochs = job.training, job.epochs(job.training.num_steps)
     size, text_tokens = job.model.hidden_size, len(job.data.train_ids)
-    level, rate = job.vocabulary.level, config.learning_rate
-    if rate == TrainConfig.learning_rate:
-        rate = planning.learning_rate(epochs, config.batch_size, level, job.model.cell)
+    level, cell = job.vocabulary.level, job.model.cell
     usual: dict[str, Any] = {
-        "learning_rate": rate,
+        "learning_rate": planning.learning_rate(epochs, config.batch_size, level, cell),
         "dropout": planning.dropout(epochs, size, text_tokens, level),
         "weight_drop": planning.weight_drop(epochs),
         "weight_decay": planning.weight_decay(epochs),
     }
+    if "init_from" in given:
+        usual |= {
+            "learning_rate": planning.fine_tuning_rate(epochs, level),
+            "dropout": 0.0,
+            "weight_drop": 0.0,
+        }
     return replace(config, **{name: usual[name] for name in usual.keys() - given.keys()})

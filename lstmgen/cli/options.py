@@ -1,5 +1,6 @@
 """Turns the options of `lstmgen train` into what a job is of: corpus, network and numbers."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,6 @@ from lstmgen import planning
 from lstmgen.cli import console
 from lstmgen.config import (
     DEFAULT_MINUTES,
-    FINE_TUNING_RATE,
     MAX_HELD_OUT,
     CorpusConfig,
     ModelConfig,
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lstmgen.dataset import Dataset
 
 Options = Mapping[str, Any]
+
+BYTES_A_PARAMETER = 16  # at least: weight, gradient, momentum, and a copy to go back to
 
 
 def require_sense(given: Options) -> None:
@@ -85,7 +87,8 @@ def data(
 ) -> "Dataset":
     """The text cut into tokens and parts, with a vocabulary of its own.
 
-    It is cut as that of `other`, the model of --init-from, was, if there is one.
+    If there is `other`, the model of --init-from, the text is cut as that one's was, and what it knows is
+    known too, unless the size of the vocabulary is given.
     """
     from lstmgen import dataset
 
@@ -102,7 +105,8 @@ def data(
     if held_out is None and "valid_fraction" not in given:
         config = replace(config, valid_fraction=usual_valid_fraction(len(text.text)))
     seed = given.get("seed", TrainConfig.seed)
-    data = dataset.prepare(text, config, seed=seed, held_out=held_out)
+    besides = other.vocabulary if other and config.max_vocab is None else None
+    data = dataset.prepare(text, config, seed=seed, held_out=held_out, besides=besides)
     window = given.get("window", TrainConfig.window)
     dataset.require_enough(data, window)
     return data
@@ -114,7 +118,7 @@ def usual_valid_fraction(characters: int) -> float:
 
 
 def model(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelConfig:
-    """The network that is asked for, or that of `other` for the symbols of this text."""
+    """The network that is asked for, or that of `other` for all symbols that are known now."""
     options = _part(given, ModelConfig)
     if other:
         theirs = other.config.to_json()
@@ -133,12 +137,30 @@ def model(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelC
     if options["tie"] or many:
         hidden_size = options.get("hidden_size", ModelConfig.hidden_size)
         options.setdefault("embedding_size", hidden_size)
-    return ModelConfig(vocab_size=len(data.vocabulary), **options)
+    config = ModelConfig(vocab_size=len(data.vocabulary), **options)
+    _require_memory(config)
+    return config
 
 
-def training(
-    given: Options, data: "Dataset", where: Any, other: "SavedModel | None"
-) -> TrainConfig:
+def _require_memory(config: ModelConfig) -> None:
+    """`OptionError` for a network that could not be trained in all the memory of this machine.
+
+    Of many large arrays none may be refused, until the system ends the process without a word.
+    """
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # as on Windows
+        return
+    needed = BYTES_A_PARAMETER * config.num_parameters
+    if needed > there:
+        raise OptionError(
+            f"a network of {config.num_parameters:,} parameters takes at least {needed / 1e9:,.0f} GB of "
+            f"memory, and this machine has {there / 1e9:,.0f}; give a lower --hidden-size, --num-layers or "
+            "--max-vocab"
+        )
+
+
+def training(given: Options, data: "Dataset", where: Any) -> TrainConfig:
     """Everything but the number of steps, for which 1 stands."""
     from lstmgen import device as devices
     from lstmgen.batching import even_window, fitting_batch
@@ -154,8 +176,6 @@ def training(
             f"--softmax-sample {options['softmax_sample']} is no less than the {vocab_size:,} symbols there "
             "are; so all are trained against"
         )
-    if other:
-        options.setdefault("learning_rate", FINE_TUNING_RATE)
     options["precision"] = devices.choose_precision(given.get("precision", "auto"), where)
     config = TrainConfig(num_steps=1, report_every=1, **options)
     batch_size = fitting_batch(len(data.train_ids), config.batch_size, config.window)

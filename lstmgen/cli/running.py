@@ -46,9 +46,7 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
     if saved:
         resuming.note_other_device(saved, where.type)
     model = saved.model.config if saved else options.model(given, data, other)
-    config = (
-        resuming.training(saved, where) if saved else options.training(given, data, where, other)
-    )
+    config = resuming.training(saved, where) if saved else options.training(given, data, where)
     every = given.get("sample_every")
     job = Job(folder, data, model, config, where, most_threads=most_threads, sample_seconds=every)
     if not saved and not other:

@@ -50,12 +50,13 @@ def of_data(data: "Dataset") -> str:
 
 
 def of_start(other: "SavedModel", data: "Dataset") -> str:
-    """What a model to begin with knows of the text, and what of it is of no more use."""
+    """How many of the symbols a model to begin with knows, and how many of its own are of no more use."""
     theirs, ours = set(other.vocabulary.tokens), set(data.vocabulary.tokens)
-    return (
-        f"init-from   {len(theirs & ours):,} of {len(ours):,} symbols are known to that model, the others "
-        f"begin afresh; {len(theirs - ours):,} of the model's own are left out, as this text hardly has them"
-    )
+    new, left = len(ours - theirs), len(theirs - ours)
+    told = [f"{len(theirs & ours):,} of {len(ours):,} symbols are known to that model"]
+    told += [f"{new:,} begin afresh"] * bool(new)
+    told += [f"{left:,} of the model's own are left out by --max-vocab"] * bool(left)
+    return f"init-from   {'; '.join(told)}"
 
 
 def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:

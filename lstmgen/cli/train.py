@@ -13,7 +13,6 @@ from lstmgen.config import (
     DEFAULT_ENCODING,
     DEFAULT_MINUTES,
     DEFAULT_MODEL_FOLDER,
-    FINE_TUNING_RATE,
     LARGE_VOCABULARY,
     MAX_HELD_OUT,
     MODEL_VARIABLE,
@@ -29,6 +28,7 @@ from lstmgen.config import (
 from lstmgen.errors import OptionError
 from lstmgen.planning import (
     CUDA_STREAMS,
+    FINE_TUNING_RATES,
     MANY_STREAMS,
     MANY_STREAMS_RATE,
     MANY_SYMBOLS,
@@ -134,14 +134,14 @@ def train(
         float | None,
         _learning(
             help="Share of the outputs of embedding and layers left out in each step.",
-            show_default="by the text, epochs and size",
+            show_default="by the text, epochs and size; 0 with --init-from",
         ),
     ] = None,
     weight_drop: Annotated[
         float | None,
         _learning(
             help="Share of the recurrent weights left out in each step.",
-            show_default="by epochs, from some twenty on",
+            show_default="by epochs, from some twenty on; 0 with --init-from",
         ),
     ] = None,
     tie: Annotated[
@@ -186,7 +186,7 @@ def train(
             f"{MANY_STREAMS_RATE} from {MANY_STREAMS} streams on, {REPEATED_RATE} from "
             f"{CUDA_STREAMS}, or for lstm from {REPEATED_EPOCHS[1]} epochs on, rising from "
             f"{REPEATED_EPOCHS[0]} on; with --init-from "
-            f"{FINE_TUNING_RATE}",
+            f"{FINE_TUNING_RATES['char']} (by word {FINE_TUNING_RATES['word']}) for one epoch, less for more",
         ),
     ] = None,
     adamw_share: Annotated[

@@ -121,15 +121,19 @@ def _describe_record(record: "Progress", per_token: float) -> str:
     for name, score in shown.items():
         if score:
             text += f", {name} {score.nats_per_token:.4f} ({score.bits_per_character:.3f})"
-    return f"{text}, {record.tokens_per_second * per_token:,.0f} characters/s"
+    return text + _speed(record, per_token)
 
 
 def _describe_shortly(record: "Progress", per_token: float) -> str:
     """The same in bits alone, the best of the validation part beside the loss."""
     bits = record.train_nats_per_token / log(2) / per_token
     best = f", best {record.best.bits_per_character:.3f}" if record.best else ""
-    speed = record.tokens_per_second * per_token
-    return f"loss {bits:.3f}{best} bits/character, {speed:,.0f} characters/s"
+    return f"loss {bits:.3f}{best} bits/character{_speed(record, per_token)}"
+
+
+def _speed(record: "Progress", per_token: float) -> str:
+    """How fast it goes, which before the first step nobody knows."""
+    return f", {record.tokens_per_second * per_token:,.0f} characters/s" if record.step else ""
 
 
 def draw_curves(folder: Path, title: str, quiet: bool) -> None:
@@ -161,8 +165,16 @@ def describe_end(
     name = console.visible(model, keep_newlines=False)
     risen = ""
     assert last.score is not None
-    if last.best_step and last.score.nats > RISEN * best.nats:
-        why = "the validation loss has risen since; more --dropout, or more text, may help"
+    if last.best_step == 0:
+        risen = (
+            "note        it is the model of --init-from as it was: no report of this run came below its "
+            "validation loss; a lower --learning-rate, or more text, may help\n"
+        )
+    elif last.best_step is not None and last.score.nats > RISEN * best.nats:
+        why = (
+            "the validation loss has risen since; more text, more --dropout, or after --init-from fewer "
+            "--epochs, may help"
+        )
         if extended_at is not None and last.best_step <= extended_at:
             why = (
                 "with its later end the run has not come down to that loss again, as its learning rate rose; "
