@@ -662,6 +662,15 @@ def test_only_what_tells_of_memory_or_of_a_gpu_that_cannot_be_used_is_taken_for_
     def fail(*about: object, **more: object) -> None:
         raise RuntimeError(message)
 
+    def fail_after(*about: object, **more: object) -> None:
+        try:
+            fail()
+        finally:  # as CUDA does where a recording was going on
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    if told == "not enough memory":
+        monkeypatch.setattr("lstmgen.corpus.read", fail_after)
+        assert told in here("eval", corpus).error
     monkeypatch.setattr("lstmgen.corpus.read", fail)
     if told:
         assert told in here("eval", corpus).error

@@ -334,19 +334,31 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
     assert planned.batch_size == streams
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"),
+        RuntimeError("an illegal memory access was encountered"),
+    ],
+)
 @pytest.mark.parametrize("fitting_streams", [4, 64, 128])
 def test_streams_that_do_not_fit_on_the_gpu_are_not_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitting_streams: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fitting_streams: int, error: RuntimeError
 ) -> None:
     def step_seconds(*jobs: Job) -> list[float]:
         if any(job.training.batch_size > fitting_streams for job in jobs):
-            raise torch.OutOfMemoryError("CUDA out of memory.")
+            raise error
         return [1e-3] * len(jobs)
 
     job = replace(make_job(tmp_path), device=torch.device("cuda", 0))  # where nothing runs
     monkeypatch.setattr(measuring, "step_seconds", step_seconds)
     monkeypatch.setattr(planning, "SOME_TOKENS", len(job.data.train_ids))
     monkeypatch.setattr(planning, "LONG_TEXT", len(job.data.train_ids))
+    if "illegal" in str(error) and fitting_streams < 128:
+        with pytest.raises(RuntimeError, match="illegal"):
+            fitting.sized(job, {"minutes": 0.1}, time.perf_counter())
+        return
     numbers = fitting.sized(job, {"minutes": 0.1}, time.perf_counter()).training
     assert numbers.batch_size == fitting_streams
 

@@ -15,12 +15,10 @@ from lstmgen.cli import console
 from lstmgen.cli.eval import evaluate
 from lstmgen.cli.sample import sample
 from lstmgen.cli.train import train
-from lstmgen.errors import LstmgenError, reason
+from lstmgen.errors import LstmgenError, is_lack_of_memory, reason
 from lstmgen.ranges import RANGES
 
 # As torch puts it.
-NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED",
-             "STATUS_NOT_INITIALIZED")  # fmt: skip  # of cuBLAS and cuDNN, which begin by taking some
 NO_DEVICE = ("no kernel image", "kernel image is invalid", "are busy or unavailable", "No CUDA GPUs",
              "no CUDA-capable device", "driver version is insufficient")  # fmt: skip
 NO_THREAD = "can't start new thread"  # as Python puts it
@@ -123,7 +121,7 @@ def main() -> None:
         )
     except (MemoryError, RuntimeError) as error:
         told = str(error)  # torch tells of memory and devices by RuntimeError
-        if isinstance(error, MemoryError) or any(sign in told for sign in NO_MEMORY):
+        if is_lack_of_memory(error):
             _refuse(
                 "not enough memory; give less text at once, or to train lower --hidden-size, --batch-size, "
                 "--window, --max-vocab or --softmax-sample (0 is all of them); "

@@ -8,7 +8,7 @@ from lstmgen import pace, planning, stopwatch
 from lstmgen.cli import console
 from lstmgen.cli.options import Options, minutes
 from lstmgen.config import ModelConfig, Position, TrainConfig
-from lstmgen.errors import OptionError
+from lstmgen.errors import OptionError, is_lack_of_memory
 from lstmgen.ranges import RANGES
 
 if TYPE_CHECKING:
@@ -90,8 +90,6 @@ def _measured(job: "Job", left: float, may_have_many: bool) -> tuple[TrainConfig
 
     If it may have more streams, larger numbers of them are tried as long as each reads many more tokens.
     """
-    import torch
-
     from lstmgen.batching import even_window
     from lstmgen.measuring import step_seconds
 
@@ -105,8 +103,10 @@ def _measured(job: "Job", left: float, may_have_many: bool) -> tuple[TrainConfig
         larger = replace(config, batch_size=batch_size, window=window)
         try:
             tokens, with_more = tokens_with(config, larger)
-        except torch.OutOfMemoryError:  # of a GPU
-            break
+        except RuntimeError as error:  # mostly of a GPU
+            if is_lack_of_memory(error):
+                break
+            raise
         if with_more <= planning.MORE_TOKENS * tokens:
             break
         config, tokens = larger, with_more
