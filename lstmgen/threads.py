@@ -44,7 +44,8 @@ class Threads:
 
     These are all, as long as they get nearly all of their cores; else as many as they got cores, if
     those do `MORE` times what all do, until all can have their cores again. Where a library shares out its
-    work by itself, so that all numbers do alike, these are all. It begins with what torch takes now.
+    work by itself, so that all numbers do alike, these are all. It begins with what torch takes now, and
+    where it `keeps` that number it only finds out how many would be `enough`.
     """
 
     def __init__(
@@ -54,8 +55,9 @@ class Threads:
         clocks: Clocks = clocks,
         take: Callable[[int], None] = torch.set_num_threads,
         products: Callable[[], None] = products,
+        keeps: bool = False,
     ) -> None:
-        self.most, self.span = most, span
+        self.most, self.span, self.keeps, self.enough = most, span, keeps, most
         self.clocks, self.take, self.products = clocks, take, products
         self.number = torch.get_num_threads()
         self.is_settled = most == 1  # whether all got their cores, or fewer have been tried
@@ -94,7 +96,9 @@ class Threads:
         doubted, self.in_doubt = self.in_doubt, lack_cores
         # Not by a span that may have begun before others came.
         fewer = lack_cores and doubted and self.number > 1
-        if self.number == self.most:
+        if self.keeps:
+            self.enough = max(1, int(cores + NEARLY)) if fewer else self.enough
+        elif self.number == self.most:
             self.is_settled = self.is_settled or not lack_cores
             if fewer and now >= self.next_change:
                 self.rate_of_all = rate

@@ -15,6 +15,8 @@ from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import replace
 
+import torch
+
 from lstmgen import device, stopwatch
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel, SavedRun
@@ -95,7 +97,8 @@ class _Session:
         self.unwritten = ""  # what keeps files from being written, if anything does
         self.meter = Meter(job.device)
         self.pace = Pace(job.clock) if job.clock else None
-        self.threads = Threads(job.most_threads) if job.most_threads else None
+        self.threads = _watched_threads(job)
+        self.told_of_cores = False
 
     @property
     def run(self) -> Run:
@@ -132,6 +135,9 @@ class _Session:
             except Diverged as why:
                 return self._go_back(record, str(why))
         record = self._saved(self._sampled(record, now), due, now)
+        if not (record.note or self.told_of_cores):
+            record = replace(record, note=self._lack_of_cores())
+            self.told_of_cores = bool(record.note)
         if due.log:
             self.meter = Meter(self.job.device)
         return record
@@ -231,6 +237,16 @@ class _Session:
                 record = replace(record, note=note)
         return record
 
+    def _lack_of_cores(self) -> str:
+        """What to say where steps of a fixed number of threads wait for cores that others have."""
+        if self.threads is None or self.threads.enough == self.threads.number:
+            return ""
+        number, enough = self.threads.number, self.threads.enough
+        return (
+            f"other programs keep cores busy, and each step of {number} threads waits for the last of them; "
+            f"--threads {enough} may be much quicker (and its last bits other ones)"
+        )
+
     def _keep(self, snapshot: Snapshot) -> None:
         position = self.course.position(snapshot.step, self._seconds(stopwatch.now()), self.job)
         self.keeper.keep_run(snapshot, self.course.config, position)
@@ -284,6 +300,14 @@ def _begin(job: Job, saved: SavedRun | None, initial: SavedModel | None) -> tupl
     if most is None:  # the start costs much where --init-from knew other texts
         most = most_from(stepper.present_loss(), job.model.vocab_size)
     return stepper, Course(config, run.snapshot(), most, best_of(at), at.best_step, at.retreats)
+
+
+def _watched_threads(job: Job) -> Threads | None:
+    """Where there are several on the CPU: as many as serve, or as there are, if their number is to stay."""
+    most = job.most_threads or torch.get_num_threads()
+    if job.device.type != "cpu" or most == 1:
+        return None
+    return Threads(most, keeps=job.most_threads is None)
 
 
 def validate(network: Network, job: Job) -> Score:

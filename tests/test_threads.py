@@ -308,14 +308,52 @@ def test_steps_are_watched_and_all_threads_are_taken_at_the_end(
     seen = list[Threads]()
     machine = Ticking(8, others=1)
 
-    def watched(number: int) -> Threads:
-        seen.append(Threads(number, 1e9, machine.clocks, machine.taken.append))
+    def watched(number: int, keeps: bool) -> Threads:
+        seen.append(Threads(number, 1e9, machine.clocks, machine.taken.append, keeps=keeps))
         return seen[-1]
 
     monkeypatch.setattr(training, "Threads", watched)
     job = replace(make_job(tmp_path / "m"), most_threads=most)
     assert [record.step for record in training.train(job)][-1] == NUM_STEPS
-    assert [threads.most for threads in seen] == [most] * bool(most)
-    assert machine.taken == [8, most] * bool(most)
-    assert [threads.pieces for threads in seen] == [NUM_STEPS - 1] * bool(most)
-    assert [round(threads.next_change, 2) for threads in seen] == [0.02 + PAUSE] * bool(most)
+    (threads,) = seen
+    assert (threads.most, threads.keeps) == (most or 8, most is None)
+    assert machine.taken == [8, most or 8]
+    assert threads.pieces == NUM_STEPS - 1
+    assert round(threads.next_change, 2) == 0.02 + (PAUSE if most else 0)
+
+
+@pytest.mark.parametrize("others", [0, 3.9, 7])
+def test_a_number_that_is_kept_is_not_changed_and_how_many_would_do_is_found(others: float) -> None:
+    machine = Machine(8, others)
+    threads = Threads(8, clocks=machine.clocks, take=machine.taken.append, keeps=True)
+    machine.work(threads, 5)
+    assert machine.taken == [8]
+    assert threads.number == 8
+    assert threads.enough == {0: 8, 3.9: 4, 7: 1}[others]
+
+
+@pytest.mark.parametrize(("others", "told"), [(0, 0), (7, 1)])
+def test_a_run_that_keeps_its_threads_says_once_that_fewer_would_do(
+    others: float, told: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(8, others)
+
+    def watched(number: int, keeps: bool) -> Threads:
+        threads = Threads(number, clocks=machine.clocks, take=lambda n: None, keeps=keeps)
+        machine.work(threads, 5)
+        return threads
+
+    monkeypatch.setattr(training, "Threads", watched)
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    notes = [record.note for record in training.train(make_job(tmp_path / "m"))]
+    assert len(notes) == NUM_STEPS
+    assert sum("--threads 1 may be much quicker" in note for note in notes) == told
+    assert len(list(filter(None, notes))) == told
+
+
+def test_where_there_is_one_thread_nothing_is_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.delattr(training, "Threads")
+    list(training.train(make_job(tmp_path / "m")))
