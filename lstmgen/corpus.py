@@ -24,7 +24,7 @@ from lstmgen.encoding import (
     SOME,
     decoded,
     decoded_lines,
-    has_odd_controls,
+    is_odd_latin_1,
     require_encoding,
     with_line_feeds,
 )
@@ -41,7 +41,7 @@ RISING = 0.9  # share of lines, where chance would give half
 NO_MARK = "dropped the byte order mark"
 NO_CR = "made CRLF and CR line ends into LF"
 ODD_CONTROLS = (
-    "it has control characters (U+0080 to U+009F), which no text has: if it is from Windows, give --encoding "
+    "it has control characters beyond ASCII, as hardly a text has: if it is from Windows, give --encoding "
     "cp1252"
 )
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
@@ -92,7 +92,7 @@ def _read(path: str, encoding: str) -> Text:
     if "\r" in text:
         text = with_line_feeds(text)
         notes.append(f"{name}: {NO_CR}")
-    if has_odd_controls(text):
+    if is_odd_latin_1(text, encoding):
         notes.append(f"{name}: {ODD_CONTROLS}")
     return Text(name, text, tuple(notes))
 

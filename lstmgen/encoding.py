@@ -49,9 +49,10 @@ def decoded(name: str, raw: bytes, encoding: str) -> str:
     return text
 
 
-def has_odd_controls(text: str) -> bool:
-    """Whether it has control characters that no text has, as of Windows's Latin letters read as Latin-1."""
-    return not text.isascii() and _CONTROLS.search(text) is not None
+def is_odd_latin_1(text: str, encoding: str) -> bool:
+    """Whether what was read as Latin-1 has control characters that stand for Windows's quotes and dashes."""
+    is_latin_1 = codecs.lookup(encoding).name == "iso8859-1"
+    return is_latin_1 and not text.isascii() and _CONTROLS.search(text) is not None
 
 
 def decoded_lines(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Iterator[str]:

@@ -18,12 +18,8 @@ NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAI
 
 
 def is_lack_of_memory(error: BaseException | None) -> bool:
-    """Whether an error tells of too little memory, or came of one that does, as where a recording fails."""
-    while error is not None:
-        if isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY):
-            return True
-        error = error.__context__
-    return False
+    """Whether an error tells of too little memory."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY)
 
 
 def reason(error: Exception) -> str:

@@ -217,6 +217,6 @@ class Keeper:
             saved = "all but the end of its log is saved"
         elif self._saved_step is not None:
             saved = f"it is saved as of step {self._saved_step:,}, from which --resume goes on"
-        elif self._with_model.step:
+        elif self._with_model.best_nats is not None:
             saved = "its model is saved, and nothing to go on from"
         return CheckpointError(f"{unwritten}; the run has ended: {saved}")

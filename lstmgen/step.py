@@ -48,9 +48,9 @@ class Loss:
         output = self.network.output
         if self.sampler is not None:
             drawn = self.sampler.draw((self.config.seed, step))
-        elif inputs.is_cuda or len(targets) * output.out_features <= MAX_LOGITS:
+        elif not inputs.is_cpu or len(targets) * output.out_features <= MAX_LOGITS:
             return cross_entropy(output(hidden), targets).sum(), state
-        else:  # some rows of logits at a time; in a recording there may be no such loop
+        else:  # some rows of logits at a time; no recording could ask which targets are to be ignored
             drawn = every_symbol(output.out_features)
         kept = targets != IGNORED
         if not kept.all():

@@ -105,12 +105,13 @@ class _Session:
         return self.stepper.run
 
     def score_start(self) -> Progress:
-        """The record of step 0, with a score: the best so far."""
-        present = self.stepper.present_loss()
+        """Report on what it begins with, of which nothing has been learned yet."""
+        present, score = self.stepper.present_loss(), self._validate()
         record = replace(self._progress(), train_nats_per_token=present)
-        record = self._report(record, self._validate())
+        record = self._report(record, score)
         self.keeper.keep_line(record.to_json())
-        return record
+        self.meter = Meter(self.job.device)
+        return self._saved(record, Due(report=True, log=True, mark=True), stopwatch.now())
 
     def step(self) -> None:
         with self.threads.at_work() if self.threads else nullcontext():
@@ -239,12 +240,12 @@ class _Session:
 
     def _lack_of_cores(self) -> str:
         """What to say where steps of a fixed number of threads wait for cores that others have."""
-        if self.threads is None or self.threads.enough == self.threads.number:
+        if self.threads is None or 2 * self.threads.enough > self.threads.number:
             return ""
         number, enough = self.threads.number, self.threads.enough
         return (
-            f"other programs keep cores busy, and each step of {number} threads waits for the last of them; "
-            f"--threads {enough} may be much quicker (and its last bits other ones)"
+            f"each step waits for all of its {number} threads, and other programs, or a limit, leave cores "
+            f"for {enough}; --threads {enough} may be much quicker (its last bits may differ)"
         )
 
     def _keep(self, snapshot: Snapshot) -> None:

@@ -16,6 +16,7 @@ from lstmgen.corpus import Text
 from lstmgen.errors import OptionError
 from lstmgen.job import Job
 from lstmgen.pace import Clock, Timing
+from lstmgen.ranges import RANGES, Range
 from lstmgen.training import train
 
 
@@ -201,6 +202,17 @@ def test_the_plan_of_words_is_that_of_words(
         epochs = job.epochs(numbers.num_steps)
         assert numbers.dropout == planning.dropout(epochs, size, length, "word") > 0
     assert planning.dropout(12, 256, length, "char") != numbers.dropout
+
+
+def test_more_epochs_than_there_may_be_steps_are_refused_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RANGES, "--steps", Range(1, 10))
+    job = make_job(tmp_path)
+    with pytest.raises(
+        OptionError, match=r"--epochs 99 is [\d,]+ steps of this text; .* 10 at most"
+    ):
+        fitting.timed(job, {"epochs": 99}, None, 0.0)
 
 
 @pytest.mark.parametrize("size", [64, 256])

@@ -1,5 +1,6 @@
 """`lstmgen train` as a user and a pipeline meet it: what it says, keeps and refuses."""
 
+import itertools
 import json
 import re
 import shlex
@@ -29,6 +30,7 @@ from lstmgen.errors import TrainingError
 from lstmgen.progress import Progress
 from lstmgen.scoring import Score
 from lstmgen.step import Stepper
+from lstmgen.training import validate
 
 
 def test_train_says_its_plan_and_what_to_do_next(corpus: Path, tmp_path: Path, here: Any) -> None:
@@ -244,7 +246,10 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
     )
     monkeypatch.setattr("lstmgen.measuring.measure", lambda job: pace.Timing(0.01, 2.0))
     options = ("--minutes", "0.06", *SMALL[4:], "--init-from", model)  # which is scored first
-    assert "1.1 are left" in here("train", corpus, "-m", tmp_path / "twice", *options).error
+    error = here("train", corpus, "-m", tmp_path / "twice", *options).error
+    assert (
+        "3.1 are left, and to validate once takes about 2.0 seconds, and it is done twice;" in error
+    )
     monkeypatch.setattr("lstmgen.measuring.measure", lambda job: pace.Timing(0.01, 50.0))
     more = here("train", corpus, "-m", tmp_path / "0.1", "--resume", "--minutes", "0.1")
     assert re.search(
@@ -726,17 +731,23 @@ def test_a_network_that_no_memory_holds_is_refused_before_it_is_made(
 ) -> None:
     large = ("--hidden-size", "30000", "--num-layers", "100", "--steps", "1")
     error = here("train", corpus, "-m", tmp_path / "m", *large).error
-    assert "parameters takes at least 11," in error
+    assert "parameters takes at least 5,7" in error
     assert error.endswith("give a lower --hidden-size, --num-layers or --max-vocab")
     assert not (tmp_path / "m").exists()
 
 
 def test_a_model_that_training_does_not_better_is_kept_as_it_was(
-    model: Path, corpus: Path, tmp_path: Path, here: Any
+    model: Path, corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And stays the best of a run that is stopped, and goes on."""
+    """And stays the best of a run that goes on to a later end."""
+    times = itertools.count(1)
+    monkeypatch.setattr(
+        training,
+        "validate",
+        lambda *about: replace(s := validate(*about), nats=next(times) * s.nats),
+    )
     folder, before = tmp_path / "m", checkpoint.load_model(model)
-    few = ("--steps", "6", *SMALL[4:], "--init-from", model, "--learning-rate", "9")
+    few = ("--steps", "6", *SMALL[4:], "--init-from", model)
     done = here("train", corpus, "-m", folder, *few)
     assert done.code == 0
     first = next(line for line in done.err.splitlines() if line.startswith("step "))
@@ -744,7 +755,7 @@ def test_a_model_that_training_does_not_better_is_kept_as_it_was(
     assert first.startswith("step 0 of 6: loss ")
     assert f"validation {score:.4f}" in first
     assert "characters/s" not in first
-    assert "it is the model of --init-from as it was: no report of this run came below" in done.err
+    assert "it is the model of --init-from as it began: no later report came below" in done.err
     after = checkpoint.load_model(folder)
     assert after.results["step"] == 0
     assert after.results["nats_per_token"] == pytest.approx(score, rel=1e-6)
@@ -752,12 +763,13 @@ def test_a_model_that_training_does_not_better_is_kept_as_it_was(
         np.testing.assert_array_equal(after.weights[name], weight)
     again = here("train", corpus, "-m", folder, "--resume", "--steps", "8")
     assert again.code == 0
-    assert "it is the model of --init-from as it was" in again.err
+    assert "it is the model of --init-from as it began" in again.err
     assert [r["step"] for r in log_file.read(folder)] == list(range(9))
     # One that training does better is not.
+    monkeypatch.undo()
     more = ("--steps", "40", *SMALL[4:], "--init-from", model)
     done = here("train", corpus, "-m", folder, "--overwrite", *more)
-    assert "as it was" not in done.err
+    assert "as it began" not in done.err
     assert checkpoint.load_model(folder).results["nats_per_token"] < score
 
 

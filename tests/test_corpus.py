@@ -189,6 +189,7 @@ def test_some_of_several_files_may_be_empty(tmp_path: Path) -> None:
         ("it’s".encode("cp1252"), "cp1252", False),
         ("é\x85".encode("latin-1"), "latin-1", False),  # a line end of old
         ("it’s é".encode(), "utf-8", False),
+        ("it\x92s é".encode(), "utf-8", False),  # made wrong before, and no longer of Windows
     ],
 )
 def test_letters_of_windows_that_are_read_as_latin_1_are_noted(

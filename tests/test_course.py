@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from jobs import NUM_STEPS, make_job, stopped_at
+from jobs import NUM_STEPS, make_job, payload, stopped_at
 
 from lstmgen import checkpoint, course, folders, keeping, optim, training
 from lstmgen.checkpoint import SavedModel
@@ -228,6 +228,34 @@ def test_a_run_that_goes_on_blows_up_at_the_same_loss(tmp_path: Path) -> None:
     assert most > 10
     list(train(job, saved))
     assert checkpoint.load_run(tmp_path).position.most_nats_per_token == most
+
+
+def test_a_run_with_another_models_weights_is_saved_as_soon_as_they_are_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it can be stopped there, and if it then blows up, what is said to be there is."""
+    job = make_job(tmp_path)
+    network = Network(job.model)
+    initialize(network, 0)
+    initial = SavedModel(job.model, job.vocabulary, network.weights())
+    saved = stopped_at(0, job, initial=initial)
+    assert (saved.position.step, saved.position.best_step) == (0, 0)
+    kept = checkpoint.load_model(tmp_path)
+    assert kept.results["step"] == 0
+    for name, weight in initial.weights.items():
+        np.testing.assert_array_equal(kept.weights[name], weight)
+    whole = list(train(make_job(tmp_path / "whole"), initial=initial))
+    rest = list(train(job, saved))
+    assert [whole[0].step, whole[-1].step, rest[-1].step] == [0, NUM_STEPS, NUM_STEPS]
+    assert payload(tmp_path / "last.safetensors") == payload(tmp_path / "whole/last.safetensors")
+    assert whole[-1].best == rest[-1].best
+
+    broken = replace(job, folder=tmp_path / "broken")
+    broken.folder.mkdir()
+    monkeypatch.setattr(Stepper, "step", lambda stepper, rate: (torch.tensor(float("nan")), 1))
+    with pytest.raises(TrainingError, match="the best model so far is in"):
+        list(train(broken, initial=initial))
+    assert checkpoint.load_model(broken.folder).results["step"] == 0
 
 
 def test_a_model_that_begins_far_from_the_text_has_not_blown_up(tmp_path: Path) -> None:

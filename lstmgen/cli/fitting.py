@@ -127,16 +127,17 @@ def _steps(job: "Job", given: Options) -> int:
 
 
 def _require_time_to_validate(
-    measured: pace.Timing, seconds: float, start: float, left: float, resumed: bool
+    measured: pace.Timing, seconds: float, start: float, left: float, resumed: bool, times: int
 ) -> None:
-    """A run needs one validation at its end; says where that leaves little time for the rest."""
+    """A run needs so many validations at least; says where that leaves little time for the rest."""
     once = f"to validate once takes about {measured.validation_seconds:.1f} seconds"
-    if measured.validation_seconds >= left and not resumed:
+    once += ", and it is done twice" * (times > 1)
+    if times * measured.validation_seconds >= left and not resumed:
         raise OptionError(
             f"--minutes {seconds / 60:g} leaves no time to train: the start took {start:.1f} seconds, "
             f"{left:.1f} are left, and {once}; give more, or a smaller --valid-fraction or --valid-file"
         )
-    if measured.validation_seconds > pace.MAX_SHARE * left:
+    if times * measured.validation_seconds > pace.MAX_SHARE * left:
         advice = "; a smaller --valid-fraction or --valid-file leaves more for training"
         console.note(f"{once}, of {left:.1f} that are left{'' if resumed else advice}")
 
@@ -144,8 +145,8 @@ def _require_time_to_validate(
 def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) -> "Job":
     """The job with its number of steps, from steps, epochs, or the time that there is.
 
-    And with what follows from that number, unless it was given: when to report, and how to keep the text
-    from being learned by heart.
+    And with what follows from that number, unless it was given: when to report, the learning rate, and how to
+    keep the text from being learned by heart.
     """
     from lstmgen.measuring import measure
 
@@ -196,9 +197,11 @@ def _within_minutes(job: "Job", given: Options, at: Position | None, began: floa
             "give more"
             + (", or leave it out to go on to the end" if done < job.training.num_steps else "")
         )
-    if at is None and "init_from" in given:  # before the first step, as that model may be the best
-        left -= measured.validation_seconds
-    _require_time_to_validate(measured, seconds, start, left, at is not None)
+    begins_with_one = at is None and "init_from" in given  # as that model may be the best
+    _require_time_to_validate(
+        measured, seconds, start, left, resumed=at is not None, times=1 + begins_with_one
+    )
+    left -= begins_with_one * measured.validation_seconds
     more, report_every = pace.plan_steps(measured, left)
     training = replace(job.training, num_steps=done + more, report_every=report_every)
     return replace(job, training=training, clock=pace.Clock(deadline, measured))

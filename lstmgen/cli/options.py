@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Options = Mapping[str, Any]
 
-BYTES_A_PARAMETER = 16  # at least: weight, gradient, momentum, and a copy to go back to
+BYTES_A_PARAMETER = 8  # at least: the weight, and a copy to go back to
 
 
 def require_sense(given: Options) -> None:
@@ -154,8 +154,8 @@ def _require_memory(config: ModelConfig) -> None:
     needed = BYTES_A_PARAMETER * config.num_parameters
     if needed > there:
         raise OptionError(
-            f"a network of {config.num_parameters:,} parameters takes at least {needed / 1e9:,.0f} GB of "
-            f"memory, and this machine has {there / 1e9:,.0f}; give a lower --hidden-size, --num-layers or "
+            f"a network of {config.num_parameters:,} parameters takes at least {needed / 1e9:,.1f} GB of "
+            f"memory, and this machine has {there / 1e9:,.1f}; give a lower --hidden-size, --num-layers or "
             "--max-vocab"
         )
 

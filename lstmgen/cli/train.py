@@ -250,7 +250,8 @@ def train(
         str | None,
         _network(
             metavar="MODEL",
-            help="Begin with the weights of this model; the new one takes over its level, cell and sizes.",
+            help="Begin with the weights of this model; the new one takes over its level, cell, sizes and "
+            "symbols.",
         ),
     ] = None,
     quiet: Annotated[

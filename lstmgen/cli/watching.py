@@ -167,7 +167,7 @@ def describe_end(
     assert last.score is not None
     if last.best_step == 0:
         risen = (
-            "note        it is the model of --init-from as it was: no report of this run came below its "
+            "note        it is the model of --init-from as it began: no later report came below its "
             "validation loss; a lower --learning-rate, or more text, may help\n"
         )
     elif last.best_step is not None and last.score.nats > RISEN * best.nats:
