@@ -38,6 +38,12 @@ class Dataset:
             counts += np.bincount(self.train_ids[begin : begin + COUNTED], minlength=len(counts))
         return counts
 
+    def share_known(self, other: Vocabulary) -> float:
+        """What share of the part to train on is of symbols that another vocabulary has too, but `<unk>`."""
+        tokens = enumerate(self.vocabulary.tokens)
+        known = [i for i, token in tokens if i != UNKNOWN_ID and token in other.ids]
+        return float(self.counts[known].sum() / len(self.train_ids))
+
 
 def prepare(
     text: Text,

@@ -71,6 +71,7 @@ REPEATED_EPOCHS, REPEATED_RATE = (2, 3), 0.08
 # lower one, by this power of their number.
 FINE_TUNING_RATES: dict[Level, float] = {"char": 0.02, "word": 0.008}
 FINE_TUNING_POWER = 0.85
+KNOWN_SHARE = 0.5  # of a text: a model that knows the symbols of less has little to forget
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 
 

@@ -696,8 +696,8 @@ def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path,
                 *SMALL[4:], "--init-from", model)  # fmt: skip
     theirs = checkpoint.load_model(model).vocabulary
     ours = len(theirs) + 3
-    told = f"init-from   {len(theirs)} of {ours} symbols are known to that model; 3 begin afresh\n"
-    assert told in done.err
+    told = rf"init-from   {len(theirs)} of {ours} symbols, 9\d\.\d % of the text, are known to that model; 3 "
+    assert re.search(told + "begin afresh\n", done.err)
     both = checkpoint.load_model(tmp_path / "more").vocabulary
     assert set(both.tokens) == {*theirs.tokens, *"ÄÖÜ"}  # also what only the other text had
     for options in ((), ("--init-from", model)):
@@ -715,14 +715,36 @@ def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path,
     assert checkpoint.load_run(folder).training.learning_rate == 0.003
 
 
+def test_a_text_that_another_model_cannot_read_is_planned_as_from_scratch(
+    model: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    odd = tmp_path / "odd.txt"
+    odd.write_text("".join(chr(ord(c) + 1000) if c.islower() else c for c in TEXT))
+    small = ("--steps", "40", *SMALL[4:])
+    plans: list[tuple[float, float]] = []
+    for text, start in (
+        (odd, ("--init-from", model)),
+        (odd, SMALL[:4]),
+        (corpus, ("--init-from", model)),
+    ):
+        folder = tmp_path / str(len(plans))
+        done = here("train", text, "-m", folder, *small, *start)
+        assert done.code == 0, done.err
+        run = checkpoint.load_run(folder).training
+        plans.append((run.learning_rate, run.dropout))
+    assert plans[0] == plans[1] != plans[2]
+
+
 def test_with_max_vocab_the_symbols_are_the_most_frequent_of_the_new_text_alone(
     model: Path, corpus: Path, tmp_path: Path, here: Any
 ) -> None:
     few = ("--steps", "1", *SMALL[4:], "--init-from", model, "--max-vocab", "9")
     done = here("train", corpus, "-m", tmp_path / "m", *few)
     left = len(checkpoint.load_model(model).vocabulary) - 9
-    told = f"init-from   9 of 9 symbols are known to that model; {left} of the model's own are left out by "
-    assert told + "--max-vocab\n" in done.err
+    assert "init-from   9 of 9 symbols, " in done.err
+    assert (
+        f"known to that model; {left} of the model's own are left out by --max-vocab\n" in done.err
+    )
     assert len(checkpoint.load_model(tmp_path / "m").vocabulary) == 9
 
 

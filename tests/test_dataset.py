@@ -74,6 +74,21 @@ def test_symbols_of_another_vocabulary_are_known_besides() -> None:
     assert len(data.counts) == 4
 
 
+def test_the_share_that_another_vocabulary_knows_is_of_tokens() -> None:
+    data = prepare(
+        Text("x", "aabcaabcaaaa"), CHARS, seed=0
+    )  # nine to train on, one of them to be <unk>
+    shares = {}
+    for tokens in ("", "a", "bc", "abcz"):
+        other = Vocabulary("char", "prose", ("<unk>", *tokens))
+        counts = [
+            int(data.counts[data.vocabulary.ids[t]]) for t in tokens if t in data.vocabulary.ids
+        ]
+        shares[tokens] = data.share_known(other)
+        assert shares[tokens] == sum(counts) / 9
+    assert 0 == shares[""] < shares["bc"] < shares["a"] < shares["abcz"] == 8 / 9
+
+
 def test_unk_is_placed_in_training_but_never_in_validation() -> None:
     data = prepare(Text("x", "a" * 40_000), CHARS, seed=3)
     assert data.placed_unknown == 3

@@ -220,6 +220,7 @@ def test_what_the_readme_shows_of_eval_is_what_it_prints(tmp_path: Path) -> None
             "With `--init-from` 0.02 for one epoch, 0.0028 for ten, 0.0004 for a hundred",
         ),
         (planning.fine_tuning_rate(1, "word"), 0.008, "and by word four tenths of that"),
+        (planning.KNOWN_SHARE, 0.5, "knows the symbols of less than half of the text"),
         (
             planning.weight_drop(20) == 0 < planning.weight_drop(21),
             True,

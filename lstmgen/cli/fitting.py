@@ -142,11 +142,14 @@ def _require_time_to_validate(
         console.note(f"{once}, of {left:.1f} that are left{'' if resumed else advice}")
 
 
-def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) -> "Job":
+def timed(
+    job: "Job", given: Options, saved: "SavedRun | None", began: float, known: float = 0.0
+) -> "Job":
     """The job with its number of steps, from steps, epochs, or the time that there is.
 
     And with what follows from that number, unless it was given: when to report, the learning rate, and how to
-    keep the text from being learned by heart.
+    keep the text from being learned by heart. `known` is the share of the text whose symbols the model to
+    begin with knows.
     """
     from lstmgen.measuring import measure
 
@@ -170,7 +173,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
             valid_cost=len(job.data.valid_ids) * pace.score_cost(job.model, config),
         )
         job = replace(job, training=replace(job.training, report_every=report_every))
-    return job if saved else replace(job, training=_suited(job, given))
+    return job if saved else replace(job, training=_suited(job, given, known))
 
 
 def _within_minutes(job: "Job", given: Options, at: Position | None, began: float) -> "Job":
@@ -222,7 +225,7 @@ def _over(job: "Job", at: Position, planned: int) -> OptionError:
     )
 
 
-def _suited(job: "Job", given: Options) -> TrainConfig:
+def _suited(job: "Job", given: Options, known: float) -> TrainConfig:
     """The numbers as they suit how the text will be read, unless they were given.
 
     That is the learning rate, and what keeps the text from being learned by heart.
@@ -236,7 +239,7 @@ def _suited(job: "Job", given: Options) -> TrainConfig:
         "weight_drop": planning.weight_drop(epochs),
         "weight_decay": planning.weight_decay(epochs),
     }
-    if "init_from" in given:
+    if known >= planning.KNOWN_SHARE:
         usual |= {
             "learning_rate": planning.fine_tuning_rate(epochs, level),
             "dropout": 0.0,

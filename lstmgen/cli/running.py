@@ -51,7 +51,8 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
     job = Job(folder, data, model, config, where, most_threads=most_threads, sample_seconds=every)
     if not saved and not other:
         job = fitting.sized(job, given, began)
-    job = fitting.timed(job, given, saved, began)
+    known = data.share_known(other.vocabulary) if other else 0.0
+    job = fitting.timed(job, given, saved, began, known)
     if not quiet:
         console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)

@@ -53,7 +53,10 @@ def of_start(other: "SavedModel", data: "Dataset") -> str:
     """How many of the symbols a model to begin with knows, and how many of its own are of no more use."""
     theirs, ours = set(other.vocabulary.tokens), set(data.vocabulary.tokens)
     new, left = len(ours - theirs), len(theirs - ours)
-    told = [f"{len(theirs & ours):,} of {len(ours):,} symbols are known to that model"]
+    share = 100 * data.share_known(other.vocabulary)
+    told = [
+        f"{len(theirs & ours):,} of {len(ours):,} symbols, {share:.3g} % of the text, are known to that model"
+    ]
     told += [f"{new:,} begin afresh"] * bool(new)
     told += [f"{left:,} of the model's own are left out by --max-vocab"] * bool(left)
     return f"init-from   {'; '.join(told)}"
