@@ -244,6 +244,12 @@ def test_a_run_of_minutes_says_when_validation_leaves_little_or_nothing(
         "--minutes 0.06 leaves no time to train: the start took 0.0 seconds, 3.1 are left, and to validate "
         "once takes about 50.0 seconds; give more, or a smaller" in told[2].error
     )
+    monkeypatch.setattr("lstmgen.measuring.measure", lambda job: pace.Timing(0.01, 0.5))
+    steps = list[int]()
+    for start in (SMALL, (*SMALL[4:], "--init-from", model)):
+        done = here("train", corpus, "-m", tmp_path / f"{len(steps)}", "--minutes", "0.06", *start)
+        steps += [int(number) for number in re.findall(r"about (\d+) steps", done.err)]
+    assert steps[1] == steps[0] - 50  # half a second
     monkeypatch.setattr("lstmgen.measuring.measure", lambda job: pace.Timing(0.01, 2.0))
     options = ("--minutes", "0.06", *SMALL[4:], "--init-from", model)  # which is scored first
     error = here("train", corpus, "-m", tmp_path / "twice", *options).error

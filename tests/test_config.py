@@ -5,6 +5,7 @@ from collections.abc import Callable
 from math import inf, nan, nextafter
 from typing import Any
 
+import numpy as np
 import pytest
 from torch import nn
 
@@ -263,6 +264,15 @@ IN_RANGE: list[tuple[JsonConfig, str, Any]] = [
 def test_end_of_a_range_is_accepted(config: JsonConfig, name: str, value: object) -> None:
     accepted = type(config).from_json(config.to_json() | {name: value})
     assert getattr(accepted, name) == value
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_ranges_are_the_same_for_the_short_floats_of_numpy(kind: Any) -> None:
+    with pytest.raises(OptionError, match="--top-p"):
+        DecodingConfig(top_p=kind(0))
+    with pytest.raises(OptionError, match="--cache-share"):
+        CacheConfig(size=5, share=kind(1))
+    assert DecodingConfig(temperature=kind(0.5)).temperature == 0.5
 
 
 def test_tied_sizes_that_differ_are_refused_with_both() -> None:

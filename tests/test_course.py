@@ -9,7 +9,7 @@ import pytest
 import torch
 from jobs import NUM_STEPS, make_job, payload, stopped_at
 
-from lstmgen import checkpoint, course, folders, keeping, optim, training
+from lstmgen import checkpoint, course, folders, keeping, log_file, optim, stopwatch, training
 from lstmgen.checkpoint import SavedModel
 from lstmgen.config import MAX_RETREATS, TrainConfig
 from lstmgen.errors import TrainingError
@@ -256,6 +256,27 @@ def test_a_run_with_another_models_weights_is_saved_as_soon_as_they_are_scored(
     with pytest.raises(TrainingError, match="the best model so far is in"):
         list(train(broken, initial=initial))
     assert checkpoint.load_model(broken.folder).results["step"] == 0
+
+
+def test_the_score_of_another_models_weights_is_no_time_of_the_steps_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, passed = make_job(tmp_path), [0.0]
+    network = Network(job.model)
+    initialize(network, 0)
+    now, validate = stopwatch.now, training.validate
+
+    def long_validation(network: Network, job: Any) -> Score:
+        passed[0] += 1e6
+        return validate(network, job)
+
+    monkeypatch.setattr(stopwatch, "now", lambda: now() + passed[0])
+    monkeypatch.setattr(training, "validate", long_validation)
+    list(train(job, initial=SavedModel(job.model, job.vocabulary, network.weights())))
+    first, second = log_file.read(tmp_path)[:2]
+    assert first["tokens_per_second"] == 0
+    assert first["seconds"] >= 1e6
+    assert second["tokens_per_second"] > 0
 
 
 def test_a_model_that_begins_far_from_the_text_has_not_blown_up(tmp_path: Path) -> None:

@@ -15,8 +15,11 @@ import pytest
 from jobs import NUM_STEPS, make_job, payload, stopped_at
 
 from lstmgen import checkpoint, course, durable, folders, holding, log_file, training
+from lstmgen.checkpoint import SavedModel
 from lstmgen.errors import CheckpointError
+from lstmgen.initialization import initialize
 from lstmgen.keeping import Snapshot
+from lstmgen.model import Network
 from lstmgen.progress import Progress
 from lstmgen.scoring import Score
 from lstmgen.training import train
@@ -504,6 +507,23 @@ def test_a_model_that_cannot_be_written_does_not_keep_a_run_from_being_saved(
     list(train(make_job(tmp_path), saved))
     assert checkpoint.load_model(tmp_path).results["step"] == NUM_STEPS
     assert checkpoint.load_run(tmp_path).position.best_step == NUM_STEPS
+
+
+def test_a_run_that_ends_at_step_0_tells_that_its_model_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*about: object) -> None:
+        raise CheckpointError("no room")
+
+    job = make_job(tmp_path)
+    network = Network(job.model)
+    initialize(network, 0)
+    monkeypatch.setattr(checkpoint, "save_run", fail)
+    records = train(job, initial=SavedModel(job.model, job.vocabulary, network.weights()))
+    assert next(records).note == "no room; it is tried again"
+    with pytest.raises(CheckpointError, match="its model is saved, and nothing to go on from"):
+        records.close()
+    assert checkpoint.load_model(tmp_path).results["step"] == 0
 
 
 def test_a_run_whose_best_model_cannot_be_written_knows_the_one_before(
