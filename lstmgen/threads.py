@@ -85,6 +85,16 @@ class Threads:
             self._judge(ended[0])
             self._begin()
 
+    @property
+    def advice(self) -> str:
+        """What to say where it keeps its number, and half of that or less would do; else nothing."""
+        if 2 * self.enough > self.number:
+            return ""
+        return (
+            f"each step waits for all of its {self.number} threads, and other programs, or a limit, leave "
+            f"cores for {self.enough}; --threads {self.enough} may be much quicker (its last bits may differ)"
+        )
+
     def take_all(self) -> None:
         """Give torch all threads back, for whatever the process does next."""
         self._change(self.most)

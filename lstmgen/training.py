@@ -136,9 +136,8 @@ class _Session:
             except Diverged as why:
                 return self._go_back(record, str(why))
         record = self._saved(self._sampled(record, now), due, now)
-        if not (record.note or self.told_of_cores):
-            record = replace(record, note=self._lack_of_cores())
-            self.told_of_cores = bool(record.note)
+        if self.threads and self.threads.advice and not (record.note or self.told_of_cores):
+            record, self.told_of_cores = replace(record, note=self.threads.advice), True
         if due.log:
             self.meter = Meter(self.job.device)
         return record
@@ -237,16 +236,6 @@ class _Session:
                 note = f"{unwritten}; it is tried again" if unwritten else ""
                 record = replace(record, note=note)
         return record
-
-    def _lack_of_cores(self) -> str:
-        """What to say where steps of a fixed number of threads wait for cores that others have."""
-        if self.threads is None or 2 * self.threads.enough > self.threads.number:
-            return ""
-        number, enough = self.threads.number, self.threads.enough
-        return (
-            f"each step waits for all of its {number} threads, and other programs, or a limit, leave cores "
-            f"for {enough}; --threads {enough} may be much quicker (its last bits may differ)"
-        )
 
     def _keep(self, snapshot: Snapshot) -> None:
         position = self.course.position(snapshot.step, self._seconds(stopwatch.now()), self.job)
