@@ -49,14 +49,15 @@ def of_data(data: "Dataset") -> str:
     )
 
 
-def of_start(other: "SavedModel", data: "Dataset") -> str:
-    """How many of the symbols a model to begin with knows, and how many of its own are of no more use."""
+def of_start(other: "SavedModel", data: "Dataset", known: float) -> str:
+    """How many of the symbols a model to begin with knows, and how many of its own are of no more use.
+
+    `known` is the share of the text that the former make up.
+    """
     theirs, ours = set(other.vocabulary.tokens), set(data.vocabulary.tokens)
     new, left = len(ours - theirs), len(theirs - ours)
-    share = 100 * data.share_known(other.vocabulary)
-    told = [
-        f"{len(theirs & ours):,} of {len(ours):,} symbols, {share:.3g} % of the text, are known to that model"
-    ]
+    both = f"{len(theirs & ours):,} of {len(ours):,} symbols, {100 * known:.3g} % of the text"
+    told = [f"{both}, are known to that model"]
     told += [f"{new:,} begin afresh"] * bool(new)
     told += [f"{left:,} of the model's own are left out by --max-vocab"] * bool(left)
     return f"init-from   {'; '.join(told)}"

@@ -163,10 +163,10 @@ def describe_end(
     trial = " ".join([console.program(), "sample", *flags])
     score = " ".join([console.program(), "eval other.txt", *flags])
     name = console.visible(model, keep_newlines=False)
-    risen = ""
+    note = ""
     assert last.score is not None
     if last.best_step == 0:
-        risen = (
+        note = (
             "note        it is the model of --init-from as it began: no later report came below its "
             "validation loss; a lower --learning-rate, or more text, may help\n"
         )
@@ -180,14 +180,14 @@ def describe_end(
                 "with its later end the run has not come down to that loss again, as its learning rate rose; "
                 "--overwrite begins anew, with a plan for the whole time"
             )
-        risen = (
+        note = (
             f"note        it is the model of step {last.best_step:,} of {last.num_steps:,}: {why}\n"
         )
     return (
         f"done        {name}: best validation {best.nats_per_token:.4f} nats a token "
         f"({best.bits_per_character:.3f} bits/character, perplexity {best.perplexity:.4g}) "
         f"after {console.count(round(last.seconds), 'second')} of training\n"
-        f"{risen}"
+        f"{note}"
         f"try         {trial}\n"
         f"            {score}"
     )
