@@ -36,7 +36,7 @@ class Streams:
         self.ids = ids
         self.start_id = start_id
         self.batch_size = batch_size
-        self.window_size = window
+        self._window = window
         self._first_targets = edges[:-1]
         self._starts = np.maximum(edges[:-1] - warm_up, 0)
         self._ends = edges[1:]
@@ -44,7 +44,7 @@ class Streams:
 
     def places(self, index: int) -> NDArray[np.int64]:
         """Where in the text the targets of window `index` stand, (B, T); past its part's end for padding."""
-        offsets = np.arange(index * self.window_size, (index + 1) * self.window_size)
+        offsets = np.arange(index * self._window, (index + 1) * self._window)
         return np.asarray(self._starts[:, None] + offsets, np.int64)
 
     def window(self, index: int) -> Window:

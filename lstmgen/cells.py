@@ -41,10 +41,10 @@ def sigmoid(x: Array) -> Array:
 def lstm(z: Array, state: LayerState) -> LayerState:
     """One step of the long short-term memory (Hochreiter & Schmidhuber, 1997; Gers et al., 2000).
 
-    z (4H, B) and the state (h, C), each (H, B) -> the next (h, C). z is W [x, h] + b, four blocks one
-    below the other: W_i [x, h] + b_i, then W_f, W_C and W_o likewise, so that one product serves all. The
-    cell state C is the conveyor belt: on its way through time it is only multiplied and added to, each
-    value by itself.
+    z (4H, B) and the state (h, C), each (H, B) -> the next (h, C). z is W [x, h] + b, which `Affine` makes
+    (the notes write [h, x]), four blocks one below the other: W_i [x, h] + b_i, then W_f, W_C and W_o
+    likewise, so that one product serves all. The cell state C is the conveyor belt: on its way through time
+    it is only multiplied and added to, each value by itself.
     """
     h, C = state  # noqa: N806  # the notes' own symbols
     H = len(h)  # noqa: N806

@@ -93,6 +93,13 @@ def load_model(model: str | Path) -> SavedModel:
     return replace(loaded, weights=weights)
 
 
+def load_results(folder: Path) -> Mapping[str, Any]:
+    """What is known of the model in a folder, without its weights; `CheckpointError` as for all of it."""
+    path = folder / MODEL_FILE
+    with container.opened(path) as file, _blaming(path):
+        return _model(file.description).results
+
+
 def save_half(model: str | Path, path: Path) -> None:
     """Write a copy of a model in half the bytes, its weights in float16, to a .safetensors file."""
     loaded = load_model(model)

@@ -39,7 +39,7 @@ MAX_RETREATS = 4  # of a run that diverges; they take the learning rate to a tho
 BY_SYMBOL = ("embedding.weight", "output.weight", "output.bias")
 
 
-def is_matrix(name: str) -> bool:
+def is_layer_matrix(name: str) -> bool:
     """Whether a weight is a matrix of a recurrent layer."""
     return ".weight_" in name
 

@@ -67,7 +67,7 @@ class Container:
             raise self._damaged("its description is not a JSON object")
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The arrays, once their bytes have shown to be those that were written."""
+        """The arrays, once their bytes have shown to be those that were written. To be called once."""
         digest = _digest(self._plain, self._table)
         arrays = {}
         for name, entry in self.entries.items():
@@ -197,16 +197,10 @@ def opened(path: Path) -> Iterator[Container]:
             ) from None
 
 
-def read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Arrays and description of a file, checked against its digest; `CheckpointError` if it is not whole."""
-    with opened(path) as container:
-        return container.arrays(), container.description
-
-
 def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     """Write a file in one step: afterwards `path` is the new file, whole, on the disk.
 
-    `CheckpointError` where that cannot be done; the old file is there then.
+    `CheckpointError` where that cannot be done: see `durable.put`.
     """
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     require_readable(path, description, sum(array.nbytes for array in arrays.values()))

@@ -14,7 +14,7 @@ from lstmgen.job import Job
 from lstmgen.keeping import Run, Snapshot
 from lstmgen.scoring import Score
 
-LOG_LINES = 100  # in a whole run at least, so that its curve can be drawn
+LOG_LINES = 100  # in a whole run at least, or one a step, so that its curve can be drawn
 MARKS = 20  # in a whole run, at each of which it notes where to go back to
 BLOW_UP = (
     1.0  # nats a token above a guess among all symbols, or above the first loss if that was more

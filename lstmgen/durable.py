@@ -15,7 +15,8 @@ CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # as some file systems
 def put(path: Path, *parts: bytes | memoryview) -> None:
     """Make `path` hold the parts, whole or not at all; the old file stays until the new one is safe.
 
-    `CheckpointError` where that cannot be done.
+    `CheckpointError` where that cannot be done. Where it is only the folder that cannot be synced, the new
+    file is there, but may not outlast a loss of power.
     """
     new = beside(path)
     try:

@@ -54,13 +54,14 @@ def _initialize_gates(network: Network, k: int, generator: torch.Generator) -> N
     """The biases with which the gates of layer k begin.
 
     That of an LSTM's forget gate is 1, so that what is written stays for some tokens and its gradient
-    comes back (Jozefowicz et al., 2015). Without a memory, an eighth of each layer's units keep longer, by
-    time constants of 4 to 128 tokens, each the same multiple of the one before: so the network finds out
-    early what takes counting, such as where lines are broken.
+    comes back (Jozefowicz et al., 2015). Without a `memory` (an option: see `Network`), an eighth of each
+    layer's units keep longer, by time constants of 4 to 128 tokens, each the same multiple of the one before:
+    so the network finds out early what takes counting, such as where lines are broken.
 
-    With a memory, all units of the last layer keep, by time constants drawn evenly from one token up to that;
-    the layers below read. The LSTM's output gates begin open there: what is kept is found useful sooner
-    where it shows. All this is in the input's biases; the state's, which the cell adds to them, stay zero.
+    With a `memory`, all units of the last layer keep, by time constants drawn evenly from one token up to
+    that; the layers below read, and none of their units keeps longer than the others. The LSTM's output
+    gates begin open there: what is kept is found useful sooner where it shows. All this is in the input's
+    biases; the state's, which the cell adds to them, stay zero.
     """
     cell, size = network.config.cell, network.config.hidden_size
     bias, _ = network.biases(k)

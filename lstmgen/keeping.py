@@ -105,9 +105,9 @@ class Keeper:
     def __init__(self, hold: Hold, before: Position | None, model: SavedModel) -> None:
         self._hold, self._folder = hold, hold.folder
         self._new, self._common = before is None, model
-        self._with_model = before or Position()  # when its best model was last written
+        self._position_of_model = before or Position()  # when its best model was last written
         self._saved_step = before.step if before else None
-        self._without_model: SavedRun | None = None  # saved while its model could not be written
+        self._saved_before_model: SavedRun | None = None  # as that could not be written
         self._model: SavedModel | None = None
         self._run: SavedRun | None = None
         self._lines: list[Mapping[str, Any]] = []
@@ -120,7 +120,7 @@ class Keeper:
     def has_unscored_model(self) -> bool:
         """Whether the model in the folder was kept without having been validated."""
         try:
-            return "nats" not in checkpoint.load_model(self._folder).results
+            return "nats" not in checkpoint.load_results(self._folder)
         except CheckpointError:
             return False
 
@@ -167,7 +167,7 @@ class Keeper:
                 checkpoint.save_model(self._folder / MODEL_FILE, self._model)
                 self._model = None
                 if self._run is not None:
-                    self._with_model = self._run.position
+                    self._position_of_model = self._run.position
         finally:
             self._write_log_and_run()
 
@@ -193,10 +193,10 @@ class Keeper:
         if self._model is None:
             self._save_run(run)
             self._run = None
-        elif run is not self._without_model and run.position.step < run.training.num_steps:
-            position = run.position.with_best_of(self._with_model)
+        elif run is not self._saved_before_model and run.position.step < run.training.num_steps:
+            position = run.position.with_best_of(self._position_of_model)
             self._save_run(replace(run, position=position))
-            self._without_model = run
+            self._saved_before_model = run
 
     def _save_run(self, run: SavedRun) -> None:
         checkpoint.save_run(self._folder / RUN_FILE, run)
@@ -217,6 +217,6 @@ class Keeper:
             saved = "all but the end of its log is saved"
         elif self._saved_step is not None:
             saved = f"it is saved as of step {self._saved_step:,}, from which --resume goes on"
-        elif self._with_model.best_nats is not None:
+        elif self._position_of_model.best_nats is not None:
             saved = "its model is saved, and nothing to go on from"
         return CheckpointError(f"{unwritten}; the run has ended: {saved}")

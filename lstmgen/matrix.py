@@ -17,7 +17,7 @@ THREADS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def num_threads() -> int:
-    """How many threads NumPy's products take, where that can be told: where its BLAS is OpenBLAS."""
+    """How many threads NumPy's products take, if its BLAS is OpenBLAS; else 1, as nobody can tell."""
     built = np.show_config(mode="dicts") or {}
     if "openblas" not in built.get("Build Dependencies", {}).get("blas", {}).get("name", ""):
         return 1

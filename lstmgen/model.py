@@ -22,12 +22,26 @@ TorchState = tuple[tuple[Tensor, ...], ...]  # a layer: (h, C) or (h,), each (B,
 _LAYERS = {"lstm": nn.LSTM, "gru": Gru, "rnn": nn.RNN}
 
 
+class _Embedding(nn.Embedding):
+    """Weights that are yet to be set, as all of a network are: where symbols are many, drawing takes long."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
+class _Linear(nn.Linear):
+    """Likewise."""
+
+    def reset_parameters(self) -> None:
+        pass
+
+
 class Network(nn.Module):
     """Embedding, recurrent layers of torch one above the other, output layer.
 
     State goes in and comes out; the module holds weights only. Dropout draws from torch's own
-    generator, which the caller seeds. With a `memory`, in tokens, the last layer keeps the biases that
-    `initialization` gives it: a gate that is nearly open or shut has next to no gradient, but
+    generator, which the caller seeds. With a `memory`, in tokens, the last layer's biases are frozen as
+    `initialization` makes them: a gate that is nearly open or shut has next to no gradient, but
     AdamW steps equally far along a small one, and would soon undo what the gates began with.
     """
 
@@ -37,11 +51,11 @@ class Network(nn.Module):
         self.dropout = dropout
         self.memory = memory if config.cell != "rnn" else 0  # an RNN has no gates
         widths = [config.embedding_size] + [config.hidden_size] * config.num_layers
-        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
+        self.embedding = _Embedding(config.vocab_size, config.embedding_size)
         self.layers = nn.ModuleList(
             _LAYERS[config.cell](widths[k], config.hidden_size) for k in range(config.num_layers)
         )
-        self.output = nn.Linear(config.hidden_size, config.vocab_size)
+        self.output = _Linear(config.hidden_size, config.vocab_size)
         if config.tie:
             self.output.weight = self.embedding.weight
         if self.memory:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lstmgen.config import BY_SYMBOL, LARGE_VOCABULARY, TrainConfig, is_matrix
+from lstmgen.config import BY_SYMBOL, LARGE_VOCABULARY, TrainConfig, is_layer_matrix
 from lstmgen.model import Network
 from lstmgen.muon import EPSILON, Muon, Rate, named
 
@@ -102,7 +102,7 @@ class Optimizer:
     def __init__(self, network: Network, config: TrainConfig) -> None:
         self.config = config
         weights: Mapping[str, Tensor] = network.named_weights()
-        matrices = {name: w for name, w in weights.items() if is_matrix(name)}
+        matrices = {name: w for name, w in weights.items() if is_layer_matrix(name)}
         evened = [n for n in matrices if weights[n.replace("weight", "bias")].requires_grad]
         symbols = BY_SYMBOL if lazy(config, network.config.vocab_size) else ()
         rows = {name: weights[name] for name in symbols if name in weights}

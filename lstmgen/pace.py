@@ -5,7 +5,7 @@ from math import ceil, prod
 from typing import NamedTuple
 
 from lstmgen import stopwatch
-from lstmgen.config import ModelConfig, TrainConfig, is_matrix
+from lstmgen.config import ModelConfig, TrainConfig, is_layer_matrix
 
 REPORT_SHARE = 0.04  # of the time given may go into validation
 MAX_REPORTS = 20
@@ -39,7 +39,7 @@ def score_cost(model: ModelConfig, config: TrainConfig) -> float:
     Training goes forward, backward and to the weights, with a sample of a large vocabulary, in bfloat16
     at half the price; a score takes all symbols, in float32.
     """
-    layers = sum(prod(s) for n, s in model.weight_shapes().items() if is_matrix(n))
+    layers = sum(prod(s) for n, s in model.weight_shapes().items() if is_layer_matrix(n))
     drawn = min(config.softmax_sample or model.vocab_size, model.vocab_size)
     price = 3 if config.precision == "float32" else 1.5
     return (layers + model.vocab_size * model.hidden_size) / (
@@ -58,7 +58,10 @@ def report_interval(num_steps: int, num_epochs: float, step_cost: float, valid_c
 
 
 def num_reports(fitting: float, few: int = FEW_REPORTS, most_share: float = MAX_SHARE) -> int:
-    """How many validations there are to be in a run that takes as long as `fitting` of them."""
+    """How many validations there are to be in a run that takes as long as `fitting` of them.
+
+    They may take `REPORT_SHARE` of its time, and the first `few` of them `most_share`.
+    """
     wanted = max(int(REPORT_SHARE * fitting), min(few, int(most_share * fitting)))
     return min(MAX_REPORTS, max(1, wanted))
 
@@ -108,6 +111,10 @@ class Pace:
         self.steps = 0
         self.clock = clock
         self.validations: list[float] = []  # seconds
+
+    def begin(self) -> None:
+        """Count from now on, as what came before was no step; validations that there were are kept."""
+        self.started = stopwatch.now() - sum(self.validations)
 
     def timing(self) -> Timing:
         """As it is by now. Until a validation has been seen, it is taken to be as far off as a step was."""

@@ -31,7 +31,7 @@ class Width(NamedTuple):
 
 # As measured, see the tables in tests/benchmarks/LOG.md.
 BEST_WIDTHS: dict[Level, Width] = {"char": Width(384, 8e6, 0.1), "word": Width(256, 8e6, 0.1)}
-# Upper limits by character: with fewer streams, where a text is read fewer than `FEW_EPOCHS` times; with
+# Upper limits: by character with fewer streams, where a text is read fewer than `FEW_EPOCHS` times; with
 # `MANY_STREAMS`, where it is read `READ_ONCE` times or less, and where it is read more often.
 SELDOM_REPEATED = Width(256, 4e6, 0.25)
 MANY_STREAMS_READ_ONCE = Width(256, 4.5e6, 0.25)
@@ -76,7 +76,7 @@ MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as i
 
 
 def hidden_size(tokens: float, text_tokens: int, level: Level, many_streams: bool = False) -> int:
-    """How many units a layer should have where two layers of 256 could be trained on `tokens`.
+    """How many units a layer should have where two layers of 256, or as many as are given, read `tokens`.
 
     With `MANY_STREAMS` they are read in fewer steps, which asks for less. A larger network learns more
     from each token and sees fewer of them in the same time. That nearly cancels, so the size grows

@@ -87,13 +87,11 @@ class _Recurrence(torch.autograd.Function):
         for grad_before, u_t, grad_z_t, row, d, d_for_each in reversed(list(_by_step(*steps))):
             grad_z_t.mul_(d_for_each)
             grad_before.addcmul_(d, u_t).addmm_(row, weight)
-        grad_x_sums = rows.to(ctx.precision, copy=True)
+        grad_sums = rows.to(ctx.precision, copy=True)  # for the weight, with that of h_n
         inputs = before.flatten(0, 1).to(ctx.precision)  # (T B, H)
-        grad_weight = (
-            grad_x_sums.flatten(0, 1).t() @ inputs
-        )  # so its third block is still that of h_n
-        torch.mul(grad_states[1:], grad_x_n, out=grad_x_sums[..., 2 * H :])
-        return grad_x_sums, grad_states[0], grad_weight.to(weight.dtype), rows.sum((0, 1))
+        grad_weight = grad_sums.flatten(0, 1).t() @ inputs
+        torch.mul(grad_states[1:], grad_x_n, out=grad_sums[..., 2 * H :])  # `x_sums` have x_n there
+        return grad_sums, grad_states[0], grad_weight.to(weight.dtype), rows.sum((0, 1))
 
 
 def _by_step(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

@@ -39,7 +39,9 @@ class Loss:
     ) -> tuple[Tensor, TorchState]:
         """Inputs and targets (B, T), and a state -> nats, summed, and the next state.
 
-        From the seed and the `step` follows which symbols are drawn.
+        That is the cross-entropy of the output layer's logits. Where symbols are many it is against a
+        sample of them (see `sampled_softmax`), of which only some rows have gradients (see
+        `optim.LazyRows`). From the seed and the `step` follows which symbols are drawn.
         """
         sparse = self.lazy and inputs.is_cpu  # other devices may know no sparse tensors
         hidden, state = self.network.read(inputs, state, sparse)

@@ -55,7 +55,8 @@ def train(
 
     The job's folder must be there. It is held by `hold`, which `holding.claimed` gives; without one nobody
     else is kept out of it, and a run that is there is replaced. `CheckpointError` if the folder has no room,
-    if `saved` lacks something, or if what could not be written before cannot be for `PATIENCE` after the end.
+    if `saved` lacks something, or if what could not be written before cannot be for `PATIENCE` after the end;
+    from closing, if it cannot be then.
     """
     held = hold or Hold(job.folder)
     session = _Session(job, saved, initial, held)
@@ -110,8 +111,11 @@ class _Session:
         record = replace(self._progress(), train_nats_per_token=present)
         record = self._report(record, score)
         self.keeper.keep_line(record.to_json())
+        record = self._saved(record, Due(report=True, log=True, mark=True), stopwatch.now())
         self.meter = Meter(self.job.device)
-        return self._saved(record, Due(report=True, log=True, mark=True), stopwatch.now())
+        if self.pace:
+            self.pace.begin()
+        return record
 
     def step(self) -> None:
         with self.threads.at_work() if self.threads else nullcontext():

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from files import unpacked
 
-from lstmgen import checkpoint, container, dataset, optim
+from lstmgen import checkpoint, dataset, optim
 from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import CellName, CorpusConfig, Level, ModelConfig, Precision, TrainConfig
 from lstmgen.corpus import Text
@@ -65,7 +66,7 @@ def stopped_at(
 
 
 def payload(path: Path) -> bytes:
-    tensors, _ = container.read(path)
+    tensors, _ = unpacked(path)
     return b"".join(name.encode() + tensors[name].tobytes() for name in sorted(tensors))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from engines import random_weights
+from files import unpacked
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load, save
@@ -126,7 +127,7 @@ def test_same_model_is_written_as_the_same_bytes(file: Path, model: SavedModel) 
 def test_a_description_may_look_like_a_digest_that_is_not_known_yet(tmp_path: Path) -> None:
     description = {"text": container.NO_DIGEST}
     container.write(tmp_path / "m", {"a": np.ones(3)}, description)
-    assert container.read(tmp_path / "m")[1] == description
+    assert unpacked(tmp_path / "m")[1] == description
 
 
 def test_other_programs_can_read_the_weights(file: Path, model: SavedModel) -> None:
@@ -298,7 +299,7 @@ def test_a_model_in_half_the_bytes_is_the_same_but_for_rounding(
     whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
     checkpoint.save_model(whole, model)
     checkpoint.save_half(whole, half)
-    tensors, _ = container.read(half)
+    tensors, _ = unpacked(half)
     assert {array.dtype for array in tensors.values()} == {np.dtype(np.float16)}
     loaded = checkpoint.load_model(half)
     assert (loaded.config, loaded.vocabulary) == (model.config, model.vocabulary)

@@ -511,3 +511,19 @@ def test_a_short_time_is_for_one_layer_unless_something_else_is_given(
         text_tokens = len(job.data.train_ids)
         size = planning.one_layer_size(tokens, text_tokens, "char", 30, job.model.cell, "float32")
         assert planned.hidden_size == size
+
+
+def test_a_network_beyond_the_memory_is_refused_whoever_has_chosen_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tmp_path)
+    other = checkpoint.SavedModel(replace(job.model, hidden_size=400), job.vocabulary, {})
+    large = {"steps": RANGES["--steps"].high}
+    assert fitting.sized(job, large, 0.0).model.num_parameters > 10**6
+    assert options.model({}, job.data, other).hidden_size == 400
+    there = {"SC_PAGE_SIZE": 1000, "SC_PHYS_PAGES": 1000}
+    monkeypatch.setattr("os.sysconf", there.__getitem__)
+    with pytest.raises(OptionError, match="parameters takes at least"):
+        fitting.sized(job, large, 0.0)
+    with pytest.raises(OptionError, match="parameters takes at least"):
+        options.model({}, job.data, other)

@@ -14,7 +14,9 @@ from lstmgen.checkpoint import SavedModel
 from lstmgen.config import MAX_RETREATS, TrainConfig
 from lstmgen.errors import TrainingError
 from lstmgen.initialization import initialize
+from lstmgen.keeping import Keeper
 from lstmgen.model import Network
+from lstmgen.pace import Clock, Pace, Timing
 from lstmgen.scoring import Score
 from lstmgen.step import Loss, Stepper
 from lstmgen.training import train
@@ -277,6 +279,36 @@ def test_the_score_of_another_models_weights_is_no_time_of_the_steps_after_it(
     assert first["tokens_per_second"] == 0
     assert first["seconds"] >= 1e6
     assert second["tokens_per_second"] > 0
+
+
+def test_a_slow_first_save_of_another_models_weights_is_no_time_of_the_steps_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, passed, paces = make_job(tmp_path), [0.0], list[Pace]()
+    network = Network(job.model)
+    initialize(network, 0)
+    now, write = stopwatch.now, Keeper.try_to_write
+
+    def slowly(keeper: Keeper) -> str:
+        passed[0] += 1000
+        return write(keeper)
+
+    def watched(clock: Clock) -> Pace:
+        paces.append(Pace(clock))
+        return paces[-1]
+
+    monkeypatch.setattr(stopwatch, "now", lambda: now() + passed[0])
+    monkeypatch.setattr(training, "Pace", watched)
+    timed = replace(job, clock=Clock(1e6, Timing(0.1, 0.1)))
+    records = train(timed, initial=SavedModel(job.model, job.vocabulary, network.weights()))
+    monkeypatch.setattr(Keeper, "try_to_write", slowly)
+    next(records)
+    assert passed == [1000]
+    paces[0].steps = 1
+    step_seconds, validation_seconds = paces[0].timing()
+    assert 0 < step_seconds < 10
+    assert 0 < validation_seconds < 10
+    records.close()
 
 
 def test_a_model_that_begins_far_from_the_text_has_not_blown_up(tmp_path: Path) -> None:

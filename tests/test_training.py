@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from engines import score_of
+from files import unpacked
 from jobs import NUM_STEPS, STORY, be_lazy, make_job, payload, stopped_at
 
 from lstmgen import (
@@ -168,7 +169,7 @@ def test_progress_that_cannot_be_is_refused_with_its_file(
 ) -> None:
     list(train(make_job(tmp_path)))
     path = tmp_path / folders.RUN_FILE
-    tensors, description = container.read(path)
+    tensors, description = unpacked(path)
     description["progress"] |= odd
     container.write(path, tensors, description)
     with pytest.raises(CheckpointError, match=str(path)):
@@ -181,7 +182,7 @@ def test_progress_that_cannot_be_is_refused_with_its_file(
 def test_a_number_beyond_all_floats_in_a_run_is_refused(tmp_path: Path, name: str) -> None:
     stopped_at(1, make_job(tmp_path))
     path = tmp_path / folders.RUN_FILE
-    tensors, description = container.read(path)
+    tensors, description = unpacked(path)
     best = {"best_nats": 9.0, "best_tokens": 9, "best_characters": 9, "best_unknown_tokens": 0}
     description["progress"] |= best | {name: 10**400}
     container.write(path, tensors, description)
@@ -276,7 +277,7 @@ def test_a_run_of_before_a_value_came_goes_on(
     job = make_job(tmp_path, softmax_sample=sample)
     stopped_at(1, job)
     path = tmp_path / folders.RUN_FILE
-    tensors, description = container.read(path)
+    tensors, description = unpacked(path)
     for part, later in (
         ("training", ("adamw_share", "weight_drop", "memory")),
         ("progress", ("retreats", "most_nats_per_token", "device", "best_step")),

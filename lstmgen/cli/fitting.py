@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lstmgen import pace, planning, stopwatch
 from lstmgen.cli import console
-from lstmgen.cli.options import Options, minutes
+from lstmgen.cli.options import Options, minutes, require_memory
 from lstmgen.config import ModelConfig, Position, TrainConfig
 from lstmgen.errors import OptionError, is_lack_of_memory
 from lstmgen.ranges import RANGES
@@ -75,6 +75,7 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     follows = "embedding_size" not in given and model.embedding_size == model.hidden_size
     embedding = size if follows else model.embedding_size
     model = replace(model, num_layers=layers, hidden_size=size, embedding_size=embedding)
+    require_memory(model)
     return replace(job, model=model)
 
 
@@ -149,7 +150,7 @@ def timed(
 
     And with what follows from that number, unless it was given: when to report, the learning rate, and how to
     keep the text from being learned by heart. `known` is the share of the text whose symbols the model to
-    begin with knows.
+    begin with knows. `OptionError` where that leaves no step, or no time for one and what must be validated.
     """
     from lstmgen.measuring import measure
 

@@ -128,7 +128,9 @@ def model(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelC
                 " ".join(console.option(name, of[name]) for name in odd) for of in (options, theirs)
             )
             raise OptionError(f"the model of --init-from has {has}; leave out {typed}")
-        return replace(other.config, vocab_size=len(data.vocabulary))
+        config = replace(other.config, vocab_size=len(data.vocabulary))
+        require_memory(config)
+        return config
     sizes = {options[name] for name in ("embedding_size", "hidden_size") if name in options}
     many = planning.tie(data.vocabulary.level, len(data.vocabulary))
     options.setdefault("tie", many and len(sizes) < 2)
@@ -138,11 +140,11 @@ def model(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelC
         hidden_size = options.get("hidden_size", ModelConfig.hidden_size)
         options.setdefault("embedding_size", hidden_size)
     config = ModelConfig(vocab_size=len(data.vocabulary), **options)
-    _require_memory(config)
+    require_memory(config)
     return config
 
 
-def _require_memory(config: ModelConfig) -> None:
+def require_memory(config: ModelConfig) -> None:
     """`OptionError` for a network that could not be trained in all the memory of this machine.
 
     Of many large arrays none may be refused, until the system ends the process without a word.

@@ -64,11 +64,13 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
             _tell_of_stop(given, folder, last, before)
             sys.exit(128 + number)
         watching.draw_curves(folder, telling.title(job), quiet)
+        extended = saved and job.training.num_steps > saved.training.num_steps
+        extended_at = saved.position.step if saved and extended else None
+        if odd := watching.what_is_odd(last, extended_at):
+            console.note(odd)
         if not quiet:
-            extended = saved and job.training.num_steps > saved.training.num_steps
-            extended_at = saved.position.step if saved and extended else None
             flags = telling.model_flags(given)
-            console.say(watching.describe_end(last, given["model"], flags, extended_at))
+            console.say(watching.describe_end(last, given["model"], flags))
 
 
 def _is_among(corpus: list[str], valid_file: str) -> bool:

@@ -29,6 +29,7 @@ from lstmgen.errors import OptionError
 from lstmgen.planning import (
     CUDA_STREAMS,
     FINE_TUNING_RATES,
+    KNOWN_SHARE,
     MANY_STREAMS,
     MANY_STREAMS_RATE,
     MANY_SYMBOLS,
@@ -40,6 +41,8 @@ _text, _network, _run, _learning, _machine = (
     partial(typer.Option, rich_help_panel=panel)
     for panel in ("Text", "Network", "The run", "Learning", "Machine")
 )
+
+IF_KNOWN = f"if that model knows {KNOWN_SHARE:.0%} of the text"
 
 
 def train(
@@ -134,14 +137,14 @@ def train(
         float | None,
         _learning(
             help="Share of the outputs of embedding and layers left out in each step.",
-            show_default="by the text, epochs and size; 0 with --init-from",
+            show_default=f"by the text, epochs and size; 0 with --init-from, {IF_KNOWN}",
         ),
     ] = None,
     weight_drop: Annotated[
         float | None,
         _learning(
             help="Share of the recurrent weights left out in each step.",
-            show_default="by epochs, from some twenty on; 0 with --init-from",
+            show_default=f"by epochs, from some twenty on; 0 with --init-from, {IF_KNOWN}",
         ),
     ] = None,
     tie: Annotated[
@@ -186,7 +189,8 @@ def train(
             f"{MANY_STREAMS_RATE} from {MANY_STREAMS} streams on, {REPEATED_RATE} from "
             f"{CUDA_STREAMS}, or for lstm from {REPEATED_EPOCHS[1]} epochs on, rising from "
             f"{REPEATED_EPOCHS[0]} on; with --init-from "
-            f"{FINE_TUNING_RATES['char']} (by word {FINE_TUNING_RATES['word']}) for one epoch, less for more",
+            f"{FINE_TUNING_RATES['char']} (by word {FINE_TUNING_RATES['word']}) for one epoch, less for "
+            f"more, {IF_KNOWN}",
         ),
     ] = None,
     adamw_share: Annotated[

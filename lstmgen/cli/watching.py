@@ -151,43 +151,43 @@ def draw_curves(folder: Path, title: str, quiet: bool) -> None:
         console.say(curves.terminal(records, max(curves.MIN_WIDTH, width)))
 
 
-def describe_end(
-    last: "Progress", model: str, flags: list[str], extended_at: int | None = None
-) -> str:
-    """What came of a run, by its last record, and what to type next.
+def what_is_odd(last: "Progress", extended_at: int | None = None) -> str:
+    """What somebody should know of how a run ended, by its last record, even if nothing else is told.
 
     `extended_at` is the step at which it was given a later end, if it was.
     """
+    assert last.score is not None  # the last step is always scored
+    assert last.best is not None
+    if last.best_step == 0:
+        return (
+            "the model that is kept is that of --init-from as it began: no later report came below its "
+            "validation loss; a lower --learning-rate, or more text, may help"
+        )
+    if last.best_step is None or last.score.nats <= RISEN * last.best.nats:
+        return ""
+    why = (
+        "the validation loss has risen since; more text, more --dropout, or after --init-from fewer "
+        "--epochs, may help"
+    )
+    if extended_at is not None and last.best_step <= extended_at:
+        why = (
+            "with its later end the run has not come down to that loss again, as its learning rate rose; "
+            "--overwrite begins anew, with a plan for the whole time"
+        )
+    return f"the model that is kept is that of step {last.best_step:,} of {last.num_steps:,}: {why}"
+
+
+def describe_end(last: "Progress", model: str, flags: list[str]) -> str:
+    """What came of a run, by its last record, and what to type next."""
     best = last.best
     assert best is not None  # the last step is always scored
     trial = " ".join([console.program(), "sample", *flags])
     score = " ".join([console.program(), "eval other.txt", *flags])
     name = console.visible(model, keep_newlines=False)
-    note = ""
-    assert last.score is not None
-    if last.best_step == 0:
-        note = (
-            "note        it is the model of --init-from as it began: no later report came below its "
-            "validation loss; a lower --learning-rate, or more text, may help\n"
-        )
-    elif last.best_step is not None and last.score.nats > RISEN * best.nats:
-        why = (
-            "the validation loss has risen since; more text, more --dropout, or after --init-from fewer "
-            "--epochs, may help"
-        )
-        if extended_at is not None and last.best_step <= extended_at:
-            why = (
-                "with its later end the run has not come down to that loss again, as its learning rate rose; "
-                "--overwrite begins anew, with a plan for the whole time"
-            )
-        note = (
-            f"note        it is the model of step {last.best_step:,} of {last.num_steps:,}: {why}\n"
-        )
     return (
         f"done        {name}: best validation {best.nats_per_token:.4f} nats a token "
         f"({best.bits_per_character:.3f} bits/character, perplexity {best.perplexity:.4g}) "
         f"after {console.count(round(last.seconds), 'second')} of training\n"
-        f"{note}"
         f"try         {trial}\n"
         f"            {score}"
     )

@@ -25,7 +25,7 @@ from .measuring import (
 
 SEEDS = (0, 1, 2)
 # The command with all weights left to AdamW.
-BY_ADAMW = [sys.executable, "-c", "from lstmgen import optim; optim.is_matrix = lambda name: False; "
+BY_ADAMW = [sys.executable, "-c", "from lstmgen import optim; optim.is_layer_matrix = lambda name: False; "
             "from lstmgen.cli import main; main()"]  # fmt: skip
 
 
