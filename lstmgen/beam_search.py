@@ -9,8 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmgen.generation import LENGTH, Generated, first_stop, prime_ids
-from lstmgen.scoring import Engine, cross_entropy, last_logits, logits_after
+from lstmgen.generation import (
+    LENGTH,
+    MAX_LOGITS_SIDE_BY_SIDE,
+    Generated,
+    first_stop,
+    prime_ids,
+)
+from lstmgen.scoring import Engine, cross_entropy, last_logits, logits_after, slices
 from lstmgen.vocabulary import UNKNOWN_ID, Vocabulary
 
 
@@ -55,12 +61,12 @@ def search(
     beam = [_Text(stop="" if length else LENGTH)]
     going = [text for text in beam if not text.stop]
     while going:
-        totals = np.array([[text.nats] for text in going]) + _costs(logits)
+        nats = [text.nats for text in going]
         ended, likeliest, count = [text for text in beam if text.stop], list[_Text](), num_beams
         while True:
             count *= 2  # as some may be the same text
-            for row, i in _least(totals, count)[len(likeliest) :]:
-                likeliest.append(longer(going[row], totals[row, i], row, i))
+            for total, row, i in _least(nats, logits, count)[len(likeliest) :]:
+                likeliest.append(longer(going[row], total, row, i))
             beam = _distinct(sorted(ended + likeliest, key=lambda text: text.nats))[:num_beams]
             # What is not among them costs no less than the last of them.
             if len(likeliest) < count or (
@@ -95,10 +101,18 @@ def _costs(logits: NDArray[Any]) -> NDArray[np.float64]:
     return costs
 
 
-def _least(totals: NDArray[np.float64], count: int) -> list[tuple[int, int]]:
-    """Row and column of the least of totals (B, V), in order; of equal ones the first stand first."""
-    flat = totals.reshape(-1)
-    limit = np.partition(flat, count - 1)[count - 1] if count < flat.size else np.inf
-    places = np.flatnonzero((flat <= limit) & np.isfinite(flat))
-    order = places[np.argsort(flat[places], kind="stable")][:count]
-    return [divmod(int(place), totals.shape[1]) for place in order]
+def _least(nats: Sequence[float], logits: NDArray[Any], count: int) -> list[tuple[float, int, int]]:
+    """The least nats of texts of so many, (B,), with one more token each by the logits (B, V), in order.
+
+    With the row and the token of each; of equal ones the first stand first.
+    """
+    least: list[tuple[float, int, int]] = []
+    for rows in slices(len(logits), max(1, MAX_LOGITS_SIDE_BY_SIDE // logits.shape[1])):
+        costs = np.array(nats[rows])[:, None] + _costs(logits[rows])
+        flat = costs.reshape(-1)
+        limit = np.partition(flat, count - 1)[count - 1] if count < flat.size else np.inf
+        places = np.flatnonzero((flat <= limit) & np.isfinite(flat))
+        for place in places[np.argsort(flat[places], kind="stable")][:count]:
+            row, i = divmod(int(place), logits.shape[1])
+            least.append((float(flat[place]), rows.start + row, i))
+    return sorted(least)[:count]

@@ -5,11 +5,12 @@ import gzip
 import hashlib
 import os
 import re
+import select
 import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from gzip import GzipFile
@@ -20,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from lstmgen.config import DEFAULT_ENCODING
 from lstmgen.encoding import (
+    MARKED,
     PART,
     SOME,
     decoded,
     decoded_lines,
-    is_odd_latin_1,
+    doubt,
     require_encoding,
+    require_plain,
     with_line_feeds,
 )
 from lstmgen.errors import CorpusError, OptionError, reason
@@ -40,10 +43,6 @@ FEW_LINES = 100  # that tell whether a list is sorted
 RISING = 0.9  # share of lines, where chance would give half
 NO_MARK = "dropped the byte order mark"
 NO_CR = "made CRLF and CR line ends into LF"
-ODD_CONTROLS = (
-    "it has control characters beyond ASCII, as hardly a text has: if it is from Windows, give --encoding "
-    "cp1252"
-)
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
@@ -71,13 +70,14 @@ def read(path: str, encoding: str = DEFAULT_ENCODING) -> Text:
     is said in the notes. Raises `CorpusError` for what cannot be read, is empty or does not decode, and
     `OptionError` for an encoding that Python does not know.
     """
-    return _not_empty(_read(path, encoding))
-
-
-def _not_empty(text: Text) -> Text:
+    text = _read(path, encoding)
     if not text.text:
-        raise CorpusError(f"{text.name}: there is no text in it; give a file that holds some")
+        raise _no_text(text.name)
     return text
+
+
+def _no_text(name: str) -> CorpusError:
+    return CorpusError(f"{name}: there is no text in it; give a file that holds some")
 
 
 def _read(path: str, encoding: str) -> Text:
@@ -92,8 +92,8 @@ def _read(path: str, encoding: str) -> Text:
     if "\r" in text:
         text = with_line_feeds(text)
         notes.append(f"{name}: {NO_CR}")
-    if is_odd_latin_1(text, encoding):
-        notes.append(f"{name}: {ODD_CONTROLS}")
+    if doubtful := doubt(raw, text, encoding):
+        notes.append(f"{name}: {doubtful}")
     return Text(name, text, tuple(notes))
 
 
@@ -102,19 +102,30 @@ def read_all(paths: Sequence[str], encoding: str = DEFAULT_ENCODING) -> Text:
 
     Otherwise like `read`; `CorpusError` if all of them are.
     """
-    texts = [_read(path, encoding) for path in paths]
-    first, last = texts[0].name, texts[-1].name
-    notes = [note for text in texts for note in text.notes]
-    if empty := [text.name for text in texts if not text.text]:
-        notes.append(f"files without text: {len(empty):,} of {len(texts):,}, {empty[0]} first")
-    filled = [text for text in texts if text.text]
-    if unended := [text.name for text in filled[:-1] if not text.text.endswith("\n")]:
+    texts, notes = read_each(paths, encoding)
+    if unended := [text.name for text in texts[:-1] if not text.text.endswith("\n")]:
         notes.append(
             "files without a line end at their end, in whose last line the next one goes on: "
-            f"{len(unended):,} of {len(texts):,}, {unended[0]} first"
+            f"{len(unended):,} of {len(paths):,}, {unended[0]} first"
         )
-    name = first if len(paths) == 1 else f"{len(paths)} files, {first} to {last}"
-    return _not_empty(Text(name, "".join(text.text for text in texts), tuple(notes)))
+    return Text(_called_together(paths), "".join(text.text for text in texts), tuple(notes))
+
+
+def read_each(
+    paths: Sequence[str], encoding: str = DEFAULT_ENCODING
+) -> tuple[list[Text], list[str]]:
+    """The texts of the files that hold one, and all that there is to note of them.
+
+    Otherwise like `read`; `CorpusError` if all of them are empty.
+    """
+    texts = [_read(path, encoding) for path in paths]
+    notes = [note for text in texts for note in text.notes]
+    filled = [text for text in texts if text.text]
+    if not filled:
+        raise _no_text(_called_together(paths))
+    if empty := [text.name for text in texts if not text.text]:
+        notes.append(f"files without text: {len(empty):,} of {len(texts):,}, {empty[0]} first")
+    return filled, notes
 
 
 def require_one_stdin(paths: Sequence[str]) -> None:
@@ -182,9 +193,30 @@ def is_pipe(path: str) -> bool:
         return False
 
 
+def is_waiting() -> bool:
+    """Whether standard input is a file or a pipe that has something to be read by now."""
+    try:
+        where = sys.stdin.fileno()
+        about = os.fstat(where)
+        if stat.S_ISREG(about.st_mode):
+            return os.lseek(where, 0, os.SEEK_CUR) < about.st_size
+        waiting = select.poll()
+    except (AttributeError, OSError, ValueError):  # it is closed, or there is no such question
+        return False
+    waiting.register(where, select.POLLIN)
+    return stat.S_ISFIFO(about.st_mode) and any(
+        event & select.POLLIN for _, event in waiting.poll(0)
+    )
+
+
 def called(path: str) -> str:
     """What a path is called where it is spoken of."""
     return "standard input" if path == STDIN else path
+
+
+def _called_together(paths: Sequence[str]) -> str:
+    first, last = called(paths[0]), called(paths[-1])
+    return first if len(paths) == 1 else f"{len(paths)} files, {first} to {last}"
 
 
 class _Source(FileIO):
@@ -221,12 +253,13 @@ def _opened(path: str) -> Iterator[BufferedReader | GzipFile]:
         with suppress(AttributeError, OSError):  # where there are no such files, as on Windows
             os.set_blocking(source, True)  # else what is yet to come would be taken for the end
     opened: Any = BufferedReader(_Source(source, closefd=path != STDIN))
-    with opened as file:
-        if file.peek(2)[:2] == GZIP:
-            with GzipFile(fileobj=file) as unzipped:
-                yield unzipped
-        else:
-            yield file
+    with opened as file, _unzipped(file) as plain:
+        require_plain(called(path), plain.peek(MARKED))
+        yield plain
+
+
+def _unzipped(file: BufferedReader) -> AbstractContextManager[BufferedReader | GzipFile]:
+    return GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP else nullcontext(file)
 
 
 @contextmanager

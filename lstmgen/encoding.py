@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from lstmgen.config import DEFAULT_ENCODING
 from lstmgen.errors import CorpusError, OptionError
 
 if TYPE_CHECKING:  # what is read when a command starts makes it late
@@ -21,6 +22,23 @@ ENOUGH = 100  # characters, before which nothing is said of how many zeros are a
 _CONTROLS = re.compile(
     "[\x80-\x84\x86-\x9f]"
 )  # all of U+0080 to U+009F but the line end among them
+# Files that hold their text packed, or set: the place of a mark, the mark, and what they are called.
+_FORMATS = (
+    (0, b"PK\x03\x04", "a ZIP archive, as .docx, .odt and .epub are too"),
+    (0, b"%PDF-", "a PDF file"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of an older Microsoft Office"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (0, b"\xfd7zXZ\0", "packed with xz"),
+    (0, b"\x28\xb5\x2f\xfd", "packed with zstd"),
+    (4, b"1AY&SY", "packed with bzip2"),
+    (257, b"ustar", "a tar archive"),
+    (0, b"PAR1\x15", "a Parquet table"),
+)
+ODD_CONTROLS = (
+    "it has control characters beyond ASCII, as hardly a text has: if it is from Windows, give --encoding "
+    "cp1252"
+)
+MARKED = 512  # bytes that hold any of these marks
 ACROSS_LINES = ("iso2022", "hz")  # encodings in which a line may depend on those before it
 
 
@@ -37,6 +55,13 @@ def require_encoding(encoding: str) -> None:
         ) from None
 
 
+def require_plain(name: str, begin: bytes) -> None:
+    """`CorpusError` for a file that begins as those of other kinds do, whatever its bytes would decode to."""
+    for place, mark, told in _FORMATS:
+        if begin.startswith(mark, place):
+            raise CorpusError(f"{name}: this is {told}; unpack it, or save it as plain text, first")
+
+
 def with_line_feeds(text: str) -> str:
     """The text with LF for each CRLF and CR."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -49,10 +74,18 @@ def decoded(name: str, raw: bytes, encoding: str) -> str:
     return text
 
 
-def is_odd_latin_1(text: str, encoding: str) -> bool:
-    """Whether what was read as Latin-1 has control characters that stand for Windows's quotes and dashes."""
-    is_latin_1 = codecs.lookup(encoding).name == "iso8859-1"
-    return is_latin_1 and not text.isascii() and _CONTROLS.search(text) is not None
+def doubt(raw: bytes, text: str, encoding: str) -> str:
+    """What makes it doubtful that bytes are of an encoding, though it makes a text of them; or nothing."""
+    name = codecs.lookup(encoding).name
+    if text.isascii() or name.startswith("utf"):
+        return ""
+    if _is_utf_8(raw):
+        return (
+            f"it can be read as UTF-8 too: leave out --encoding {encoding}, unless you know better"
+        )
+    if name == "iso8859-1" and _CONTROLS.search(text):  # Windows's quotes and dashes
+        return ODD_CONTROLS
+    return ""
 
 
 def decoded_lines(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Iterator[str]:
@@ -156,6 +189,8 @@ def _require_few_zeros(name: str, text: str, encoding: str) -> None:
 
 def _hint(raw: bytes, encoding: str) -> str:
     """What may help where bytes are not of the encoding that they are said to have."""
+    if _is_utf_8(raw):
+        return f"it can be read as UTF-8: give --encoding {DEFAULT_ENCODING}, or leave it out"
     if _marks_lines(encoding):  # else it is known to be of more bytes a character
         if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
             return "it begins as UTF-32 does: give --encoding utf-32"
@@ -172,7 +207,17 @@ def _hint(raw: bytes, encoding: str) -> str:
             )
     # The bytes that no text in Latin-1 has are the quotes and dashes of Windows.
     guess = "cp1252" if _CONTROLS.search(raw[:SOME].decode("latin-1")) else "latin-1"
-    return f"name the right one, for example --encoding {guess}, or convert the file with iconv"
+    tried = codecs.lookup(guess).name == codecs.lookup(encoding).name
+    example = "" if tried else f", for example --encoding {guess}"
+    return f"name the right one{example}, or convert the file with iconv"
+
+
+def _is_utf_8(raw: bytes) -> bool:
+    """Whether there is something, and all of it can be read as UTF-8."""
+    try:
+        return bool(raw.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_nearly_utf_8(raw: bytes) -> bool:

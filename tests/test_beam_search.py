@@ -10,7 +10,8 @@ import torch
 from engines import Stateless, random_weights
 from numpy.typing import NDArray
 
-from lstmgen.beam_search import _least, search
+from lstmgen import beam_search
+from lstmgen.beam_search import _costs, _least, search
 from lstmgen.cells import Cells
 from lstmgen.config import DecodingConfig, ModelConfig
 from lstmgen.generation import Prime, generate
@@ -175,11 +176,18 @@ def test_texts_that_are_the_same_make_room_for_others() -> None:
     assert [one.text for one in found] == [" a", " c", " d"]
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3])  # that are looked at at once
 @pytest.mark.parametrize("most", [20, 10**9])  # so that many are alike, or none
-def test_the_least_totals_are_as_many_as_are_asked_for_or_as_there_are(most: int) -> None:
-    totals = np.random.default_rng(0).integers(0, most, (3, 40)).astype(np.float64)
-    totals[:, 0] = np.inf
+def test_the_least_totals_are_as_many_as_are_asked_for_or_as_there_are(
+    most: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beam_search, "MAX_LOGITS_SIDE_BY_SIDE", 40 * rows + 39)
+    nats = [1.0, 0.0, 2.0]
+    drawn = np.random.default_rng(0).integers(0, most, 40) * (20 / most)
+    logits = np.stack([np.roll(drawn, row) for row in range(3)])  # whose costs are alike
+    totals = np.array(nats)[:, None] + _costs(logits)
     order = sorted(np.ndindex(totals.shape), key=lambda place: totals[place])
-    finite = [place for place in order if np.isfinite(totals[place])]
+    finite = [(totals[place], *place) for place in order if np.isfinite(totals[place])]
+    assert len(finite) == 117  # all but `<unk>`
     for count in (1, 2, 17, 116, 117, 118, 120, 500):
-        assert _least(totals, count) == finite[:count]
+        assert _least(nats, logits, count) == finite[:count]

@@ -669,9 +669,9 @@ def test_only_what_tells_of_memory_or_of_a_gpu_that_cannot_be_used_is_taken_for_
             raise RuntimeError("operation failed due to a previous error during capture")
 
     if told == "not enough memory":
-        monkeypatch.setattr("lstmgen.corpus.read", fail_after)
+        monkeypatch.setattr("lstmgen.corpus.read_each", fail_after)
         assert told in here("eval", corpus).error
-    monkeypatch.setattr("lstmgen.corpus.read", fail)
+    monkeypatch.setattr("lstmgen.corpus.read_each", fail)
     if told:
         assert told in here("eval", corpus).error
     else:

@@ -460,6 +460,17 @@ def test_eval_tunes_what_was_not_given(
     assert f"{path} is scored too, and what is chosen on it will flatter its score" in done.err
 
 
+def test_a_file_without_text_among_others_is_left_out_with_a_note(
+    model: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    empty = tmp_path / "none.txt"
+    empty.touch()
+    done = here("eval", "-m", model, empty, corpus, "--json")
+    assert (done.code, json.loads(done.out)["file"]) == (0, str(corpus))
+    assert f"files without text: 1 of 2, {empty} first" in done.err
+    assert "there is no text in it" in here("eval", "-m", model, empty).error
+
+
 def test_eval_refuses_to_tune_on_what_tells_nothing(
     model: Path, corpus: Path, tmp_path: Path, here: Any
 ) -> None:

@@ -50,6 +50,29 @@ def test_a_device_that_there_is_not_is_refused_before_a_seed_is_told(
     assert "gpu" in done.err
 
 
+@pytest.mark.parametrize("given", [("hello",), ("--prime", "I", "grew up")])
+def test_a_text_without_its_option_is_told_of_it(model: Path, here: Any, given: Any) -> None:
+    done = here("sample", "-m", model, *given)
+    assert (done.code, done.out) == (1, "")
+    assert done.error.startswith(f"error: {given[-1]} belongs to no option")
+    assert "--prime, in quotes" in done.error
+
+
+@pytest.mark.parametrize("given", [(), ("--prime", "Ann"), ("--each-line",)])
+def test_text_that_is_piped_in_unasked_is_told_of(model: Path, given: Any, tmp_path: Path) -> None:
+    options = ("sample", "-m", model, "-l", "3", "--seed", "1", *given)
+    told = "note: there is text on standard input, which is not read: give --prime-file - to"
+    assert (told in run(*options, stdin=b"Ben went").err) == (not given)
+    assert run(*options).err == ""  # a pipe with nothing in it
+    (tmp_path / "list.txt").write_text("Ben went\n")
+    command = [sys.executable, "-m", "lstmgen", *map(str, options)]
+    with (tmp_path / "list.txt").open("rb") as file:
+        for still_there in (True, False):
+            done = subprocess.run(command, stdin=file, capture_output=True, check=True)
+            assert (told in done.stderr.decode()) == (still_there and not given)
+            file.seek(0, 2)
+
+
 def test_all_seeds_of_many_texts_can_be_given_again(model: Path, here: Any) -> None:
     last = 2**63 - 1
     options = ("sample", "-m", model, "-n", "3", "-l", "2", "--json", "--seed")

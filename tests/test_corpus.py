@@ -17,7 +17,7 @@ from files import lines_of, put
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstmgen.corpus import Text, is_sorted, lines, read, read_all, split
+from lstmgen.corpus import Text, is_sorted, lines, read, read_all, read_each, split
 from lstmgen.errors import CorpusError
 
 
@@ -197,6 +197,15 @@ def test_letters_of_windows_that_are_read_as_latin_1_are_noted(
 ) -> None:
     notes = read(put(tmp_path, raw), encoding).notes
     assert [("give --encoding cp1252" in note) for note in notes] == [True] * odd
+
+
+def test_texts_of_their_own_are_those_that_there_are(tmp_path: Path) -> None:
+    empty, first, last = (put(tmp_path, raw, raw.decode() or "none") for raw in (b"", b"a", b"b"))
+    texts, notes = read_each([first, empty, last])
+    assert [text.text for text in texts] == ["a", "b"]
+    assert notes == [f"files without text: 1 of 3, {empty} first"]
+    with pytest.raises(CorpusError, match=rf"^{empty}: there is no text in it"):
+        read_each([empty])
 
 
 def test_encoding_holds_for_every_file(tmp_path: Path) -> None:

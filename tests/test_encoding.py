@@ -1,6 +1,10 @@
 """Bytes become text by their encoding, or a refusal that says what may help: at once, and by line."""
 
+import bz2
+import lzma
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -207,3 +211,80 @@ def test_bytes_that_are_not_utf_8_are_told_what_they_may_be(
     path.write_bytes(raw)
     with pytest.raises(CorpusError, match=hint):
         read(str(path))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-16", "utf-7"])
+def test_a_text_in_utf_8_that_is_said_to_be_something_else_is_known(
+    tmp_path: Path, encoding: str
+) -> None:
+    with pytest.raises(CorpusError, match="can be read as UTF-8: give --encoding utf-8, or leave"):
+        read(put(tmp_path, "it’s ñ".encode()), encoding)
+
+
+def test_the_encoding_that_has_failed_is_not_the_example(tmp_path: Path) -> None:
+    path = put(tmp_path, "日本語 テスト ー".encode("shift_jis"))
+    with pytest.raises(
+        CorpusError, match="the right one, for example --encoding cp1252, or convert"
+    ):
+        read(path)
+    for name in ("cp1252", "windows-1252"):
+        with pytest.raises(CorpusError, match="name the right one, or convert the file"):
+            read(path, name)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+@pytest.mark.parametrize(("text", "doubtful"), [("it’s", True), ("it's", False)])
+def test_a_text_in_utf_8_that_is_read_by_the_byte_is_doubted(
+    tmp_path: Path, encoding: str, text: str, doubtful: bool
+) -> None:
+    notes = read(put(tmp_path, text.encode()), encoding).notes
+    told = f"can be read as UTF-8 too: leave out --encoding {encoding}, unless"
+    assert [told in note for note in notes] == [True] * doubtful
+    assert read(put(tmp_path, text.encode("cp1252")), "cp1252").notes == ()
+
+
+def packed(path: Path, kind: str) -> bytes:
+    """A text in a file of some kind."""
+    inside = path / "inside.txt"
+    inside.write_text("I grew up in France.\n")
+    file = path / "packed"
+    if kind == "zip":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.write(inside)
+    elif kind in ("tar", "tar.gz"):
+        with tarfile.open(file, "w:gz" if kind == "tar.gz" else "w") as archived:
+            archived.add(inside)
+    else:
+        file.write_bytes({"xz": lzma, "bzip2": bz2}[kind].compress(inside.read_bytes()))
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "xz", "bzip2"])
+def test_a_file_that_holds_its_text_packed_is_called_by_its_name(tmp_path: Path, kind: str) -> None:
+    path = put(tmp_path, packed(tmp_path, kind))
+    told = f"{path}: this is .*{kind.removesuffix('.gz')}.*; unpack it"
+    for encoding in ("utf-8", "latin-1"):  # in which some would be text
+        with pytest.raises(CorpusError, match=f"(?i){told}"):
+            read(path, encoding)
+        with pytest.raises(CorpusError, match=f"(?i){told}"):
+            list(lines(path, encoding))
+
+
+@pytest.mark.parametrize(
+    ("begin", "told"),
+    [
+        (b"%PDF-1.7\n", "a PDF file"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "older Microsoft Office"),
+        (b"7z\xbc\xaf\x27\x1c\0\4", "7z"),
+        (b"\x28\xb5\x2f\xfd\x04", "zstd"),
+        (b"PAR1\x15\4", "Parquet"),
+    ],
+)
+def test_a_file_that_is_no_plain_text_is_known_by_its_mark(
+    tmp_path: Path, begin: bytes, told: str
+) -> None:
+    with pytest.raises(CorpusError, match=f"this is .*{told}.*; unpack it, or save it as plain"):
+        read(put(tmp_path, begin + b" text" * 99))
+    assert read(
+        put(tmp_path, b"- " + begin[:4], "later"), "latin-1"
+    ).text  # elsewhere it is no mark

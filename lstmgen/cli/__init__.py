@@ -78,7 +78,10 @@ def _help(command: Any) -> str:
 
 
 app.command("train", cls=_Command, help=_help(train))(train)
-app.command("sample", cls=_Command, help=_help(sample))(sample)
+# A text without --prime before it is told what it lacks.
+app.command(
+    "sample", cls=_Command, help=_help(sample), context_settings={"allow_extra_args": True}
+)(sample)
 app.command("eval", cls=_Command, help=_help(evaluate))(evaluate)
 
 

@@ -183,12 +183,14 @@ def _given(option: str, is_given: bool, **values: float | None) -> dict[str, Any
 
 
 def _read(paths: list[str], encoding: str) -> list["Text"]:
+    """The texts; files without any are left out, with a note, if there are others."""
     from lstmgen import corpus
 
-    read = [corpus.read(path, encoding) for path in paths]
-    for text in read:
-        for line in text.notes:
-            console.note(line)
+    if not paths:
+        return []
+    read, notes = corpus.read_each(paths, encoding)
+    for line in notes:
+        console.note(line)
     return read
 
 

@@ -37,6 +37,16 @@ def each_line(encoding: str) -> Iterator[str]:
     return Ahead(lines, file=corpus.size("-") > 0)
 
 
+def note_unread() -> None:
+    """Tells of text on standard input that nobody has asked to be read."""
+    from lstmgen import corpus
+
+    if corpus.is_waiting():
+        console.note(
+            "there is text on standard input, which is not read: give --prime-file - to go on from it"
+        )
+
+
 def as_utf8(name: str, text: str) -> str:
     """An argument as UTF-8, also where the locale made Python read it as something else.
 

@@ -20,6 +20,7 @@ BLINK = 0.005  # seconds
 
 
 def sample(
+    context: typer.Context,
     prime: Annotated[str | None, typer.Option(help="Text to go on from.")] = None,
     prime_file: Annotated[
         str | None,
@@ -107,6 +108,11 @@ def sample(
     close draw. With --beams nothing is drawn: the likeliest text found comes first, with -n also those
     after it. On the CPU torch is not loaded, so it starts at once.
     """
+    if stray := context.args:
+        raise OptionError(
+            f"{' '.join(stray)} belongs to no option; a text to go on from follows --prime, in quotes if "
+            "it has spaces"
+        )
     require("--num-samples", num_samples)
     require("--length", length)
     shaping: dict[str, Any] = {
@@ -142,6 +148,8 @@ def sample(
     # One text at a time is what NumPy is best at, so "auto" does not look for an accelerator.
     engine = engines.choose(saved, device, 0)
     only_prime = "" if each_line else primes.one(prime, prime_file, encoding)
+    if prime is None and prime_file is None and not each_line:
+        primes.note_unread()
     texts = primes.each_line(encoding) if each_line else iter([only_prime])
     if seed is None and beams is None:
         seed = secrets.randbelow(2**31) if decoding.temperature else 0  # where it changes nothing
