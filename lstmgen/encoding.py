@@ -18,12 +18,13 @@ if TYPE_CHECKING:  # what is read when a command starts makes it late
 
 SOME = 1 << 20  # characters, or bytes, that tell what a text is like
 PART = 1 << 20  # likewise, that are worked on at once
-ENOUGH = 100  # characters, before which nothing is said of how many zeros are among them
+ENOUGH = 100  # characters, before which nothing is said of how many are zeros, or beyond ASCII
 _CONTROLS = re.compile(
     "[\x80-\x84\x86-\x9f]"
 )  # all of U+0080 to U+009F but the line end among them
 # Files that hold their text packed, or set: the place of a mark, the mark, and what they are called.
 _FORMATS = (
+    (0, b"\x1f\x8b", "packed with gzip once more"),
     (0, b"PK\x03\x04", "a ZIP archive, as .docx, .odt and .epub are too"),
     (0, b"%PDF-", "a PDF file"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of an older Microsoft Office"),
@@ -39,6 +40,11 @@ ODD_CONTROLS = (
     "cp1252"
 )
 MARKED = 512  # bytes that hold any of these marks
+ZEROS = 10  # characters NUL, from which on it is no chance if each second place has none of them
+MANY = 0.3  # share of characters beyond ASCII, which no language in Latin letters has
+OF_OTHER_LETTERS = (
+    "cp1251 or koi8-r for Russian, gb18030, shift_jis or euc_kr for Chinese, Japanese or Korean"
+)
 ACROSS_LINES = ("iso2022", "hz")  # encodings in which a line may depend on those before it
 
 
@@ -77,15 +83,32 @@ def decoded(name: str, raw: bytes, encoding: str) -> str:
 def doubt(raw: bytes, text: str, encoding: str) -> str:
     """What makes it doubtful that bytes are of an encoding, though it makes a text of them; or nothing."""
     name = codecs.lookup(encoding).name
-    if text.isascii() or name.startswith("utf"):
+    if text.isascii() or name.startswith("utf-8"):
         return ""
-    if _is_utf_8(raw):
+    by_pairs = name.startswith("utf-16")
+    if _is_utf_8(raw) and (by_pairs or not raw.isascii()):
         return (
             f"it can be read as UTF-8 too: leave out --encoding {encoding}, unless you know better"
         )
+    if by_pairs and _count(text, "\u2000\u0a00") > _count(
+        text, " \n"
+    ):  # as these are the other way round
+        return "it reads as if its bytes were in the other order: give --encoding utf-16-be, or utf-16-le"
+    if name in ("iso8859-1", "cp1252") and _is_of_other_letters(raw):
+        return f"hardly one of its letters is Latin: what of {OF_OTHER_LETTERS}?"
     if name == "iso8859-1" and _CONTROLS.search(text):  # Windows's quotes and dashes
         return ODD_CONTROLS
     return ""
+
+
+def _count(text: str, characters: str) -> int:
+    return sum(map(text.count, characters))
+
+
+def _is_of_other_letters(raw: bytes) -> bool:
+    some = raw[:SOME]
+    beyond = len(some) - len(some.decode("ascii", "ignore"))
+    return len(some) >= ENOUGH and beyond > MANY * len(some)
 
 
 def decoded_lines(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Iterator[str]:
@@ -106,7 +129,8 @@ def decoded_lines(name: str, file: "BufferedReader | GzipFile", encoding: str) -
         _require_few_zeros(name, begin, encoding)
 
 
-def _text(name: str, raw: bytes, encoding: str) -> str:
+def _text(name: str, raw: bytes, encoding: str, begins: bool = True) -> str:
+    """The text of bytes, or what may help; whether a file `begins` by them tells which of them are pairs."""
     try:
         text = raw.decode(encoding)
         for begin in range(0, len(text), PART):
@@ -118,14 +142,14 @@ def _text(name: str, raw: bytes, encoding: str) -> str:
         if isinstance(error, UnicodeDecodeError):
             byte = f" 0x{raw[error.start]:02x}" if error.start < len(raw) else ""
             what = f"byte{byte} at byte {error.start:,} is not {encoding}"
-        raise CorpusError(f"{name}: {what}; {_hint(raw, encoding)}") from None
+        raise CorpusError(f"{name}: {what}; {_hint(raw, encoding, begins)}") from None
 
 
 def _pieces(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Iterator[str]:
     """The text of a file as it comes: a line at a time, or some."""
     if _marks_lines(encoding):
         for number, raw in enumerate(file, 1):
-            yield _text(f"line {number:,} of {name}", raw, encoding)
+            yield _text(f"line {number:,} of {name}", raw, encoding, begins=number == 1)
         return
     # As in UTF-16, where a byte says nothing by itself.
     decoder, number, raw = _decoder(file, encoding), 1, b"-"
@@ -173,11 +197,16 @@ def _marks_lines(encoding: str) -> bool:
 
 
 def _require_few_zeros(name: str, text: str, encoding: str) -> None:
-    """Refuse what begins with many zeros, as no text does."""
+    """Refuse what begins with many zeros, as no text does, or has them as UTF-16 has those of its spaces."""
     begin = text[:SOME]
-    if 4 * begin.count("\0") <= len(begin):
-        return
     width = len("xx".encode(encoding)) - len("x".encode(encoding))  # bytes of a character
+    if 4 * begin.count("\0") <= len(begin):
+        if width == 1 and (order := _order(begin.encode("latin-1", "replace"))):
+            raise CorpusError(
+                f"{name}: its characters NUL stand as if UTF-16 were read as {encoding}; give --encoding "
+                f"utf-16-{order}, or a file that is text"
+            )
+        return
     told, fix = "", "give a file that is text"
     if width < 4:
         in_pairs = 8 * begin.count("\0\0") > len(begin)  # as of UTF-32, read by the byte
@@ -187,7 +216,7 @@ def _require_few_zeros(name: str, text: str, encoding: str) -> None:
     raise CorpusError(f"{name}: more than a quarter of its characters are NUL{told}; {fix}")
 
 
-def _hint(raw: bytes, encoding: str) -> str:
+def _hint(raw: bytes, encoding: str, begins: bool = True) -> str:
     """What may help where bytes are not of the encoding that they are said to have."""
     if _is_utf_8(raw):
         return f"it can be read as UTF-8: give --encoding {DEFAULT_ENCODING}, or leave it out"
@@ -197,14 +226,18 @@ def _hint(raw: bytes, encoding: str) -> str:
         if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return "it begins as UTF-16 does: give --encoding utf-16"
         if b"\0" in raw[:SOME]:
-            return (
-                "it holds bytes of zero, so it is UTF-16 or UTF-32 (--encoding utf-16-le, utf-32-le), or "
-                "not text"
-            )
+            what = "UTF-16 or UTF-32 (--encoding utf-16-le or -be, utf-32-le or -be)"
+            if begins and (order := _order(raw[:SOME])):
+                what = f"UTF-16 (--encoding utf-16-{order})"
+            return f"it holds bytes of zero, so it is {what}, or not text"
         if codecs.lookup(encoding).name == "utf-8" and _is_nearly_utf_8(raw):
             return (
                 "nearly all of the rest is: leave out what is not with iconv -c -f utf-8 -t utf-8"
             )
+    if codecs.lookup(encoding).name.startswith("utf-16"):
+        return "name the right one, as utf-16-be or utf-16-le for another order of bytes"
+    if _is_of_other_letters(raw):
+        return f"name the right one, as {OF_OTHER_LETTERS}, or convert the file with iconv"
     # The bytes that no text in Latin-1 has are the quotes and dashes of Windows.
     guess = "cp1252" if _CONTROLS.search(raw[:SOME].decode("latin-1")) else "latin-1"
     tried = codecs.lookup(guess).name == codecs.lookup(encoding).name
@@ -212,10 +245,18 @@ def _hint(raw: bytes, encoding: str) -> str:
     return f"name the right one{example}, or convert the file with iconv"
 
 
+def _order(raw: bytes) -> str:
+    """The order of bytes, "le" or "be", if zeros are nearly all at odd or at even places, as in UTF-16."""
+    even, odd = raw[::2].count(0), raw[1::2].count(0)
+    if max(even, odd) < max(ZEROS, 9 * min(even, odd)):
+        return ""
+    return "le" if odd > even else "be"
+
+
 def _is_utf_8(raw: bytes) -> bool:
-    """Whether there is something, and all of it can be read as UTF-8."""
+    """Whether there is something, and all of it can be read as UTF-8, without bytes of zero."""
     try:
-        return bool(raw.decode())
+        return bool(raw.decode()) and b"\0" not in raw
     except UnicodeDecodeError:
         return False
 

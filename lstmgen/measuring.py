@@ -1,9 +1,10 @@
-"""A job -> how long a step and a validation of it take on this machine."""
+"""A job -> what is known only once it is tried: how long its steps take, how well a model knows its text."""
 
 from collections.abc import Sequence
 
 from lstmgen import optim, stopwatch
 from lstmgen.batching import Streams
+from lstmgen.checkpoint import SavedModel
 from lstmgen.job import Job
 from lstmgen.model import Network, TorchEngine
 from lstmgen.pace import Timing
@@ -31,6 +32,17 @@ def step_seconds(*jobs: Job, seconds: float = 0.25, most: float = 1.0) -> list[f
     Of several they are timed in turn, so that a slower moment of the machine is one for all of them.
     """
     return _time_steps([Stepper(fresh_run(job), job) for job in jobs], seconds, most)
+
+
+def share_saved(job: Job, initial: SavedModel) -> float:
+    """What share of the nats that a guess by frequencies takes for the text the weights of a model save.
+
+    By the first window, in which fresh weights make that guess. Below 0 if the model does worse.
+    """
+    stepper = Stepper(fresh_run(job), job)
+    network, by_guess = stepper.run.network, stepper.present_loss()
+    network.load_weights(initial.weights_for(job.vocabulary, network.weights()))
+    return 1 - stepper.present_loss() / by_guess
 
 
 def _time_steps(steppers: Sequence[Stepper], seconds: float, most: float) -> list[float]:

@@ -548,13 +548,14 @@ def test_no_torch_for_help_usage_errors_samples_and_small_scores(model: Path, co
     "shown",
     [
         "(0.04; by character, but not for rnn, 0.056 from 64 streams on, 0.08 from 128, or for lstm "
-        "from 3 epochs on, rising from 2 on; with --init-from 0.02 (by word 0.008) for one epoch, less for "
-        "more, if that model knows 50% of the text)",
+        "from 3 epochs on, rising from 2 on; less with --init-from, down to 0.02 (by word 0.008) for one "
+        "epoch and lower for more, the better that model knows the text)",
         "(5.0; with --resume the end that was planned)",
         "(tie for words, or from 1,000 symbols on, unless --embedding-size and --hidden-size are given "
         "and differ)",
         "(lstm)",
-        "(by the text, epochs and size; 0 with --init-from, if that model knows 50% of the text)",
+        "(by the text, epochs and size; less with --init-from, down to 0, the better that model knows "
+        "the text)",
         "lstmgen-model",
     ],
 )

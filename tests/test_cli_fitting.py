@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from jobs import make_job, stopped_at
+from jobs import STORY, make_job, stopped_at
 
 from lstmgen import batching, checkpoint, dataset, device, measuring, pace, planning, stopwatch
 from lstmgen.cli import fitting, options, resuming, telling
@@ -17,6 +17,7 @@ from lstmgen.errors import OptionError
 from lstmgen.job import Job
 from lstmgen.pace import Clock, Timing
 from lstmgen.ranges import RANGES, Range
+from lstmgen.step import fresh_run
 from lstmgen.training import train
 
 
@@ -527,3 +528,39 @@ def test_a_network_beyond_the_memory_is_refused_whoever_has_chosen_its_size(
         fitting.sized(job, large, 0.0)
     with pytest.raises(OptionError, match="parameters takes at least"):
         options.model({}, job.data, other)
+
+
+def test_what_a_model_saves_of_a_guess_tells_how_well_it_knows_a_text(tmp_path: Path) -> None:
+    job = make_job(tmp_path, steps=100)
+    list(train(job))
+    model = checkpoint.load_model(tmp_path)
+    assert measuring.share_saved(job, model) > 0.3
+    backwards = make_job(tmp_path, text=STORY[::-1])
+    assert measuring.share_saved(backwards, model) < 0
+    fresh = replace(model, weights=fresh_run(job).network.weights())
+    assert measuring.share_saved(job, fresh) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("saved", "rate", "dropout"), [(0.6, 0.0028, 0.0), (0.25, 0.015, 0.05), (-2.0, 0.08, 0.2)]
+)
+def test_the_better_a_model_knows_the_text_the_less_it_is_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: float, rate: float, dropout: float
+) -> None:
+    job = make_job(tmp_path)
+    model = checkpoint.SavedModel(job.model, job.vocabulary, fresh_run(job).network.weights())
+    monkeypatch.setattr(measuring, "share_saved", lambda job, initial: saved)
+    monkeypatch.setattr(planning, "dropout", lambda *about: 0.2)
+    monkeypatch.setattr(planning, "weight_drop", lambda *about: 0.4)
+    planned = fitting.timed(job, {"epochs": 10}, None, 0.0, model).training
+    assert (planned.learning_rate, planned.dropout) == (rate, dropout)
+    assert planned.weight_drop == 2 * dropout
+    given = {"epochs": 10, "dropout": 0.3, "learning_rate": 0.01}
+    planned = fitting.timed(
+        replace(job, training=replace(job.training, dropout=0.3, learning_rate=0.01)),
+        given,
+        None,
+        0.0,
+        model,
+    ).training
+    assert (planned.learning_rate, planned.dropout) == (0.01, 0.3)

@@ -1,6 +1,7 @@
 """Bytes become text by their encoding, or a refusal that says what may help: at once, and by line."""
 
 import bz2
+import gzip
 import lzma
 import sys
 import tarfile
@@ -60,7 +61,7 @@ def test_nothing_but_zeros_is_no_text_however_it_is_read(tmp_path: Path) -> None
 def test_a_quarter_of_zeros_is_let_pass_and_no_more(
     tmp_path: Path, zeros: int, refused: bool
 ) -> None:
-    path = put(tmp_path, b"\0a" * zeros + b"a" * (200 - 2 * zeros))
+    path = put(tmp_path, b"\0aa" * zeros + b"a" * (200 - 3 * zeros))
     if refused:
         with pytest.raises(CorpusError, match="more than a quarter of its characters are NUL"):
             read(path)
@@ -94,6 +95,12 @@ def test_text_is_the_same_in_any_encoding_that_is_named(tmp_path: Path, encoding
 def test_truncated_utf16_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="utf-16"):
         read(put(tmp_path, "abc".encode("utf-16")[:-1]), "utf-16")
+    cut = put(tmp_path, "abc".encode("utf-16-le")[:-1])
+    for reading in (read, lambda path, encoding: list(lines(path, encoding))):
+        with pytest.raises(
+            CorpusError, match="name the right one"
+        ):  # not UTF-8, as which it decodes
+            reading(cut, "utf-16-le")
 
 
 @pytest.mark.parametrize("some", [2, encoding_module.SOME])
@@ -251,6 +258,8 @@ def packed(path: Path, kind: str) -> bytes:
     if kind == "zip":
         with zipfile.ZipFile(file, "w") as archive:
             archive.write(inside)
+    elif kind == "gzip":
+        file.write_bytes(gzip.compress(gzip.compress(inside.read_bytes())))
     elif kind in ("tar", "tar.gz"):
         with tarfile.open(file, "w:gz" if kind == "tar.gz" else "w") as archived:
             archived.add(inside)
@@ -259,7 +268,7 @@ def packed(path: Path, kind: str) -> bytes:
     return file.read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "xz", "bzip2"])
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "xz", "bzip2", "gzip"])
 def test_a_file_that_holds_its_text_packed_is_called_by_its_name(tmp_path: Path, kind: str) -> None:
     path = put(tmp_path, packed(tmp_path, kind))
     told = f"{path}: this is .*{kind.removesuffix('.gz')}.*; unpack it"
@@ -288,3 +297,60 @@ def test_a_file_that_is_no_plain_text_is_known_by_its_mark(
     assert read(
         put(tmp_path, b"- " + begin[:4], "later"), "latin-1"
     ).text  # elsewhere it is no mark
+
+
+@pytest.mark.parametrize("order", ["le", "be"])
+@pytest.mark.parametrize("text", ["Все люди рождаются свободными и равными. ", "ทุกคน เกิดมา มีอิสระ "])
+def test_utf16_whose_bytes_are_ascii_is_known_by_where_its_zeros_stand(
+    tmp_path: Path, text: str, order: str
+) -> None:
+    path = put(tmp_path, (text * 9).encode(f"utf-16-{order}"))
+    for encoding in ("utf-8", "latin-1"):
+        told = f"as if UTF-16 were read as {encoding}; give --encoding utf-16-{order}, or"
+        for reading in (read, lambda path, encoding: list(lines(path, encoding))):
+            with pytest.raises(CorpusError, match=told):
+                reading(path, encoding)
+    assert read(path, f"utf-16-{order}").notes == ()
+    other = "be" if order == "le" else "le"
+    (note,) = read(path, f"utf-16-{other}").notes
+    assert "other order: give --encoding utf-16-be, or utf-16-le" in note
+
+
+def test_zeros_between_names_are_text(tmp_path: Path) -> None:
+    names = "".join(f"some/name-{i}\0" for i in range(50))  # as `find -print0` gives them
+    assert read(put(tmp_path, names.encode())).text == names
+
+
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_the_order_of_bytes_is_told_where_it_can_be(tmp_path: Path, order: str) -> None:
+    raw = ("à la fin de l’été\n" * 9).encode(f"utf-16-{order}")
+    with pytest.raises(
+        CorpusError, match=rf"so it is UTF-16 \(--encoding utf-16-{order}\), or not"
+    ):
+        read(put(tmp_path, raw))
+    later = put(tmp_path, "a\n".encode("utf-16-le") + "à la fin de l’été\n".encode("utf-16-le"))
+    with pytest.raises(CorpusError, match=r"line 2 .*: so it is UTF-16 or UTF-32|line 2 .*UTF-32"):
+        list(lines(later))
+    with pytest.raises(CorpusError, match="utf-16-be or utf-16-le for another order of bytes"):
+        read(put(tmp_path, "\ud83d".encode("utf-16-le", "surrogatepass")), "utf-16-le")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [("Все люди рождаются ", "cp1251"), ("人人生而自由 ", "gb18030"), ("모든 사람은 ", "euc_kr")],
+)
+def test_texts_of_other_letters_are_not_guessed_to_be_western(
+    tmp_path: Path, text: str, encoding: str
+) -> None:
+    path = put(tmp_path, (text * 20).encode(encoding))
+    with pytest.raises(CorpusError, match=r"name the right one, as cp1251 or .* for Russian"):
+        read(path)
+    (note,) = read(path, "latin-1").notes
+    assert "hardly one of its letters is Latin: what of cp1251 or" in note
+    assert read(path, encoding).notes == ()
+
+
+def test_a_text_in_utf_8_that_is_read_as_utf_16_is_doubted(tmp_path: Path) -> None:
+    (note,) = read(put(tmp_path, b"even bytes"), "utf-16").notes
+    assert "can be read as UTF-8 too: leave out --encoding utf-16" in note
+    assert read(put(tmp_path, "naïve".encode("utf-7")), "utf-7").notes == ()

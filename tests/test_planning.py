@@ -244,8 +244,23 @@ def test_another_models_weights_are_moved_the_less_the_more_often_the_text_is_re
 ) -> None:
     levels: dict[Level, float] = {"char": 0.02, "word": 0.008}
     for level, most in levels.items():
-        more, less = (planning.fine_tuning_rate(n, level) for n in sorted((one, other)))
+        few, many = sorted((one, other))
+        more, less = (planning.fine_tuning_rate(n, level, 1.0, 0.08) for n in (few, many))
         assert 0 < less <= more <= most
+        half = planning.fine_tuning_rate(many, level, 0.5, 0.08)
+        assert half == pytest.approx((less * 0.08) ** 0.5, rel=0.1)  # of two digits each
+        assert planning.fine_tuning_rate(many, level, 0.0, 0.08) == 0.08
+
+
+@given(st.floats(-9, 1), st.floats(-9, 1))
+def test_a_text_is_known_the_better_the_more_of_a_guess_is_saved(one: float, other: float) -> None:
+    halves: dict[Level, float] = {"char": 0.25, "word": 0.175}
+    for level, half in halves.items():
+        less, more = (planning.share_known(saved, level) for saved in sorted((one, other)))
+        assert 0 <= less <= more <= 1
+        assert planning.share_known(0.0, level) == 0
+        assert planning.share_known(half, level) == pytest.approx(0.5)
+        assert planning.share_known(2 * half, level) == 1
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6))

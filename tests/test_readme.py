@@ -215,12 +215,20 @@ def test_what_the_readme_shows_of_eval_is_what_it_prints(tmp_path: Path) -> None
             "only the rows of symbols that it meets, at three times this rate",
         ),
         (
-            [planning.fine_tuning_rate(epochs, "char") for epochs in (1, 10, 100)],
+            [planning.fine_tuning_rate(epochs, "char", 1, 0.08) for epochs in (1, 10, 100)],
             [0.02, 0.0028, 0.0004],
-            "With `--init-from`, in the same case, 0.02 for one epoch, 0.0028 for ten, 0.0004 for a hundred",
+            "knows the text so well, 0.02 for one epoch, 0.0028 for ten, 0.0004 for a hundred",
         ),
-        (planning.fine_tuning_rate(1, "word"), 0.008, "and by word four tenths of that"),
-        (planning.KNOWN_SHARE, 0.5, "knows the symbols of at least half of the text"),
+        (
+            planning.fine_tuning_rate(1, "word", 1, 0.04),
+            0.008,
+            "and by word four tenths of that",
+        ),
+        (
+            [planning.share_known(0.5, "char"), planning.share_known(0.35, "word")],
+            [1, 1],
+            "one that saves half of the nats (by word 35 %) that a guess by frequencies takes",
+        ),
         (
             planning.weight_drop(20) == 0 < planning.weight_drop(21),
             True,

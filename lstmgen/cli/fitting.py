@@ -14,7 +14,7 @@ from lstmgen.ranges import RANGES
 if TYPE_CHECKING:
     import torch
 
-    from lstmgen.checkpoint import SavedRun
+    from lstmgen.checkpoint import SavedModel, SavedRun
     from lstmgen.job import Job
 
 CLOSING_SECONDS = 0.5  # kept back from --minutes for the last save and for leaving
@@ -144,13 +144,17 @@ def _require_time_to_validate(
 
 
 def timed(
-    job: "Job", given: Options, saved: "SavedRun | None", began: float, known: float = 0.0
+    job: "Job",
+    given: Options,
+    saved: "SavedRun | None",
+    began: float,
+    initial: "SavedModel | None" = None,
 ) -> "Job":
     """The job with its number of steps, from steps, epochs, or the time that there is.
 
     And with what follows from that number, unless it was given: when to report, the learning rate, and how to
-    keep the text from being learned by heart. `known` is the share of the text whose symbols the model to
-    begin with knows. `OptionError` where that leaves no step, or no time for one and what must be validated.
+    keep the text from being learned by heart, which hang on how well the model to begin with knows it.
+    `OptionError` where that leaves no step, or no time for one and what must be validated.
     """
     from lstmgen.measuring import measure
 
@@ -174,7 +178,7 @@ def timed(
             valid_cost=len(job.data.valid_ids) * pace.score_cost(job.model, config),
         )
         job = replace(job, training=replace(job.training, report_every=report_every))
-    return job if saved else replace(job, training=_suited(job, given, known))
+    return job if saved else replace(job, training=_suited(job, given, initial))
 
 
 def _within_minutes(job: "Job", given: Options, at: Position | None, began: float) -> "Job":
@@ -226,7 +230,7 @@ def _over(job: "Job", at: Position, planned: int) -> OptionError:
     )
 
 
-def _suited(job: "Job", given: Options, known: float) -> TrainConfig:
+def _suited(job: "Job", given: Options, initial: "SavedModel | None") -> TrainConfig:
     """The numbers as they suit how the text will be read, unless they were given.
 
     That is the learning rate, and what keeps the text from being learned by heart.
@@ -240,10 +244,12 @@ def _suited(job: "Job", given: Options, known: float) -> TrainConfig:
         "weight_drop": planning.weight_drop(epochs),
         "weight_decay": planning.weight_decay(epochs),
     }
-    if known >= planning.KNOWN_SHARE:
-        usual |= {
-            "learning_rate": planning.fine_tuning_rate(epochs, level),
-            "dropout": 0.0,
-            "weight_drop": 0.0,
-        }
+    if initial:
+        from lstmgen.measuring import share_saved
+
+        known = planning.share_known(share_saved(job, initial), level)
+        rate = usual["learning_rate"]
+        usual["learning_rate"] = planning.fine_tuning_rate(epochs, level, known, rate)
+        for name in ("dropout", "weight_drop"):
+            usual[name] = round(usual[name] * (1 - known) ** 2, 2)
     return replace(config, **{name: usual[name] for name in usual.keys() - given.keys()})

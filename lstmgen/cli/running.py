@@ -29,11 +29,10 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
     data = _read(folder, given, saved, other)
     if from_a_pipe:  # whose writer was waited for, which is no time of the run
         began += stopwatch.now() - time.process_time() - idle
-    known = data.share_known(other.vocabulary) if other else 0.0
     if not quiet:
         console.say(telling.of_data(data))
         if other:
-            console.say(telling.of_start(other, data, known))
+            console.say(telling.of_start(other, data))
 
     # torch takes longer to import than all the above, and a mistake there should not wait for it.
     engines.require_torch()
@@ -52,7 +51,7 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
     job = Job(folder, data, model, config, where, most_threads=most_threads, sample_seconds=every)
     if not saved and not other:
         job = fitting.sized(job, given, began)
-    job = fitting.timed(job, given, saved, began, known)
+    job = fitting.timed(job, given, saved, began, other)
     if not quiet:
         console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)

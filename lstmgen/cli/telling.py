@@ -49,14 +49,12 @@ def of_data(data: "Dataset") -> str:
     )
 
 
-def of_start(other: "SavedModel", data: "Dataset", known: float) -> str:
-    """How many of the symbols a model to begin with knows, and how many of its own are of no more use.
-
-    `known` is the share of the text that the former make up.
-    """
+def of_start(other: "SavedModel", data: "Dataset") -> str:
+    """How many of the symbols a model to begin with knows, and how many of its own are of no more use."""
     theirs, ours = set(other.vocabulary.tokens), set(data.vocabulary.tokens)
     new, left = len(ours - theirs), len(theirs - ours)
-    both = f"{len(theirs & ours):,} of {len(ours):,} symbols, {100 * known:.3g} % of the text"
+    share = data.share_known(other.vocabulary)
+    both = f"{len(theirs & ours):,} of {len(ours):,} symbols, {100 * share:.3g} % of the text"
     told = [f"{both}, are known to that model"]
     told += [f"{new:,} begin afresh"] * bool(new)
     told += [f"{left:,} of the model's own are left out by --max-vocab"] * bool(left)

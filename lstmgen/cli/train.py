@@ -29,7 +29,6 @@ from lstmgen.errors import OptionError
 from lstmgen.planning import (
     CUDA_STREAMS,
     FINE_TUNING_RATES,
-    KNOWN_SHARE,
     MANY_STREAMS,
     MANY_STREAMS_RATE,
     MANY_SYMBOLS,
@@ -42,7 +41,7 @@ _text, _network, _run, _learning, _machine = (
     for panel in ("Text", "Network", "The run", "Learning", "Machine")
 )
 
-IF_KNOWN = f"if that model knows {KNOWN_SHARE:.0%} of the text"
+AS_KNOWN = "the better that model knows the text"
 
 
 def train(
@@ -137,14 +136,14 @@ def train(
         float | None,
         _learning(
             help="Share of the outputs of embedding and layers left out in each step.",
-            show_default=f"by the text, epochs and size; 0 with --init-from, {IF_KNOWN}",
+            show_default=f"by the text, epochs and size; less with --init-from, down to 0, {AS_KNOWN}",
         ),
     ] = None,
     weight_drop: Annotated[
         float | None,
         _learning(
             help="Share of the recurrent weights left out in each step.",
-            show_default=f"by epochs, from some twenty on; 0 with --init-from, {IF_KNOWN}",
+            show_default=f"by epochs, from some twenty on; less with --init-from, down to 0, {AS_KNOWN}",
         ),
     ] = None,
     tie: Annotated[
@@ -188,9 +187,8 @@ def train(
             show_default=f"{TrainConfig.learning_rate}; by character, but not for rnn, "
             f"{MANY_STREAMS_RATE} from {MANY_STREAMS} streams on, {REPEATED_RATE} from "
             f"{CUDA_STREAMS}, or for lstm from {REPEATED_EPOCHS[1]} epochs on, rising from "
-            f"{REPEATED_EPOCHS[0]} on; with --init-from "
-            f"{FINE_TUNING_RATES['char']} (by word {FINE_TUNING_RATES['word']}) for one epoch, less for "
-            f"more, {IF_KNOWN}",
+            f"{REPEATED_EPOCHS[0]} on; less with --init-from, down to {FINE_TUNING_RATES['char']} (by "
+            f"word {FINE_TUNING_RATES['word']}) for one epoch and lower for more, {AS_KNOWN}",
         ),
     ] = None,
     adamw_share: Annotated[
