@@ -94,7 +94,10 @@ def load_model(model: str | Path) -> SavedModel:
 
 
 def load_results(folder: Path) -> Mapping[str, Any]:
-    """What is known of the model in a folder, without its weights; `CheckpointError` as for all of it."""
+    """What is known of the model in a folder; its weights, and so its digest, are not looked at.
+
+    `CheckpointError` if that cannot be read.
+    """
     path = folder / MODEL_FILE
     with container.opened(path) as file, _blaming(path):
         return _model(file.description).results

@@ -194,19 +194,14 @@ def is_pipe(path: str) -> bool:
 
 
 def is_waiting() -> bool:
-    """Whether standard input is a file or a pipe that has something to be read by now."""
+    """Whether standard input is a pipe that has brought something by now."""
     try:
-        where = sys.stdin.fileno()
-        about = os.fstat(where)
-        if stat.S_ISREG(about.st_mode):
-            return os.lseek(where, 0, os.SEEK_CUR) < about.st_size
-        waiting = select.poll()
+        where, waiting = sys.stdin.fileno(), select.poll()
+        is_fifo = stat.S_ISFIFO(os.fstat(where).st_mode)
     except (AttributeError, OSError, ValueError):  # it is closed, or there is no such question
         return False
     waiting.register(where, select.POLLIN)
-    return stat.S_ISFIFO(about.st_mode) and any(
-        event & select.POLLIN for _, event in waiting.poll(0)
-    )
+    return is_fifo and any(event & select.POLLIN for _, event in waiting.poll(0))
 
 
 def called(path: str) -> str:

@@ -32,7 +32,8 @@ _FORMATS = (
     (0, b"\xfd7zXZ\0", "packed with xz"),
     (0, b"\x28\xb5\x2f\xfd", "packed with zstd"),
     (4, b"1AY&SY", "packed with bzip2"),
-    (257, b"ustar", "a tar archive"),
+    (257, b"ustar\0", "a tar archive"),
+    (257, b"ustar  \0", "a tar archive"),
     (0, b"PAR1\x15", "a Parquet table"),
 )
 ODD_CONTROLS = (
@@ -40,10 +41,12 @@ ODD_CONTROLS = (
     "cp1252"
 )
 MARKED = 512  # bytes that hold any of these marks
-ZEROS = 10  # characters NUL, from which on it is no chance if each second place has none of them
+BLANKS = 10  # spaces and line ends as UTF-16 has them, from which on they are no chance
+LOOKED_AT = 1000  # characters, of lines that come one by one
 MANY = 0.3  # share of characters beyond ASCII, which no language in Latin letters has
 OF_OTHER_LETTERS = (
-    "cp1251 or koi8-r for Russian, gb18030, shift_jis or euc_kr for Chinese, Japanese or Korean"
+    "cp1251 or koi8-r for Russian, gb18030 or big5 for Chinese, shift_jis or euc_jp for Japanese, euc_kr for "
+    "Korean"
 )
 ACROSS_LINES = ("iso2022", "hz")  # encodings in which a line may depend on those before it
 
@@ -85,7 +88,7 @@ def doubt(raw: bytes, text: str, encoding: str) -> str:
     name = codecs.lookup(encoding).name
     if text.isascii() or name.startswith("utf-8"):
         return ""
-    by_pairs = name.startswith("utf-16")
+    by_pairs, other = name.startswith("utf-16"), "le" if name == "utf-16-be" else "be"
     if _is_utf_8(raw) and (by_pairs or not raw.isascii()):
         return (
             f"it can be read as UTF-8 too: leave out --encoding {encoding}, unless you know better"
@@ -93,7 +96,7 @@ def doubt(raw: bytes, text: str, encoding: str) -> str:
     if by_pairs and _count(text, "\u2000\u0a00") > _count(
         text, " \n"
     ):  # as these are the other way round
-        return "it reads as if its bytes were in the other order: give --encoding utf-16-be, or utf-16-le"
+        return f"it reads as if its bytes were in the other order: give --encoding utf-16-{other}"
     if name in ("iso8859-1", "cp1252") and _is_of_other_letters(raw):
         return f"hardly one of its letters is Latin: what of {OF_OTHER_LETTERS}?"
     if name == "iso8859-1" and _CONTROLS.search(text):  # Windows's quotes and dashes
@@ -120,7 +123,7 @@ def decoded_lines(name: str, file: "BufferedReader | GzipFile", encoding: str) -
         encoding = "utf-8"  # of which lines can be told by the byte; whoever asks drops the mark
     begin = ""
     for text in _pieces(name, file, encoding):
-        if len(begin) < ENOUGH:
+        if len(begin) < LOOKED_AT:
             begin += text[:SOME]
             if len(begin) >= ENOUGH:
                 _require_few_zeros(name, begin, encoding)
@@ -218,7 +221,8 @@ def _require_few_zeros(name: str, text: str, encoding: str) -> None:
 
 def _hint(raw: bytes, encoding: str, begins: bool = True) -> str:
     """What may help where bytes are not of the encoding that they are said to have."""
-    if _is_utf_8(raw):
+    name = codecs.lookup(encoding).name
+    if _is_utf_8(raw) and (name.startswith("utf-16") or not raw.isascii()):
         return f"it can be read as UTF-8: give --encoding {DEFAULT_ENCODING}, or leave it out"
     if _marks_lines(encoding):  # else it is known to be of more bytes a character
         if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
@@ -230,27 +234,29 @@ def _hint(raw: bytes, encoding: str, begins: bool = True) -> str:
             if begins and (order := _order(raw[:SOME])):
                 what = f"UTF-16 (--encoding utf-16-{order})"
             return f"it holds bytes of zero, so it is {what}, or not text"
-        if codecs.lookup(encoding).name == "utf-8" and _is_nearly_utf_8(raw):
+        if name == "utf-8" and _is_nearly_utf_8(raw):
             return (
                 "nearly all of the rest is: leave out what is not with iconv -c -f utf-8 -t utf-8"
             )
-    if codecs.lookup(encoding).name.startswith("utf-16"):
+    if name.startswith("utf-16"):
+        if len(raw) % 2:
+            return "it has an odd number of bytes, so it was cut, or is not UTF-16"
         return "name the right one, as utf-16-be or utf-16-le for another order of bytes"
     if _is_of_other_letters(raw):
         return f"name the right one, as {OF_OTHER_LETTERS}, or convert the file with iconv"
     # The bytes that no text in Latin-1 has are the quotes and dashes of Windows.
     guess = "cp1252" if _CONTROLS.search(raw[:SOME].decode("latin-1")) else "latin-1"
-    tried = codecs.lookup(guess).name == codecs.lookup(encoding).name
+    tried = codecs.lookup(guess).name == name
     example = "" if tried else f", for example --encoding {guess}"
     return f"name the right one{example}, or convert the file with iconv"
 
 
 def _order(raw: bytes) -> str:
-    """The order of bytes, "le" or "be", if zeros are nearly all at odd or at even places, as in UTF-16."""
-    even, odd = raw[::2].count(0), raw[1::2].count(0)
-    if max(even, odd) < max(ZEROS, 9 * min(even, odd)):
+    """The order of bytes, "le" or "be", in which UTF-16 would have spaces and line ends; or nothing."""
+    le, be = (_count(raw.decode(f"utf-16-{order}", "replace"), " \n") for order in ("le", "be"))
+    if max(le, be) < max(BLANKS, 9 * min(le, be)):
         return ""
-    return "le" if odd > even else "be"
+    return "le" if le > be else "be"
 
 
 def _is_utf_8(raw: bytes) -> bool:

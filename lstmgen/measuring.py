@@ -1,10 +1,12 @@
 """A job -> what is known only once it is tried: how long its steps take, how well a model knows its text."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lstmgen import optim, stopwatch
-from lstmgen.batching import Streams
+from lstmgen.batching import Streams, fitting_batch
 from lstmgen.checkpoint import SavedModel
+from lstmgen.config import TrainConfig
 from lstmgen.job import Job
 from lstmgen.model import Network, TorchEngine
 from lstmgen.pace import Timing
@@ -37,9 +39,14 @@ def step_seconds(*jobs: Job, seconds: float = 0.25, most: float = 1.0) -> list[f
 def share_saved(job: Job, initial: SavedModel) -> float:
     """What share of the nats that a guess by frequencies takes for the text the weights of a model save.
 
-    By the first window, in which fresh weights make that guess. Below 0 if the model does worse.
+    By the first window of the usual size, in which fresh weights make that guess. Below 0 if the model does
+    worse.
     """
-    stepper = Stepper(fresh_run(job), job)
+    tokens = len(job.data.train_ids)
+    window = min(tokens, TrainConfig.window)
+    batch_size = fitting_batch(tokens, TrainConfig.batch_size, window)
+    usual = replace(job.training, batch_size=batch_size, window=window)
+    stepper = Stepper(fresh_run(job := replace(job, training=usual)), job)
     network, by_guess = stepper.run.network, stepper.present_loss()
     network.load_weights(initial.weights_for(job.vocabulary, network.weights()))
     return 1 - stepper.present_loss() / by_guess

@@ -158,6 +158,7 @@ def timed(
     """
     from lstmgen.measuring import measure
 
+    known = _share_known(job, given, initial)  # first, as it is of the time that there is
     config, at = job.training, saved.position if saved else Position()
     steps = _steps(job, given)
     if steps:
@@ -178,7 +179,7 @@ def timed(
             valid_cost=len(job.data.valid_ids) * pace.score_cost(job.model, config),
         )
         job = replace(job, training=replace(job.training, report_every=report_every))
-    return job if saved else replace(job, training=_suited(job, given, initial))
+    return job if saved else replace(job, training=_suited(job, given, known))
 
 
 def _within_minutes(job: "Job", given: Options, at: Position | None, began: float) -> "Job":
@@ -230,7 +231,16 @@ def _over(job: "Job", at: Position, planned: int) -> OptionError:
     )
 
 
-def _suited(job: "Job", given: Options, initial: "SavedModel | None") -> TrainConfig:
+def _share_known(job: "Job", given: Options, initial: "SavedModel | None") -> float | None:
+    """How well the model to begin with knows the text, if there is one and something hangs on that."""
+    if initial is None or {"learning_rate", "dropout", "weight_drop"} <= given.keys():
+        return None
+    from lstmgen.measuring import share_saved
+
+    return planning.share_known(share_saved(job, initial), job.vocabulary.level)
+
+
+def _suited(job: "Job", given: Options, known: float | None) -> TrainConfig:
     """The numbers as they suit how the text will be read, unless they were given.
 
     That is the learning rate, and what keeps the text from being learned by heart.
@@ -244,10 +254,7 @@ def _suited(job: "Job", given: Options, initial: "SavedModel | None") -> TrainCo
         "weight_drop": planning.weight_drop(epochs),
         "weight_decay": planning.weight_decay(epochs),
     }
-    if initial:
-        from lstmgen.measuring import share_saved
-
-        known = planning.share_known(share_saved(job, initial), level)
+    if known is not None:
         rate = usual["learning_rate"]
         usual["learning_rate"] = planning.fine_tuning_rate(epochs, level, known, rate)
         for name in ("dropout", "weight_drop"):

@@ -129,7 +129,7 @@ def model(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelC
             )
             raise OptionError(f"the model of --init-from has {has}; leave out {typed}")
         config = replace(other.config, vocab_size=len(data.vocabulary))
-        require_memory(config)
+        require_memory(config, "begin with a smaller model, or give a lower --max-vocab")
         return config
     sizes = {options[name] for name in ("embedding_size", "hidden_size") if name in options}
     many = planning.tie(data.vocabulary.level, len(data.vocabulary))
@@ -144,7 +144,10 @@ def model(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelC
     return config
 
 
-def require_memory(config: ModelConfig) -> None:
+def require_memory(
+    config: ModelConfig,
+    advice: str = "give a lower --hidden-size, --num-layers or --max-vocab",
+) -> None:
     """`OptionError` for a network that could not be trained in all the memory of this machine.
 
     Of many large arrays none may be refused, until the system ends the process without a word.
@@ -157,8 +160,7 @@ def require_memory(config: ModelConfig) -> None:
     if needed > there:
         raise OptionError(
             f"a network of {config.num_parameters:,} parameters takes at least {needed / 1e9:,.1f} GB of "
-            f"memory, and this machine has {there / 1e9:,.1f}; give a lower --hidden-size, --num-layers or "
-            "--max-vocab"
+            f"memory, and this machine has {there / 1e9:,.1f}; {advice}"
         )
 
 

@@ -110,7 +110,7 @@ def sample(
     """
     if stray := context.args:
         raise OptionError(
-            f"{' '.join(stray)} belongs to no option; a text to go on from follows --prime, in quotes if "
+            f"{' '.join(stray):.60} belongs to no option; a text to go on from follows --prime, in quotes if "
             "it has spaces"
         )
     require("--num-samples", num_samples)
