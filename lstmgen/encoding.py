@@ -93,9 +93,8 @@ def doubt(raw: bytes, text: str, encoding: str) -> str:
         return (
             f"it can be read as UTF-8 too: leave out --encoding {encoding}, unless you know better"
         )
-    if by_pairs and _count(text, "\u2000\u0a00") > _count(
-        text, " \n"
-    ):  # as these are the other way round
+    # What a space and a line end are with their bytes the other way round.
+    if by_pairs and _count(text, "\u2000\u0a00") > _count(text, " \n"):
         return f"it reads as if its bytes were in the other order: give --encoding utf-16-{other}"
     if name in ("iso8859-1", "cp1252") and _is_of_other_letters(raw):
         return f"hardly one of its letters is Latin: what of {OF_OTHER_LETTERS}?"
@@ -204,7 +203,7 @@ def _require_few_zeros(name: str, text: str, encoding: str) -> None:
     begin = text[:SOME]
     width = len("xx".encode(encoding)) - len("x".encode(encoding))  # bytes of a character
     if 4 * begin.count("\0") <= len(begin):
-        if width == 1 and (order := _order(begin.encode("latin-1", "replace"))):
+        if "\0" in begin and width == 1 and (order := _order(begin.encode("latin-1", "replace"))):
             raise CorpusError(
                 f"{name}: its characters NUL stand as if UTF-16 were read as {encoding}; give --encoding "
                 f"utf-16-{order}, or a file that is text"

@@ -319,6 +319,13 @@ def test_zeros_between_names_are_text(tmp_path: Path, name: str) -> None:
     assert read(put(tmp_path, names.encode())).text == names
 
 
+def test_zeros_between_blanks_are_text_where_they_stand_at_odd_and_even_places(
+    tmp_path: Path,
+) -> None:
+    rows = "ab \0 cd\n" * 20
+    assert read(put(tmp_path, f"{rows}x{rows}".encode())).text == f"{rows}x{rows}"
+
+
 @pytest.mark.parametrize("order", ["le", "be"])
 def test_utf16_in_short_lines_is_known_too(tmp_path: Path, order: str) -> None:
     path = put(tmp_path, ("Все люди рождаются.\n" * 50).encode(f"utf-16-{order}"))
@@ -349,7 +356,7 @@ def test_the_order_of_bytes_is_told_where_it_can_be(tmp_path: Path, order: str) 
         CorpusError, match=rf"so it is UTF-16 \(--encoding utf-16-{order}\), or not"
     ):
         read(put(tmp_path, raw))
-    later = put(tmp_path, "a\n".encode("utf-16-le") + "à la fin de l’été\n".encode("utf-16-le"))
+    later = put(tmp_path, ("a\n" + "à la fin de l’été " * 9).encode("utf-16-le"))
     with pytest.raises(CorpusError, match=r"line 2 .* so it is UTF-16 or UTF-32"):
         list(lines(later))
     half = put(tmp_path, "\ud83d".encode("utf-16-le", "surrogatepass"))
