@@ -550,21 +550,31 @@ def test_the_better_a_model_knows_the_text_the_less_it_is_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: float, rate: float, dropout: float
 ) -> None:
     job = make_job(tmp_path)
-    model = checkpoint.SavedModel(job.model, job.vocabulary, fresh_run(job).network.weights())
-    monkeypatch.setattr(measuring, "share_saved", lambda job, initial: saved)
     monkeypatch.setattr(planning, "dropout", lambda *about: 0.2)
     monkeypatch.setattr(planning, "weight_drop", lambda *about: 0.4)
-    planned = fitting.timed(job, {"epochs": 10}, None, 0.0, model).training
+    planned = fitting.timed(job, {"epochs": 10}, None, 0.0, saved).training
     assert (planned.learning_rate, planned.dropout) == (rate, dropout)
     assert planned.weight_drop == 2 * dropout
     given = {"epochs": 10, "dropout": 0.3, "learning_rate": 0.01}
-    planned = fitting.timed(
-        replace(job, training=replace(job.training, dropout=0.3, learning_rate=0.01)),
-        given,
-        None,
-        0.0,
-        model,
-    ).training
+    by_hand = replace(job, training=replace(job.training, dropout=0.3, learning_rate=0.01))
+    planned = fitting.timed(by_hand, given, None, 0.0, saved).training
     assert (planned.learning_rate, planned.dropout) == (0.01, 0.3)
-    monkeypatch.setattr(measuring, "share_saved", None)  # as nothing hangs on it then
-    fitting.timed(job, given | {"weight_drop": 0.0}, None, 0.0, model)
+
+
+def test_it_is_not_asked_how_well_a_model_knows_the_text_where_nothing_hangs_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tmp_path)
+    model = checkpoint.SavedModel(job.model, job.vocabulary, {})
+    monkeypatch.setattr(measuring, "share_saved", lambda job, initial: 0.25)
+    all_three = {"learning_rate": 0.01, "dropout": 0.0, "weight_drop": 0.0}
+    assert fitting.share_saved_by(model, job, all_three) is None
+    assert fitting.share_saved_by(None, job, {}) is None
+    del all_three["dropout"]
+    assert fitting.share_saved_by(model, job, all_three) == 0.25
+
+
+def test_how_well_a_model_knows_the_text_is_told() -> None:
+    assert "it saves 26 % of the nats that a guess by freq" in telling.of_knowledge(0.2566)
+    for saved in (0.0, -0.7):
+        assert "the text no better than a guess by frequencies would" in telling.of_knowledge(saved)

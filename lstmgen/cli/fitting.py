@@ -148,17 +148,17 @@ def timed(
     given: Options,
     saved: "SavedRun | None",
     began: float,
-    initial: "SavedModel | None" = None,
+    share_saved: float | None = None,
 ) -> "Job":
     """The job with its number of steps, from steps, epochs, or the time that there is.
 
     And with what follows from that number, unless it was given: when to report, the learning rate, and how to
-    keep the text from being learned by heart, which hang on how well the model to begin with knows it.
+    keep the text from being learned by heart, which hang on how well the model to begin with knows it:
+    `share_saved` is what `share_saved_by` says.
     `OptionError` where that leaves no step, or no time for one and what must be validated.
     """
     from lstmgen.measuring import measure
 
-    known = _share_known(job, given, initial)  # first, as it is of the time that there is
     config, at = job.training, saved.position if saved else Position()
     steps = _steps(job, given)
     if steps:
@@ -179,7 +179,7 @@ def timed(
             valid_cost=len(job.data.valid_ids) * pace.score_cost(job.model, config),
         )
         job = replace(job, training=replace(job.training, report_every=report_every))
-    return job if saved else replace(job, training=_suited(job, given, known))
+    return job if saved else replace(job, training=_suited(job, given, share_saved))
 
 
 def _within_minutes(job: "Job", given: Options, at: Position | None, began: float) -> "Job":
@@ -231,16 +231,19 @@ def _over(job: "Job", at: Position, planned: int) -> OptionError:
     )
 
 
-def _share_known(job: "Job", given: Options, initial: "SavedModel | None") -> float | None:
-    """How well the model to begin with knows the text, if there is one and something hangs on that."""
+def share_saved_by(initial: "SavedModel | None", job: "Job", given: Options) -> float | None:
+    """How well the model to begin with knows the text, if there is one and something hangs on that.
+
+    That is what share it saves of what a guess takes.
+    """
     if initial is None or {"learning_rate", "dropout", "weight_drop"} <= given.keys():
         return None
     from lstmgen.measuring import share_saved
 
-    return planning.share_known(share_saved(job, initial), job.vocabulary.level)
+    return share_saved(job, initial)
 
 
-def _suited(job: "Job", given: Options, known: float | None) -> TrainConfig:
+def _suited(job: "Job", given: Options, share_saved: float | None) -> TrainConfig:
     """The numbers as they suit how the text will be read, unless they were given.
 
     That is the learning rate, and what keeps the text from being learned by heart.
@@ -254,7 +257,8 @@ def _suited(job: "Job", given: Options, known: float | None) -> TrainConfig:
         "weight_drop": planning.weight_drop(epochs),
         "weight_decay": planning.weight_decay(epochs),
     }
-    if known is not None:
+    if share_saved is not None:
+        known = planning.share_known(share_saved, level)
         rate = usual["learning_rate"]
         usual["learning_rate"] = planning.fine_tuning_rate(epochs, level, known, rate)
         for name in ("dropout", "weight_drop"):

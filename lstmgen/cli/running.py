@@ -51,7 +51,10 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
     job = Job(folder, data, model, config, where, most_threads=most_threads, sample_seconds=every)
     if not saved and not other:
         job = fitting.sized(job, given, began)
-    job = fitting.timed(job, given, saved, began, other)
+    share_saved = fitting.share_saved_by(other, job, given)
+    if share_saved is not None and not quiet:
+        console.say(telling.of_knowledge(share_saved))
+    job = fitting.timed(job, given, saved, began, share_saved)
     if not quiet:
         console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)
