@@ -147,6 +147,14 @@ class Threads:
         self.pieces, self.seconds, self.of_processor = 0, 0.0, 0.0
 
 
+def watched(device: torch.device, most: int | None) -> Threads | None:
+    """Where there are several on the CPU: as many as serve of `most`, or where that is None all, to stay."""
+    number = most or torch.get_num_threads()
+    if device.type != "cpu" or number == 1:
+        return None
+    return Threads(number, keeps=most is None)
+
+
 def take_what_serves() -> None:
     """Have torch take as many of its threads as get much done at present."""
     settle(Threads(torch.get_num_threads(), SHORT_SPAN))

@@ -15,9 +15,7 @@ from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import replace
 
-import torch
-
-from lstmgen import device, stopwatch
+from lstmgen import device, stopwatch, threads
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import DecodingConfig, Position
@@ -31,7 +29,6 @@ from lstmgen.pace import Pace
 from lstmgen.progress import Meter, Progress
 from lstmgen.scoring import Score, score_text
 from lstmgen.step import Stepper, fresh_run
-from lstmgen.threads import Threads
 
 SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
 PATIENCE = 600.0  # seconds for which the end of a run waits until its files can be written
@@ -98,7 +95,7 @@ class _Session:
         self.unwritten = ""  # what keeps files from being written, if anything does
         self.meter = Meter(job.device)
         self.pace = Pace(job.clock) if job.clock else None
-        self.threads = _watched_threads(job)
+        self.threads = threads.watched(job.device, job.most_threads)
         self.told_of_cores = False
 
     @property
@@ -294,14 +291,6 @@ def _begin(job: Job, saved: SavedRun | None, initial: SavedModel | None) -> tupl
     if most is None:  # the start costs much where --init-from knew other texts
         most = most_from(stepper.present_loss(), job.model.vocab_size)
     return stepper, Course(config, run.snapshot(), most, best_of(at), at.best_step, at.retreats)
-
-
-def _watched_threads(job: Job) -> Threads | None:
-    """Where there are several on the CPU: as many as serve, or as there are, if their number is to stay."""
-    most = job.most_threads or torch.get_num_threads()
-    if job.device.type != "cpu" or most == 1:
-        return None
-    return Threads(most, keeps=job.most_threads is None)
 
 
 def validate(network: Network, job: Job) -> Score:

@@ -575,6 +575,7 @@ def test_it_is_not_asked_how_well_a_model_knows_the_text_where_nothing_hangs_on_
 
 
 def test_how_well_a_model_knows_the_text_is_told() -> None:
-    assert "it saves 26 % of the nats that a guess by freq" in telling.of_knowledge(0.2566)
+    for saved, told in ((0.2566, "25.7"), (0.0049, "0.49"), (0.9961, "99.6"), (0.99999, "100")):
+        assert f"it saves {told} % of the nats that a guess by freq" in telling.of_knowledge(saved)
     for saved in (0.0, -0.7):
         assert "the text no better than a guess by frequencies would" in telling.of_knowledge(saved)

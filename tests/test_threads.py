@@ -312,7 +312,7 @@ def test_steps_are_watched_and_all_threads_are_taken_at_the_end(
         seen.append(Threads(number, 1e9, machine.clocks, machine.taken.append, keeps=keeps))
         return seen[-1]
 
-    monkeypatch.setattr(training, "Threads", watched)
+    monkeypatch.setattr(threads_module, "Threads", watched)
     job = replace(make_job(tmp_path / "m"), most_threads=most)
     assert [record.step for record in training.train(job)][-1] == NUM_STEPS
     (threads,) = seen
@@ -343,7 +343,7 @@ def test_a_run_that_keeps_its_threads_says_once_that_fewer_would_do(
         machine.work(threads, 5)
         return threads
 
-    monkeypatch.setattr(training, "Threads", watched)
+    monkeypatch.setattr(threads_module, "Threads", watched)
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     notes = [record.note for record in training.train(make_job(tmp_path / "m"))]
     assert len(notes) == NUM_STEPS
@@ -355,5 +355,5 @@ def test_where_there_is_one_thread_nothing_is_watched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    monkeypatch.delattr(training, "Threads")
+    monkeypatch.delattr(threads_module, "Threads")
     list(training.train(make_job(tmp_path / "m")))

@@ -152,10 +152,9 @@ def timed(
 ) -> "Job":
     """The job with its number of steps, from steps, epochs, or the time that there is.
 
-    And with what follows from that number, unless it was given: when to report, the learning rate, and how to
-    keep the text from being learned by heart, which hang on how well the model to begin with knows it:
-    `share_saved` is what `share_saved_by` says.
-    `OptionError` where that leaves no step, or no time for one and what must be validated.
+    And with what follows from that number, unless it was given: when to report, and, by how well the model to
+    begin with knows the text (see `share_saved_by`), the learning rate and how to keep that from being
+    learned by heart. `OptionError` where that leaves no step, or no time for one and what must be validated.
     """
     from lstmgen.measuring import measure
 
@@ -232,10 +231,7 @@ def _over(job: "Job", at: Position, planned: int) -> OptionError:
 
 
 def share_saved_by(initial: "SavedModel | None", job: "Job", given: Options) -> float | None:
-    """How well the model to begin with knows the text, if there is one and something hangs on that.
-
-    That is what share it saves of what a guess takes.
-    """
+    """What share of what a guess takes the model to begin with saves, if there is one and it matters."""
     if initial is None or {"learning_rate", "dropout", "weight_drop"} <= given.keys():
         return None
     from lstmgen.measuring import share_saved

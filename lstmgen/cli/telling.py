@@ -65,7 +65,7 @@ def of_knowledge(share_saved: float) -> str:
     """How well a model to begin with knows the text."""
     if share_saved <= 0:
         return "            it predicts the text no better than a guess by frequencies would"
-    return f"            it saves {100 * share_saved:.2g} % of the nats that a guess by frequencies takes"
+    return f"            it saves {100 * share_saved:.3g} % of the nats that a guess by frequencies takes"
 
 
 def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
