@@ -4,7 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,3 +73,13 @@ def within(*arguments: str | Path) -> int:
     for number, handler in before.items():
         signal.signal(number, handler)
     return int(left.value.code or 0)
+
+
+@contextmanager
+def piped(text: bytes) -> Iterator[Any]:
+    """A pipe that the text comes through."""
+    reading, writing = os.pipe()
+    os.write(writing, text)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        yield pipe

@@ -71,6 +71,14 @@ def model(corpus: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def by_word(corpus: Path) -> Path:
+    folder = corpus.parent / "by word"
+    assert within("train", corpus, "--model", folder, "--steps", "3", "--level", "word",
+                  "--hidden-size", "16", "--batch-size", "4", "--window", "16") == 0  # fmt: skip
+    return folder
+
+
 @pytest.fixture
 def here(capfdbinary: pytest.CaptureFixture[bytes]) -> Any:
     """The command inside this process, which has torch already."""

@@ -1,13 +1,7 @@
 """A model and a run <-> a folder: bit for bit back, every damage refused, no half-written file ever."""
 
-import errno
-import json
-import os
-import pickle
 import re
 import resource
-import stat
-import struct
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -19,8 +13,6 @@ import pytest
 from engines import random_weights
 from files import unpacked
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.numpy import load, save
 
 from lstmgen import checkpoint, container, durable, folders, holding, log_file
 from lstmgen.checkpoint import SavedModel, SavedRun
@@ -63,15 +55,6 @@ def assert_same_arrays(these: checkpoint.Weights, those: checkpoint.Weights) -> 
         assert array.dtype == those[name].dtype, name
         assert array.shape == those[name].shape, name
         assert array.tobytes() == those[name].tobytes(), name
-
-
-def rewritten(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the JSON object that lstmgen keeps in the header of a file, and nothing else."""
-    raw = path.read_bytes()
-    (length,) = struct.unpack_from("<Q", raw)
-    envelope = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["lstmgen"])
-    change(envelope)
-    path.write_bytes(save(load(raw), {"lstmgen": json.dumps(envelope)}))
 
 
 def forged(path: Path, model: SavedModel, parts: dict[str, Any]) -> None:
@@ -124,17 +107,6 @@ def test_same_model_is_written_as_the_same_bytes(file: Path, model: SavedModel) 
     assert file.read_bytes() == first
 
 
-def test_a_description_may_look_like_a_digest_that_is_not_known_yet(tmp_path: Path) -> None:
-    description = {"text": container.NO_DIGEST}
-    container.write(tmp_path / "m", {"a": np.ones(3)}, description)
-    assert unpacked(tmp_path / "m")[1] == description
-
-
-def test_other_programs_can_read_the_weights(file: Path, model: SavedModel) -> None:
-    with safe_open(file, framework="np") as opened:
-        assert_same_arrays({name: opened.get_tensor(name) for name in opened.keys()}, model.weights)  # noqa: SIM118
-
-
 @pytest.mark.parametrize("kind", ["model", "run"])
 def test_truncation_anywhere_is_refused(tmp_path: Path, run: SavedRun, kind: str) -> None:
     if kind == "model":
@@ -149,24 +121,6 @@ def test_truncation_anywhere_is_refused(tmp_path: Path, run: SavedRun, kind: str
         path.write_bytes(whole[:size])
         with pytest.raises(CheckpointError, match=path.name):
             loading(tmp_path)
-
-
-def test_a_file_that_shrinks_or_fails_while_it_is_read_is_refused(file: Path) -> None:
-    container.write(file, {"a": np.ones(100_000)}, {})
-    with container.opened(file) as opened:
-        os.truncate(file, 400_000)
-        with pytest.raises(CheckpointError, match="became shorter while it was read"):
-            opened.arrays()
-    container.write(file, {}, {})
-    told = r"cannot be read: Input/output error; check the disk"
-    with pytest.raises(CheckpointError, match=told), container.opened(file):
-        raise OSError(errno.EIO, "Input/output error")
-
-
-def test_bytes_added_at_the_end_are_refused(file: Path) -> None:
-    file.write_bytes(file.read_bytes() + b"\0")
-    with pytest.raises(CheckpointError, match="damaged"):
-        checkpoint.load_model(file)
 
 
 def test_no_change_of_a_byte_changes_what_is_read(file: Path, model: SavedModel) -> None:
@@ -186,84 +140,6 @@ def test_no_change_of_a_byte_changes_what_is_read(file: Path, model: SavedModel)
             assert loaded.results == model.results
             assert_same_arrays(loaded.weights, model.weights)
     assert refused > 0.99 * len(whole)
-
-
-def test_file_in_a_newer_format_says_upgrade(file: Path) -> None:
-    rewritten(file, lambda envelope: envelope.update(format=container.FORMAT + 1))
-    with pytest.raises(CheckpointError, match="upgrade lstmgen"):
-        checkpoint.load_model(file)
-
-
-@pytest.mark.parametrize("version", [0, -1, "1", 1.5, None, [1]])
-def test_file_in_a_format_that_never_was_is_refused(file: Path, version: object) -> None:
-    rewritten(file, lambda envelope: envelope.update(format=version))
-    with pytest.raises(CheckpointError, match="format"):
-        checkpoint.load_model(file)
-
-
-@pytest.mark.parametrize("key", ["format", "sha256", "description"])
-def test_header_without_one_of_its_parts_is_refused(file: Path, key: str) -> None:
-    rewritten(file, lambda envelope: envelope.pop(key))
-    with pytest.raises(CheckpointError, match="damaged"):
-        checkpoint.load_model(file)
-
-
-def test_description_changed_behind_the_digest_is_refused(file: Path) -> None:
-    rewritten(
-        file,
-        lambda envelope: envelope.update(
-            description=envelope["description"].replace('"step": 3', '"step": 4')
-        ),
-    )
-    with pytest.raises(CheckpointError, match="digest"):
-        checkpoint.load_model(file)
-
-
-def test_weights_of_one_shape_cannot_change_places(file: Path) -> None:
-    raw = file.read_bytes()
-    for old, new in ((b"bias_ih", b"bias_??"), (b"bias_hh", b"bias_ih"), (b"bias_??", b"bias_hh")):
-        assert raw.count(old) == 1
-        raw = raw.replace(old, new)
-    file.write_bytes(raw)
-    with pytest.raises(CheckpointError, match="digest"):
-        checkpoint.load_model(file)
-
-
-@pytest.mark.parametrize("row", [{"x": [[]]}, {"dtype": "F99"}, {"shape": None}])
-def test_a_table_that_says_what_it_should_not_is_refused(file: Path, row: dict[str, Any]) -> None:
-    raw = file.read_bytes()
-    (length,) = struct.unpack_from("<Q", raw)
-    header = json.loads(raw[8 : 8 + length])
-    header["output.bias"] |= row
-    changed = json.dumps(header).encode()
-    file.write_bytes(struct.pack("<Q", len(changed)) + changed + raw[8 + length :])
-    with pytest.raises(CheckpointError, match="its table of arrays cannot be read"):
-        checkpoint.load_model(file)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"seven b",
-        pickle.dumps({"weights": [1.0]}),
-        b"\xff" * 64,
-        struct.pack("<Q", 2) + b"{}",
-        struct.pack("<Q", 2) + b"[]",
-        struct.pack("<Q", 60_000) + b"[" * 60_000,
-        struct.pack("<Q", 2**63) + b"{}",
-        save({"a": np.zeros(2, np.float32)}),
-        save({"a": np.zeros(2, np.float32)}, {"lstmgen": "[]"}),
-        save({"a": np.zeros(2, np.float32)}, {"lstmgen": "{"}),
-        save({"a": np.zeros(2, np.float32)}, {"format": "pt"}),
-    ],
-    ids=lambda content: repr(content[:20]),
-)
-def test_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "odd.safetensors"
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"odd\.safetensors: not a model of lstmgen"):
-        checkpoint.load_model(path)
 
 
 @pytest.mark.parametrize(
@@ -359,24 +235,6 @@ def test_missing_model_is_refused_with_how_to_get_one(tmp_path: Path) -> None:
         checkpoint.load_model(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(
-    ("number", "way"),
-    [
-        (errno.EACCES, "; let it be written there$"),
-        (errno.ENOSPC, "; make room there, 1 MB at most$"),
-    ],
-)
-def test_what_cannot_be_written_is_told_with_what_helps(
-    tmp_path: Path, model: SavedModel, monkeypatch: pytest.MonkeyPatch, number: int, way: str
-) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise OSError(number, "no")
-
-    monkeypatch.setattr(Path, "open", fail)
-    with pytest.raises(CheckpointError, match=way):
-        checkpoint.save_model(tmp_path / "m", model)
-
-
 def test_a_run_that_has_no_model_yet_is_to_be_gone_on_with(tmp_path: Path) -> None:
     (tmp_path / folders.RUN_FILE).touch()
     again = f"train CORPUS --resume --model {tmp_path}`"
@@ -399,63 +257,10 @@ def test_folder_without_a_model_is_refused_likewise(tmp_path: Path) -> None:
         checkpoint.load_model(tmp_path)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
-def test_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(CheckpointError, match="pipe: not a file"):
-        checkpoint.load_model(tmp_path / "pipe")
-
-
 def test_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / folders.MODEL_FILE).mkdir()
     with pytest.raises(CheckpointError, match="not a file"):
         checkpoint.load_model(tmp_path)
-
-
-def test_path_that_cannot_be_one_is_refused(tmp_path: Path, file: Path) -> None:
-    for odd in (file / "under", tmp_path / "nul\0byte"):
-        with pytest.raises(CheckpointError, match="cannot be read"):
-            checkpoint.load_model(odd)
-
-
-@pytest.mark.parametrize("step", ["open", "fsync", "replace"])
-@pytest.mark.parametrize("old", [None, b"the old file"])
-def test_failed_write_leaves_what_was_there_and_no_litter(
-    tmp_path: Path,
-    model: SavedModel,
-    monkeypatch: pytest.MonkeyPatch,
-    step: str,
-    old: bytes | None,
-) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    path = tmp_path / "model.safetensors"
-    if old is not None:
-        path.write_bytes(old)
-    with monkeypatch.context() as broken:
-        broken.setattr(os if step == "fsync" else Path, step, fail)
-        with pytest.raises(CheckpointError, match=r"cannot be written \(No space left on device\)"):
-            checkpoint.save_model(path, model)
-    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == (
-        {} if old is None else {path.name: old}
-    )
-
-
-def test_reader_meets_the_old_file_until_the_new_one_is_on_the_disk(
-    file: Path, model: SavedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old, really_sync, seen = file.read_bytes(), os.fsync, []
-
-    def watch(handle: int) -> None:
-        seen.append(file.read_bytes())
-        really_sync(handle)
-
-    monkeypatch.setattr(os, "fsync", watch)
-    checkpoint.save_model(file, SavedModel(CONFIG, VOCABULARY, model.weights, {"new": 1}))
-    new = file.read_bytes()
-    assert new != old
-    assert seen == [old, new]  # the file is synced before it is renamed, the folder after
 
 
 def test_room_that_is_not_there_is_missed_before_training(
@@ -539,47 +344,6 @@ def test_what_the_system_refuses_is_told_in_one_line(tmp_path: Path) -> None:
         durable.put(tmp_path / "file" / "x", b"content")
     with pytest.raises(CheckpointError, match="Is a directory"):
         log_file.append(tmp_path, {"step": 1})
-
-
-def test_a_string_without_an_end_is_read_through_once() -> None:
-    started = '"' + '\\"' * 500_000  # each quote in it a place to begin from, for hours in all
-    for end in ("", "\\", "\n", "\\\n"):
-        assert container._marks(started + end, 10**9) <= 2
-
-
-@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
-def test_a_folder_that_its_file_system_does_not_sync_is_none_the_worse(
-    tmp_path: Path, model: SavedModel, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    sync = os.fsync
-
-    def choosy(handle: int) -> None:
-        if stat.S_ISDIR(os.fstat(handle).st_mode):
-            raise OSError(number, "no")
-        sync(handle)
-
-    monkeypatch.setattr(os, "fsync", choosy)
-    if number == errno.EINVAL:
-        checkpoint.save_model(tmp_path / "m", model)
-    else:
-        with pytest.raises(CheckpointError, match="cannot be written"):
-            checkpoint.save_model(tmp_path / "m", model)
-    assert_same_arrays(checkpoint.load_model(tmp_path / "m").weights, model.weights)
-
-
-def test_a_folder_that_may_be_written_and_not_read_takes_a_model(
-    tmp_path: Path, model: SavedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    really_open = os.open
-
-    def choosy(path: Any, flags: int, *rest: Any) -> int:
-        if path == tmp_path and not flags & (os.O_WRONLY | os.O_RDWR):
-            raise PermissionError(errno.EACCES, "no")
-        return really_open(path, flags, *rest)
-
-    monkeypatch.setattr(os, "open", choosy)
-    checkpoint.save_model(tmp_path / "m", model)
-    assert_same_arrays(checkpoint.load_model(tmp_path / "m").weights, model.weights)
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 1e38, -2e9])

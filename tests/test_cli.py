@@ -1,14 +1,10 @@
-"""The command line as a whole: mistakes, help, streams that fail, and what is not imported."""
+"""The command line as a whole: mistakes, help, and what is not imported."""
 
-import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
-import time
-from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -17,8 +13,8 @@ import typer.main
 from commands import Ran, run
 
 import lstmgen
-from lstmgen import context, folders, leaving
-from lstmgen.cli import app, console, main, primes
+from lstmgen import context, folders
+from lstmgen.cli import app, main
 from lstmgen.cli.eval import evaluate
 from lstmgen.cli.sample import sample
 from lstmgen.cli.train import train
@@ -123,46 +119,6 @@ def test_a_mistake_gets_one_line_and_code_1(
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-ONE_OF = {
-    "sample": (("--prime", "a"), ("--prime-file", "CORPUS"), ("--each-line",)),
-    "eval": (("--by", "corpus"), ("--by", "line"), ("--by", "token"), ("--context", "1"), ("--choices",),
-             ("--dynamic",), ("--cache", "9")),
-    "train": (("--minutes", "1"), ("--epochs", "1"), ("--steps", "1")),
-}  # fmt: skip
-PAIRS = [
-    (command, one, other)
-    for command, options in ONE_OF.items()
-    for one, other in combinations(options, 2)
-    if one[0] != other[0]
-]
-
-
-@pytest.mark.parametrize(("command", "one", "other"), PAIRS)
-def test_what_cannot_be_done_at_once_is_refused(
-    command: str, one: tuple[str, ...], other: tuple[str, ...], model: Path, corpus: Path, here: Any,
-) -> None:  # fmt: skip
-    options = (str(corpus) if word == "CORPUS" else word for word in (*one, *other))
-    text = () if command == "sample" else (corpus,)
-    assert "give only one of" in here(command, *text, "-m", model, *options).error
-
-
-@pytest.mark.parametrize("option", [one for one in ONE_OF["eval"] if "corpus" not in one])
-def test_several_models_are_compared_in_one_way(
-    option: tuple[str, ...], model: Path, corpus: Path, here: Any
-) -> None:
-    error = here("eval", corpus, "-m", model, "-m", model, *option).error
-    assert "several models are compared by corpus; leave out" in error
-
-
-@pytest.mark.parametrize("option", [("--overwrite",), ("--init-from", "MODEL")])
-def test_a_run_that_goes_on_begins_with_nothing_else(
-    option: tuple[str, ...], model: Path, corpus: Path, here: Any
-) -> None:
-    options = (str(model) if word == "MODEL" else word for word in option)
-    error = here("train", corpus, "-m", model, "--resume", *options).error
-    assert "leave out --overwrite and --init-from" in error
-
-
 @pytest.mark.parametrize(
     "arguments", [("train",), ("sample", "--nonsense"), ("sample", "-n", "x"), ("eval",), ("tell",)]
 )
@@ -176,90 +132,6 @@ def test_a_text_that_is_not_utf_8_is_refused_with_its_place(tmp_path: Path, here
     said = here("train", path, "-m", tmp_path / "m").error
     assert "byte 0xe9 at byte 3" in said
     assert "--encoding" in said
-
-
-@pytest.mark.parametrize("flag", ["--prime", "--stop"])
-def test_a_prime_or_a_stop_string_that_is_not_utf_8_is_refused(model: Path, flag: str) -> None:
-    done = subprocess.run(
-        [sys.executable.encode(), b"-m", b"lstmgen", b"sample", b"-m", bytes(model), flag.encode(), b"\xff"],
-        capture_output=True, check=False,
-    )  # fmt: skip
-    error = Ran(done.returncode, done.stdout, done.stderr).error
-    assert error.startswith(f"error: {flag} ")
-    assert "is not UTF-8" in error
-
-
-FULL = pytest.param(
-    "> /dev/full",
-    "No space left on device; make room or write elsewhere",
-    marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here"),
-)
-
-
-@pytest.mark.parametrize(("ending", "said"), [FULL, (">&-", "closed")])
-@pytest.mark.parametrize("what", ["sample -l 5 --seed 1", "eval CORPUS", "--help", "train -h"])
-def test_output_that_cannot_be_written_is_told_in_one_line(
-    model: Path, corpus: Path, ending: str, said: str, what: str
-) -> None:
-    what = what.replace("CORPUS", str(corpus))
-    command = f"LSTMGEN_MODEL={model} {sys.executable} -m lstmgen {what} {ending}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
-    assert said in Ran(done.returncode, done.stdout, done.stderr).error
-
-
-@pytest.mark.parametrize("ending", ["2>&-", "2>&1 | true", FULL.values[0].replace(">", "2>")])  # type: ignore[union-attr]
-def test_wrong_usage_is_told_by_its_code_where_nobody_listens(ending: str) -> None:
-    for what in ("sample -n x", "eval", "--nonsense", "train x --sample-every often"):
-        command = f"{sys.executable} -m lstmgen {what} {ending}; echo ${{PIPESTATUS[0]}}"
-        done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
-        assert (done.stdout, done.stderr) == (b"2\n", b"")
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no such streams there")
-def test_a_reader_is_waited_for_whatever_others_made_of_the_stream() -> None:
-    code = "from lstmgen.cli import console; [console.emit('x' * 999) for _ in range(999)]"
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE
-    ) as process:
-        os.close(writing)
-        time.sleep(1.0)  # the pipe is full
-        with os.fdopen(reading, "rb") as file:
-            assert len(file.read()) == 999 * 999
-        assert process.wait(20) == 0
-        assert process.stderr is not None
-        assert process.stderr.read() == b""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
-def test_ctrl_c_while_the_command_starts_is_quiet() -> None:
-    code = (
-        "import builtins, os, runpy, signal\noriginal = builtins.__import__\n"
-        "def slow(name, *about, **how):\n"
-        "    if name == 'typer': os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return original(name, *about, **how)\n"
-        "builtins.__import__ = slow\nrunpy.run_module('lstmgen', run_name='__main__')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
-
-
-def test_a_stream_without_a_buffer_loses_nothing_in_silence(tmp_path: Path) -> None:
-    path = tmp_path / "out"
-    code = "from lstmgen.cli import console, main; console.emit('é' * 100_000)"
-    for limit, written, fails in (("", 200_000, False), ("ulimit -f 1; ", 1024, True)):
-        command = f'{limit}PYTHONUNBUFFERED=1 {sys.executable} -c "{code}" > {path}'
-        done = subprocess.run(["bash", "-c", command], capture_output=True, check=False)
-        assert path.stat().st_size == written
-        assert (b"cannot be written: File too large; write elsewhere" in done.stderr) == fails
-
-
-def test_names_that_are_no_text_can_be_told_apart() -> None:
-    code = r"from lstmgen.cli import console; console.emit('a\udcff a\udcfe')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    assert done.stdout == rb"a\udcff a\udcfe"
-    assert json.loads(b'"' + done.stdout + b'"') == "a\udcff a\udcfe"
 
 
 @pytest.mark.parametrize("command", [(), ("train",), ("sample",), ("eval",)])
@@ -294,15 +166,6 @@ def test_a_folder_among_texts_is_told_before_the_first_line_is_scored(
     done = here("eval", corpus, corpus.parent, "--by", "line", "-m", model)
     assert "this is a folder" in done.error
     assert done.out == ""
-
-
-def test_a_bar_begins_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tqdm import tqdm
-
-    monkeypatch.setattr(tqdm, "monitor_interval", 10)
-    monkeypatch.setattr(tqdm, "monitor", None)
-    console.bar("{bar}", total=1).close()
-    assert tqdm.monitor is None
 
 
 def test_completion_that_cannot_be_written_is_told_in_one_line() -> None:
@@ -429,101 +292,6 @@ main()
     searches, frozen = done.stdout.split()[-2:]
     assert int(searches) <= 30  # some before it has a say; 192 otherwise
     assert frozen == "True"
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_torch_is_imported_ends_the_command_right_after_it(
-    number: signal.Signals, tmp_path: Path, corpus: Path
-) -> None:
-    """An exception in the midst of it would end the process by `abort`, or be lost."""
-    torch = tmp_path / "torch.py"
-    torch.write_text(
-        f"import signal, sys\nsignal.raise_signal({int(number)})\n"
-        "print('imported', file=sys.stderr)\n"
-    )
-    folder = tmp_path / "m"
-    done = run("train", corpus, "-m", folder, "--steps", "2", "-q", PYTHONPATH=str(tmp_path))
-    assert (done.code, done.out, done.err) == (128 + number, "", "imported\n")
-    assert not folder.exists()
-
-
-def test_signals_are_met_as_ever_once_torch_is_imported() -> None:
-    script = (
-        "import signal\nfrom lstmgen import leaving\nleaving.meet_signals()\n"
-        "with leaving.postponed():\n    pass\n"
-        "signal.raise_signal(signal.SIGTERM)\nprint('too far')"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (143, b"", b"")
-
-
-def test_a_second_signal_while_a_command_leaves_ends_it_at_once_and_quietly() -> None:
-    script = (
-        "import atexit, signal, sys\nfrom lstmgen import leaving\nleaving.meet_signals()\n"
-        "atexit.register(lambda: print('too far'))\n"
-        "atexit.register(lambda: signal.raise_signal(signal.SIGTERM))\n"
-        "signal.raise_signal(signal.SIGINT)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (143, b"", b"")
-
-
-def test_a_prime_is_utf_8_whatever_the_locale_made_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsencode", lambda text: text.encode("latin-1"))
-    assert primes.as_utf8("--prime", "\xc3\xa9") == "\xe9"
-
-
-def test_signals_are_left_alone_where_they_are_not_the_commands_own() -> None:
-    """As in a program that imports the package."""
-    with pytest.raises(KeyboardInterrupt), leaving.postponed():
-        signal.raise_signal(signal.SIGINT)
-    for handler in (signal.SIG_IGN, signal.default_int_handler):
-        before = signal.signal(signal.SIGINT, handler)
-        with leaving.postponed():
-            assert signal.getsignal(signal.SIGINT) is handler
-        assert signal.signal(signal.SIGINT, before) is handler
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="places of streams are not reckoned so there")
-def test_nothing_takes_the_place_of_a_stream_that_is_closed() -> None:
-    code = (
-        "import os, runpy, sys\nsys.argv = ['lstmgen', '--version']\n"
-        "try:\n    runpy.run_module('lstmgen', run_name='__main__')\n"
-        "except SystemExit:\n    os._exit(os.open(os.devnull, os.O_RDONLY))"
-    )
-    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
-        done = subprocess.run(
-            ["bash", "-c", f'"$0" -c "$1" {closed}', sys.executable, code], check=False
-        )
-        assert 3 <= done.returncode < 100
-
-
-def test_output_is_utf_8_whatever_the_locale(tmp_path: Path, here: Any) -> None:
-    path = tmp_path / "greek.txt"
-    path.write_text("αβγδε ζη θ\n" * 60)
-    small = ("--hidden-size", "8", "--batch-size", "2", "--window", "8")
-    assert here("train", path, "-m", tmp_path / "m", "--steps", "2", *small).code == 0
-    done = run("sample", "-m", tmp_path / "m", "--prime", "αβγ", "--seed", "1",
-               LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii")  # fmt: skip
-    assert done.code == 0, done.err
-    assert done.out.startswith("αβγ")
-
-
-@pytest.mark.parametrize("command", ["sample", "eval"])
-def test_the_built_in_model_is_there_where_no_other_is(
-    command: str, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LSTMGEN_MODEL", raising=False)
-    (tmp_path / "text.txt").write_text("I grew up in France.\n")
-    options = ["-l", "20", "--seed", "1"] if command == "sample" else ["text.txt"]
-    done = here(command, *options)
-    assert done.code == 0
-    assert done.err.startswith("note: there is no lstmgen-model here")
-    assert done.err.count("\n") == 1
-    assert "nowhere" in here(command, *options, "--model", "nowhere").error
-    monkeypatch.setenv("LSTMGEN_MODEL", "elsewhere")
-    assert "elsewhere" in here(command, *options).error
 
 
 def test_no_torch_for_help_usage_errors_samples_and_small_scores(model: Path, corpus: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from jobs import STORY, make_job, stopped_at
 
 from lstmgen import batching, checkpoint, dataset, device, measuring, pace, planning, stopwatch
-from lstmgen.cli import fitting, options, resuming, telling
+from lstmgen.cli import fitting, options, resuming
 from lstmgen.config import SOFTMAX_SAMPLE, CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.errors import OptionError
@@ -399,33 +399,6 @@ def test_a_text_is_cut_the_same_way_when_its_run_goes_on(tmp_path: Path) -> None
     assert (options.data({"seed": 0}, text, None, None).train_ids != first.train_ids).any()
 
 
-@pytest.mark.parametrize(
-    ("steps", "told"),
-    [
-        (1, " 1 step of"),
-        (5, " 5 steps of 4 x 16 tokens (0.045 epochs)"),
-        (111, "(1 epoch)"),
-        (500, "(4.5 epochs)"),
-        (500_000, "(4,505 epochs)"),
-    ],
-)
-def test_a_plan_tells_steps_and_epochs_as_people_write_numbers(
-    tmp_path: Path, steps: int, told: str
-) -> None:
-    job = make_job(tmp_path)
-    job = replace(job, training=replace(job.training, num_steps=steps))
-    assert told in telling.of_job(job, {}, None)
-
-
-@pytest.mark.parametrize(
-    ("odd", "told"), [("Y", "1 word or mark not kept"), ("Y Z", "2 words and marks not kept")]
-)
-def test_by_word_the_plan_tells_of_words_and_marks(odd: str, told: str) -> None:
-    text = Text("text", f"a b {odd}\n" + "a b c\n" * 300)
-    data = dataset.prepare(text, CorpusConfig(level="word"), seed=1)
-    assert telling.of_data(data).endswith(f"which replaces {told}")
-
-
 def test_sizes_that_cannot_be_tied_are_refused_before_a_text_is_read() -> None:
     given: dict[str, Any] = {"corpus": ["-"], "model": "m", "device": "auto", "tie": True}
     given |= {"resume": False, "overwrite": False}
@@ -454,22 +427,6 @@ def test_a_width_follows_from_what_two_layers_read_where_one_is_given(
         )
     assert len(asked) == 2
     assert asked[0] == asked[1] == pytest.approx(60 / 0.02 * 64)
-
-
-def test_a_plan_tells_its_numbers_by_their_names(tmp_path: Path) -> None:
-    job = make_job(tmp_path)
-    numbers: dict[str, Any] = {
-        "learning_rate": 0.31,
-        "weight_decay": 0.32,
-        "dropout": 0.33,
-        "weight_drop": 0.34,
-    }
-    job = replace(job, training=replace(job.training, seed=35, **numbers))
-    (line,) = [row for row in telling.of_job(job, {}, None).splitlines() if "training " in row]
-    assert line == (
-        "training    8 steps of 4 x 16 tokens (0.0721 epochs); learning rate 0.31, weight decay 0.32, "
-        "dropout 0.33, weight drop 0.34, seed 35"
-    )
 
 
 @pytest.mark.parametrize(
@@ -572,10 +529,3 @@ def test_it_is_not_asked_how_well_a_model_knows_the_text_where_nothing_hangs_on_
     assert fitting.share_saved_by(None, job, {}) is None
     del all_three["dropout"]
     assert fitting.share_saved_by(model, job, all_three) == 0.25
-
-
-def test_how_well_a_model_knows_the_text_is_told() -> None:
-    for saved, told in ((0.2566, "25.7"), (0.0049, "0.49"), (0.9961, "99.6"), (0.99999, "100")):
-        assert f"it saves {told} % of the nats that a guess by freq" in telling.of_knowledge(saved)
-    for saved in (0.0, -0.7):
-        assert "the text no better than a guess by frequencies would" in telling.of_knowledge(saved)

@@ -41,36 +41,6 @@ def test_the_seed_that_was_chosen_is_said_and_repeats_the_text(model: Path, here
     assert here("sample", "-m", model, "-l", "0").err == ""  # nothing is drawn
 
 
-def test_a_device_that_there_is_not_is_refused_before_a_seed_is_told(
-    model: Path, here: Any
-) -> None:
-    done = here("sample", "-m", model, "--device", "gpu")
-    assert (done.code, done.out) == (1, "")
-    assert done.err == done.error + "\n"
-    assert "gpu" in done.err
-
-
-@pytest.mark.parametrize("given", [("hello",), ("--prime", "I", "grew up")])
-def test_a_text_without_its_option_is_told_of_it(model: Path, here: Any, given: Any) -> None:
-    done = here("sample", "-m", model, *given)
-    assert (done.code, done.out) == (1, "")
-    assert done.error.startswith(f"error: {given[-1]} belongs to no option")
-    assert "--prime, in quotes" in done.error
-
-
-@pytest.mark.parametrize("given", [(), ("--prime", "Ann"), ("--each-line",)])
-def test_text_that_is_piped_in_unasked_is_told_of(model: Path, given: Any, tmp_path: Path) -> None:
-    options = ("sample", "-m", model, "-l", "3", "--seed", "1", *given)
-    told = "note: there is text on standard input, which is not read: give --prime-file - to"
-    assert (told in run(*options, stdin=b"Ben went").err) == (not given)
-    assert run(*options).err == ""  # a pipe with nothing in it
-    (tmp_path / "list.txt").write_text("Ben went\n")
-    command = [sys.executable, "-m", "lstmgen", *map(str, options)]
-    with (tmp_path / "list.txt").open("rb") as file:  # as of a loop that reads it line by line
-        done = subprocess.run(command, stdin=file, capture_output=True, check=True)
-    assert done.stderr == b""
-
-
 def test_all_seeds_of_many_texts_can_be_given_again(model: Path, here: Any) -> None:
     last = 2**63 - 1
     options = ("sample", "-m", model, "-n", "3", "-l", "2", "--json", "--seed")
@@ -222,24 +192,6 @@ def test_what_changes_nothing_where_the_likeliest_token_is_taken_is_said(
     assert done.out == plain.out * 2
 
 
-def test_a_missing_model_is_told_before_a_prime_is_waited_for(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lstmgen", "sample", "-m", str(tmp_path / "no")]
-    with subprocess.Popen(
-        [*command, "--prime-file", "-"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
-        assert process.wait(60) == 1  # though nothing has come, nor its end
-
-
-def test_an_encoding_that_there_is_not_is_told_before_a_line_is_waited_for(model: Path) -> None:
-    command = [sys.executable, "-m", "lstmgen", "sample", "-m", str(model), "--each-line"]
-    with subprocess.Popen(
-        [*command, "--encoding", "utf9"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.wait(60) == 1
-        assert process.stderr is not None
-        assert b"--encoding 'utf9' is not a text encoding" in process.stderr.read()
-
-
 def test_each_line_is_a_prime_and_answers_keep_the_order(model: Path) -> None:
     texts = ["Ann went", "Dan", "", "Eve went to Rome and"]
     done = run("sample", "-m", model, "--each-line", "--stop", "\n", "--seed", "1", "--json",
@@ -323,26 +275,6 @@ def test_lines_before_one_that_is_not_utf_8_are_answered(model: Path) -> None:
     assert [line[:3] for line in done.out.splitlines()] == ["Ann", "Ben"]
 
 
-def test_a_prime_comes_from_a_file_or_standard_input(
-    model: Path, tmp_path: Path, here: Any
-) -> None:
-    path = tmp_path / "prime.txt"
-    path.write_text("Cleo went")
-    options = ("sample", "-m", model, "--seed", "4", "-l", "20")
-    expected = here(*options, "--prime", "Cleo went").out
-    assert here(*options, "--prime-file", path).out == expected
-    path.write_text("Cleo went\n")  # as an editor leaves it
-    assert here(*options, "--prime-file", path).out == expected
-    path.write_text("Cleo went\n\n")
-    assert here(*options, "--prime-file", path).out == here(*options, "--prime", "Cleo went\n").out
-    assert run(*options, "--prime-file", "-", stdin=b"Cleo went").out == expected
-    lines = here(*options, "--prime", "Cleo went\nAnn\n").out
-    assert here(*options, "--prime", "Cleo went\r\nAnn\r").out == lines
-    stopped = here(*options, "-l", "200", "--stop", ".\n").out
-    assert stopped != here(*options, "-l", "200").out
-    assert here(*options, "-l", "200", "--stop", ".\r\n").out == stopped
-
-
 def test_a_stop_string_that_the_model_cannot_write_is_told(model: Path, here: Any) -> None:
     options = ("sample", "-m", model, "--seed", "1", "-l", "5")
     assert (
@@ -376,46 +308,12 @@ def test_a_signal_ends_a_command_that_waits(
         assert process.stderr.read().strip() == b""
 
 
-def test_unknown_symbols_in_a_prime_are_named(model: Path, here: Any) -> None:
-    done = here("sample", "-m", model, "--prime", "Zoë", "--seed", "1", "-l", "3")
-    assert done.code == 0
-    assert "'Z'" in done.err
-    assert "'ë'" in done.err
-
-
-def test_unknown_symbols_are_told_of_so_often_and_no_oftener(
-    model: Path, here: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(sys.modules["lstmgen.cli.primes"], "MAX_WARNED", 3)
-    (tmp_path / "primes").write_text("\n".join("ÀÁÂÃÄÅÆ"))
-    with (tmp_path / "primes").open() as file:
-        monkeypatch.setattr("sys.stdin", file)
-        done = here("sample", "-m", model, "--each-line", "--seed", "1", "-l", "3")
-    assert done.code == 0
-    assert done.err.count("what the model does not know") == 3
-    assert " more" not in done.err
-    assert done.err.count("are not told") == 1
-
-
-def test_of_many_unknown_symbols_some_are_named_and_all_are_counted(model: Path, here: Any) -> None:
-    many = "".join(map(chr, range(0x4E00, 0x4E00 + 150)))
-    done = here("sample", "-m", model, "--prime", many, "--seed", "1", "-l", "3")
-    (note,) = [line for line in done.err.splitlines() if line.startswith("note: the prime")]
-    named = ", ".join(repr(character) for character in many[:20])
-    assert note == f"note: the prime holds what the model does not know: {named} and 130 more"
-
-
 def test_seeds_end_where_those_that_can_be_given_do(model: Path, tmp_path: Path) -> None:
     last = 2**63 - 1
     done = run("sample", "-m", model, "--each-line", "--json", "-l", "3", "--seed", str(last - 1),
                stdin=b"a\nb\nc\n")  # fmt: skip
     assert [json.loads(line)["seed"] for line in done.out.splitlines()] == [last - 1, last]
     assert f"--seed is {last + 1}" in done.error
-
-
-def test_the_same_unknown_symbol_is_told_of_once(model: Path) -> None:
-    done = run("sample", "-m", model, "--each-line", "-l", "1", "--seed", "1", stdin=b"Zap\nZap\n")
-    assert done.err.count("what the model does not know") == 1
 
 
 def test_a_closed_pipe_is_quiet(model: Path) -> None:
@@ -455,19 +353,6 @@ def test_each_line_has_the_next_seed_and_comes_out_as_it_would_alone(
     for text in told:
         alone = here(*options, "--prime", text["prime"], "--seed", str(text["seed"]))
         assert json.loads(alone.out)["text"] == text["text"]
-
-
-def test_a_prime_is_read_in_its_encoding(model: Path, tmp_path: Path, here: Any) -> None:
-    (tmp_path / "prime").write_bytes("Zoë\n".encode("utf-16"))
-    options = ("sample", "-m", model, "-l", "3", "--seed", "1", "--prime-file", tmp_path / "prime")
-    assert here(*options, "--encoding", "utf-16").out.startswith("Zoë")
-    assert "--encoding utf-16" in here(*options).error
-    done = run("sample", "-m", model, "--each-line", "-l", "1", "--seed", "1", "--encoding", "latin-1",
-               stdin=b"Zo\xeb\n")  # fmt: skip
-    assert done.out.startswith("Zoë")
-    unread = here("sample", "-m", model, "--prime", "Ann", "--encoding", "latin-1").error
-    assert "--encoding latin-1" in unread
-    assert "--prime-file" in unread
 
 
 def test_a_text_that_ends_in_a_line_end_is_given_no_second_one(model: Path, here: Any) -> None:

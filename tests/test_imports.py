@@ -1,4 +1,4 @@
-"""The order of the modules: imports point down, torch comes late, and one place talks and exits."""
+"""The order of the modules: imports point down, torch comes late, one place talks; and each is tested."""
 
 import ast
 import importlib.util
@@ -97,6 +97,12 @@ def imported(file: Path) -> set[str]:
 def test_the_order_names_every_module_there_is() -> None:
     found = {module_of(file) for file in FILES}
     assert found - {"__init__", "__main__"} == set(ORDER)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.stem[0] != "_"], ids=name_of)
+def test_each_module_has_a_file_of_tests(file: Path) -> None:
+    name = "_".join(["test", *file.relative_to(PACKAGE).with_suffix("").parts])
+    assert Path(__file__).with_name(f"{name}.py").exists()
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)

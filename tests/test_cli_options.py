@@ -1,0 +1,89 @@
+"""Options held against each other, and against the run or the model that they go with."""
+
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lstmgen import checkpoint
+
+ONE_OF = {
+    "sample": (("--prime", "a"), ("--prime-file", "CORPUS"), ("--each-line",)),
+    "eval": (("--by", "corpus"), ("--by", "line"), ("--by", "token"), ("--context", "1"), ("--choices",),
+             ("--dynamic",), ("--cache", "9")),
+    "train": (("--minutes", "1"), ("--epochs", "1"), ("--steps", "1")),
+}  # fmt: skip
+
+
+PAIRS = [
+    (command, one, other)
+    for command, options in ONE_OF.items()
+    for one, other in combinations(options, 2)
+    if one[0] != other[0]
+]
+
+
+@pytest.mark.parametrize(("command", "one", "other"), PAIRS)
+def test_what_cannot_be_done_at_once_is_refused(
+    command: str, one: tuple[str, ...], other: tuple[str, ...], model: Path, corpus: Path, here: Any,
+) -> None:  # fmt: skip
+    options = (str(corpus) if word == "CORPUS" else word for word in (*one, *other))
+    text = () if command == "sample" else (corpus,)
+    assert "give only one of" in here(command, *text, "-m", model, *options).error
+
+
+@pytest.mark.parametrize("option", [one for one in ONE_OF["eval"] if "corpus" not in one])
+def test_several_models_are_compared_in_one_way(
+    option: tuple[str, ...], model: Path, corpus: Path, here: Any
+) -> None:
+    error = here("eval", corpus, "-m", model, "-m", model, *option).error
+    assert "several models are compared by corpus; leave out" in error
+
+
+@pytest.mark.parametrize("option", [("--overwrite",), ("--init-from", "MODEL")])
+def test_a_run_that_goes_on_begins_with_nothing_else(
+    option: tuple[str, ...], model: Path, corpus: Path, here: Any
+) -> None:
+    options = (str(model) if word == "MODEL" else word for word in option)
+    error = here("train", corpus, "-m", model, "--resume", *options).error
+    assert "leave out --overwrite and --init-from" in error
+
+
+@pytest.mark.parametrize("other", [("--cell", "rnn"), ("--init-from", "m")])
+def test_memory_is_for_fresh_gates(corpus: Path, here: Any, other: tuple[str, str]) -> None:
+    assert "--memory 20 is for" in here("train", corpus, "--memory", "20", *other).error
+
+
+def test_an_empty_name_of_a_folder_is_refused(corpus: Path, here: Any) -> None:
+    assert "--model is empty; name the folder" in here("train", corpus, "-m", "").error
+
+
+def test_init_from_keeps_the_level_of_the_other_model(
+    model: Path, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    options = ("train", corpus, "-m", tmp_path / "m", "--init-from", model, "--steps", "1")
+    for other in (("--level", "word"), ("--words", "space"), ("--words", "prose")):
+        error = here(*options, *other).error
+        assert f"the model of --init-from is by char; leave out {other[0]}" in error
+    assert here(*options, "--level", "char").code == 0
+    resumed = ("train", corpus, "-m", tmp_path / "m", "--resume", "--steps", "2")
+    assert "the run is by char; leave out --words" in here(*resumed, "--words", "prose").error
+    words = tmp_path / "words"
+    small = ("--steps", "1", "--hidden-size", "8", "--batch-size", "4", "--window", "16")
+    spaced, on = tmp_path / "spaced", tmp_path / "on"
+    by_space = ("--level", "word", "--words", "space")
+    assert here("train", corpus, "-m", spaced, *by_space, *small).code == 0
+    assert here("train", corpus, "-m", on, "--init-from", spaced, "--steps", "1").code == 0
+    of_on = checkpoint.load_model(on).vocabulary
+    assert (of_on.level, of_on.words) == ("word", "space")
+    assert here("train", corpus, "-m", words, "--level", "word", *small).code == 0
+    options = ("train", corpus, "-m", tmp_path / "n", "--init-from", words, "--steps", "1")
+    for other, kind in ((("--level", "char"), "word"), (("--words", "space"), "prose")):
+        error = here(*options, *other).error
+        assert f"the model of --init-from is by {kind}; leave out {other[0]}" in error
+    # Words are tied, so that the other option would have to follow, which is none of the user's.
+    error = here(*options, "--hidden-size", "12", "--num-layers", "1").error
+    has = "--num-layers 2 --hidden-size 8; leave out --num-layers 1 --hidden-size 12"
+    assert f"the model of --init-from has {has}" in error
+    assert here(*options, "--hidden-size", "8").code == 0
