@@ -26,6 +26,7 @@ from .measuring import (
 )
 from .sampling import sample
 from .training import (
+    beside_neighbours,
     fine_tuning,
     library,
     many_types,
@@ -166,6 +167,7 @@ BENCHMARKS: dict[str, Callable[[], object]] = {
     "library": library,
     "plan": plan,
     "plan3": lambda: plan(3),
+    "plan10": lambda: beside_neighbours(10, corpus()),
     "optimizers": optimizers,
     "fine_tuning": fine_tuning,
     "many_types": many_types,

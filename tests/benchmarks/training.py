@@ -179,23 +179,29 @@ def plan(minutes: float = 1) -> None:
 
 
 def beside_neighbours(minutes: float, text: Path) -> None:
-    """The plan on one text, then each of its neighbours, seed 0; and with seed 1 it and the best of them."""
+    """The plan on one text, then each of its neighbours, seed 0; and with seed 1 it and the best of them.
+
+    In ten minutes, which take as long each, only those that so much time might ask for.
+    """
     own, again = train(minutes, text, seeds=(0, 1))
     chosen = own.settings
     layers, size, rate = (chosen[k] for k in ("--num-layers", "--hidden-size", "--learning-rate"))
-    streams, its_rate = (32, 0.04) if chosen["--batch-size"] > 32 else (64, 0.056)
     neighbours: list[dict[str, Any]] = [
-        {"--num-layers": 2 if layers == 1 else 1},
-        {"--hidden-size": size - 64},
         {"--hidden-size": size + 64},
-        {"--batch-size": streams, "--learning-rate": its_rate},
-        {"--learning-rate": round(rate / 1.4, 3)},
+        {"--batch-size": 32 if chosen["--batch-size"] > 32 else 64, "--learning-rate": None},
         {"--learning-rate": round(rate * 1.4, 3)},
         {"--dropout": round(chosen["--dropout"] + 0.05, 2)},
     ]
+    if minutes < 10:
+        neighbours += [
+            {"--num-layers": 2 if layers == 1 else 1},
+            {"--hidden-size": size - 64},
+            {"--learning-rate": round(rate / 1.4, 3)},
+        ]
 
     def changed(neighbour: dict[str, Any], seed: int) -> float:
-        options = [str(word) for pair in (chosen | neighbour).items() for word in pair]
+        given = {k: value for k, value in (chosen | neighbour).items() if value is not None}
+        options = [str(word) for pair in given.items() for word in pair]
         told = f"{text.name} {shown(neighbour)}"
         return train(minutes, text, *options, seeds=(seed,), told=told)[0].bits
 
@@ -213,7 +219,7 @@ def beside_neighbours(minutes: float, text: Path) -> None:
 
 
 def shown(options: dict[str, Any]) -> str:
-    return " ".join(f"{option} {value:g}" for option, value in options.items())
+    return " ".join(f"{option} {value:g}" for option, value in options.items() if value is not None)
 
 
 def library() -> None:
