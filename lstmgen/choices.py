@@ -43,6 +43,9 @@ class Ranking:
     tokens: tuple[int, ...]
     unknown_tokens: tuple[int, ...] = ()  # among them
     unknown_in_context: int = 0
+    is_nested: bool = (
+        False  # whether one choice begins another, which costs no less under any model
+    )
 
     @property
     def nats_per_token(self) -> tuple[float, ...]:
@@ -220,6 +223,7 @@ def rank(
                 tokens=tuple(map(len, choices)),
                 unknown_tokens=tuple(map(vocabulary.count_unknown, choices)),
                 unknown_in_context=vocabulary.count_unknown(context),
+                is_nested=any(one != key and one.startswith(key) for one in keys for key in keys),
             )
 
 

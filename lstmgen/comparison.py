@@ -35,9 +35,10 @@ class Difference:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Where the difference lies with 95 % confidence, in bits per character, for texts of this kind.
+        """Where the difference lies in texts of this kind, in bits per character, with 95 % confidence.
 
-        None for a text that is too short to tell.
+        Less where parts of the text that are longer than a tenth of it differ: see `blocked_error`. None for
+        a text that is too short to tell.
         """
         if self.num_blocks < FEW_BLOCKS:
             return None
@@ -174,7 +175,8 @@ def blocked_error(values: NDArray[np.float64], sizes: NDArray[Any]) -> tuple[flo
     a text is alike, and so each block says less than one drawn by itself would. So neighbours are taken
     together, two and two, again and again while `FEW_BLOCKS` are left (blocking: Flyvbjerg & Petersen, 1989,
     who look where the error grows no more). To be safe, what makes the widest interval counts. Where blocks
-    have nothing to do with each other, that makes it about a tenth wider.
+    have nothing to do with each other, that makes it a tenth or more wider. What is alike over more than a
+    tenth of the text, as chapters may be, shows in none of these errors, and they are too small then.
     """
     found = list[tuple[float, int]]()
     while not found or len(values) >= FEW_BLOCKS:

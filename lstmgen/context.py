@@ -49,18 +49,18 @@ def require_places(num_tokens: int, longest: int, name: str = "the text") -> Non
         )
 
 
-def places(num_tokens: int, longest: int) -> NDArray[np.int64]:
-    """The places to score, in order: those with `longest` tokens before them, or a sample of these.
+def places(num_tokens: int, least: int) -> NDArray[np.int64]:
+    """The places to score, in order: those with at least so many tokens before them, or a sample of these.
 
     `OptionError` if there is none.
     """
-    require_places(num_tokens, longest)
-    number = num_tokens - longest
+    require_places(num_tokens, least)
+    number = num_tokens - least
     if number <= MAX_PLACES:
-        return np.arange(longest, num_tokens)
+        return np.arange(least, num_tokens)
     generator = np.random.default_rng(SEED)
     # Of a number, not of an array: that would be far larger than the text.
-    return longest + np.sort(generator.choice(number, MAX_PLACES, replace=False))
+    return least + np.sort(generator.choice(number, MAX_PLACES, replace=False))
 
 
 def doublings(num_tokens: int) -> list[int]:
@@ -84,8 +84,10 @@ def scores(
     after two contexts in a row whose `gain` is less than twice its `gain_error`. The places of each are
     `watched`.
     """
-    chosen = places(len(ids), max(contexts))
-    left_out = 1 - len(chosen) / (len(ids) - max(contexts))  # the share of all places
+    # As many before each as `doublings` come to, so that contexts up to that have the same places in any run.
+    least = max(*contexts, doublings(len(ids))[-1])
+    chosen = places(len(ids), least)
+    left_out = 1 - len(chosen) / (len(ids) - least)  # the share of all places
     before: NDArray[np.float64] | None = None
     in_vain = 0
     characters_per_token = float(lengths[chosen].mean())

@@ -163,8 +163,8 @@ def streams_to_score(ids: Ids, start_id: int) -> Streams:
 
     Each stream first reads the `WARM_UP` tokens that stand before its part without counting them, so
     that its state is very nearly what it would be had the text been read in one piece. With 512 tokens
-    that changes a score by less than 0.001 bits per character (unless a `--memory` of many times as
-    much has taught a network to look further back). Fewer streams are used where the text is
+    that changes a score by less than 0.001 bits per character (unless a `--memory` of as much has
+    taught a network to look further back). Fewer streams are used where the text is
     short: each is at least four times as long as its warm-up, and a text of less than eight warm-ups is
     read in one piece. The window bounds memory only; it changes nothing.
     """

@@ -145,6 +145,28 @@ def test_the_likeliest_is_chosen_in_all_and_per_token() -> None:
     assert made((1.0, 1.0), (1, 1), 0).chosen == 0
 
 
+def test_a_choice_that_begins_another_is_noted_as_that_costs_no_less(letters: Vocabulary) -> None:
+    config = ModelConfig(vocab_size=len(letters), hidden_size=8, embedding_size=6)
+    engine = Cells(config, random_weights(config, scale=0.8))
+    asked = [
+        (" he", " her"),
+        (" her", " he"),
+        (" he ", " her "),
+        (" he", " he"),
+        (" a", " b", " ab"),
+    ]
+    questions = [Question("i saw", ends, 0, "") for ends in asked]
+    found = list(rank(engine, letters, questions))
+    assert [one.is_nested for one in found] == [True, True, False, False, True]
+    assert [one.chosen for one in found[:2]] == [0, 1]  # always the shorter
+    words = Vocabulary("word", "prose", (UNKNOWN["word"], " New", " York", " he", " her"))
+    config = ModelConfig(vocab_size=5, hidden_size=8, embedding_size=6)
+    engine = Cells(config, random_weights(config, scale=0.8))
+    asked = [(" he", " her"), (" New", " New York")]
+    found = list(rank(engine, words, [Question(" he", ends, 0, "") for ends in asked]))
+    assert [one.is_nested for one in found] == [False, True]
+
+
 def test_choices_that_are_the_same_to_the_model_count_as_guessed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -153,6 +153,10 @@ def test_unknown_tokens_are_told_of_whatever_is_asked(
     done = here("eval", path, "--choices", "-m", model)
     assert "questions between whose likeliest choices the model cannot tell: 1" in done.err
     assert re.split(r"\s{2,}", done.out.splitlines()[1])[2] == "0.5"
+    assert "a choice that begins another" not in done.err
+    path.write_text('{"context": "Ann went to ", "choices": ["Rom", "Rome"], "answer": 1}\n')
+    done = here("eval", path, "--choices", "-m", model)
+    assert "choice that begins another, which then costs more under any model: 1; let" in done.err
 
 
 @pytest.mark.parametrize(

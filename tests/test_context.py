@@ -47,7 +47,7 @@ def test_places_side_by_side_have_no_more_logits_than_other_scores(
         return logits
 
     monkeypatch.setattr(Cells, "logits", noted)
-    monkeypatch.setattr(scoring, "MAX_LOGITS_IN_CACHE", 120)  # of 57 places times 12 symbols
+    monkeypatch.setattr(scoring, "MAX_LOGITS_IN_CACHE", 120)  # of 56 places times 12 symbols
     monkeypatch.setattr(scoring, "MANY_ROWS", 1)
     (parted,) = scores(cells, ids, [3], ones(60))
     assert max(sizes) <= 120
@@ -107,7 +107,7 @@ def test_a_sample_of_places_is_told_with_its_standard_error(
     (whole,) = scores(cells, ids, [4], ones(3000))
     monkeypatch.setattr(context, "MAX_PLACES", 500)
     (sample,) = scores(cells, ids, [4], ones(3000))
-    assert (whole.places, sample.places) == (2996, 500)
+    assert (whole.places, sample.places) == (3000 - 256, 500)
     assert 0 < sample.standard_error < 0.2
     assert abs(sample.nats_per_token - whole.nats_per_token) < 4 * sample.standard_error
 
@@ -116,13 +116,27 @@ def test_the_standard_error_is_how_much_samples_of_so_many_places_differ(
     cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = some_ids(700)
-    monkeypatch.setattr(context, "MAX_PLACES", 600)  # of 696, so that any two share most
+    monkeypatch.setattr(context, "MAX_PLACES", 600)  # of 636, so that any two share most
     found: list[context.ContextScore] = []
     for seed in range(40):
         monkeypatch.setattr(context, "SEED", seed)
         found += scores(cells, ids, [4], ones(700))
     spread = np.std([score.nats_per_token for score in found], ddof=1)
     assert np.mean([score.standard_error for score in found]) == pytest.approx(spread, rel=0.3)
+
+
+def test_contexts_that_are_tried_in_different_runs_are_scored_at_the_same_places(
+    cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, lengths = some_ids(1000), ones(1000)
+    together = list(scores(cells, ids, doublings(1000), lengths))
+    for alone in together:  # up to the 64 that `auto` would come to
+        (found,) = scores(cells, ids, [alone.context], lengths)
+        assert (found.places, found.nats_per_token) == (1000 - 64, alone.nats_per_token)
+    monkeypatch.setattr(context, "MAX_PLACES", 100)
+    some, others = (next(iter(scores(cells, ids, [1, n], lengths))) for n in (2, 64))
+    assert some.nats_per_token == others.nats_per_token
+    assert next(iter(scores(cells, ids, [1, 200], lengths))).nats_per_token != some.nats_per_token
 
 
 def test_places_are_distinct_in_order_and_have_the_context() -> None:

@@ -217,5 +217,10 @@ def by_choices(asked: Evaluation) -> None:
         console.note(f"questions without an answer, which are not counted: {unanswered:,}")
     if alike := sum(one.is_undecided and one.question.answer is not None for one in rankings):
         console.note(f"questions between whose likeliest choices the model cannot tell: {alike:,}")
+    if nested := sum(one.is_nested for one in rankings):
+        console.note(
+            f"questions with a choice that begins another, which then costs more under any model: {nested:,}"
+            "; let each choice end with what ends it"
+        )
     if unknown := sum(one.unknown_in_context + sum(one.unknown_tokens) for one in rankings):
         console.note(f"unknown tokens of the questions, scored as <unk>: {unknown:,}")
