@@ -134,11 +134,7 @@ def load_run(folder: Path) -> SavedRun:
         for name, entry in file.entries.items():
             if entry.dtype != np.float32:
                 raise OptionError(f"{name:.60} is {entry.dtype} where float32 belongs")
-        progress = file.description.get("progress")
-        if not isinstance(progress, dict):
-            raise OptionError("it holds no run")
-        training = TrainConfig.from_json(file.description.get("training"))
-        position = Position.from_json(progress)
+        training, position = _run(file.description)
         arrays = file.arrays()
         weights = {name: arrays.pop(prefix + name) for name in entries}
         _check_magnitudes(weights)
@@ -146,6 +142,16 @@ def load_run(folder: Path) -> SavedRun:
             if not np.isfinite(array).all():
                 raise OptionError(f"{name:.60} holds what is not a finite number")
     return SavedRun(replace(model, weights=weights), training, carried=arrays, position=position)
+
+
+def load_position(folder: Path) -> Position:
+    """How far the run has come that was left in a folder; its arrays, and so its digest, are not looked at.
+
+    `CheckpointError` if that cannot be read.
+    """
+    path = folders.run_path(folder)
+    with container.opened(path) as file, _blaming(path):
+        return _run(file.description)[1]
 
 
 def _describe(model: SavedModel) -> dict[str, Any]:
@@ -166,6 +172,14 @@ def _model(description: Mapping[str, Any]) -> SavedModel:
     if not isinstance(results, dict) or not isinstance(results.get("corpus", {}), dict):
         raise OptionError("its results are not JSON objects")
     return SavedModel(config, vocabulary, {}, results)
+
+
+def _run(description: Mapping[str, Any]) -> tuple[TrainConfig, Position]:
+    """What a file says of how its run is trained, and how far it has come."""
+    progress = description.get("progress")
+    if not isinstance(progress, dict):
+        raise OptionError("it holds no run")
+    return TrainConfig.from_json(description.get("training")), Position.from_json(progress)
 
 
 def _check_shapes(

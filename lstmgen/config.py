@@ -161,7 +161,9 @@ class TrainConfig(JsonConfig):
     clip_norm: float = 1.0
     dropout: float = 0.0
     weight_drop: float = field(default=0.0, metadata=LATER)  # share of the recurrent weights
-    memory: int = field(default=0, metadata=LATER)  # tokens for which frozen gates keep; 0: none
+    memory: int = field(
+        default=0, metadata=LATER
+    )  # tokens that the last layer begins able to keep for; 0: off
     softmax_sample: int = 0  # symbols drawn a step to stand for the vocabulary; 0 takes all
     seed: int = 0
     precision: Precision = "float32"

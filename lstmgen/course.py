@@ -47,14 +47,14 @@ class Due(NamedTuple):
 
     report: bool  # the validation part is scored
     log: bool  # there is a line of the log
-    mark: bool  # where it last was well lies so far back that a new place is wanted
+    mark: bool  # it is noted where the run stands, to go back to: at the first line of each part of the run
 
 
 @dataclass
 class Course:
     """How a run has gone so far, beside what each step changes."""
 
-    config: TrainConfig  # its number of steps follows the clock where there is a deadline
+    config: TrainConfig  # its number of steps follows the clock where there is a time limit
     last_good: Snapshot  # where it last was well, to go back to
     most_nats_per_token: float  # with a loss above it the run has diverged
     best: Score | None = None  # the lowest on the validation part, of the model that is kept
@@ -63,11 +63,10 @@ class Course:
 
     def due(self, step: int) -> Due:
         """What is to be done after a step, as far as the step says it."""
+        interval, every = (max(1, self.config.num_steps // n) for n in (LOG_LINES, MARKS))
         report = pace.is_report(step, self.config)
-        log = report or step % max(1, self.config.num_steps // LOG_LINES) == 0
-        every = max(1, self.config.num_steps // MARKS)  # wherever a run was resumed in between
-        far = step // every > self.last_good.step // every
-        return Due(report, log, mark=report or (log and far))
+        log = report or step % interval == 0
+        return Due(report, log, mark=report or (log and step % every < interval))
 
     def learning_rate(self, step: int) -> float:
         """By the schedule, and with each retreat less."""
@@ -140,7 +139,7 @@ class Course:
         return Position(
             step=step,
             seconds=seconds,
-            deadline=job.clock.deadline if job.clock else None,
+            deadline=job.time_limit.deadline if job.time_limit else None,
             device=job.device.type,
             retreats=self.retreats,
             most_nats_per_token=self.most_nats_per_token,

@@ -146,7 +146,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     torch's usual product in float32 is Intel's own library, which on other makers' processors takes half
     as long again as oneDNN. So oneDNN is taken where many numbers come in each direction, unless
-    there is AMX, which only Intel's have (Intel's without are taken for others).
+    there is AMX, by which Intel's are told: one without it takes oneDNN too.
     """
     many = x.numel() >= MANY_ROWS * x.shape[-1] and len(weight) >= MANY_ROWS
     available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ import torch
 from lstmgen.batching import Streams
 from lstmgen.config import ModelConfig, TrainConfig
 from lstmgen.dataset import Dataset
-from lstmgen.pace import Clock
+from lstmgen.pace import TimeLimit
 from lstmgen.vocabulary import Vocabulary
 
 
@@ -22,7 +22,7 @@ class Job:
     model: ModelConfig
     training: TrainConfig
     device: torch.device
-    clock: Clock | None = None  # where it is to end by time
+    time_limit: TimeLimit | None = None  # where it is to end by time
     most_threads: int | None = None  # of which it takes fewer while other programs are busy
     sample_seconds: float | None = None  # between two samples of what the network writes by then
 

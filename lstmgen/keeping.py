@@ -107,9 +107,10 @@ class Keeper:
         self._new, self._common = before is None, model
         self._position_of_model = before or Position()  # when its best model was last written
         self._saved_step = before.step if before else None
-        self._saved_before_model: SavedRun | None = None  # as that could not be written
         self._model: SavedModel | None = None
+        self._model_is_saved = False
         self._run: SavedRun | None = None
+        self._run_is_saved = False  # though it waits for its model
         self._lines: list[Mapping[str, Any]] = []
 
     @property
@@ -147,6 +148,7 @@ class Keeper:
     def keep_run(self, at: Snapshot, config: TrainConfig, position: Position) -> None:
         model = replace(self._common, weights=at.weights)
         self._run = SavedRun(model, config, at.carried, position)
+        self._run_is_saved = False
 
     def write(self) -> None:
         """Write all that waits; `CheckpointError` if something still has to."""
@@ -165,7 +167,7 @@ class Keeper:
         try:
             if self._model is not None:
                 checkpoint.save_model(self._folder / MODEL_FILE, self._model)
-                self._model = None
+                self._model, self._model_is_saved = None, True
                 if self._run is not None:
                     self._position_of_model = self._run.position
         finally:
@@ -185,18 +187,19 @@ class Keeper:
                 self._write_run(self._run)
 
     def _write_run(self, run: SavedRun) -> None:
-        """Save it; while its best model cannot be written, with the best score before, of the model that was.
+        """Save a run that waits, and again once the model that waits with it has been.
 
-        That is written once more when the model has been. At its end it would not report again, so what there
-        is of it stays.
+        While that cannot be, the run is saved with the best score of the model that is on the disk, so that
+        it does not go on from one that was never written. But a run at its last step waits for its model: it
+        would never report again.
         """
         if self._model is None:
             self._save_run(run)
             self._run = None
-        elif run is not self._saved_before_model and run.position.step < run.training.num_steps:
+        elif not self._run_is_saved and run.position.step < run.training.num_steps:
             position = run.position.with_best_of(self._position_of_model)
             self._save_run(replace(run, position=position))
-            self._saved_before_model = run
+            self._run_is_saved = True
 
     def _save_run(self, run: SavedRun) -> None:
         checkpoint.save_run(self._folder / RUN_FILE, run)
@@ -217,6 +220,6 @@ class Keeper:
             saved = "all but the end of its log is saved"
         elif self._saved_step is not None:
             saved = f"it is saved as of step {self._saved_step:,}, from which --resume goes on"
-        elif self._position_of_model.best_nats is not None:
+        elif self._model_is_saved:
             saved = "its model is saved, and nothing to go on from"
         return CheckpointError(f"{unwritten}; the run has ended: {saved}")

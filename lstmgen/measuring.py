@@ -36,7 +36,7 @@ def step_seconds(*jobs: Job, seconds: float = 0.25, most: float = 1.0) -> list[f
     return _time_steps([Stepper(fresh_run(job), job) for job in jobs], seconds, most)
 
 
-def share_saved(job: Job, initial: SavedModel) -> float:
+def share_spared(job: Job, initial: SavedModel) -> float:
     """What share of the nats that a guess by frequencies takes for the text the weights of a model save.
 
     By the first window of the usual size, in which fresh weights make that guess. Below 0 if the model does

@@ -21,7 +21,7 @@ class Timing(NamedTuple):
     validation_seconds: float
 
 
-class Clock(NamedTuple):
+class TimeLimit(NamedTuple):
     """For a run that is to end by time: when, and what was measured before it, perhaps in a busy moment."""
 
     deadline: float  # seconds of training
@@ -106,10 +106,10 @@ def last_step(timing: Timing, report_every: int, step: int, seconds_left: float)
 class Pace:
     """How fast a run goes, and where its end is to be moved so that it keeps to its time."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, limit: TimeLimit) -> None:
         self.started = stopwatch.now()
         self.steps = 0
-        self.clock = clock
+        self.limit = limit
         self.validations: list[float] = []  # seconds
 
     def begin(self) -> None:
@@ -121,7 +121,7 @@ class Pace:
         step = (stopwatch.now() - self.started - sum(self.validations)) / self.steps
         if self.validations:
             return Timing(step, sum(self.validations) / len(self.validations))
-        measured = self.clock.measured
+        measured = self.limit.measured
         return Timing(step, measured.validation_seconds * step / measured.step_seconds)
 
     def replan(self, config: TrainConfig, step: int, seconds: float) -> TrainConfig:
@@ -130,7 +130,7 @@ class Pace:
         The schedule of the learning rate follows the number of steps, so it bends a little. Where reports
         come twice as often as they should, or half as often, their interval changes too.
         """
-        seconds_left = self.clock.deadline - seconds
+        seconds_left = self.limit.deadline - seconds
         few = self.steps < 8 and step < config.num_steps  # the first are slower than the rest
         if few and seconds_left > 0:
             return config

@@ -65,7 +65,7 @@ MANY_STREAMS_RATE = 0.056  # the learning rate by character with them, for cells
 # it holds about four copies in float32, fit into half of the memory that is free.
 MAX_CUDA_LOGITS, BYTES_A_LOGIT = 2**28, 16
 # What an LSTM reads three times or more, by character, is learned at this rate; or with `CUDA_STREAMS`. From
-# twice on the rate rises evenly, so that a minute that is a bit slower has nearly the same.
+# twice on the rate rises by equal factors, so that a minute that is a bit slower has nearly the same.
 REPEATED_EPOCHS, REPEATED_RATE = (2, 3), 0.08
 # What another model knows of a text is soon forgotten. It is trained on at this rate for one epoch, and for
 # more at a lower one, by this power of their number; if it saves this share of what the text costs by a
@@ -190,15 +190,15 @@ def learning_rate(num_epochs: float, batch_size: int, level: Level, cell: CellNa
     return round(rate * float((REPEATED_RATE / rate) ** share), 3)
 
 
-def share_known(share_saved: float, level: Level) -> float:
+def how_well_known(share_spared: float, level: Level) -> float:
     """How much of a text another model knows: 1 where it saves enough of what a guess costs, 0 if nothing."""
-    return min(1.0, max(0.0, share_saved / WELL_KNOWN[level]))
+    return min(1.0, max(0.0, share_spared / WELL_KNOWN[level]))
 
 
 def fine_tuning_rate(num_epochs: float, level: Level, known: float, rate: float) -> float:
     """The highest rate of Muon in a run that begins with another model's weights.
 
-    From `rate`, that of fresh weights, it falls evenly with the share of the text that is `known`.
+    From `rate`, that of fresh weights, it falls by equal factors with how well the text is `known`.
     """
     of_known = FINE_TUNING_RATES[level] / max(1.0, num_epochs) ** FINE_TUNING_POWER
     return float(f"{of_known**known * rate ** (1 - known):.2g}")

@@ -23,7 +23,8 @@ class Progress:
     seconds: float
     learning_rate: float
     tokens_per_second: float
-    # The mean since the last line of the log, dropout included; of a stop that of the next window, without.
+    # The mean since the last line of the log, dropout included. Of the weights that a run begins with, and of
+    # a model that a stop keeps, that of the next window, without.
     train_nats_per_token: float
     best: Score | None  # that of the model that is kept, the lowest so far, if there is one yet
     best_step: int | None = None  # where that was, if it is known

@@ -58,13 +58,11 @@ def inclusion_probabilities(weights: NDArray[Any], num_drawn: int) -> NDArray[np
     if num_drawn >= len(weights):
         return np.ones(len(weights))
     probabilities: NDArray[np.float64] = weights * (num_drawn / weights.sum())
-    while probabilities.max() > 1:
+    while probabilities.max() > 1 + 1e-9:
         certain = probabilities >= 1
         probabilities[certain] = 1
         rest = num_drawn - certain.sum()
         probabilities[~certain] *= rest / probabilities[~certain].sum()
-        if (probabilities <= 1 + 1e-9).all():
-            break
     return probabilities.clip(max=1)
 
 

@@ -52,7 +52,7 @@ class Loss:
             drawn = self.sampler.draw((self.config.seed, step))
         elif not inputs.is_cpu or len(targets) * output.out_features <= MAX_LOGITS:
             return cross_entropy(output(hidden), targets).sum(), state
-        else:  # some rows of logits at a time; no recording could ask which targets are to be ignored
+        else:  # some rows of logits at a time, on the CPU alone: a recording could not ask `kept.all()`
             drawn = every_symbol(output.out_features)
         kept = targets != IGNORED
         if not kept.all():

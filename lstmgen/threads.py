@@ -23,6 +23,7 @@ NEARLY = 0.2  # of a core: so little short of a whole one counts as one
 SPAN = 0.3  # seconds of work, after which it is judged
 SHORT_SPAN = 0.2  # the same of products in its place
 PAUSE = 4.0  # seconds between two looks whether others are gone, or trials of fewer threads
+LONG_PAUSE = 60.0  # the same where nothing but advice comes of it
 SIZE = 256  # of the square matrices whose products stand for work
 
 Clocks = Callable[[], tuple[float, float]]  # seconds, and those of processor time, from any zero
@@ -45,7 +46,7 @@ class Threads:
     These are all, as long as they get nearly all of their cores; else as many as they got cores, if
     those do `MORE` times what all do, until all can have their cores again. Where a library shares out its
     work by itself, so that all numbers do alike, these are all. It begins with what torch takes now, and
-    where it `keeps` that number it only finds out how many would be `enough`.
+    where it `keeps` that number it only finds out, by products, how many would be `enough`.
     """
 
     def __init__(
@@ -107,7 +108,9 @@ class Threads:
         # Not by a span that may have begun before others came.
         fewer = lack_cores and doubted and self.number > 1
         if self.keeps:
-            self.enough = max(1, int(cores + NEARLY)) if fewer else self.enough
+            if fewer and self.enough == self.number and now >= self.next_change:
+                self.next_change = now + LONG_PAUSE
+                self._look_for_enough(max(1, int(cores + NEARLY)))
         elif self.number == self.most:
             self.is_settled = self.is_settled or not lack_cores
             if fewer and now >= self.next_change:
@@ -124,19 +127,32 @@ class Threads:
             self._look_for_cores()
 
     def _look_for_cores(self) -> None:
-        """Take more threads if more can have cores; by products, as a step may take long otherwise."""
-        self.take(self.most)
-        self.products()  # to prepare
-        began = now = self.clocks()
-        while now[0] < began[0] + SHORT_SPAN:
-            self.products()
-            now = self.clocks()
-        cores = (now[1] - began[1]) / (now[0] - began[0])
+        """Take more threads if more can have cores."""
+        _, cores = self._by_products(self.most)
         number = self.most if cores >= ENOUGH * self.most else int(cores + NEARLY)
         if number > self.number:
             self._change(number)
         else:
             self.take(self.number)
+
+    def _look_for_enough(self, number: int) -> None:
+        """Know so many threads as enough if they do more than those that there are, which stay."""
+        (rate_of_all, _), (rate, _) = self._by_products(self.number), self._by_products(number)
+        if rate >= MORE * rate_of_all:
+            self.enough = number
+        self.take(self.number)
+
+    def _by_products(self, number: int) -> tuple[float, float]:
+        """Products a second by so many threads, and the cores that they get; as a step may take long."""
+        self.take(number)
+        self.products()  # to prepare
+        began, pieces = self.clocks(), 0
+        now = began
+        while now[0] < began[0] + SHORT_SPAN:
+            self.products()
+            now, pieces = self.clocks(), pieces + 1
+        seconds = now[0] - began[0]
+        return pieces / seconds, (now[1] - began[1]) / seconds
 
     def _change(self, number: int) -> None:
         self.number = number
@@ -148,7 +164,10 @@ class Threads:
 
 
 def watched(device: torch.device, most: int | None) -> Threads | None:
-    """Where there are several on the CPU: as many as serve of `most`, or where that is None all, to stay."""
+    """What watches the threads of a run's steps; None off the CPU, and where there is one thread.
+
+    It takes as many of `most` as serve, or where that is None leaves torch's number as it is, and advises.
+    """
     number = most or torch.get_num_threads()
     if device.type != "cpu" or number == 1:
         return None

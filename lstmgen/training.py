@@ -5,9 +5,8 @@ Here is what happens between steps: looking at the clock, reporting, saving, goi
 
 Where a run stands is its step number: the place in the data and the random numbers of dropout follow
 from it, and the learning rate from it, from how many steps there are to be, and from how often the run went
-back. So a run is resumed from
-weights, optimizer, carried state and step, and goes back to an earlier one of its own in the same way
-if its loss blows up.
+back. So a run is resumed from weights, optimizer, carried state and step, and goes back to an earlier one of
+its own in the same way if its loss blows up.
 """
 
 import time
@@ -56,10 +55,11 @@ def train(
     from closing, if it cannot be then.
     """
     held = hold or Hold(job.folder)
-    session = _Session(job, saved, initial, held)
+    session, begins_with_a_model = _Session(job, saved, initial, held), initial is not None
+    del saved, initial  # whose arrays are as large as the run, and were copied
     try:
         record = None
-        if initial is not None:
+        if begins_with_a_model:
             yield session.score_start()
         while session.run.step < session.course.config.num_steps:
             session.step()
@@ -94,7 +94,7 @@ class _Session:
         self.keeper.require_room(self.course.last_good)
         self.unwritten = ""  # what keeps files from being written, if anything does
         self.meter = Meter(job.device)
-        self.pace = Pace(job.clock) if job.clock else None
+        self.pace = Pace(job.time_limit) if job.time_limit else None
         self.threads = threads.watched(job.device, job.most_threads)
         self.told_of_cores = False
 
@@ -144,9 +144,10 @@ class _Session:
         return record
 
     def stop(self) -> None:
-        """Save the run as it is, or last was well, to be resumed; and a model, where the folder has none.
+        """Save the run as it is, or last was well, to be resumed.
 
-        Or where it has this run's own, if that was never validated.
+        And a model, where the folder has none, or where a resumed run without a score so far finds one that
+        was never validated.
         """
         snapshot = self._latest()
         unscored = self.resumed and self.course.best is None and self.keeper.has_unscored_model()

@@ -90,6 +90,20 @@ def test_run_comes_back_bit_for_bit(tmp_path: Path, run: SavedRun) -> None:
     assert_same_arrays(loaded.carried, run.carried)
 
 
+def test_how_far_a_run_has_come_is_known_without_its_arrays(tmp_path: Path, run: SavedRun) -> None:
+    checkpoint.save_run(tmp_path / folders.RUN_FILE, run)
+    raw = (tmp_path / folders.RUN_FILE).read_bytes()
+    (tmp_path / folders.RUN_FILE).write_bytes(raw[:-1] + b"?")
+    assert checkpoint.load_position(tmp_path) == run.position
+    with pytest.raises(CheckpointError, match="does not match its digest"):
+        checkpoint.load_run(tmp_path)
+    checkpoint.save_model(tmp_path / folders.RUN_FILE, run.model)
+    with pytest.raises(CheckpointError, match="it holds no run"):
+        checkpoint.load_position(tmp_path)
+    with pytest.raises(CheckpointError, match="there is no run to go on with here"):
+        checkpoint.load_position(tmp_path / "other")
+
+
 def test_array_that_is_a_view_is_saved_as_what_it_shows(tmp_path: Path, model: SavedModel) -> None:
     views = {n: np.asfortranarray(a)[..., ::-1] for n, a in model.weights.items()}
     checkpoint.save_model(tmp_path / "m", SavedModel(CONFIG, VOCABULARY, views))

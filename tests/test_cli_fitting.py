@@ -15,28 +15,28 @@ from lstmgen.config import SOFTMAX_SAMPLE, CellName, CorpusConfig, ModelConfig, 
 from lstmgen.corpus import Text
 from lstmgen.errors import OptionError
 from lstmgen.job import Job
-from lstmgen.pace import Clock, Timing
+from lstmgen.pace import TimeLimit, Timing
 from lstmgen.ranges import RANGES, Range
 from lstmgen.step import fresh_run
 from lstmgen.training import train
 
 
 def test_a_timed_run_that_goes_on_knows_what_validation_takes(tmp_path: Path) -> None:
-    job = replace(make_job(tmp_path), clock=Clock(60.0, Timing(0.1, 1.0)))
+    job = replace(make_job(tmp_path), time_limit=TimeLimit(60.0, Timing(0.1, 1.0)))
     saved = stopped_at(1, job)
     for given in ({}, {"minutes": 2.0}):
         again = fitting.timed(
             replace(job, training=saved.training), given, saved, time.perf_counter() - 7
         )
-        assert again.clock is not None
-        assert again.clock.measured != Timing(0.1, 1.0)  # but of now
-        assert again.clock.deadline == pytest.approx(120 - 7 - 0.5 if given else 60, abs=4)
+        assert again.time_limit is not None
+        assert again.time_limit.measured != Timing(0.1, 1.0)  # but of now
+        assert again.time_limit.deadline == pytest.approx(120 - 7 - 0.5 if given else 60, abs=4)
 
 
 def test_a_run_that_has_ended_is_not_begun_again_for_what_its_start_took(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = replace(make_job(tmp_path), clock=Clock(60.0, Timing(0.1, 1.0)))
+    job = replace(make_job(tmp_path), time_limit=TimeLimit(60.0, Timing(0.1, 1.0)))
     saved = stopped_at(5, job)
     done = saved.position.step
     monkeypatch.setattr(measuring, "measure", lambda job: Timing(0.1, 1.0))
@@ -491,13 +491,13 @@ def test_what_a_model_saves_of_a_guess_tells_how_well_it_knows_a_text(tmp_path: 
     job = make_job(tmp_path, steps=100)
     list(train(job))
     model = checkpoint.load_model(tmp_path)
-    assert measuring.share_saved(job, model) > 0.3
+    assert measuring.share_spared(job, model) > 0.3
     backwards = make_job(tmp_path, text=STORY[::-1])
-    assert measuring.share_saved(backwards, model) < 0
+    assert measuring.share_spared(backwards, model) < 0
     fresh = replace(model, weights=fresh_run(job).network.weights())
-    assert measuring.share_saved(job, fresh) == pytest.approx(0, abs=1e-6)
+    assert measuring.share_spared(job, fresh) == pytest.approx(0, abs=1e-6)
     small = replace(job, training=replace(job.training, batch_size=1, window=1))
-    assert measuring.share_saved(small, model) == measuring.share_saved(job, model)
+    assert measuring.share_spared(small, model) == measuring.share_spared(job, model)
 
 
 @pytest.mark.parametrize(
@@ -523,9 +523,9 @@ def test_it_is_not_asked_how_well_a_model_knows_the_text_where_nothing_hangs_on_
 ) -> None:
     job = make_job(tmp_path)
     model = checkpoint.SavedModel(job.model, job.vocabulary, {})
-    monkeypatch.setattr(measuring, "share_saved", lambda job, initial: 0.25)
+    monkeypatch.setattr(measuring, "share_spared", lambda job, initial: 0.25)
     all_three = {"learning_rate": 0.01, "dropout": 0.0, "weight_drop": 0.0}
-    assert fitting.share_saved_by(model, job, all_three) is None
-    assert fitting.share_saved_by(None, job, {}) is None
+    assert fitting.share_spared_by(model, job, all_three) is None
+    assert fitting.share_spared_by(None, job, {}) is None
     del all_three["dropout"]
-    assert fitting.share_saved_by(model, job, all_three) == 0.25
+    assert fitting.share_spared_by(model, job, all_three) == 0.25

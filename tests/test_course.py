@@ -16,28 +16,28 @@ from lstmgen.errors import TrainingError
 from lstmgen.initialization import initialize
 from lstmgen.keeping import Keeper
 from lstmgen.model import Network
-from lstmgen.pace import Clock, Pace, Timing
+from lstmgen.pace import Pace, TimeLimit, Timing
 from lstmgen.scoring import Score
 from lstmgen.step import Loss, Stepper
 from lstmgen.training import train
 
 
-def test_a_run_of_any_length_has_a_hundred_lines_and_twenty_places_to_go_back_to(
-    tmp_path: Path,
-) -> None:
+def test_a_run_of_any_length_has_a_hundred_lines_and_twenty_places_to_go_back_to() -> None:
     config = TrainConfig(num_steps=5000, report_every=5000)
     place = keeping.Snapshot(0, {}, {})
     one = course.Course(config, place, most_nats_per_token=9.0)
     logged = [step for step in range(1, 5001) if one.due(step).log]
     assert logged == list(range(50, 5001, 50))
-    marked = []
-    for step in range(1, 5001):
-        if one.due(step).mark:
-            marked.append(step)
-            one.last_good = replace(place, step=step)
-    assert marked == list(range(250, 5001, 250))
-    one.last_good = replace(place, step=390)  # as of a run that was resumed there
-    assert next(step for step in range(391, 1000) if one.due(step).mark) == 500
+    assert [step for step in range(1, 5001) if one.due(step).mark] == list(range(250, 5001, 250))
+    for num_steps in (1055, 137, 20, 7):  # of whose lines and places some lie apart
+        one.config = replace(config, num_steps=num_steps, report_every=num_steps)
+        logged, marked = (
+            [step for step in range(1, num_steps + 1) if one.due(step)[kind]] for kind in (1, 2)
+        )
+        assert min(20, num_steps) <= len(marked) <= 23
+        assert set(marked) <= set(logged)
+        gaps = np.diff([0, *marked])
+        assert gaps.max() <= num_steps // 20 + max(1, num_steps // 100) + 1
 
 
 def test_a_network_that_has_diverged_writes_nothing(
@@ -293,13 +293,13 @@ def test_a_slow_first_save_of_another_models_weights_is_no_time_of_the_steps_aft
         passed[0] += 1000
         return write(keeper)
 
-    def watched(clock: Clock) -> Pace:
-        paces.append(Pace(clock))
+    def watched(limit: TimeLimit) -> Pace:
+        paces.append(Pace(limit))
         return paces[-1]
 
     monkeypatch.setattr(stopwatch, "now", lambda: now() + passed[0])
     monkeypatch.setattr(training, "Pace", watched)
-    timed = replace(job, clock=Clock(1e6, Timing(0.1, 0.1)))
+    timed = replace(job, time_limit=TimeLimit(1e6, Timing(0.1, 0.1)))
     records = train(timed, initial=SavedModel(job.model, job.vocabulary, network.weights()))
     monkeypatch.setattr(Keeper, "try_to_write", slowly)
     next(records)

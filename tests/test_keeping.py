@@ -361,6 +361,21 @@ def test_a_stop_that_cannot_be_saved_says_what_is(
         records.close()
 
 
+def test_a_stop_that_leaves_a_model_and_no_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, run: checkpoint.SavedRun) -> None:
+        raise CheckpointError(f"{path}: no room")
+
+    monkeypatch.setattr(checkpoint, "save_run", full)
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    records = train(make_job(tmp_path))
+    assert next(records).score is None  # nothing was kept so far
+    with pytest.raises(CheckpointError, match=r"its model is saved, and nothing to go on from$"):
+        records.close()
+    assert checkpoint.load_model(tmp_path).results["step"] == 1
+
+
 @pytest.mark.parametrize("resumed", [False, True])
 @pytest.mark.parametrize("name", folders.OWN)
 def test_a_folder_in_place_of_a_file_is_told_before_the_first_step(

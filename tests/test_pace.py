@@ -14,8 +14,8 @@ from lstmgen.pace import (
     MAX_REPORTS,
     MAX_SHARE,
     REPORT_SHARE,
-    Clock,
     Pace,
+    TimeLimit,
     Timing,
     is_report,
     last_step,
@@ -88,7 +88,7 @@ def a_clock_that_stands(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def timed(measured: Timing) -> Pace:
     """The pace of a run that is to end after `END` seconds."""
-    return Pace(Clock(END, measured))
+    return Pace(TimeLimit(END, measured))
 
 
 def run_at(pace: Pace, seconds: float, steps: int) -> None:
@@ -129,7 +129,7 @@ def test_a_run_measured_at_a_bad_moment_is_planned_anew(slower: float) -> None:
     measured = Timing(truth.step_seconds * slower, truth.validation_seconds * slower)
     num_steps, report_every = plan_steps(measured, deadline)
     config = TrainConfig(num_steps=num_steps, report_every=report_every)
-    pace = Pace(Clock(deadline, measured))
+    pace = Pace(TimeLimit(deadline, measured))
     seconds, step, reports = 0.0, 0, 0
     while step < config.num_steps:
         seconds, step = seconds + truth.step_seconds, step + 1

@@ -256,11 +256,11 @@ def test_another_models_weights_are_moved_the_less_the_more_often_the_text_is_re
 def test_a_text_is_known_the_better_the_more_of_a_guess_is_saved(one: float, other: float) -> None:
     halves: dict[Level, float] = {"char": 0.25, "word": 0.175}
     for level, half in halves.items():
-        less, more = (planning.share_known(saved, level) for saved in sorted((one, other)))
+        less, more = (planning.how_well_known(saved, level) for saved in sorted((one, other)))
         assert 0 <= less <= more <= 1
-        assert planning.share_known(0.0, level) == 0
-        assert planning.share_known(half, level) == pytest.approx(0.5)
-        assert planning.share_known(2 * half, level) == 1
+        assert planning.how_well_known(0.0, level) == 0
+        assert planning.how_well_known(half, level) == pytest.approx(0.5)
+        assert planning.how_well_known(2 * half, level) == 1
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6))

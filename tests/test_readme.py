@@ -225,7 +225,7 @@ def test_what_the_readme_shows_of_eval_is_what_it_prints(tmp_path: Path) -> None
             "and by word four tenths of that",
         ),
         (
-            [planning.share_known(0.5, "char"), planning.share_known(0.35, "word")],
+            [planning.how_well_known(0.5, "char"), planning.how_well_known(0.35, "word")],
             [1, 1],
             "one that saves half of the nats (by word 35 %) that a guess by frequencies takes",
         ),

@@ -31,8 +31,9 @@ class Machine:
     def clocks(self) -> tuple[float, float]:
         return self.wall, self.processor
 
-    def watched(self, most: int) -> Threads:
-        return Threads(most, clocks=self.clocks, take=self.taken.append, products=self.look)
+    def watched(self, most: int, keeps: bool = False) -> Threads:
+        take, look = self.taken.append, self.look
+        return Threads(most, clocks=self.clocks, take=take, products=look, keeps=keeps)
 
     def look(self) -> None:
         self.looked += self.do(self.taken[-1], 0.002)
@@ -129,15 +130,17 @@ def test_all_are_taken_where_they_do_more_though_they_sleep() -> None:
     assert 10 < len(machine.taken) < 2 * 100 / PAUSE + 5
 
 
+class Alone(Machine):
+    """On which a single thread works, whatever is taken, as where a library shares products out by itself."""
+
+    def do(self, number: int, piece: float) -> float:
+        self.wall += piece
+        self.processor += piece
+        return piece
+
+
 def test_all_are_taken_where_a_single_one_works_whatever_is_taken() -> None:
-    """As where a library shares its products out by itself; fewer threads would be missed elsewhere."""
-
-    class Alone(Machine):
-        def do(self, number: int, piece: float) -> float:
-            self.wall += piece
-            self.processor += piece
-            return piece
-
+    """Fewer threads would be missed elsewhere."""
     machine = Alone(8)
     threads = machine.watched(8)
     machine.work(threads, 100)
@@ -325,11 +328,20 @@ def test_steps_are_watched_and_all_threads_are_taken_at_the_end(
 @pytest.mark.parametrize("others", [0, 3.9, 7])
 def test_a_number_that_is_kept_is_not_changed_and_how_many_would_do_is_found(others: float) -> None:
     machine = Machine(8, others)
-    threads = Threads(8, clocks=machine.clocks, take=machine.taken.append, keeps=True)
-    machine.work(threads, 5)
-    assert machine.taken == [8]
+    threads = machine.watched(8, keeps=True)
+    machine.work(threads, 200)
+    enough = {0: 8, 3.9: 4, 7: 1}[others]
+    assert machine.taken == ([8] if enough == 8 else [8, 8, enough, 8])  # tried once
     assert threads.number == 8
-    assert threads.enough == {0: 8, 3.9: 4, 7: 1}[others]
+    assert threads.enough == enough
+
+
+def test_fewer_are_not_advised_where_they_would_do_no_more() -> None:
+    machine = Alone(8)
+    threads = machine.watched(8, keeps=True)
+    machine.work(threads, 200)
+    assert (threads.number, threads.enough, threads.advice) == (8, 8, "")
+    assert machine.looked < 0.02 * 200  # it is tried once a minute
 
 
 @pytest.mark.parametrize(("others", "told"), [(0, 0), (7, 1)])
@@ -339,7 +351,7 @@ def test_a_run_that_keeps_its_threads_says_once_that_fewer_would_do(
     machine = Machine(8, others)
 
     def watched(number: int, keeps: bool) -> Threads:
-        threads = Threads(number, clocks=machine.clocks, take=lambda n: None, keeps=keeps)
+        threads = machine.watched(number, keeps)
         machine.work(threads, 5)
         return threads
 

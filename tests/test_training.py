@@ -1,6 +1,8 @@
 """Training is held against what it must not depend on: where it was stopped, and who is watching."""
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 from math import exp, nan
 from pathlib import Path
@@ -25,12 +27,13 @@ from lstmgen import (
     training,
 )
 from lstmgen.cells import Cells
+from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import CellName
 from lstmgen.errors import CheckpointError
 from lstmgen.initialization import initialize
 from lstmgen.keeping import Keeper
 from lstmgen.model import Network
-from lstmgen.pace import Clock, Pace, Timing
+from lstmgen.pace import Pace, TimeLimit, Timing
 from lstmgen.scoring import Score
 from lstmgen.step import Stepper
 from lstmgen.training import train
@@ -190,8 +193,8 @@ def test_a_number_beyond_all_floats_in_a_run_is_refused(tmp_path: Path, name: st
         checkpoint.load_run(tmp_path)
 
 
-def ends_after(seconds: float) -> Clock:
-    return Clock(seconds, Timing(step_seconds=1.0, validation_seconds=0.001))
+def ends_after(seconds: float) -> TimeLimit:
+    return TimeLimit(seconds, Timing(step_seconds=1.0, validation_seconds=0.001))
 
 
 @pytest.mark.usefixtures("a_second_each_step")
@@ -200,8 +203,8 @@ def test_a_slower_machine_than_measured_moves_the_end(
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     job = make_job(tmp_path, steps=100_000)
-    clock = Clock(50.5, Timing(step_seconds=0.0005, validation_seconds=0.001))
-    last = list(train(replace(job, clock=clock)))[-1]
+    limit = TimeLimit(50.5, Timing(step_seconds=0.0005, validation_seconds=0.001))
+    last = list(train(replace(job, time_limit=limit)))[-1]
     assert last.step == last.num_steps == round(last.seconds) == 50
     assert last.best is not None
 
@@ -240,6 +243,24 @@ def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:
     odd = dict(saved.carried) | {name: saved.carried[name][:1]}  # which would spread to all rows
     with pytest.raises(CheckpointError, match="not all that a run needs"):
         next(train(job, replace(saved, carried=odd)))
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_a_run_does_not_hold_what_it_was_loaded_from(tmp_path: Path, resumed: bool) -> None:
+    """Which is as large as itself."""
+    job = make_job(tmp_path, steps=2)
+    list(train(job))
+    loaded: SavedRun | SavedModel = checkpoint.load_model(tmp_path)
+    if resumed:
+        loaded = checkpoint.load_run(tmp_path)
+    kept = weakref.ref(loaded)
+    longer = replace(job, training=replace(job.training, num_steps=9))
+    records = train(longer, loaded) if isinstance(loaded, SavedRun) else train(longer, None, loaded)
+    del loaded
+    next(records)
+    gc.collect()
+    assert kept() is None
+    records.close()
 
 
 def test_what_no_run_carries_on_is_refused(tmp_path: Path) -> None:
@@ -313,7 +334,7 @@ def test_a_timed_run_that_is_resumed_ends_with_its_time(
     saved = stopped_at(12, job)
     saved = replace(saved, position=replace(saved.position, seconds=30.0))
     endless = replace(job.training, num_steps=100_000, report_every=100_000)
-    last = list(train(replace(job, training=endless, clock=ends_after(50.5)), saved))[-1]
+    last = list(train(replace(job, training=endless, time_limit=ends_after(50.5)), saved))[-1]
     assert round(last.seconds) == 50  # of which it has taken 30 already
     left = checkpoint.load_run(tmp_path)
     assert left.training.num_steps == left.position.step == last.step == 12 + 20
@@ -414,7 +435,9 @@ def test_time_that_runs_out_between_two_lines_of_the_log_ends_with_a_report(
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     job = make_job(tmp_path, steps=100_000)
-    job = replace(job, training=replace(job.training, report_every=1000), clock=ends_after(500.5))
+    job = replace(
+        job, training=replace(job.training, report_every=1000), time_limit=ends_after(500.5)
+    )
     last, records = None, train(job)
     for record in records:
         last = record
@@ -516,7 +539,7 @@ def test_a_gpu_has_done_its_steps_before_the_clock_is_asked_how_long_they_took(
         a_second_each_step[0] += 5
 
     monkeypatch.setattr(device, "wait", wait)
-    list(train(replace(make_job(tmp_path), clock=ends_after(100.0))))
+    list(train(replace(make_job(tmp_path), time_limit=ends_after(100.0))))
     assert taken[0] == 1 + 5
 
 
@@ -532,13 +555,13 @@ def test_how_long_validations_take_is_known_to_what_moves_the_end(
         score = original(*about)
         return score if len(paces[0].validations) >= blown_up else replace(score, nats=nan)
 
-    def watched(clock: Clock) -> Pace:
-        paces.append(Pace(clock))
+    def watched(limit: TimeLimit) -> Pace:
+        paces.append(Pace(limit))
         return paces[-1]
 
     monkeypatch.setattr(training, "validate", in_five)
     monkeypatch.setattr(training, "Pace", watched)
-    last = list(train(replace(make_job(tmp_path), clock=ends_after(100.0))))[-1]
+    last = list(train(replace(make_job(tmp_path), time_limit=ends_after(100.0))))[-1]
     assert paces[0].validations == pytest.approx([5.0] * (2 + blown_up), abs=0.01)
     assert last.seconds == pytest.approx(99, abs=1)  # the last validation included
 

@@ -148,12 +148,12 @@ def timed(
     given: Options,
     saved: "SavedRun | None",
     began: float,
-    share_saved: float | None = None,
+    share_spared: float | None = None,
 ) -> "Job":
     """The job with its number of steps, from steps, epochs, or the time that there is.
 
     And with what follows from that number, unless it was given: when to report, and, by how well the model to
-    begin with knows the text (see `share_saved_by`), the learning rate and how to keep that from being
+    begin with knows the text (see `share_spared_by`), the learning rate and how to keep that from being
     learned by heart. `OptionError` where that leaves no step, or no time for one and what must be validated.
     """
     from lstmgen.measuring import measure
@@ -164,13 +164,13 @@ def timed(
         job = replace(job, training=replace(config, num_steps=steps))
     elif saved and "minutes" not in given:  # to the end that it had
         if at.deadline is not None:
-            job = replace(job, clock=pace.Clock(at.deadline, measure(job)))
+            job = replace(job, time_limit=pace.TimeLimit(at.deadline, measure(job)))
     else:
         job = _within_minutes(job, given, at if saved else None, began)
     steps = job.training.num_steps
     if steps <= at.step:
         raise _over(job, at, config.num_steps)
-    if job.clock is None and (saved is None or steps != config.num_steps):
+    if job.time_limit is None and (saved is None or steps != config.num_steps):
         report_every = pace.report_interval(
             steps,
             job.epochs(steps),
@@ -178,7 +178,7 @@ def timed(
             valid_cost=len(job.data.valid_ids) * pace.score_cost(job.model, config),
         )
         job = replace(job, training=replace(job.training, report_every=report_every))
-    return job if saved else replace(job, training=_suited(job, given, share_saved))
+    return job if saved else replace(job, training=_suited(job, given, share_spared))
 
 
 def _within_minutes(job: "Job", given: Options, at: Position | None, began: float) -> "Job":
@@ -212,7 +212,7 @@ def _within_minutes(job: "Job", given: Options, at: Position | None, began: floa
     left -= begins_with_one * measured.validation_seconds
     more, report_every = pace.plan_steps(measured, left)
     training = replace(job.training, num_steps=done + more, report_every=report_every)
-    return replace(job, training=training, clock=pace.Clock(deadline, measured))
+    return replace(job, training=training, time_limit=pace.TimeLimit(deadline, measured))
 
 
 def _over(job: "Job", at: Position, planned: int) -> OptionError:
@@ -230,16 +230,16 @@ def _over(job: "Job", at: Position, planned: int) -> OptionError:
     )
 
 
-def share_saved_by(initial: "SavedModel | None", job: "Job", given: Options) -> float | None:
+def share_spared_by(initial: "SavedModel | None", job: "Job", given: Options) -> float | None:
     """What share of what a guess takes the model to begin with saves, if there is one and it matters."""
     if initial is None or {"learning_rate", "dropout", "weight_drop"} <= given.keys():
         return None
-    from lstmgen.measuring import share_saved
+    from lstmgen.measuring import share_spared
 
-    return share_saved(job, initial)
+    return share_spared(job, initial)
 
 
-def _suited(job: "Job", given: Options, share_saved: float | None) -> TrainConfig:
+def _suited(job: "Job", given: Options, share_spared: float | None) -> TrainConfig:
     """The numbers as they suit how the text will be read, unless they were given.
 
     That is the learning rate, and what keeps the text from being learned by heart.
@@ -253,8 +253,8 @@ def _suited(job: "Job", given: Options, share_saved: float | None) -> TrainConfi
         "weight_drop": planning.weight_drop(epochs),
         "weight_decay": planning.weight_decay(epochs),
     }
-    if share_saved is not None:
-        known = planning.share_known(share_saved, level)
+    if share_spared is not None:
+        known = planning.how_well_known(share_spared, level)
         rate = usual["learning_rate"]
         usual["learning_rate"] = planning.fine_tuning_rate(epochs, level, known, rate)
         for name in ("dropout", "weight_drop"):

@@ -51,23 +51,24 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
     job = Job(folder, data, model, config, where, most_threads=most_threads, sample_seconds=every)
     if not saved and not other:
         job = fitting.sized(job, given, began)
-    share_saved = fitting.share_saved_by(other, job, given)
-    if share_saved is not None and not quiet:
-        console.say(telling.of_knowledge(share_saved))
-    job = fitting.timed(job, given, saved, began, share_saved)
+    share_spared = fitting.share_spared_by(other, job, given)
+    if share_spared is not None and not quiet:
+        console.say(telling.of_knowledge(share_spared))
+    job = fitting.timed(job, given, saved, began, share_spared)
     if not quiet:
         console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)
     before = folders.file_id(folder / folders.MODEL_FILE)
+    extended = saved and job.training.num_steps > saved.training.num_steps
+    extended_at = saved.position.step if saved and extended else None
     with watching.stopping(quiet) as caught:
         records = training.train(job, saved, other, hold)
+        del saved, other  # which are large, and which nobody needs once it has begun
         last, number = watching.follow(records, caught, quiet, per_token)
         if number:
             _tell_of_stop(given, folder, last, before)
             sys.exit(128 + number)
         watching.draw_curves(folder, telling.title(job), quiet)
-        extended = saved and job.training.num_steps > saved.training.num_steps
-        extended_at = saved.position.step if saved and extended else None
         if odd := watching.what_is_odd(last, extended_at):
             console.note(odd)
         if not quiet:
@@ -122,7 +123,7 @@ def _tell_of_stop(
     """What is in the folder of a run that was stopped; `before` is the model that was there."""
     from lstmgen import checkpoint, folders
 
-    position = checkpoint.load_run(folder).position
+    position = checkpoint.load_position(folder)
     step = position.step
     console.say(f"stopped at step {step:,} of {last.num_steps:,} and saved; to go on:")
     console.say(f"  {telling.to_resume(given)}")

@@ -61,11 +61,11 @@ def of_start(other: "SavedModel", data: "Dataset") -> str:
     return f"init-from   {'; '.join(told)}"
 
 
-def of_knowledge(share_saved: float) -> str:
+def of_knowledge(share_spared: float) -> str:
     """How well a model to begin with knows the text."""
-    if share_saved <= 0:
+    if share_spared <= 0:
         return "            it predicts the text no better than a guess by frequencies would"
-    return f"            it saves {100 * share_saved:.3g} % of the nats that a guess by frequencies takes"
+    return f"            it saves {100 * share_spared:.3g} % of the nats that a guess by frequencies takes"
 
 
 def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
@@ -77,7 +77,7 @@ def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
     tied = ", tied" if model.tie else ""
     epochs = job.epochs(config.num_steps)
     about = ""
-    if job.clock:
+    if job.time_limit:
         chosen = "" if "minutes" in given else " (the default)"
         asked = saved is None or "minutes" in given
         about = f"--minutes {minutes(given):g}{chosen}: about " if asked else "about "
