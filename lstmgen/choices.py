@@ -5,7 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from math import fsum, sqrt
 from string import digits
 from typing import Any
@@ -43,9 +43,8 @@ class Ranking:
     tokens: tuple[int, ...]
     unknown_tokens: tuple[int, ...] = ()  # among them
     unknown_in_context: int = 0
-    is_nested: bool = (
-        False  # whether one choice begins another, which costs no less under any model
-    )
+    # Whether one choice begins another, and so costs no more than that under any model.
+    is_nested: bool = False
 
     @property
     def nats_per_token(self) -> tuple[float, ...]:
@@ -223,7 +222,8 @@ def rank(
                 tokens=tuple(map(len, choices)),
                 unknown_tokens=tuple(map(vocabulary.count_unknown, choices)),
                 unknown_in_context=vocabulary.count_unknown(context),
-                is_nested=any(one != key and one.startswith(key) for one in keys for key in keys),
+                # In order a choice is followed at once by one that begins with it, if there is any.
+                is_nested=any(long.startswith(short) for short, long in pairwise(sorted(costs))),
             )
 
 

@@ -161,9 +161,8 @@ class TrainConfig(JsonConfig):
     clip_norm: float = 1.0
     dropout: float = 0.0
     weight_drop: float = field(default=0.0, metadata=LATER)  # share of the recurrent weights
-    memory: int = field(
-        default=0, metadata=LATER
-    )  # tokens that the last layer begins able to keep for; 0: off
+    # For how many tokens the last layer begins able to remember, its biases frozen; 0: off.
+    memory: int = field(default=0, metadata=LATER)
     softmax_sample: int = 0  # symbols drawn a step to stand for the vocabulary; 0 takes all
     seed: int = 0
     precision: Precision = "float32"

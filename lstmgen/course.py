@@ -47,7 +47,7 @@ class Due(NamedTuple):
 
     report: bool  # the validation part is scored
     log: bool  # there is a line of the log
-    mark: bool  # it is noted where the run stands, to go back to: at the first line of each part of the run
+    mark: bool  # where the run stands is noted, to go back to: at the first line of each `MARKS`th of it, too
 
 
 @dataclass

@@ -188,6 +188,9 @@ def generate(
             costs = batch.nats().tolist() if with_nats else [nan] * len(ids)
             for writing, i, cost in zip(going, ids, costs, strict=True):
                 writing.pieces.append(writing.add(i, cost))
+                if writing.stop is not None:
+                    # It may wait long for those before it, and so takes less memory.
+                    writing.pieces = ["".join(writing.pieces)]
             rows = [row for row, writing in enumerate(going) if writing.stop is None]
             if len(rows) < len(going):
                 batch.keep(rows)

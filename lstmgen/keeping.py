@@ -187,7 +187,7 @@ class Keeper:
                 self._write_run(self._run)
 
     def _write_run(self, run: SavedRun) -> None:
-        """Save a run that waits, and again once the model that waits with it has been.
+        """Save a run that waits, and again once the model that waits with it has been written.
 
         While that cannot be, the run is saved with the best score of the model that is on the disk, so that
         it does not go on from one that was never written. But a run at its last step waits for its model: it

@@ -54,7 +54,7 @@ RANGES = {
     "--softmax-sample": Range(0, 10_000_000),
     "--threads": Range(1, 1024),
     "--sample-every": Range(0),
-    "--num-samples": Range(1),
+    "--num-samples": Range(1, 10**12),
     "--length": Range(0),
     "--seed": Range(0, 2**63 - 1, "a whole number from 0 to 2^63 - 1"),
     "--temperature": Range(0, 1_000_000),

@@ -26,7 +26,11 @@ from lstmgen.ranges import RANGES
     [
         (("sample", "-t", "-0.5"), "--temperature is -0.5"),
         (("sample", "-l", "-5"), "--length is -5; it must be at least 0"),
-        (("sample", "-n", "0"), "--num-samples is 0; it must be at least 1"),
+        (
+            ("sample", "-n", "0"),
+            "--num-samples is 0; it must be from 1 to 1,000,000,000,000",
+        ),
+        (("sample", "--null", "--json"), "--null ends texts, and --json writes objects; leave"),
         (("train", "CORPUS", "--threads", "0"), "--threads is 0; it must be from 1 to 1,024"),
         (
             ("train", "CORPUS", "--sample-every", "nan"),
@@ -228,7 +232,7 @@ def test_help_breaks_its_lines_where_the_terminal_does(
     ):
         assert words in " ".join(here(command, "--help").out.split())
         first = here(command, "--help").out.split(
-            "Give at most" if command == "train" else "The prime"
+            "What is not given" if command == "train" else "The prime"
         )[1]
         assert len(first.splitlines()[0].rstrip()) > 120
 
@@ -254,6 +258,8 @@ def test_a_torch_that_cannot_be_loaded_is_told_in_one_line(
         assert said in here("eval", corpus, *options).error
     for way in ((), several):
         assert here("eval", corpus, *way).code == 0
+    assert said in here("sample", *cuda, "-l", "1").error
+    assert here("sample", "-l", "1").code == 0
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "17"), ("26", "26")])
@@ -315,15 +321,15 @@ def test_no_torch_for_help_usage_errors_samples_and_small_scores(model: Path, co
 @pytest.mark.parametrize(
     "shown",
     [
-        "(0.04; by character, but not for rnn, 0.056 from 64 streams on, 0.08 from 128, or for lstm "
-        "from 3 epochs on, rising from 2 on; less with --init-from, down to 0.02 (by word 0.008) for one "
-        "epoch and lower for more, the better that model knows the text)",
+        "(0.04 to 0.08, by level, cell, streams and epochs; less with --init-from, the better that model "
+        "knows the text)",
+        "(32, or in a run by --minutes 64, on CUDA also 128, where a trial shows that it pays)",
+        "(2,048 from 8,192 symbols on, by word 1,024 from 4,096 on; else, and on CUDA where all fit, 0)",
         "(5.0; with --resume the end that was planned)",
         "(tie for words, or from 1,000 symbols on, unless --embedding-size and --hidden-size are given "
         "and differ)",
         "(lstm)",
-        "(by the text, epochs and size; less with --init-from, down to 0, the better that model knows "
-        "the text)",
+        "(by the text, epochs and size; less with --init-from)",
         "lstmgen-model",
     ],
 )
@@ -334,8 +340,8 @@ def test_help_tells_the_defaults(shown: str, here: Any, monkeypatch: pytest.Monk
 
 def test_help_tells_the_limits_of_context(here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "400")
-    assert f"at most {context.MAX_PLACES:,} of them, with only the last N" in here("eval", "-h").out
-    assert "each N up to 1,000,000;" in here("eval", "-h").out
+    assert f"a sample of {context.MAX_PLACES:,}, with only the last N" in here("eval", "-h").out
+    assert "for each N that is given, 1,000,000 at most;" in here("eval", "-h").out
     beyond = here("eval", "-", "--context", "1000001")
     assert (beyond.code, "numbers of tokens up to 1000000" in beyond.err) == (1, True)
 
@@ -395,7 +401,7 @@ def test_the_set_of_options_is_what_was_promised() -> None:
             "--prime", "--prime-file", "--encoding", "--each-line", "--echo", "--no-echo",
             "--num-samples", "-n", "--length", "-l", "--stop", "--temperature", "-t",
             "--top-k", "--top-p", "--min-p",
-            "--repetition-penalty", "--beams", "--seed", "--json",
+            "--repetition-penalty", "--beams", "--seed", "--json", "--null", "-0",
         },
         "eval": common | {"texts", "--json", "--encoding", "--by", "--context", "--choices",
             "--dynamic", "--dynamic-rate", "--dynamic-decay",

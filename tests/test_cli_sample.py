@@ -47,17 +47,36 @@ def test_all_seeds_of_many_texts_can_be_given_again(model: Path, here: Any) -> N
     assert (
         f"--seed {last - 1} leaves no seeds for --num-samples 3" in here(*options, last - 1).error
     )
-    many = here("sample", "-m", model, "-n", 2**63 + 1, "--seed", "0").error
-    assert many.endswith("give a lower --num-samples")
+    assert "--num-samples is 1000000000001; it" in here(*options, 0, "-n", 10**12 + 1).error
     seeds = [json.loads(line)["seed"] for line in here(*options, last - 2).out.splitlines()]
     assert seeds == [last - 2, last - 1, last]
 
 
 def test_json_has_what_a_text_costs(model: Path, here: Any) -> None:
-    out = here("sample", "-m", model, "--seed", "1", "-l", "5", "-n", "2", "--json").out
-    for line in out.splitlines():
-        # By what JSON knows, to which NaN does not belong.
-        assert json.loads(line, parse_constant=pytest.fail)["nats"] > 0
+    done = here("sample", "-m", model, "-l", "5", "-n", "2", "--json")
+    # By what JSON knows, to which NaN does not belong.
+    told = [json.loads(line, parse_constant=pytest.fail) for line in done.out.splitlines()]
+    assert [text["nats"] > 0 for text in told] == [True, True]
+    assert told[1]["seed"] == told[0]["seed"] + 1
+    assert done.err == ""  # as each has its seed
+
+
+def test_without_a_seed_each_text_is_another_one(model: Path, here: Any) -> None:
+    seeds = {here("sample", "-m", model, "-l", "1").err for _ in range(3)}
+    assert len(seeds) == 3
+
+
+def test_texts_are_ended_by_nul_when_asked(model: Path, here: Any) -> None:
+    """So that those with line ends in them can be told apart."""
+    options = ("sample", "-m", model, "--seed", "1", "-l", "60")
+    told = [json.loads(line) for line in here(*options, "-n", "3", "--json").out.splitlines()]
+    texts = [text["text"] for text in told]
+    for flag in ("--null", "-0"):
+        assert here(*options, "-n", "3", flag).out == "".join(f"{text}\0" for text in texts)
+        assert here(*options, "--prime", "Ann", flag).out.startswith("Ann")
+        assert here(*options, "--prime", "Ann", flag).out.endswith("\0")
+    ends_so = here("sample", "-m", model, "--prime", "Ann\n", "-l", "0", "-0").out
+    assert ends_so == "Ann\n\0"
 
 
 def test_one_text_of_many_comes_again_with_its_own_seed(model: Path, here: Any) -> None:
@@ -75,6 +94,7 @@ def test_without_echo_no_prime_is_printed_beside_any_text(model: Path, here: Any
     told = [json.loads(line) for line in here(*options, "--json", "--no-echo").out.splitlines()]
     assert not any("prime" in record for record in told)
     texts = [record["text"] for record in told]
+    assert len(texts) == 2
     assert here(*options, "--no-echo").out == "".join(text + "\n" for text in texts)
     assert here(*options).out == "".join(f"Ann{text}\n" for text in texts)
 

@@ -34,7 +34,7 @@ COMMANDS = [
     line.split(" # ")[0].strip()
     for block in BLOCKS
     for line in block.splitlines()
-    if re.match(r"(printf .*\| )?lstmgen ", line)
+    if re.match(r"(printf .*\| )?lstmgen |python -c ", line)
 ]
 
 TRAINING = [line for line in COMMANDS if line.startswith("lstmgen train")]
@@ -79,7 +79,9 @@ def test_the_training_of_the_readme_runs_in_an_empty_folder(folder: Path) -> Non
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line not in TRAINING])
 def test_a_command_of_the_readme_runs(command: str, folder: Path) -> None:
-    script = f'set -o pipefail\nlstmgen() {{ "{sys.executable}" -m lstmgen "$@"; }}\n{command}'
+    names = {"lstmgen": f'"{sys.executable}" -m lstmgen', "python": f'"{sys.executable}"'}
+    known = "\n".join(f'{name}() {{ {meant} "$@"; }}' for name, meant in names.items())
+    script = f"set -o pipefail\n{known}\n{command}"
     done = subprocess.run(
         ["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False
     )
@@ -101,7 +103,10 @@ def test_the_readme_names_no_option_that_there_is_not() -> None:
     from test_cli import option_names
 
     known = set().union(*option_names().values())
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--help"} <= known
+    assert (
+        set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--help", "--install-completion"}
+        <= known
+    )
 
 
 def test_a_value_beside_an_option_in_a_table_is_its_default() -> None:
@@ -197,6 +202,7 @@ def test_what_the_readme_shows_of_eval_is_what_it_prints(tmp_path: Path) -> None
     ("value", "figure", "told"),
     [
         (training.SAVE_SECONDS, 60, "loses at most a minute of training"),
+        (training.PATIENCE, 600, "at the end of a run for ten minutes more"),
         (MAX_HELD_OUT, 1_000_000, "The last tenth, at most a million characters, is held out"),
         (
             context.MAX_PLACES,
@@ -227,7 +233,7 @@ def test_what_the_readme_shows_of_eval_is_what_it_prints(tmp_path: Path) -> None
         (
             [planning.how_well_known(0.5, "char"), planning.how_well_known(0.35, "word")],
             [1, 1],
-            "one that saves half of the nats (by word 35 %) that a guess by frequencies takes",
+            "and none of either from one half on (by word 35 %)",
         ),
         (
             planning.weight_drop(20) == 0 < planning.weight_drop(21),

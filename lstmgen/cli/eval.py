@@ -32,8 +32,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="N,N,...|auto",
-            help="Score the tokens, at most 4,096 of them, with only the last N before each as context, for "
-            "each N up to 1,000,000; auto doubles N while it helps.",
+            help="Score the tokens, or a sample of 4,096, with only the last N before each as context, for "
+            "each N that is given, 1,000,000 at most; auto tries 1, 2, 4 and so on while it helps.",
         ),
     ] = None,
     choices: Annotated[

@@ -8,7 +8,7 @@ from lstmgen.cli import console
 from lstmgen.cli.ahead import Ahead
 from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import OptionError
-from lstmgen.ranges import RANGES, require
+from lstmgen.ranges import require
 
 if TYPE_CHECKING:
     from lstmgen.generation import Prime
@@ -83,9 +83,7 @@ class Primes:
         return Prime(self._text, self.seed - 1)
 
     def ready(self) -> bool:
-        """Whether the next one can be had without waiting for a line, or a mistake: that can wait."""
-        if self.seed > RANGES["--seed"].high:
-            return False
+        """Whether the next one can be had without waiting for a line."""
         return self._left > 0 or not isinstance(self.texts, Ahead) or self.texts.ready()
 
     def _warn(self, text: str) -> None:

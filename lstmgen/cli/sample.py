@@ -97,6 +97,9 @@ def sample(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a text instead of the text.")
     ] = False,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="End each text with NUL instead of a line end.")
+    ] = False,
     model: models.ModelOption = None,
     device: Annotated[str, models.device_option("the CPU")] = "auto",
 ) -> None:
@@ -131,6 +134,8 @@ def sample(
     if temperature == 0:
         _note_idle(num_samples, {"seed": seed, "top_k": top_k, "top_p": top_p, "min_p": min_p})
     require_device(device)
+    if null and as_json:
+        raise OptionError("--null ends texts, and --json writes objects; leave one of them out")
     if sum((prime is not None, prime_file is not None, each_line)) > 1:
         raise OptionError("give only one of --prime, --prime-file and --each-line")
     if encoding != DEFAULT_ENCODING and prime_file is None and not each_line:
@@ -153,7 +158,7 @@ def sample(
     texts = primes.each_line(encoding) if each_line else iter([only_prime])
     if seed is None and beams is None:
         seed = secrets.randbelow(2**31) if decoding.temperature else 0  # where it changes nothing
-        if decoding.temperature and length:
+        if decoding.temperature and length and not as_json:  # each object holds its own
             console.say(f"seed {seed}")
     vocabulary = saved.vocabulary
     written: Iterator[Generated]
@@ -167,7 +172,7 @@ def sample(
     elif num_samples == 1 and not each_line and not as_json:
         only = next(wanted)
         pieces = stream(engine, vocabulary, only, decoding=decoding, length=length, stops=stops)
-        _write_as_it_comes(only.text if echo else "", pieces)
+        _write_as_it_comes(only.text if echo else "", pieces, null)
         return
     else:
         written = generate(
@@ -181,7 +186,7 @@ def sample(
             with_nats=as_json,
         )
     for text in written:
-        _write(text, echo, as_json)
+        _write(text, echo, as_json, null)
 
 
 def _require_nothing_drawn(beams: int, num_samples: int, drawing: dict[str, Any]) -> None:
@@ -213,8 +218,7 @@ def _require_seeds(seed: int, num_samples: int) -> None:
     if seed + num_samples - 1 > RANGES["--seed"].high:
         raise OptionError(
             f"--seed {seed} leaves no seeds for --num-samples {num_samples}, as each text has the next one; "
-            "give a lower "
-            + ("--seed" if num_samples <= RANGES["--seed"].high else "--num-samples")
+            "give a lower --seed"
         )
 
 
@@ -229,8 +233,8 @@ def _note_odd_stops(stops: Sequence[str], vocabulary: "Vocabulary") -> None:
             console.note(f"--stop {string!r} ends no text, as the model cannot write {odd[0]!r}")
 
 
-def _write(text: "Generated", echo: bool, as_json: bool) -> None:
-    """A finished text: as JSON, or after its prime with a line end where it has none."""
+def _write(text: "Generated", echo: bool, as_json: bool, null: bool) -> None:
+    """A finished text: as JSON, or after its prime with what ends it."""
     if as_json:
         told = text.to_json()
         if not echo:
@@ -239,17 +243,24 @@ def _write(text: "Generated", echo: bool, as_json: bool) -> None:
     else:
         console.emit(text.prime if echo else "", bold=True)
         last = text.text or (text.prime if echo else "")
-        console.emit(text.text + ("" if last.endswith("\n") else "\n"))
+        console.emit(text.text + _end(last, null))
 
 
-def _write_as_it_comes(prime: str, pieces: Iterator[str]) -> None:
-    """A single text after its prime, with a line end where it has none."""
+def _end(last: str, null: bool) -> str:
+    """What ends a text whose last part is this: NUL, or a line end where it has none."""
+    if null:
+        return "\0"
+    return "" if last.endswith("\n") else "\n"
+
+
+def _write_as_it_comes(prime: str, pieces: Iterator[str], null: bool) -> None:
+    """A single text after its prime, with what ends it."""
     console.emit(prime, bold=True)
     last = prime
     for part in _gathered(pieces):
         console.emit(part)
         last = part
-    console.emit("" if last.endswith("\n") else "\n")
+    console.emit(_end(last, null))
 
 
 def _likeliest(texts: "Sequence[Generated]", count: int) -> "Sequence[Generated]":

@@ -26,22 +26,12 @@ from lstmgen.config import (
     Words,
 )
 from lstmgen.errors import OptionError
-from lstmgen.planning import (
-    CUDA_STREAMS,
-    FINE_TUNING_RATES,
-    MANY_STREAMS,
-    MANY_STREAMS_RATE,
-    MANY_SYMBOLS,
-    REPEATED_EPOCHS,
-    REPEATED_RATE,
-)
+from lstmgen.planning import CUDA_STREAMS, MANY_STREAMS, MANY_SYMBOLS, REPEATED_RATE
 
 _text, _network, _run, _learning, _machine = (
     partial(typer.Option, rich_help_panel=panel)
     for panel in ("Text", "Network", "The run", "Learning", "Machine")
 )
-
-AS_KNOWN = "the better that model knows the text"
 
 
 def train(
@@ -56,8 +46,8 @@ def train(
     minutes: Annotated[
         float | None,
         _run(
-            help="Time for the whole command but waiting for a pipe; with --resume, for this start and all "
-            "training until then and from there.",
+            help="Time for the whole command, waiting for a pipe not counted; with --resume all training "
+            "before counts too.",
             show_default=f"{DEFAULT_MINUTES}; with --resume the end that was planned",
         ),
     ] = None,
@@ -106,7 +96,8 @@ def train(
         ),
     ] = None,
     valid_file: Annotated[
-        str | None, _text(help="Text to validate on instead of the last part.")
+        str | None,
+        _text(metavar="FILE", help="Text to validate on instead of the last part of the text."),
     ] = None,
     encoding: Annotated[str, _text(help="Encoding of the files.")] = DEFAULT_ENCODING,
     cell: Annotated[
@@ -136,14 +127,14 @@ def train(
         float | None,
         _learning(
             help="Share of the outputs of embedding and layers left out in each step.",
-            show_default=f"by the text, epochs and size; less with --init-from, down to 0, {AS_KNOWN}",
+            show_default="by the text, epochs and size; less with --init-from",
         ),
     ] = None,
     weight_drop: Annotated[
         float | None,
         _learning(
             help="Share of the recurrent weights left out in each step.",
-            show_default=f"by epochs, from some twenty on; less with --init-from, down to 0, {AS_KNOWN}",
+            show_default="by epochs, from some twenty on; less with --init-from",
         ),
     ] = None,
     tie: Annotated[
@@ -167,9 +158,8 @@ def train(
         int | None,
         _learning(
             help="Streams read side by side.",
-            show_default=f"{TrainConfig.batch_size}, or {MANY_STREAMS} in a run by --minutes where they are "
-            f"quicker and the text is long (by word, or from {MANY_SYMBOLS:,} symbols on, on CUDA only); "
-            f"{CUDA_STREAMS} on CUDA for an LSTM by character that reads it often",
+            show_default=f"{TrainConfig.batch_size}, or in a run by --minutes {MANY_STREAMS}, on CUDA also "
+            f"{CUDA_STREAMS}, where a trial shows that it pays",
         ),
     ] = None,
     window: Annotated[
@@ -184,11 +174,8 @@ def train(
         _learning(
             help="Highest learning rate of the run, of the recurrent layers' matrices (Muon). It rises for "
             "3 % of the steps, then falls in a line to 0.",
-            show_default=f"{TrainConfig.learning_rate}; by character, but not for rnn, "
-            f"{MANY_STREAMS_RATE} from {MANY_STREAMS} streams on, {REPEATED_RATE} from "
-            f"{CUDA_STREAMS}, or for lstm from {REPEATED_EPOCHS[1]} epochs on, rising from "
-            f"{REPEATED_EPOCHS[0]} on; less with --init-from, down to {FINE_TUNING_RATES['char']} (by "
-            f"word {FINE_TUNING_RATES['word']}) for one epoch and lower for more, {AS_KNOWN}",
+            show_default=f"{TrainConfig.learning_rate} to {REPEATED_RATE}, by level, cell, streams and "
+            "epochs; less with --init-from, the better that model knows the text",
         ),
     ] = None,
     adamw_share: Annotated[
@@ -218,9 +205,8 @@ def train(
         int | None,
         _learning(
             help="Train against this many symbols, drawn anew each step, instead of all; 0 takes all.",
-            show_default=f"{SOFTMAX_SAMPLE:,} where there are {LARGE_VOCABULARY:,} or more; by word "
-            f"{SOFTMAX_SAMPLE // 2:,} from {LARGE_VOCABULARY // 2:,} to there; else 0, and on CUDA 0 where "
-            "all fit",
+            show_default=f"{SOFTMAX_SAMPLE:,} from {LARGE_VOCABULARY:,} symbols on, by word "
+            f"{SOFTMAX_SAMPLE // 2:,} from {LARGE_VOCABULARY // 2:,} on; else, and on CUDA where all fit, 0",
         ),
     ] = None,
     seed: Annotated[
@@ -262,8 +248,9 @@ def train(
 ) -> None:
     """Train a model on text and keep it in a folder.
 
-    Give at most one of --minutes, --epochs and --steps. Ctrl-C stops the run and saves it; the same corpus
-    with --resume goes on, to the end that was planned or to another one given with it.
+    What is not given is chosen by the text and the time, and printed as flags that repeat it. Give at most
+    one of --minutes, --epochs and --steps. Ctrl-C stops the run and saves it; the same corpus with --resume
+    goes on, to the end that was planned or to another one given with it.
     """
     # Keyed by option; a field of `config` for it has the same name.
     given = {name: value for name, value in locals().items() if value is not None}

@@ -181,7 +181,7 @@ def plan(minutes: float = 1) -> None:
 def beside_neighbours(minutes: float, text: Path) -> None:
     """The plan on one text, then each of its neighbours, seed 0; and with seed 1 it and the best of them.
 
-    In ten minutes, which take as long each, only those that so much time might ask for.
+    With ten minutes a run, only those neighbours that so much time might ask for.
     """
     own, again = train(minutes, text, seeds=(0, 1))
     chosen = own.settings
