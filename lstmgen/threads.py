@@ -46,7 +46,7 @@ class Threads:
     These are all, as long as they get nearly all of their cores; else as many as they got cores, if
     those do `MORE` times what all do, until all can have their cores again. Where a library shares out its
     work by itself, so that all numbers do alike, these are all. It begins with what torch takes now, and
-    where it `keeps` that number it only finds out, by products, how many would be `enough`.
+    where it `keeps` that number it only finds out, by products, whether half of it or less would be `enough`.
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Threads:
         self.most, self.span, self.keeps, self.enough = most, span, keeps, most
         self.clocks, self.take, self.products = clocks, take, products
         self.number = torch.get_num_threads()
+        self.had = most  # cores, in the span before
         self.is_settled = most == 1  # whether all got their cores, or fewer have been tried
         self.rate_of_all = 0.0  # pieces a second, while fewer threads are on trial
         self.next_change = clocks()[0] + (0 if self.number == most else PAUSE)
@@ -108,9 +109,11 @@ class Threads:
         # Not by a span that may have begun before others came.
         fewer = lack_cores and doubted and self.number > 1
         if self.keeps:
-            if fewer and self.enough == self.number and now >= self.next_change:
+            had, self.had = self.had, max(1, int(cores + NEARLY))
+            many_less = 2 * self.had <= self.number and self.had < self.enough
+            if fewer and many_less and self.had == had and now >= self.next_change:
                 self.next_change = now + LONG_PAUSE
-                self._look_for_enough(max(1, int(cores + NEARLY)))
+                self._look_for_enough(self.had)
         elif self.number == self.most:
             self.is_settled = self.is_settled or not lack_cores
             if fewer and now >= self.next_change:

@@ -161,7 +161,9 @@ def test_a_long_line_is_scored_as_the_text_it_is(cells: Cells, letters: Vocabula
 def test_more_lines_than_are_scored_side_by_side(cells: Cells, letters: Vocabulary) -> None:
     lines = [some_text(1 + i * 7 % 90).replace("\n", " ") + "\n" for i in range(300)]
     assert len(lines) > 2 * breakdown.ROWS
-    for line, score in score_lines(cells, letters, lines):
+    scored = list(score_lines(cells, letters, lines))
+    assert [line for line, _ in scored] == lines
+    for line, score in scored:
         assert score.nats == pytest.approx(score_of(cells, letters, line).nats, rel=1e-5)
 
 

@@ -306,7 +306,8 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
     monkeypatch.setattr(planning, "SOME_TOKENS", length)
     monkeypatch.setattr(planning, "LONG_TEXT", length)
     asked = given if "steps" in given else given | {"minutes": 0.1}
-    planned = fitting.sized(job, asked, time.perf_counter())
+    monkeypatch.setattr("lstmgen.stopwatch.now", lambda: 0.0)  # the start takes no time
+    planned = fitting.sized(job, asked, 0.0)
     even = batching.even_window(length, 64, TrainConfig.window)
     assert planned.training.batch_size == streams
     assert planned.training.window == (even if streams == 64 else window)
@@ -320,15 +321,25 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
         assert measured == ([[4], [4, 64]] if streams == 64 else [])  # nothing is for nothing
     for limit, value in (("LONG_TEXT", 5 * length), ("SOME_TOKENS", length + 1)):  # too short
         monkeypatch.setattr(planning, limit, value)
-        assert fitting.sized(job, asked, time.perf_counter()).training.batch_size == 4
+        assert fitting.sized(job, asked, 0.0).training.batch_size == 4
         monkeypatch.setattr(planning, limit, length)
 
 
 @pytest.mark.parametrize(
-    ("where", "streams", "sample"), [("cpu", 32, SOFTMAX_SAMPLE), ("cuda", 64, 0)]
+    ("where", "memory", "streams", "sample"),
+    [
+        ("cpu", 0, 32, SOFTMAX_SAMPLE),
+        ("cuda", 8 * 2**30, 64, 0),
+        ("cuda", 10**8, 64, SOFTMAX_SAMPLE),  # where the logits of all do not fit
+    ],
 )
 def test_by_word_cuda_takes_more_streams_and_all_symbols(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, streams: int, sample: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    memory: int,
+    streams: int,
+    sample: int,
 ) -> None:
     """Nothing runs there: the plan is asked as if it did, with steps that take as long whatever they do."""
     story = "".join(f"{i * j} sheep " for i in range(99) for j in range(99))
@@ -337,7 +348,6 @@ def test_by_word_cuda_takes_more_streams_and_all_symbols(
     monkeypatch.setattr(planning, "SOME_TOKENS", len(data.train_ids))
     monkeypatch.setattr(planning, "LONG_TEXT", len(data.train_ids))
     monkeypatch.setattr(measuring, "step_seconds", lambda *jobs: [0.5] * len(jobs))
-    memory = 8 * 2**30 if where == "cuda" else 0
     monkeypatch.setattr(device, "free_memory", lambda there: memory)
     there = torch.device(where)
     numbers = options.training({"precision": "float32"}, data, there)
@@ -459,13 +469,14 @@ def test_a_short_time_is_for_one_layer_unless_something_else_is_given(
         measuring, "step_seconds", lambda job: [step * job.model.num_layers / 2]
     )  # so a single layer that is given has the width that the plan would have given it
     asked = given if "steps" in given else given | {"minutes": 0.1}
-    planned = fitting.sized(job, asked, time.perf_counter()).model
+    monkeypatch.setattr("lstmgen.stopwatch.now", lambda: 0.0)  # the start takes no time
+    planned = fitting.sized(job, asked, 0.0).model
     assert planned.num_layers == layers
     if layers == 1:
         monkeypatch.setattr(planning, "FEW_TOKENS", {(job.model.cell, "float32"): tokens + 1})
         half = replace(job, training=replace(job.training, precision="bfloat16"))
         for one, number in ((job, 1), (half, given.get("num_layers", 2))):
-            assert fitting.sized(one, asked, time.perf_counter()).model.num_layers == number
+            assert fitting.sized(one, asked, 0.0).model.num_layers == number
         text_tokens = len(job.data.train_ids)
         size = planning.one_layer_size(tokens, text_tokens, "char", 30, job.model.cell, "float32")
         assert planned.hidden_size == size

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobs import make_job
 
-from lstmgen import checkpoint
+from lstmgen import checkpoint, device
+from lstmgen.cli import options
 
 ONE_OF = {
     "sample": (("--prime", "a"), ("--prime-file", "CORPUS"), ("--each-line",)),
@@ -28,9 +30,9 @@ PAIRS = [
 def test_what_cannot_be_done_at_once_is_refused(
     command: str, one: tuple[str, ...], other: tuple[str, ...], model: Path, corpus: Path, here: Any,
 ) -> None:  # fmt: skip
-    options = (str(corpus) if word == "CORPUS" else word for word in (*one, *other))
+    words = (str(corpus) if word == "CORPUS" else word for word in (*one, *other))
     text = () if command == "sample" else (corpus,)
-    assert "give only one of" in here(command, *text, "-m", model, *options).error
+    assert "give only one of" in here(command, *text, "-m", model, *words).error
 
 
 @pytest.mark.parametrize("option", [one for one in ONE_OF["eval"] if "corpus" not in one])
@@ -45,9 +47,21 @@ def test_several_models_are_compared_in_one_way(
 def test_a_run_that_goes_on_begins_with_nothing_else(
     option: tuple[str, ...], model: Path, corpus: Path, here: Any
 ) -> None:
-    options = (str(model) if word == "MODEL" else word for word in option)
-    error = here("train", corpus, "-m", model, "--resume", *options).error
+    words = (str(model) if word == "MODEL" else word for word in option)
+    error = here("train", corpus, "-m", model, "--resume", *words).error
     assert "leave out --overwrite and --init-from" in error
+
+
+@pytest.mark.parametrize("given", [{}, {"precision": "float32"}])
+def test_precision_is_what_suits_the_machine_unless_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
+) -> None:
+    job = make_job(tmp_path)
+    monkeypatch.setattr(
+        device, "choose_precision", lambda asked, where: {"auto": "bfloat16"}.get(asked, asked)
+    )
+    found = options.training(given, job.data, job.device)
+    assert found.precision == given.get("precision", "bfloat16")
 
 
 @pytest.mark.parametrize("other", [("--cell", "rnn"), ("--init-from", "m")])

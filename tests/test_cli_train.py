@@ -140,6 +140,7 @@ def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path,
     ours = len(theirs) + 3
     told = rf"init-from   {len(theirs)} of {ours} symbols, 9\d\.\d % of the text, are known to that model; 3 "
     assert re.search(told + "begin afresh\n", done.err)
+    assert re.search(r"^ +it saves \d+\.?\d* % of the nats that a guess by", done.err, re.MULTILINE)
     both = checkpoint.load_model(tmp_path / "more").vocabulary
     assert set(both.tokens) == {*theirs.tokens, *"ÄÖÜ"}  # also what only the other text had
     for options in ((), ("--init-from", model)):
@@ -266,6 +267,20 @@ def test_a_step_that_ruins_the_weights_is_not_where_a_run_goes_back_to(
     assert "blew up" in done.err
     assert done.code == 0, done.err
     assert checkpoint.load_run(tmp_path / "m").position.step == 10
+
+
+def test_a_device_that_is_not_there_is_refused_whoever_asks(
+    corpus: Path, model: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    there = ("-m", tmp_path / "m", "--steps", "1", *SMALL)
+    for command in (
+        ("train", corpus, *there),
+        ("sample", "-m", model),
+        ("eval", "-m", model, corpus),
+    ):
+        assert "--device mps" in here(*command, "--device", "mps").error
+    assert not (tmp_path / "m").exists()
 
 
 def test_threads_and_precision_are_as_asked(

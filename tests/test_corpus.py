@@ -237,7 +237,7 @@ def test_digest_is_the_same_however_many_characters_are_taken_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     text = Text("x", "Zoë – 1\n" * 3)
-    monkeypatch.setattr("lstmgen.corpus.SOME", 4)
+    monkeypatch.setattr("lstmgen.corpus.PART", 4)
     assert text.digest == sha256(text.text.encode()).hexdigest()
 
 

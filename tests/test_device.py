@@ -28,11 +28,6 @@ def test_cpu_is_the_cpu() -> None:
     assert device.choose("cpu") == CPU
 
 
-@pytest.mark.skipif(CUDA or MPS, reason="there is an accelerator here")
-def test_auto_is_the_cpu_where_there_is_nothing_better() -> None:
-    assert device.choose("auto") == CPU
-
-
 @pytest.mark.parametrize(
     ("cuda", "mps", "chosen"),
     [(True, True, "cuda:0"), (True, False, "cuda:0"), (False, True, "mps"), (False, False, "cpu")],

@@ -102,11 +102,11 @@ def test_truncated_utf16_is_refused(tmp_path: Path) -> None:
         list(lines(cut, "utf-16-le"))
 
 
-@pytest.mark.parametrize("some", [2, encoding_module.SOME])
+@pytest.mark.parametrize("part", [2, encoding_module.PART])
 def test_lone_surrogates_that_a_codec_makes_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, some: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
-    monkeypatch.setattr(encoding_module, "SOME", some)
+    monkeypatch.setattr(encoding_module, "PART", part)
     made = "half a surrogate pair, which unicode_escape made of it, is no text; "
     with pytest.raises(CorpusError, match=made):
         read(put(tmp_path, rb"a \ud800 b"), "unicode_escape")
@@ -189,7 +189,7 @@ def test_lines_in_no_encoding_are_refused(tmp_path: Path, encoding: str) -> None
 def test_a_line_of_many_pieces_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    monkeypatch.setattr(encoding_module, "SOME", 5)
+    monkeypatch.setattr(encoding_module, "PART", 5)
     text = "ein\n" + "naïve café " * 20 + end
     found = lines_of(tmp_path, text.encode("utf-16"), "utf-16")
     assert found == text.splitlines(keepends=True)

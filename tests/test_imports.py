@@ -102,7 +102,7 @@ def test_the_order_names_every_module_there_is() -> None:
 @pytest.mark.parametrize("file", [file for file in FILES if file.stem[0] != "_"], ids=name_of)
 def test_each_module_has_a_file_of_tests(file: Path) -> None:
     name = "_".join(["test", *file.relative_to(PACKAGE).with_suffix("").parts])
-    assert Path(__file__).with_name(f"{name}.py").exists()
+    assert "\ndef test_" in Path(__file__).with_name(f"{name}.py").read_text()
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)

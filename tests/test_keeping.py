@@ -1,6 +1,7 @@
 """What is kept of a run, whatever the disk does, and what takes the place of what."""
 
 import errno
+import itertools
 import os
 import re
 import shutil
@@ -14,15 +15,17 @@ import numpy as np
 import pytest
 from jobs import NUM_STEPS, make_job, payload, stopped_at
 
-from lstmgen import checkpoint, course, durable, folders, holding, log_file, training
+from lstmgen import checkpoint, course, durable, folders, holding, log_file, stopwatch, training
 from lstmgen.checkpoint import SavedModel
 from lstmgen.errors import CheckpointError
 from lstmgen.initialization import initialize
-from lstmgen.keeping import Snapshot
+from lstmgen.keeping import Keeper, Snapshot
 from lstmgen.model import Network
 from lstmgen.progress import Progress
 from lstmgen.scoring import Score
 from lstmgen.training import train
+
+PATIENCE = training.PATIENCE  # as it is for everybody
 
 
 @pytest.fixture(autouse=True)
@@ -344,6 +347,21 @@ def test_the_end_waits_for_what_keeps_it_from_being_written(
     model.rmdir()
     assert list(records) == []
     assert checkpoint.load_model(tmp_path).results["step"] == NUM_STEPS
+
+
+def test_the_end_tries_again_each_second_for_ten_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "PATIENCE", PATIENCE)
+    slept, looks = list[float](), itertools.count()
+    monkeypatch.setattr("time.sleep", slept.append)
+    monkeypatch.setattr(stopwatch, "now", lambda: sum(slept) + next(looks) * 1e-6)
+    records = train(make_job(tmp_path))
+    next(records)
+    monkeypatch.setattr(Keeper, "try_to_write", lambda keeper: "no room")
+    with pytest.raises(CheckpointError, match="the run has ended"):
+        list(records)
+    assert slept == [1.0] * 600
 
 
 @pytest.mark.parametrize("saved", [0, 4])

@@ -341,7 +341,17 @@ def test_fewer_are_not_advised_where_they_would_do_no_more() -> None:
     threads = machine.watched(8, keeps=True)
     machine.work(threads, 200)
     assert (threads.number, threads.enough, threads.advice) == (8, 8, "")
-    assert machine.looked < 0.02 * 200  # it is tried once a minute
+    assert SHORT_SPAN < machine.looked < 0.02 * 200  # it is tried once a minute
+
+
+def test_fewer_are_advised_as_soon_as_others_have_come() -> None:
+    machine = Machine(8, others=1)  # of which nothing is said
+    threads = machine.watched(8, keeps=True)
+    machine.work(threads, 100)
+    assert (machine.taken, threads.advice) == ([8], "")
+    machine.others = 7
+    machine.work(threads, 3)
+    assert "--threads 1 may" in threads.advice
 
 
 @pytest.mark.parametrize(("others", "told"), [(0, 0), (7, 1)])

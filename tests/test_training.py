@@ -512,6 +512,16 @@ def test_before_one_odd_window_a_run_is_saved_all_the_same(
 
 
 @pytest.mark.usefixtures("a_second_each_step")
+def test_a_step_of_a_second_is_told_though_nothing_else_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is then that a stop is met."""
+    monkeypatch.setattr(course, "LOG_LINES", 1)
+    told = [record.step for record in train(make_job(tmp_path, report_every=99))]
+    assert told == list(range(1, NUM_STEPS + 1))
+
+
+@pytest.mark.usefixtures("a_second_each_step")
 def test_so_many_seconds_lie_between_two_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
