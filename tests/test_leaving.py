@@ -15,6 +15,12 @@ from lstmgen import leaving
 from lstmgen.cli import console
 
 
+def left_by(script: str) -> tuple[int, bytes, bytes]:
+    """The code that Python ends a script with, and what it has written to both streams."""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
 def test_ctrl_c_while_the_command_starts_is_quiet() -> None:
     code = (
@@ -24,8 +30,7 @@ def test_ctrl_c_while_the_command_starts_is_quiet() -> None:
         "    return original(name, *about, **how)\n"
         "builtins.__import__ = slow\nrunpy.run_module('lstmgen', run_name='__main__')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+    assert left_by(code) == (130, b"", b"")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -50,8 +55,7 @@ def test_signals_are_met_as_ever_once_torch_is_imported() -> None:
         "with leaving.postponed():\n    pass\n"
         "signal.raise_signal(signal.SIGTERM)\nprint('too far')"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (143, b"", b"")
+    assert left_by(script) == (143, b"", b"")
 
 
 def test_a_second_signal_while_a_command_leaves_ends_it_at_once_and_quietly() -> None:
@@ -61,8 +65,7 @@ def test_a_second_signal_while_a_command_leaves_ends_it_at_once_and_quietly() ->
         "atexit.register(lambda: signal.raise_signal(signal.SIGTERM))\n"
         "signal.raise_signal(signal.SIGINT)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (143, b"", b"")
+    assert left_by(script) == (143, b"", b"")
 
 
 def test_signals_are_left_alone_where_they_are_not_the_commands_own() -> None:
