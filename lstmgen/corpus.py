@@ -41,6 +41,7 @@ GZIP = b"\x1f\x8b"
 MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 FEW_LINES = 100  # that tell whether a list is sorted
 RISING = 0.9  # share of lines, where chance would give half
+UNKNOWN = "<unk>"
 NO_MARK = "dropped the byte order mark"
 NO_CR = "made CRLF and CR line ends into LF"
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
@@ -150,6 +151,11 @@ def is_sorted(text: str) -> bool:
     return len(some) >= FEW_LINES and rising > RISING * len(some)
 
 
+def is_tokenised(text: str) -> bool:
+    """Whether rare words have been replaced in it already, as in WikiText and Penn Treebank."""
+    return f" {UNKNOWN} " in text[:SOME]
+
+
 def lines(
     path: str,
     encoding: str = DEFAULT_ENCODING,
@@ -157,14 +163,14 @@ def lines(
 ) -> Iterator[str]:
     """The lines of a file, or of standard input for `-`, one by one as they come.
 
-    Each has its line end, LF, but the last may have none. Otherwise like `read`, but an empty text is
-    one too, and notes are told as they come up. `CorpusError` comes after all lines before the one that
-    is wrong.
+    Each has its line end, LF, but the last may have none; one that ends by CR alone comes when an LF has
+    come too, or all. Otherwise like `read`, but an empty text is one too, and notes are told as they come
+    up. `CorpusError` comes after all lines before the one that is wrong.
     """
     name, told = called(path), False
     require_encoding(encoding)  # before the first byte is waited for
     with _blaming(name), _opened(path) as file:
-        for number, text in enumerate(decoded_lines(name, file, encoding), 1):
+        for number, text in enumerate(decoded_lines(name, file, encoding, tell), 1):
             if number == 1 and text.startswith("\ufeff"):
                 text = text[1:]
                 tell(f"{name}: {NO_MARK}")

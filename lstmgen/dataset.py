@@ -107,14 +107,16 @@ def require_enough(data: Dataset, window: int) -> None:
     name, train, valid = data.facts["name"], len(data.train_ids), len(data.valid_ids)
     if train < window or valid < 1:
         is_tail = data.facts["valid_sha256"] is None  # of the text, not a text of its own
-        way = "a smaller --window"
+        way = ", or a smaller --window"
         if is_tail and train > window:  # so nothing is held out
-            way = "a larger --valid-fraction"
+            way = ", or a larger --valid-fraction"
         elif is_tail and train + valid > window and (valid > train or window == 1):
-            way = "a smaller --valid-fraction"
+            way = ", or a smaller --valid-fraction"
+        elif is_tail and train == 0:
+            way = ", or a smaller --valid-fraction and --window" if valid > 1 else ""
         raise CorpusError(
             f"{name}: it has {train:,} tokens to train on and {valid:,} to validate on, and needs {window:,} "
-            f"(a whole --window) and 1; give more text, or {way}"
+            f"(a whole --window) and 1; give more text{way}"
         )
     if len(data.vocabulary) < 2:
         raise CorpusError(

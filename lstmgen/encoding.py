@@ -6,7 +6,7 @@ What does not decode, or is no text, is refused with what may help.
 import codecs
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from lstmgen.config import DEFAULT_ENCODING
@@ -49,6 +49,7 @@ OF_OTHER_LETTERS = (
     "Korean"
 )
 ACROSS_LINES = ("iso2022", "hz")  # encodings in which a line may depend on those before it
+_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 def require_encoding(encoding: str) -> None:
@@ -113,15 +114,19 @@ def _is_of_other_letters(raw: bytes) -> bool:
     return len(some) >= ENOUGH and beyond > MANY * len(some)
 
 
-def decoded_lines(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Iterator[str]:
+def decoded_lines(
+    name: str, file: "BufferedReader | GzipFile", encoding: str, tell: Callable[[str], object]
+) -> Iterator[str]:
     """The text of a file as it comes: a line at a time, or some; the last may lack its end.
 
-    `CorpusError` comes after all lines before the one that is wrong.
+    One that ends by CR alone comes when an LF has come too, or all. `CorpusError` comes after all lines
+    before the one that is wrong. What makes the encoding doubtful is told of the first lines that are not
+    ASCII, where lines can be told by the byte.
     """
     if codecs.lookup(encoding).name == "utf-8-sig":
         encoding = "utf-8"  # of which lines can be told by the byte; whoever asks drops the mark
     begin = ""
-    for text in _pieces(name, file, encoding):
+    for text in _pieces(name, file, encoding, tell):
         if len(begin) < LOOKED_AT:
             begin += text[:SOME]
             if len(begin) >= ENOUGH:
@@ -147,11 +152,21 @@ def _text(name: str, raw: bytes, encoding: str, begins: bool = True) -> str:
         raise CorpusError(f"{name}: {what}; {_hint(raw, encoding, begins)}") from None
 
 
-def _pieces(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Iterator[str]:
+def _pieces(
+    name: str, file: "BufferedReader | GzipFile", encoding: str, tell: Callable[[str], object]
+) -> Iterator[str]:
     """The text of a file as it comes: a line at a time, or some."""
     if _marks_lines(encoding):
-        for number, raw in enumerate(file, 1):
-            yield _text(f"line {number:,} of {name}", raw, encoding, begins=number == 1)
+        beyond, told = b"", False  # lines that are not ASCII
+        for number, raw in enumerate(_raw_lines(file), 1):
+            text = _text(f"line {number:,} of {name}", raw, encoding, begins=number == 1)
+            if not told and not raw.isascii():
+                beyond += raw
+                if told := len(beyond) >= ENOUGH:
+                    _tell_doubt(name, beyond, encoding, tell)
+            yield text
+        if not told:
+            _tell_doubt(name, beyond, encoding, tell)
         return
     # As in UTF-16, where a byte says nothing by itself.
     decoder, number, raw = _decoder(file, encoding), 1, b"-"
@@ -170,15 +185,29 @@ def _pieces(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Iter
             wrong, piece = error, piece[: error.start]
         end = piece.rfind("\n") + 1
         if end:
-            yield "".join((*pieces, piece[:end]))
+            text = "".join((*pieces, piece[:end]))
+            number += with_line_feeds(text).count("\n")
+            yield text
             pieces.clear()
-        number += piece.count("\n")
         pieces.append(piece[end:])
+    rest = "".join(pieces)
     if wrong:
+        ended = rest[: rest.rfind("\r") + 1]
+        number += with_line_feeds(ended).count("\n")
+        yield ended
         what = f"line {number:,} of {name} is not {encoding} ({wrong.reason})"
         raise CorpusError(f"{what}; {_hint(b'', encoding)}")
-    if rest := "".join(pieces):
-        yield rest
+    yield rest
+
+
+def _raw_lines(file: "BufferedReader | GzipFile") -> Iterator[bytes]:
+    for raw in file:
+        yield from _LINE.findall(raw) if b"\r" in raw else (raw,)
+
+
+def _tell_doubt(name: str, raw: bytes, encoding: str, tell: Callable[[str], object]) -> None:
+    if doubtful := doubt(raw, raw.decode(encoding), encoding):
+        tell(f"{name}: {doubtful}")
 
 
 def _decoder(file: "BufferedReader | GzipFile", encoding: str) -> codecs.IncrementalDecoder:

@@ -139,8 +139,8 @@ class Vocabulary:
     def unknown_in_prime(self, prime: str) -> list[str]:
         """The tokens of a prime that are not known, each once, in their order."""
         tokens = self.tokenize(self._without_shared_blank(prime))
-        ids = self.encode_prime(prime)
-        return list(dict.fromkeys(t for t, i in zip(tokens, ids, strict=True) if i == UNKNOWN_ID))
+        unknown = np.flatnonzero(self.encode_prime(prime) == UNKNOWN_ID).tolist()
+        return list(dict.fromkeys(tokens[place] for place in unknown))
 
     def barred_after(self, prime: str) -> Ids:
         """The tokens that cannot come right after a prime, (M,).
@@ -219,8 +219,8 @@ def build(text: str, config: CorpusConfig) -> Vocabulary:
     """The vocabulary of a text: every symbol seen `min_count` times, the `max_vocab` most frequent.
 
     None is longer than `MAX_LENGTH` characters. Of equally frequent symbols the one that sorts first is
-    kept. `max_vocab` counts `<unk>`. Where the text itself has that, after a blank or not, it is an unknown
-    token too.
+    kept. `max_vocab` counts `<unk>`. Where a text that is cut at white space has that itself, after a blank
+    or not, it is an unknown token too.
     """
     counts = _count_characters(text) if config.level == "char" else _count_words(text, config.words)
     kept = [

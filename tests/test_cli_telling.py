@@ -175,6 +175,16 @@ def test_a_list_in_order_is_told_to_be_one(tmp_path: Path, here: Any) -> None:
         assert ("are in order, and the model will learn that" in done.err) == sorted_
 
 
+def test_text_whose_words_are_set_apart_already_is_told_to_be_so(tmp_path: Path, here: Any) -> None:
+    path = tmp_path / "wiki.txt"
+    path.write_text("The <unk> of the town , and its <unk> .\n" * 60)
+    for cut, told in ((["word"], True), (["word", "--words", "space"], False), (["char"], False)):
+        options = ["-m", tmp_path / "m", "--steps", "1", "--overwrite", *SMALL, "--level", *cut]
+        done = here("train", path, *options)
+        assert done.code == 0
+        assert ("if it is such text, give --words space" in done.err) == told
+
+
 def test_what_goes_on_is_told_so_that_it_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/opt/some where/lstmgen"])
     for known, program in (("/bin/lstmgen", "lstmgen"), (None, "'/opt/some where/lstmgen'")):

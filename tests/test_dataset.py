@@ -162,6 +162,10 @@ def test_where_the_other_part_is_a_file_of_its_own_refusal_names_the_window() ->
 def test_where_no_window_is_small_enough_refusal_names_what_helps() -> None:
     with pytest.raises(CorpusError, match=r"give more text, or a smaller --valid-fraction"):
         require_enough(of_length(2, 0.9), 1)
+    with pytest.raises(CorpusError, match=r"or a smaller --valid-fraction and --window$"):
+        require_enough(of_length(3, 0.9), 64)
+    with pytest.raises(CorpusError, match=r"give more text$"):
+        require_enough(of_length(1, 0.1), 1)
 
 
 @given(st.integers(1, 30_000), st.integers(0, 5), st.integers(0, 9))

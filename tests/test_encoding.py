@@ -153,6 +153,18 @@ def test_lines_of_any_encoding_before_a_wrong_one_are_read(
         next(found)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_lines_that_end_by_cr_are_read_and_counted_as_all_others(
+    tmp_path: Path, encoding: str
+) -> None:
+    wrong = b"\xff" if "8" in encoding else b"\x00\xdc"
+    for good in ("one\rtwo\r", "one\r\ntwo\n", "one\rtwo\n"):
+        found = lines(put(tmp_path, good.encode(encoding) + wrong + b"\r"), encoding)
+        assert [next(found), next(found)] == ["one\n", "two\n"]
+        with pytest.raises(CorpusError, match=rf"line 3 of .* is not {encoding}"):
+            next(found)
+
+
 def test_lines_before_one_that_makes_no_text_are_read(tmp_path: Path) -> None:
     found = lines(put(tmp_path, rb"one\ntwo \ud800\n"), "unicode_escape")
     assert next(found) == "one\n"
@@ -247,6 +259,20 @@ def test_a_text_in_utf_8_that_is_read_by_the_byte_is_doubted(
     told = f"can be read as UTF-8 too: leave out --encoding {encoding}, unless"
     assert [told in note for note in notes] == [True] * doubtful
     assert read(put(tmp_path, text.encode("cp1252")), "cp1252").notes == ()
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_lines_are_doubted_once_as_soon_as_there_are_enough(tmp_path: Path, long: bool) -> None:
+    line, notes = "it’s" * (50 if long else 1) + "\n", list[str]()
+    path = put(tmp_path, ("plain\n" + 3 * line).encode())
+    found = lines(path, "latin-1", notes.append)
+    next(found)
+    assert notes == []
+    next(found)
+    assert len(notes) == long  # else at the end
+    assert len(list(found)) == 2
+    assert notes == list(read(path, "latin-1").notes)
+    assert len(notes) == 1
 
 
 def packed(path: Path, kind: str) -> bytes:

@@ -48,9 +48,9 @@ def emit(text: str, *, bold: bool = False) -> None:
         raise OutputError(f"standard output cannot be written: {error.strerror}; {how}") from None
 
 
-def emit_json(record: Mapping[str, Any]) -> None:
-    """Write a record as a line of JSON."""
-    emit(json.dumps(record, ensure_ascii=False) + "\n")
+def emit_json(*records: Mapping[str, Any]) -> None:
+    """Write each record as a line of JSON, all of them at once."""
+    emit("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
 
 
 def _write(data: bytes) -> None:

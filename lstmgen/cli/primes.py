@@ -8,7 +8,7 @@ from lstmgen.cli import console
 from lstmgen.cli.ahead import Ahead
 from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import OptionError
-from lstmgen.ranges import require
+from lstmgen.ranges import RANGES
 
 if TYPE_CHECKING:
     from lstmgen.generation import Prime
@@ -64,8 +64,8 @@ class Primes:
     def __init__(
         self, texts: Iterator[str], num_samples: int, seed: int, vocabulary: "Vocabulary"
     ) -> None:
-        self.texts, self.num_samples, self.seed = texts, num_samples, seed
-        self.vocabulary = vocabulary
+        self.texts, self.num_samples, self.vocabulary = texts, num_samples, vocabulary
+        self.first_seed = self.seed = seed
         self._text, self._left = "", 0
         self._warned: set[str] = set()
 
@@ -78,7 +78,12 @@ class Primes:
         if not self._left:
             self._text, self._left = next(self.texts), self.num_samples
             self._warn(self._text)
-        require("--seed", self.seed)
+        if self.seed > RANGES["--seed"].high:
+            number = self.seed - self.first_seed + 1
+            raise OptionError(
+                f"--seed {self.first_seed} leaves no seed for text {number:,}, as each text has the next "
+                "one; give a lower --seed"
+            )
         self._left, self.seed = self._left - 1, self.seed + 1
         return Prime(self._text, self.seed - 1)
 

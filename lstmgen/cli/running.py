@@ -109,6 +109,12 @@ def _read(
             "for itself, mix them first (shuf)"
         )
     data = options.data(given, text, held_out, other)
+    in_prose = (data.vocabulary.level, data.vocabulary.words) == ("word", "prose")
+    if in_prose and corpus.is_tokenised(text.text):
+        console.note(
+            f"{text.name} holds <unk>, as text does whose words are set apart already; if it is such text, "
+            "give --words space"
+        )
     if data.vocabulary.start_id == UNKNOWN_ID:
         console.note(
             "no line end is among the symbols, as the text that is trained on has none, or too few; so a "

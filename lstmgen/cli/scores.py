@@ -1,5 +1,6 @@
 """The ways of `lstmgen eval` with one model: texts -> rows on standard output, as tables or JSON Lines."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf
@@ -44,9 +45,9 @@ class Evaluation:
             num_tokens = sum(map(len, self.encoded))
         return models.engine_to_score(self.saved, self.device, num_tokens)
 
-    def emit(self, file: str, **found: Any) -> None:
-        """One JSON record of what was found in a file."""
-        console.emit_json({"file": file, "model": self.model, **found})
+    def emit(self, file: str, *found: Mapping[str, Any]) -> None:
+        """JSON records of what was found in a file."""
+        console.emit_json(*({"file": file, "model": self.model, **one} for one in found))
 
     def note_unknown(self) -> None:
         unknown = sum(map(self.saved.vocabulary.count_unknown, self.encoded))
@@ -69,7 +70,7 @@ def by_corpus(asked: Evaluation, how: again.Again | None) -> None:
     def found(rows: list[tuple[str, Score]], name: str, score: Score, **more: Any) -> None:
         rows.append((name, score))
         if asked.as_json:
-            asked.emit(name, **more, **score.to_json())
+            asked.emit(name, {**more, **score.to_json()})
 
     def show() -> None:
         if not asked.as_json:
@@ -117,7 +118,8 @@ def by_line(asked: Evaluation, paths: list[str], encoding: str) -> None:
             total += score
             text = line.removesuffix("\n")
             if asked.as_json:
-                asked.emit(corpus.called(path), line=number, text=text, **score.to_json())
+                found = {"line": number, "text": text, **score.to_json()}
+                asked.emit(corpus.called(path), found)
             else:
                 console.emit(
                     f"{score.bits_per_character:.4f}\t{score.nats:.4f}\t{score.tokens}\t"
@@ -140,8 +142,11 @@ def by_token(asked: Evaluation) -> None:
             columns = nats[part].tolist(), ranks[part].tolist(), (ids[part] == UNKNOWN_ID).tolist()
             of_each = zip(tokens[part], *columns, strict=True)
             if asked.as_json:
-                for token, cost, rank, is_unknown in of_each:
-                    asked.emit(text.name, text=token, nats=cost, rank=rank, unknown=is_unknown)
+                found = [
+                    {"text": token, "nats": cost, "rank": rank, "unknown": is_unknown}
+                    for token, cost, rank, is_unknown in of_each
+                ]
+                asked.emit(text.name, *found)
             else:
                 rows = [
                     f"{cost:.6f}\t{rank}\t{token.translate(ESCAPES)}\n"
@@ -170,7 +175,7 @@ def by_context(asked: Evaluation, contexts: list[int]) -> None:
         ):
             found.append(score)
             if asked.as_json:
-                asked.emit(text.name, **score.to_json())
+                asked.emit(text.name, score.to_json())
         if not asked.as_json:
             if len(of_each) > 1:
                 tables.heading(text.name)
