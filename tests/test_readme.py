@@ -29,6 +29,11 @@ from lstmgen.scoring import Score
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+RESULTS = (ROOT / "tests" / "benchmarks" / "RESULTS.md").read_text()
+PAGES = [
+    *ROOT.glob("*.md"),
+    *(page for folder in ("data", "lstmgen", "tests") for page in (ROOT / folder).rglob("*.md")),
+]
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 COMMANDS = [
     line.split(" # ")[0].strip()
@@ -97,6 +102,21 @@ def test_the_file_map_names_every_module_in_the_order_of_imports() -> None:
     named = re.findall(r"^\| \[(\w+)\.py\]\(\1\.py\)", readme, re.MULTILINE)
     assert named == [name for name in ORDER if name in modules]
     assert len(named) == len(modules)
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link into a page of Markdown may name: its headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_from_page_to_page_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path) if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
 
 
 def test_the_readme_names_no_option_that_there_is_not() -> None:
@@ -284,4 +304,4 @@ def test_what_the_readme_shows_of_eval_is_what_it_prints(tmp_path: Path) -> None
 )
 def test_a_figure_of_the_code_is_that_of_the_readme(value: float, figure: float, told: str) -> None:
     assert value == figure
-    assert told in " ".join(README.split())
+    assert told in " ".join((README + RESULTS).split())
