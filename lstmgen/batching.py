@@ -5,15 +5,22 @@ one token later in the text, the targets. The state of stream b at the end of on
 the start of the next, and every token of the text is a target exactly once.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen.vocabulary import Ids
 
 IGNORED = -1  # a target that is not scored: padding, or text read only to warm up a stream
-MANY_WINDOWS = 100
+MANY_WINDOWS = 100  # of a stream, from which on a short last one counts for little
 
-Window = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+class Window(NamedTuple):
+    """What a step reads, and what it is to guess."""
+
+    inputs: NDArray[np.int64]  # (B, T)
+    targets: NDArray[np.int64]  # (B, T), one token later in the text
 
 
 class Streams:
@@ -40,10 +47,10 @@ class Streams:
         self._first_targets = edges[:-1]
         self._starts = np.maximum(edges[:-1] - warm_up, 0)
         self._ends = edges[1:]
-        self.num_windows = -(-int((self._ends - self._starts).max()) // window)
+        self.num_windows = -(-int((self._ends - self._starts).max()) // window)  # rounded up
 
     def places(self, index: int) -> NDArray[np.int64]:
-        """Where in the text the targets of window `index` stand, (B, T); past its part's end for padding."""
+        """Where in the text the targets of window `index` stand, (B, T); padding is past a stream's part."""
         offsets = np.arange(index * self._window, (index + 1) * self._window)
         return np.asarray(self._starts[:, None] + offsets, np.int64)
 
@@ -51,25 +58,25 @@ class Streams:
         """Inputs and targets of window `index`, each (B, T); `IGNORED` marks what is not scored."""
         places = self.places(index)
         inside = places < self._ends[:, None]
-        places = np.minimum(places, len(self.ids) - 1)
+        places = np.minimum(places, len(self.ids) - 1)  # where padding has something to look up
         targets = self.ids[places].astype(np.int64)
         inputs = self.ids[np.maximum(places - 1, 0)].astype(np.int64)
         inputs[places == 0] = self.start_id
         targets[~inside | (places < self._first_targets[:, None])] = IGNORED
-        return inputs, targets
+        return Window(inputs, targets)
 
 
 def even_window(num_tokens: int, batch_size: int, window: int) -> int:
-    """A window near to the one asked for, of which n cut a short stream nearly evenly.
+    """A window near the one asked for, n of which cut a short stream nearly evenly.
 
-    The last is shorter by fewer than n tokens. If it were a crumb, a step from it would move the weights as
-    far as one from a whole window. That can happen to longer streams; in those of over a hundred windows
-    it counts for little, and the window stays as it is.
+    The last is shorter by fewer than n tokens. If it held a few only, a step from these would move the
+    weights as far as one from a whole window. That can happen to longer streams; in those of over
+    `MANY_WINDOWS` it counts for little, and the window stays as it is.
     """
-    length = -(-num_tokens // batch_size)
-    if length > MANY_WINDOWS * window:
+    stream_length = -(-num_tokens // batch_size)
+    if stream_length > MANY_WINDOWS * window:
         return window
-    return -(-length // max(1, round(length / window)))
+    return -(-stream_length // max(1, round(stream_length / window)))
 
 
 def fitting_batch(num_tokens: int, batch_size: int, window: int) -> int:
@@ -78,5 +85,6 @@ def fitting_batch(num_tokens: int, batch_size: int, window: int) -> int:
     0 where the text does not fill a single window. Asked again for that number, with their `even_window`, it
     gives as many.
     """
+    # The most streams of which the longest, num_tokens / most rounded up, has a window.
     most = num_tokens if window == 1 else (num_tokens - 1) // (window - 1)
     return max(0, min(batch_size, most))

@@ -68,16 +68,20 @@ def gru(z: Array, state: LayerState) -> LayerState:
     z (4H, B) is W [x, h] + b, state (h,) -> the next (h,). Three details differ from the notes: there
     are biases; the reset gate acts on the recurrent product instead of on h before it, so that one
     product serves all (in four blocks, as the candidates need W_x x and W_h h apart); and the update
-    gate weighs the old state where the notes' z weighs the new one: u is their 1 - z.
+    gate u weighs the old state, where the notes' update gate z_t (not the z here) weighs the new one: u is
+    1 - z_t.
     """
     (h,) = state
     H = len(h)  # noqa: N806
     gates = sigmoid(z[: 2 * H])
-    x_n, h_n = z[2 * H : 3 * H], z[3 * H :]  # for the candidates: of x alone, of h alone
+    from_x, from_h = z[2 * H : 3 * H], z[3 * H :]  # for the candidates: W_x x + b_x, W_h h + b_h
 
-    r = gates[:H]  # reset gate, sigmoid(W_r [x, h] + b_r): how much of the past candidates may see
+    # In the order of the notes; the blocks lie in torch's, r u.
     u = gates[H:]  # update gate, sigmoid(W_u [x, h] + b_u): forget and input gate in one
-    h_tilde = np.tanh(x_n + r * h_n)  # candidates, tanh(W_x x + b_x + r (W_h h + b_h))
+    r = gates[
+        :H
+    ]  # reset gate, sigmoid(W_r [x, h] + b_r): how much of the past the candidates may see
+    h_tilde = np.tanh(from_x + r * from_h)  # candidates, tanh(W_x x + b_x + r (W_h h + b_h))
     h = u * h + (1 - u) * h_tilde  # new state, which is the output as well
     return (h,)
 
@@ -202,6 +206,22 @@ class Cells:
             hidden[:, t] = self._hidden(state).T
         return hidden, state
 
+    def _advance(self, ids: NDArray[Any], state: State) -> State:
+        """One step of every layer: ids (B,), state -> the next state."""
+        x = ids if self.looks_up else self.embedding[ids].T
+        next_state = []
+        for affine, layer_state in zip(self.layers, state, strict=True):
+            z = affine(x, layer_state[0])  # W [x, h] + b
+            new = self.equations(z, layer_state)
+            next_state.append(new)
+            x = new[0]  # its h is what the layer above reads
+        return tuple(next_state)
+
+    def _hidden(self, state: State) -> Array:
+        """For the output layer, (H, B): h of the last layer, or with `skip` the sum of all h."""
+        outputs = [h for h, *_ in state]
+        return sum(outputs[1:], outputs[0]) if self.config.skip else outputs[-1]
+
     def select(self, state: State, streams: slice | list[int]) -> State:
         """The state of some of the streams."""
         return tuple(
@@ -225,16 +245,3 @@ class Cells:
         """ids (B, T) and a state -> logits (B, T, V) and the state after the last of them."""
         hidden, state = self.read(ids, state)
         return self.logits(hidden), state
-
-    def _advance(self, ids: NDArray[Any], state: State) -> State:
-        """One step of every layer: ids (B,), state -> the next state."""
-        x = ids if self.looks_up else self.embedding[ids].T
-        next_state = []
-        for affine, layer_state in zip(self.layers, state, strict=True):
-            next_state.append(self.equations(affine(x, layer_state[0]), layer_state))
-            x = next_state[-1][0]
-        return tuple(next_state)
-
-    def _hidden(self, state: State) -> Array:
-        """For the output layer, (H, B): h of the last layer, or with `skip` the sum of all h."""
-        return sum((h for h, *_ in state[1:]), state[0][0]) if self.config.skip else state[-1][0]

@@ -30,24 +30,28 @@ def relative_probabilities(
     In order: the repetition penalty on tokens `seen` before, (B, V), not used without one (Keskar et al.,
     2019, arXiv:1909.05858; but a logit below 0 is multiplied, as to divide it would make the token likelier),
     temperature, top-k (Fan et al., 2018, arXiv:1805.04833), top-p (Holtzman et al., 2019, arXiv:1904.09751),
-    min-p (Nguyen et al., 2024, arXiv:2407.01082). Of equally likely tokens the one with the lower id counts
-    as the likelier, so that top-k keeps k. `<unk>` is never drawn. Temperature 0 leaves one token.
+    min-p (Nguyen et al., 2024, arXiv:2407.01082). (Top-k is done before temperature here; after it,
+    it would keep the same.) Of equally likely tokens the one with the lower id counts as the likelier, so
+    that top-k keeps k. `<unk>` is never drawn. Temperature 0 leaves one token.
     """
     x = logits.copy()
     x[:, UNKNOWN_ID] = -np.inf
     if decoding.repetition_penalty is not None:
-        penalty = float(decoding.repetition_penalty)  # NumPy knows no fractions
+        penalty = float(
+            decoding.repetition_penalty
+        )  # it may be a `Fraction`, by which NumPy cannot divide
         x = np.where(seen, np.where(x > 0, x / penalty, x * penalty), x)
     if decoding.temperature == 0:
         only = np.zeros_like(x)
         only[np.arange(len(x)), x.argmax(axis=-1)] = 1
         return only
     if decoding.top_k is not None and decoding.top_k < x.shape[-1]:
-        # Before what follows, which changes no order but could make unequal ones equal by rounding.
-        place = x.shape[-1] - int(decoding.top_k)  # NumPy's may be too short for the difference
+        # Before the temperature, which changes no order but could make unequal ones equal by rounding.
+        place = x.shape[-1] - int(decoding.top_k)  # a short integer of NumPy's could overflow here
         least = np.partition(x, place, axis=-1)[:, place, None]
         x = _likeliest(x, least, decoding.top_k, -np.inf)
-    x -= x.max(axis=-1, keepdims=True)
+    # softmax(x / temperature), but for the division by each row's sum, which `draw` does not need.
+    x -= x.max(axis=-1, keepdims=True)  # so that nothing overflows
     x /= max(float(decoding.temperature), LEAST_TEMPERATURE)
     weights = np.exp(x, out=x)
     if decoding.top_p is not None:

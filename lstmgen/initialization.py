@@ -24,10 +24,11 @@ def initialize(network: Network, seed: int, counts: NDArray[np.int64] | None = N
     """Fresh weights.
 
     Recurrent matrices are orthogonal block by block (Saxe et al., 2013, arXiv:1312.6120), input matrices
-    uniform as of Glorot & Bengio (2010), biases zero but for those of gates (see `_initialize_gates`). The
+    uniform as in Glorot & Bengio (2010), biases zero but for those of gates (see `_initialize_gates`). The
     embedding is normal, of deviation 1, or H^-0.5 where it is tied: then it is the output layer too, which
     else starts at zero. The output's biases start at the logarithms of the symbols' frequencies, if their
-    `counts` (V,) are given, each with one more: so the first guess is how frequent each is.
+    `counts` (V,) are given, each with one more: so the first guess is how frequent each is (where it
+    is tied, nearly).
     """
     generator = torch.Generator().manual_seed(device.short_seed(seed))
     size = network.config.hidden_size
@@ -54,9 +55,9 @@ def _initialize_gates(network: Network, k: int, generator: torch.Generator) -> N
     """The biases with which the gates of layer k begin.
 
     That of an LSTM's forget gate is 1, so that what is written stays for some tokens and its gradient
-    comes back (Jozefowicz et al., 2015). Without a `memory` (an option: see `Network`), an eighth of each
-    layer's units keep longer, by time constants of 4 to 128 tokens, each the same multiple of the one before:
-    so the network finds out early what takes counting, such as where lines are broken.
+    comes back (Jozefowicz et al., 2015). Without a `memory` (an option: see `Network`), an eighth of an
+    LSTM's units in each layer keep longer, by time constants of 4 to 128 tokens, each the same multiple of
+    the one before: so the network finds out early what takes counting, such as where lines are broken.
 
     With a `memory`, all units of the last layer keep, by time constants drawn evenly from one token up to
     that; the layers below read, and none of their units keeps longer than the others. The LSTM's output
@@ -69,9 +70,9 @@ def _initialize_gates(network: Network, k: int, generator: torch.Generator) -> N
         times = 1 + torch.rand(size, generator=generator) * (network.memory - 1)  # tokens
         _chrono_initialize(bias, times.log(), cell)
         if cell == "lstm":
-            bias[3 * size :] = OPEN
+            bias[3 * size :] = OPEN  # the output gate's
     elif cell == "lstm":
-        bias[size : 2 * size] = FORGET
+        bias[size : 2 * size] = FORGET  # the forget gate's
         if not network.memory:
             log_times = torch.linspace(log(SHORTEST), log(LONGEST), int(KEEPING_SHARE * size))
             _chrono_initialize(bias, log_times, cell)
@@ -81,7 +82,8 @@ def _chrono_initialize(bias: Tensor, log_times: Tensor, cell: CellName) -> None:
     """Let the first N units keep what they hold by time constants of exp(`log_times`) tokens, (N,).
 
     Chrono initialisation (Tallec & Ollivier, 2018, arXiv:1804.11188): the gate that keeps begins at
-    t / (t + 1), and the LSTM's input gate at 1 / (t + 1); the paper's T is t + 1. The bias, (4H,) or (3H,),
+    t / (t + 1), so that after t tokens more than a third of a value is left, and the LSTM's input gate at
+    1 / (t + 1); the paper's T is t + 1. The bias, (4H,) or (3H,),
     is changed in place.
     """
     size, count = len(bias) // NUM_BLOCKS[cell], len(log_times)

@@ -28,7 +28,7 @@ class Snapshot:
 
     step: int
     weights: Weights
-    carried: Arrays  # of the optimizer, and the state
+    carried: Arrays  # the optimizer's and the state's, by the names of `Run.carried`
 
     @property
     def is_finite(self) -> bool:
@@ -43,7 +43,7 @@ class Run:
     network: Network
     optimizer: Optimizer
     state: TorchState
-    step: int = 0
+    step: int = 0  # how many it has taken, and the number of the next, from 0
 
     def carried(self) -> dict[str, Tensor]:
         """What it carries on beside its weights: all of the optimizer, and the state."""
@@ -54,13 +54,15 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """A copy of it as it stands."""
-        arrays = {name: one.detach().cpu().numpy().copy() for name, one in self.carried().items()}
+        carried = self.carried().items()
+        arrays = {name: tensor.detach().cpu().numpy().copy() for name, tensor in carried}
         return Snapshot(self.step, self.network.weights(), arrays)
 
     def go_to(self, snapshot: Snapshot) -> None:
         """Stand where the snapshot was taken. `KeyError` or `RuntimeError` if it lacks something.
 
-        Weights and optimizer are filled in place, as a recorded step reads and writes them where they lie.
+        Weights and optimizer are filled in place: a step that is recorded, as on CUDA, reads and writes them
+        where they lie.
         """
         where = self.network.device
         tensors = {

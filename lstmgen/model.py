@@ -1,4 +1,4 @@
-"""The network of `cells` in torch, to be trained and for accelerators: (ids, state) -> (logits, state).
+"""The network of `cells` in torch, for training and for accelerators: (ids, state) -> (logits, state).
 
 Shapes: B streams, T tokens, V vocabulary, E embedding, H hidden.
 """
@@ -23,14 +23,14 @@ _LAYERS = {"lstm": nn.LSTM, "gru": Gru, "rnn": nn.RNN}
 
 
 class _Embedding(nn.Embedding):
-    """Weights that are yet to be set, as all of a network are: where symbols are many, drawing takes long."""
+    """Draws no weights, as they are all set afterwards: where symbols are many, that takes long."""
 
     def reset_parameters(self) -> None:
         pass
 
 
 class _Linear(nn.Linear):
-    """Likewise."""
+    """Likewise draws none."""
 
     def reset_parameters(self) -> None:
         pass
@@ -40,9 +40,10 @@ class Network(nn.Module):
     """Embedding, recurrent layers of torch one above the other, output layer.
 
     State goes in and comes out; the module holds weights only. Dropout draws from torch's own
-    generator, which the caller seeds. With a `memory`, in tokens, the last layer's biases are frozen as
-    `initialization` makes them: a gate that is nearly open or shut has next to no gradient, but
-    AdamW steps equally far along a small one, and would soon undo what the gates began with.
+    generator, which the caller seeds. With `memory`, an option, the last layer begins able to remember for so
+    many tokens, and its biases are frozen as `initialization` makes them: a gate that is nearly open or shut
+    has next to no gradient, but AdamW steps equally far along a small one, and would soon undo what the
+    gates began with.
     """
 
     def __init__(self, config: ModelConfig, dropout: float = 0.0, memory: int = 0) -> None:
@@ -73,10 +74,12 @@ class Network(nn.Module):
         """ids (B, T), int64, and a state -> hidden (B, T, H), which the output layer reads, and the state.
 
         With `skip` that is the sum of all layers' outputs (after Graves, 2013, arXiv:1308.0850). It lies in
-        memory as (T, B, H). If `sparse`, the embedding's gradient has rows for these ids only.
+        memory as (T, B, H). If `sparse`, the embedding's gradient has rows for these ids only. In training
+        there is dropout, see `_drop`.
         """
+        # Time first, (T, B, E), as torch's recurrent layers take it.
         x = functional.embedding(ids.t(), self.embedding.weight, sparse=sparse)
-        x = self._drop(x)  # (T, B, E)
+        x = self._drop(x)
         outputs, next_state = [], []
         for layer, layer_state in zip(self.layers, state, strict=True):
             x, end = layer(x, _to_torch(layer_state))  # (T, B, H)
@@ -87,14 +90,14 @@ class Network(nn.Module):
         return hidden.transpose(0, 1), tuple(next_state)
 
     def _drop(self, x: Tensor) -> Tensor:
-        """Locked dropout: one mask (B, width) for all steps (Gal & Ghahramani, 2015, arXiv:1512.05287).
+        """Locked dropout: one mask (B, width) for all T tokens (Gal & Ghahramani, 2015, arXiv:1512.05287).
 
         Of embeddings and outputs only, not of recurrent states (Merity et al., 2017, arXiv:1708.02182).
         """
         if not (self.training and self.dropout):
             return x
         kept = torch.rand(x.shape[1:], device=x.device) >= self.dropout
-        return x * (kept / (1 - self.dropout)).to(x.dtype)
+        return x * (kept / (1 - self.dropout)).to(x.dtype)  # longer, so that the mean stays
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -139,7 +142,10 @@ class Network(nn.Module):
         return ((zeros,) * STATE_PARTS[self.config.cell],) * self.config.num_layers
 
     def biases(self, k: int) -> tuple[nn.Parameter, nn.Parameter]:
-        """The two of layer k, for input and state: each (blocks x H,); the cell adds them up."""
+        """The two of layer k, for input and state: each (blocks x H,).
+
+        The cell adds them up, but for those of a GRU's candidates (see `cells.affine_parts`).
+        """
         ih, hh = (self.get_parameter(_attribute(f"layers.{k}.bias_{of}")) for of in ("ih", "hh"))
         return ih, hh
 

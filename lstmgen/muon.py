@@ -1,12 +1,12 @@
 """Muon, the optimizer of matrices: steps that go equally far in all directions.
 
 The gradient of a recurrent layer's matrix has a few large singular values and many small ones, so a step
-along it moves the network in few directions. Muon steps equally far in all of them: of the momentum
-U S V' it keeps U V' (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon). Each row of that, which
-belongs to one gate of one unit, is then divided by how far it has gone of late, so that no unit is left
-behind (after NorMuon: Li et al., 2025, arXiv:2510.05491, but the step as a whole goes as far as it did),
-except in a layer whose biases are frozen: there some gates are to stay nearly shut, and would be carried off
-by steps as long as the others'.
+along it moves the network in few directions. Muon steps equally far in all of them: of the momentum,
+which is U S V' by its singular value decomposition, it keeps U V' (Jordan et al., 2024,
+https://kellerjordan.github.io/posts/muon). Each row of that, which belongs to one gate of one unit, is then
+divided by how far it has gone of late, so that no unit is left behind (after NorMuon: Li et al., 2025,
+arXiv:2510.05491, but the step as a whole goes as far as it did), except in a layer whose biases are frozen:
+there some gates are to stay nearly shut, and would be carried off by steps as long as the others'.
 
 Shapes: R rows and C columns of a matrix, N matrices of one shape.
 """
@@ -24,7 +24,7 @@ MOMENTUM = 0.9
 ROW_BETA2 = 0.95  # of the mean square of how far each row has gone
 
 # Odd polynomials a x + b x^3 + c x^5. Applied in turn, singular values from 0.001 to 1 come to lie between
-# 0.13 and 1.87. They are the first of a row (Polar Express: Amsel et al., 2025, arXiv:2505.16932); more of
+# 0.13 and 1.87. They are the first of a series (Polar Express: Amsel et al., 2025, arXiv:2505.16932); more of
 # them come nearer to 1, take longer, and were no better here.
 POLYNOMIALS = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
@@ -87,12 +87,16 @@ class Muon:
 
 
 def named(**kinds: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of some kinds, by weight and kind."""
-    return {f"{name}.{kind}": kept for kind, of in kinds.items() for name, kept in of.items()}
+    """Tensors of some kinds, by weight and kind, as `layers.0.weight_hh.momentum`."""
+    return {
+        f"{name}.{kind}": tensor
+        for kind, tensors in kinds.items()
+        for name, tensor in tensors.items()
+    }
 
 
 def orthogonalized(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """About U V' of each matrix U S V', by matrix products alone: (R, C) each, as the results; at least one.
+    """About U V' of each matrix U S V', one or more of one shape (R, C), by matrix products alone.
 
     For a tall X with singular values of at most 1, and for each (a, b, c) in turn, that is
 
@@ -108,15 +112,15 @@ def orthogonalized(matrices: Sequence[Tensor]) -> list[Tensor]:
     # The sum of the singular values' squares, and 2 % for rounding: none is above 1 by this.
     scale = scale * 1.02 + 1e-14
     gram = (gram / scale).to(gram.dtype)
-    total = factor = _factor(gram, *POLYNOMIALS[0])
+    product = factor = _polynomial(gram, *POLYNOMIALS[0])
     for coefficients in POLYNOMIALS[1:]:
-        # That of X times the factors so far. All are polynomials of the first G: symmetric, in any order.
+        # G of the X so far. All are polynomials of the first G, so symmetric, and their order is free.
         gram = factor @ gram @ factor
-        factor = _factor(gram, *coefficients)
-        total = total @ factor
-    total = (total / scale.sqrt()).to(gram.dtype)
-    near = [x @ of_x for x, of_x in zip(tall, total, strict=True)]
-    return [x.T if flat else x for x in near]
+        factor = _polynomial(gram, *coefficients)
+        product = product @ factor
+    product = (product / scale.sqrt()).to(gram.dtype)
+    results = [x @ its_product for x, its_product in zip(tall, product, strict=True)]
+    return [x.T if flat else x for x in results]
 
 
 def _row_factors(direction: Tensor, row_squares: Tensor) -> Tensor:
@@ -133,7 +137,7 @@ def _row_factors(direction: Tensor, row_squares: Tensor) -> Tensor:
     return factors
 
 
-def _factor(gram: Tensor, a: float, b: float, c: float) -> Tensor:
+def _polynomial(gram: Tensor, a: float, b: float, c: float) -> Tensor:
     """a I + b G + c G G of each G: (N, C, C) -> (N, C, C)."""
     factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
     factor.diagonal(dim1=1, dim2=2).add_(a)

@@ -21,11 +21,46 @@ from lstmgen.config import BY_SYMBOL, LARGE_VOCABULARY, TrainConfig, is_layer_ma
 from lstmgen.model import Network
 from lstmgen.muon import EPSILON, Muon, Rate, named
 
-BETAS, ADAMW_EPSILON = (0.9, 0.99), 1e-8
+BETAS, ADAMW_EPSILON = (0.9, 0.99), 1e-8  # of AdamW's two means
 SYMBOL_BETA2 = 0.99  # of the mean square of a row's gradient
-SYMBOL_RATE = 3.0  # times AdamW's, as momentum does not go on with a step
+SYMBOL_RATE = 3.0  # times AdamW's rate, as without momentum a row moves but when it is met
 
 NOT_IN_OLDER = (".row_squares", ".squares", ".counts")  # state that older runs did not keep
+
+
+class AdamW:
+    """Steps of all other weights, each as far as the mean of its gradient is beside the root mean square.
+
+    w <- (1 - rate * decay) w - rate * m / (sqrt(v) + epsilon), where m and v are the running means of the
+    gradient and of its square, corrected for having begun at 0. By torch's own kernel: `torch.optim.AdamW`
+    calls the same, but imports torch's compiler first, which takes a second.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], config: TrainConfig) -> None:
+        self.weights, self.config = weights, config
+        self.steps = {name: torch.zeros((), device=w.device) for name, w in weights.items()}
+        self.means = {name: torch.zeros_like(w) for name, w in weights.items()}
+        self.squares = {name: torch.zeros_like(w) for name, w in weights.items()}
+
+    def step(self, rate: Rate) -> None:
+        """Move the weights that have a gradient."""
+        moving = [
+            (w, w.grad, self.means[n], self.squares[n], self.steps[n])
+            for n, w in self.weights.items()
+            if w.grad is not None
+        ]
+        if not moving:
+            return
+        weights, gradients, means, squares, steps = zip(*moving, strict=True)
+        torch._foreach_add_(steps, 1)
+        torch._fused_adamw_(
+            weights, gradients, means, squares, [], steps, lr=rate, beta1=BETAS[0], beta2=BETAS[1],
+            weight_decay=self.config.weight_decay, eps=ADAMW_EPSILON, amsgrad=False, maximize=False,
+        )  # fmt: skip
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the next step depends on, by weight and kind."""
+        return named(step=self.steps, exp_avg=self.means, exp_avg_sq=self.squares)
 
 
 class LazyRows:
@@ -63,39 +98,6 @@ class LazyRows:
         return named(squares=self.squares, counts=self.counts)
 
 
-class AdamW:
-    """Steps of all other weights, by torch's own kernel.
-
-    `torch.optim.AdamW` calls the same, but imports torch's compiler first, which takes a second.
-    """
-
-    def __init__(self, weights: Mapping[str, Tensor], config: TrainConfig) -> None:
-        self.weights, self.config = weights, config
-        self.steps = {name: torch.zeros((), device=w.device) for name, w in weights.items()}
-        self.means = {name: torch.zeros_like(w) for name, w in weights.items()}
-        self.squares = {name: torch.zeros_like(w) for name, w in weights.items()}
-
-    def step(self, rate: Rate) -> None:
-        """Move the weights that have a gradient."""
-        moving = [
-            (w, w.grad, self.means[n], self.squares[n], self.steps[n])
-            for n, w in self.weights.items()
-            if w.grad is not None
-        ]
-        if not moving:
-            return
-        weights, gradients, means, squares, steps = zip(*moving, strict=True)
-        torch._foreach_add_(steps, 1)
-        torch._fused_adamw_(
-            weights, gradients, means, squares, [], steps, lr=rate, beta1=BETAS[0], beta2=BETAS[1],
-            weight_decay=self.config.weight_decay, eps=ADAMW_EPSILON, amsgrad=False, maximize=False,
-        )  # fmt: skip
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What the next step depends on, by weight and kind."""
-        return named(step=self.steps, exp_avg=self.means, exp_avg_sq=self.squares)
-
-
 class Optimizer:
     """All three over one network; their state goes to a checkpoint and comes back as named tensors."""
 
@@ -103,12 +105,13 @@ class Optimizer:
         self.config = config
         weights: Mapping[str, Tensor] = network.named_weights()
         matrices = {name: w for name, w in weights.items() if is_layer_matrix(name)}
+        # Not where the layer's biases are frozen, see `muon`.
         evened = [n for n in matrices if weights[n.replace("weight", "bias")].requires_grad]
-        symbols = BY_SYMBOL if lazy(config, network.config.vocab_size) else ()
-        rows = {name: weights[name] for name in symbols if name in weights}
-        others = {n: w for n, w in weights.items() if n not in matrices and n not in rows}
+        lazy_names = BY_SYMBOL if lazy(config, network.config.vocab_size) else ()
+        by_symbol = {name: weights[name] for name in lazy_names if name in weights}
+        others = {n: w for n, w in weights.items() if n not in matrices and n not in by_symbol}
         self.muon = Muon(matrices, evened, config)
-        self.rows = LazyRows(rows, config)
+        self.rows = LazyRows(by_symbol, config)
         self.adamw = AdamW({n: w for n, w in others.items() if w.requires_grad}, config)
 
     def step(self, learning_rate: Rate, loss_scale: float = 1.0) -> None:
@@ -117,16 +120,17 @@ class Optimizer:
         If the norm of all of them together is above `clip_norm`, they are shortened to it first.
         """
         met = self.rows.met()
-        whole = (*self.muon.weights.values(), *self.adamw.weights.values())
+        dense = (*self.muon.weights.values(), *self.adamw.weights.values())
         gradients = [rows for _, rows in met.values()]
-        gradients += [weight.grad for weight in whole if weight.grad is not None]
+        gradients += [weight.grad for weight in dense if weight.grad is not None]
+        # Recurrent layers then compute in float16, see `device.autocast`.
         half = loss_scale != 1 and self.config.precision == "bfloat16"
         _clip(gradients, self.config.clip_norm, loss_scale, half)
         with torch.no_grad():
             self.muon.step(learning_rate)
             self.adamw.step(learning_rate * self.config.adamw_share)
             self.rows.step(met, learning_rate * self.config.adamw_share)
-        for weight in (*whole, *self.rows.weights.values()):
+        for weight in (*dense, *self.rows.weights.values()):
             weight.grad = None
 
     def tensors(self) -> dict[str, Tensor]:
@@ -163,8 +167,8 @@ def _clip(gradients: list[Tensor], norm: float, scale: float, half: bool) -> Non
     """Divide them all by `scale`, in place, or by more if together they would be longer than `norm`.
 
     Through time a gradient can grow without bound, and one such step would undo many (Pascanu et al., 2013,
-    arXiv:1211.5063). Where they come of half precision, what has run over it (inf, or what came of that)
-    counts as nothing.
+    arXiv:1211.5063). If `half`, some were computed in float16, and what overflowed there (inf, or NaN
+    from it) counts as nothing.
     """
     if half:
         for gradient in gradients:
@@ -177,8 +181,11 @@ def _clip(gradients: list[Tensor], norm: float, scale: float, half: bool) -> Non
 
 
 def schedule(step: int, config: TrainConfig) -> float:
-    """The learning rate of a step, counted from 0: up in a line, then down in one to 0 after the last."""
-    warmup = max(1, round(config.warmup_fraction * config.num_steps))
-    up = (step + 1) / warmup
-    down = (config.num_steps - step) / max(1, config.num_steps - warmup)
+    """The learning rate of a step, counted from 0: up in a line, then down in one.
+
+    It would be 0 in the step after the last.
+    """
+    num_rising = max(1, round(config.warmup_fraction * config.num_steps))
+    up = (step + 1) / num_rising
+    down = (config.num_steps - step) / max(1, config.num_steps - num_rising)
     return config.learning_rate * min(up, down, 1.0)

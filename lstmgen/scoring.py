@@ -60,7 +60,7 @@ class Score:
     Scores add up: the score of two texts is the sum of theirs, and only the sum is divided.
     """
 
-    nats: float = 0.0
+    nats: float = 0.0  # by the natural logarithm; divided by ln 2 they are bits
     tokens: int = 0
     characters: int = 0
     unknown_tokens: int = 0
@@ -80,12 +80,12 @@ class Score:
 
     @property
     def nats_per_token(self) -> float:
-        """The mean over the tokens, of which there must be one: what training minimises."""
+        """The mean over the tokens, of which there must be at least one: what training minimises."""
         return self.nats / self.tokens
 
     @property
     def bits_per_character(self) -> float:
-        """The nats in bits, divided by the characters of the text, of which there must be one."""
+        """The nats in bits, divided by the characters of the text, at least one."""
         return self.nats / LN2 / self.characters
 
     @property
@@ -112,8 +112,10 @@ def cross_entropy(logits: Any, targets: Any) -> Any:
     """
     if isinstance(logits, np.ndarray):
         targets = np.asarray(targets)
+        # -log(e^z[target] / sum of e^z) = log(sum of e^z) - z[target]
         largest = logits.max(axis=-1, keepdims=True)  # subtracted, so that nothing overflows
         log_sum = np.log(np.exp(logits - largest).sum(axis=-1)) + largest[..., 0]
+        # `IGNORED` is no place to look up; 0 is taken, and dropped again.
         chosen = np.take_along_axis(logits, np.maximum(targets, 0)[..., None], axis=-1)[..., 0]
         return np.where(targets == IGNORED, 0, log_sum - chosen)
     from torch.nn import functional
@@ -181,10 +183,10 @@ def window_nats(engine: Engine, streams: Streams) -> Iterator[float]:
 def read_windows(
     engine: Engine, streams: Streams
 ) -> Iterator[tuple[Any, NDArray[np.int64], NDArray[np.int64]]]:
-    """The N of each window's B T tokens that are scored: hidden (N, H), targets (N,), and places (N,).
+    """Of each window the N targets that are scored: hidden (N, H), targets (N,), and places (N,).
 
-    From its hidden each target is foretold; its place is where it stands in the text. The state is carried on
-    from window to window.
+    Each target is predicted from its row of hidden; its place is where it stands in the text. The state is
+    carried on from window to window.
     """
     state = engine.initial_state(streams.batch_size)
     for index in range(streams.num_windows):

@@ -39,21 +39,23 @@ class Loss:
     ) -> tuple[Tensor, TorchState]:
         """Inputs and targets (B, T), and a state -> nats, summed, and the next state.
 
-        That is the cross-entropy of the output layer's logits. Where symbols are many it is against a
-        sample of them (see `sampled_softmax`), of which only some rows have gradients (see
-        `optim.LazyRows`). From the seed and the `step` follows which symbols are drawn.
+        That is the cross-entropy of the output layer's logits. With `softmax_sample` it is against symbols
+        that are drawn, by the seed and the `step` (see `sampled_softmax`); if they are many, only the rows of
+        those that are met get a gradient (see `optim.LazyRows`).
         """
         sparse = self.lazy and inputs.is_cpu  # other devices may know no sparse tensors
         hidden, state = self.network.read(inputs, state, sparse)
-        # By tokens first, as they lie in memory, so that nothing is moved.
+        # Time first, as `read` lays it out in memory, so that nothing is copied: (T B, H) and (T B,).
         hidden, targets = hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()
         output = self.network.output
-        if self.sampler is not None:
-            drawn = self.sampler.draw((self.config.seed, step))
-        elif not inputs.is_cpu or len(targets) * output.out_features <= MAX_LOGITS:
+        # Some rows of logits at a time on the CPU alone: a recording could not ask `kept.all()`.
+        whole = not inputs.is_cpu or len(targets) * output.out_features <= MAX_LOGITS
+        if self.sampler is None and whole:
             return cross_entropy(output(hidden), targets).sum(), state
-        else:  # some rows of logits at a time, on the CPU alone: a recording could not ask `kept.all()`
+        if self.sampler is None:
             drawn = every_symbol(output.out_features)
+        else:
+            drawn = self.sampler.draw((self.config.seed, step))
         kept = targets != IGNORED
         if not kept.all():
             hidden, targets = hidden[kept], targets[kept]
@@ -80,33 +82,35 @@ class Stepper:
         tensor, until they are asked for.
         """
         run, streams = self.run, self.streams
-        # All chance in a step follows from the seed and the step, so that a resumed run repeats it.
+        # All chance in a step follows from the seed and the step, so that a resumed run repeats it. By
+        # the factor neighbouring seeds have nothing in common for a million steps.
         device.seed(run.network.device, (self.config.seed * 1_000_003 + run.step) % 2**63)
         index = run.step % streams.num_windows
         if index == 0:  # the text begins, again
             run.state = run.network.initial_state(streams.batch_size)
         window = streams.window(index)
-        inputs, targets, count = on_device(window, run.network)
-        state = reset_at_line_starts(run.state, window[0], streams.start_id)
-        learned_from = (inputs, targets, count, state, rate)
+        inputs, targets, num_targets = on_device(window, run.network)
+        state = reset_at_line_starts(run.state, window.inputs, streams.start_id)
+        arguments = (inputs, targets, num_targets, state, rate)
         if self.recording is None:
-            total, run.state = self.update(*learned_from)
+            nats, run.state = self.update(*arguments)
         else:
-            total, run.state = self.recording(self.update, *learned_from)
+            nats, run.state = self.recording(self.update, *arguments)
         run.step += 1
-        return total, count
+        return nats, num_targets
 
     def update(
         self,
         inputs: Tensor,
         targets: Tensor,
-        count: int | Tensor,
+        num_targets: int | Tensor,
         state: TorchState,
         rate: float | Tensor,
     ) -> tuple[Tensor, TorchState]:
         """Learn from inputs and targets (B, T) and a state -> nats, summed, and the next state.
 
-        `count` of the targets are to be learned.
+        `num_targets` of the targets are not `IGNORED`. It and the learning rate are tensors where the step is
+        recorded.
         """
         run = self.run
         loss_scale = LOSS_SCALE if inputs.is_cuda else 1.0
@@ -115,40 +119,41 @@ class Stepper:
             run.network.weights_dropped(self.config.weight_drop),
         ):
             with device.autocast(inputs.device, self.config.precision):
-                total, state = self.loss(inputs, targets, state, run.step)
-            (total / count * loss_scale).backward()  # type: ignore[no-untyped-call]
+                nats, state = self.loss(inputs, targets, state, run.step)
+            # Of the mean, so that a step is no longer where more is learned from.
+            (nats / num_targets * loss_scale).backward()  # type: ignore[no-untyped-call]
         run.optimizer.step(rate, loss_scale)
         # Here back-propagation through time is truncated: what is remembered goes on into the next
         # window, but its gradient will not come back into this one.
-        return total.detach(), tuple(tuple(part.detach() for part in layer) for layer in state)
+        return nats.detach(), tuple(tuple(part.detach() for part in layer) for layer in state)
 
-    def present_loss(self) -> float:
+    def loss_ahead(self) -> float:
         """What the next window costs before it is learned from, with the state as it is, in nats a token."""
-        return self._present_loss(self.run.step % self.streams.num_windows)
+        return self._loss_of(self.run.step % self.streams.num_windows)
 
     def loss_behind(self) -> float:
-        """The lower loss, likewise, of two windows that were learned from before, with the state as it is.
+        """The lower of what two windows cost that were learned from already, with the state as it is.
 
-        One was lately, a twentieth of the text ago. The other is half way back to the text's start, or once
+        One was read a twentieth of the text ago. The other is half way back to the text's start, or once
         all were learned from, half a text away.
         """
         step, num_windows = self.run.step, self.streams.num_windows
         far = step // 2 if step < num_windows else (step + num_windows // 2) % num_windows
         lately = max(0, step - 1 - num_windows // 20) % num_windows
-        # Of the two that is a number, if one is not.
-        return float(np.fmin(self._present_loss(far), self._present_loss(lately)))
+        # By fmin, which gives the other where one is no number.
+        return float(np.fmin(self._loss_of(far), self._loss_of(lately)))
 
-    def _present_loss(self, index: int) -> float:
+    def _loss_of(self, index: int) -> float:
         run, window = self.run, self.streams.window(index)
-        inputs, targets, count = on_device(window, run.network)
+        inputs, targets, num_targets = on_device(window, run.network)
         with (
             torch.no_grad(),
             run.network.evaluating(),
             device.whole_float32(inputs.device),
             device.autocast(inputs.device, self.config.precision),
         ):
-            total, _ = self.loss(inputs, targets, run.state, run.step)
-        return float(total) / count
+            nats, _ = self.loss(inputs, targets, run.state, run.step)
+        return float(nats) / num_targets
 
 
 def fresh_run(job: Job) -> Run:
@@ -162,17 +167,17 @@ def fresh_run(job: Job) -> Run:
 
 
 def on_device(window: Window, network: Network) -> tuple[Tensor, Tensor, int]:
-    """Inputs and targets (B, T) where the network is, and how many of the targets are to be learned."""
+    """Inputs and targets (B, T) where the network is, and how many of the targets are not `IGNORED`."""
     inputs, targets = (device.send(torch.from_numpy(part), network.device) for part in window)
-    return inputs, targets, int(np.count_nonzero(window[1] != IGNORED))
+    return inputs, targets, int(np.count_nonzero(window.targets != IGNORED))
 
 
 def reset_at_line_starts(state: TorchState, inputs: NDArray[np.int64], start_id: int) -> TorchState:
-    """The state (B streams), emptied by chance where a stream's inputs (B, T) begin with `start_id`.
+    """The state, set to 0 with `RESET_PROBABILITY` in each stream whose inputs (B, T) begin with `start_id`.
 
     That is a line end (`<unk>` if none is known), after which texts that are sampled, and lines that are
-    scored, begin with nothing remembered. A network that is carried on from window to window would hardly
-    ever have met that.
+    scored, begin with nothing remembered. A network whose state is always carried on would hardly ever have
+    begun so.
     """
     begins = torch.from_numpy(inputs[:, 0] == start_id)
     emptied = (begins & (torch.rand(len(begins)) < RESET_PROBABILITY))[:, None]

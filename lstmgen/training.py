@@ -51,8 +51,8 @@ def train(
 
     The job's folder must be there. It is held by `hold`, which `holding.claimed` gives; without one nobody
     else is kept out of it, and a run that is there is replaced. `CheckpointError` if the folder has no room,
-    if `saved` lacks something, or if what could not be written before cannot be for `PATIENCE` after the end;
-    from closing, if it cannot be then.
+    if `saved` lacks something, or if something cannot be written for `PATIENCE` seconds after the last step;
+    from closing, if it cannot be at once.
     """
     held = hold or Hold(job.folder)
     session, begins_with_a_model = _Session(job, saved, initial, held), initial is not None
@@ -67,7 +67,7 @@ def train(
             if record is not None:
                 yield record
                 session.yielded_at = stopwatch.now()
-        if record is not None:  # there is always one of the last step, if one was left
+        if record is not None:  # there is one of the last step, unless none was left to take
             yield from session.finish(record)
     except GeneratorExit:
         session.stop()
@@ -104,7 +104,7 @@ class _Session:
 
     def score_start(self) -> Progress:
         """Report on what it begins with, of which nothing has been learned yet."""
-        present, score = self.stepper.present_loss(), self._validate()
+        present, score = self.stepper.loss_ahead(), self._validate()
         record = replace(self._progress(), train_nats_per_token=present)
         record = self._report(record, score)
         self.keeper.keep_line(record.to_json())
@@ -157,7 +157,7 @@ class _Session:
         self._keep(snapshot)
         if renewed:  # so that there is a model to sample from, and it is this run's as it is now
             self.run.go_to(snapshot)
-            present = self.stepper.present_loss()
+            present = self.stepper.loss_ahead()
             self._keep_model(replace(self._progress(), train_nats_per_token=present))
         if unwritten := self.keeper.try_to_write():
             raise self.keeper.what_is_lost(unwritten)
@@ -178,7 +178,7 @@ class _Session:
         losses = [record.train_nats_per_token]
         score = self._validate() if due.report else None
         if due.mark:
-            losses.append(self.stepper.present_loss())
+            losses.append(self.stepper.loss_ahead())
         # Asked at places that follow from the step alone, so that the clock changes no bit.
         self.course.require_well(self.run.step, losses, self.stepper.loss_behind, score)
         if due.mark:
@@ -252,7 +252,7 @@ class _Session:
         if self.run.step == course.last_good.step:
             return course.last_good
         # The meter's mean may be from before a step that was bad.
-        losses = [self.meter.nats_per_token(), self.stepper.present_loss()]
+        losses = [self.meter.nats_per_token(), self.stepper.loss_ahead()]
         try:
             course.require_well(self.run.step, losses, self.stepper.loss_behind)
         except Diverged:
@@ -290,7 +290,7 @@ def _begin(job: Job, saved: SavedRun | None, initial: SavedModel | None) -> tupl
         run.resume(saved, job.folder)
     stepper, most = Stepper(run, job), at.most_nats_per_token
     if most is None:  # the start costs much where --init-from knew other texts
-        most = most_from(stepper.present_loss(), job.model.vocab_size)
+        most = most_from(stepper.loss_ahead(), job.model.vocab_size)
     return stepper, Course(config, run.snapshot(), most, best_of(at), at.best_step, at.retreats)
 
 

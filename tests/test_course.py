@@ -389,13 +389,13 @@ def test_stopping_a_run_whose_last_step_was_ruinous_saves_what_was_well(
 def test_one_odd_window_does_not_keep_a_run_from_being_saved_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Stepper.present_loss
+    original = Stepper.loss_ahead
 
     def odd_next(stepper: Stepper) -> float:
         return 99.0 if stepper.run.step else original(stepper)
 
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    monkeypatch.setattr(Stepper, "present_loss", odd_next)
+    monkeypatch.setattr(Stepper, "loss_ahead", odd_next)
     job = make_job(tmp_path, steps=5000)  # so that places to go back to are far apart
     job = replace(job, training=replace(job.training, report_every=5000))
     assert stopped_at(3, job).position.step == 3
@@ -431,7 +431,7 @@ def test_an_odd_window_is_no_blow_up_where_the_validation_part_is_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        Stepper, "present_loss", lambda stepper: 1.0 if stepper.run.step == 0 else 99.0
+        Stepper, "loss_ahead", lambda stepper: 1.0 if stepper.run.step == 0 else 99.0
     )
     # Of the reports, at 4 and 8, it is the validation part that tells.
     monkeypatch.setattr(

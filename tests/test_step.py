@@ -215,7 +215,7 @@ def test_a_step_multiplies_in_the_precision_that_is_asked_for(
     job = replace(job, training=replace(job.training, precision=precision))
     stepper = Stepper(fresh_run(job), job)
     stepper.step(0.02)
-    stepper.present_loss()
+    stepper.loss_ahead()
     assert found == [getattr(torch, precision)] * 2
 
 
@@ -232,29 +232,29 @@ def test_the_largest_seed_is_one_for_every_device(
     assert 0 <= min(seeds) < max(seeds) < 2**63
 
 
-def test_the_present_loss_is_that_of_the_state_as_it_is(
+def test_the_loss_of_is_that_of_the_state_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(tmp_path)
     stepper = Stepper(fresh_run(job), job)
     stepper.step(0.02)
-    assert isfinite(stepper.present_loss())
+    assert isfinite(stepper.loss_ahead())
 
     def of_windows(*places: int) -> float:
         losses = list[float]()
         for stepper.run.step in places:
-            losses.append(stepper.present_loss())
+            losses.append(stepper.loss_ahead())
         return min(losses)
 
     num_windows = stepper.streams.num_windows
     assert num_windows == 111
-    asked, original = list[int](), Stepper._present_loss
+    asked, original = list[int](), Stepper._loss_of
 
     def noted(stepper: Stepper, index: int) -> float:
         asked.append(index)
         return original(stepper, index)
 
-    monkeypatch.setattr(Stepper, "_present_loss", noted)
+    monkeypatch.setattr(Stepper, "_loss_of", noted)
     # Half way back, or half a text away; and some windows back.
     for step, places in (
         (90, (45, 84)), (1, (0, 0)), (6, (3, 0)), (7, (3, 1)), (30, (15, 24)), (111, (55, 105)),
@@ -269,7 +269,7 @@ def test_the_present_loss_is_that_of_the_state_as_it_is(
     for losses in ((float("nan"), 2.0), (2.0, float("nan"))):
         told = iter(losses)
         with monkeypatch.context() as patch:
-            patch.setattr(Stepper, "_present_loss", lambda stepper, index, told=told: next(told))
+            patch.setattr(Stepper, "_loss_of", lambda stepper, index, told=told: next(told))
             assert stepper.loss_behind() == 2.0
     stepper.run.state[1][0][2] = float("nan")  # of one stream
-    assert isnan(stepper.present_loss())
+    assert isnan(stepper.loss_ahead())

@@ -494,7 +494,7 @@ def test_before_one_odd_window_a_run_is_saved_all_the_same(
 ) -> None:
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
-    saved, keep, loss = list[int](), Keeper.keep_run, Stepper.present_loss
+    saved, keep, loss = list[int](), Keeper.keep_run, Stepper.loss_ahead
 
     def counted(keeper: Keeper, at: Any, *about: Any) -> None:
         saved.append(at.step)
@@ -504,7 +504,7 @@ def test_before_one_odd_window_a_run_is_saved_all_the_same(
         return 1e9 if stepper.run.step else loss(stepper)
 
     monkeypatch.setattr(Keeper, "keep_run", counted)
-    monkeypatch.setattr(Stepper, "present_loss", odd_next)
+    monkeypatch.setattr(Stepper, "loss_ahead", odd_next)
     job = make_job(tmp_path, steps=40)  # where it may go back to is wanted every two steps
     job = replace(job, training=replace(job.training, report_every=40))
     list(train(job))
