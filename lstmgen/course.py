@@ -50,6 +50,11 @@ class Due(NamedTuple):
     mark: bool  # where the run stands is noted, to go back to: at the first line of each `MARKS`th of it, too
 
 
+def rate_divisor(retreats: int) -> int:
+    """What the learning rate is divided by after so many retreats: 1, 2, 2 x 4, 2 x 4 x 8, ..."""
+    return 1 << retreats * (retreats + 1) // 2
+
+
 @dataclass
 class Course:
     """How a run has gone so far, beside what each step changes."""
@@ -70,12 +75,7 @@ class Course:
 
     def learning_rate(self, step: int) -> float:
         """By the schedule, and with each retreat less."""
-        return optim.schedule(step, self.config) / self._divisor
-
-    @property
-    def _divisor(self) -> float:
-        """By retreats: 1, 2, 2 x 4, 2 x 4 x 8, ..."""
-        return float(2 ** (self.retreats * (self.retreats + 1) // 2))
+        return optim.schedule(step, self.config) / rate_divisor(self.retreats)
 
     def require_well(
         self,
@@ -129,7 +129,7 @@ class Course:
             )
         run.go_to(self.last_good)
         return (
-            f"{why}; back to step {run.step:,}, to go on with 1/{self._divisor:.0f} of the planned "
+            f"{why}; back to step {run.step:,}, to go on with 1/{rate_divisor(self.retreats)} of the planned "
             "learning rate" + (f"; {unwritten}" if unwritten else "")
         )
 

@@ -18,8 +18,14 @@ NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAI
 
 
 def is_lack_of_memory(error: BaseException | None) -> bool:
-    """Whether an error tells of too little memory."""
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY)
+    """Whether an error tells of too little memory, or came up over one that did.
+
+    Where a recording fails, what CUDA says of its end takes the place of why it failed.
+    """
+    if error is None:
+        return False
+    told = isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY)
+    return told or is_lack_of_memory(error.__context__)
 
 
 def reason(error: Exception) -> str:

@@ -220,8 +220,8 @@ class Keeper:
         saved = "nothing of this run is saved"
         if self._run is None:
             saved = "all but the end of its log is saved"
-        elif self._saved_step is not None:
+        elif self._saved_step is not None and self._hold.has(RUN_FILE):
             saved = f"it is saved as of step {self._saved_step:,}, from which --resume goes on"
-        elif self._model_is_saved:
+        elif self._model_is_saved and self._hold.has(MODEL_FILE):
             saved = "its model is saved, and nothing to go on from"
         return CheckpointError(f"{unwritten}; the run has ended: {saved}")

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 from commands import SMALL, TEXT
+from jobs import NUM_STEPS, make_job
 
 from lstmgen import checkpoint, device, folders, pace, training
+from lstmgen.cli import resuming
 from lstmgen.scoring import Score
+from lstmgen.training import train
 
 
 def test_resume_refuses_another_corpus_or_network(corpus: Path, tmp_path: Path, here: Any) -> None:
@@ -45,6 +48,18 @@ def test_resume_refuses_another_corpus_or_network(corpus: Path, tmp_path: Path, 
     done = here("train", moved, *resume, *SMALL)
     assert done.code == 0
     assert checkpoint.load_run(folder).position.step == 4
+
+
+def test_a_later_end_raises_the_rate_where_it_is_much_later(tmp_path: Path) -> None:
+    list(train(make_job(tmp_path)))
+    saved = checkpoint.load_run(tmp_path)  # through, so that its rate has come to 0
+    assert resuming.raised_at(saved, saved.training) is None
+    assert resuming.raised_at(saved, replace(saved.training, num_steps=1000)) == NUM_STEPS
+    config = replace(saved.training, num_steps=1000)
+    midway = replace(saved, training=config, position=replace(saved.position, step=600))
+    for num_steps, raised in ((1001, False), (900, False), (1020, False), (1100, True)):
+        at = resuming.raised_at(midway, replace(config, num_steps=num_steps))
+        assert at == (600 if raised else None)
 
 
 def test_resume_refuses_another_way_to_cut_words(corpus: Path, tmp_path: Path, here: Any) -> None:

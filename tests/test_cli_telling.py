@@ -20,6 +20,7 @@ from lstmgen.config import CorpusConfig
 from lstmgen.corpus import Text
 from lstmgen.progress import Progress
 from lstmgen.scoring import Score
+from lstmgen.training import train
 
 
 @pytest.mark.parametrize("level", ["char", "word"])
@@ -183,6 +184,18 @@ def test_text_whose_words_are_set_apart_already_is_told_to_be_so(tmp_path: Path,
         done = here("train", path, *options)
         assert done.code == 0
         assert ("if it is such text, give --words space" in done.err) == told
+
+
+def test_a_run_whose_loss_blew_up_is_told_with_the_rate_that_it_goes_on_with(
+    tmp_path: Path,
+) -> None:
+    job = make_job(tmp_path)
+    list(train(job))
+    saved = checkpoint.load_run(tmp_path)
+    assert "of that" not in telling.of_job(job, {}, saved)
+    saved = replace(saved, position=replace(saved.position, retreats=2))
+    rate = f"learning rate {job.training.learning_rate:g}"
+    assert f"; {rate} (1/8 of that, as the loss blew up), " in telling.of_job(job, {}, saved)
 
 
 def test_what_goes_on_is_told_so_that_it_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:

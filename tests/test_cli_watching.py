@@ -308,12 +308,12 @@ def test_a_model_that_is_not_the_last_is_said_to_be_so(
 def test_an_extended_run_that_has_not_come_down_again_is_said_to_be_so() -> None:
     best, last = Score(20.0, 10, 50), Score(40.0, 10, 50)
     end = Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=5, score=last)
-    for extended_at, said in (
+    for raised_at, said in (
         (None, "has risen since"),
         (4, "has risen since"),
         (5, "--overwrite"),
     ):
-        told = watching.what_is_odd(end, extended_at)
+        told = watching.what_is_odd(end, raised_at)
         assert [s for s in ("has risen since", "--overwrite") if s in told] == [said]
 
 

@@ -30,6 +30,12 @@ def test_no_other_error_is_taken_for_a_lack_of_memory() -> None:
         assert not is_lack_of_memory(other)
 
 
+def test_a_lack_of_memory_is_known_behind_what_came_up_over_it() -> None:
+    error = RuntimeError("operation failed due to a previous error during capture")
+    error.__context__ = torch.OutOfMemoryError("CUDA out of memory.")
+    assert is_lack_of_memory(error)
+
+
 def test_the_reason_of_an_error_is_without_the_path_that_the_message_begins_with() -> None:
     with pytest.raises(OSError, match=r"no/such") as told:
         Path("no/such").stat()

@@ -124,8 +124,7 @@ def main() -> None:
         )
     except (MemoryError, RuntimeError) as error:
         told = str(error)  # torch tells of memory and devices by RuntimeError
-        # Where a recording fails, what CUDA says of its end takes the place of why it failed.
-        if is_lack_of_memory(error) or is_lack_of_memory(error.__context__):
+        if is_lack_of_memory(error):
             _refuse(
                 "not enough memory; give less text at once, or to train lower --hidden-size, --batch-size, "
                 "--window, --max-vocab or --softmax-sample (0 is all of them); "

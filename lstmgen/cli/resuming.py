@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from lstmgen.corpus import Text
     from lstmgen.dataset import Dataset
 
+RAISED = 1.1  # times the learning rate, by which a loss may rise
+
 
 def data(folder: Path, saved: "SavedRun", text: "Text", held_out: "Text | None") -> "Dataset":
     """The corpus of a run again; refused if it is another text or is to be cut another way."""
@@ -43,6 +45,18 @@ def data(folder: Path, saved: "SavedRun", text: "Text", held_out: "Text | None")
     else:
         what = "--valid-file is not what the run began with; give that one"
     raise OptionError(f"{what}, or begin anew with --overwrite")
+
+
+def raised_at(saved: "SavedRun", config: TrainConfig) -> int | None:
+    """The step from which a run that is resumed learns faster, by a tenth, than it would have; or None.
+
+    So it is where `config` gives it a later end.
+    """
+    from lstmgen import optim
+
+    step = saved.position.step
+    raised = optim.schedule(step, config) > RAISED * optim.schedule(step, saved.training)
+    return step if raised else None
 
 
 def require_same(given: Options, saved: "SavedRun", data: "Dataset") -> None:

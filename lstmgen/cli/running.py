@@ -59,8 +59,7 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
         console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)
     before = folders.file_id(folder / folders.MODEL_FILE)
-    extended = saved and job.training.num_steps > saved.training.num_steps
-    extended_at = saved.position.step if saved and extended else None
+    raised_at = resuming.raised_at(saved, job.training) if saved else None
     with watching.stopping(quiet) as caught:
         records = training.train(job, saved, other, hold)
         del saved, other  # which are large, and which nobody needs once it has begun
@@ -69,7 +68,7 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
             _tell_of_stop(given, folder, last, before)
             sys.exit(128 + number)
         watching.draw_curves(folder, telling.title(job), quiet)
-        if odd := watching.what_is_odd(last, extended_at):
+        if odd := watching.what_is_odd(last, raised_at):
             console.note(odd)
         if not quiet:
             flags = telling.model_flags(given)
@@ -110,7 +109,7 @@ def _read(
         )
     data = options.data(given, text, held_out, other)
     in_prose = (data.vocabulary.level, data.vocabulary.words) == ("word", "prose")
-    if in_prose and corpus.is_tokenised(text.text):
+    if in_prose and not other and corpus.is_tokenised(text.text):
         console.note(
             f"{text.name} holds <unk>, as text does whose words are set apart already; if it is such text, "
             "give --words space"

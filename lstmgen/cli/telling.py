@@ -71,6 +71,7 @@ def of_knowledge(share_spared: float) -> str:
 def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
     """The plan: network, device and numbers, and the flags that repeat it."""
     from lstmgen import device as devices
+    from lstmgen.course import rate_divisor
 
     model, config = job.model, job.training
     size = f"{model.num_layers} x {model.hidden_size}, embedding {model.embedding_size}"
@@ -81,14 +82,17 @@ def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
         chosen = "" if "minutes" in given else " (the default)"
         asked = saved is None or "minutes" in given
         about = f"--minutes {minutes(given):g}{chosen}: about " if asked else "about "
-    start = f", from step {saved.position.step:,}" if saved else ""
+    start, retreats = "", 0
+    if saved:
+        start, retreats = f", from step {saved.position.step:,}", saved.position.retreats
+    rest = f" (1/{rate_divisor(retreats)} of that, as the loss blew up)" if retreats else ""
     return (
         f"model       {model.cell.upper()} {size}{tied}: {model.num_parameters:,} parameters\n"
         f"device      {devices.describe(job.device, job.most_threads)}, "
         f"{devices.describe_precision(job.device, config.precision)}\n"
         f"training    {about}{console.count(config.num_steps, 'step')} of "
         f"{config.batch_size} x {config.window} tokens ({console.count(epochs, 'epoch')}){start}; "
-        f"learning rate {config.learning_rate:g}, weight decay {config.weight_decay:g}, "
+        f"learning rate {config.learning_rate:g}{rest}, weight decay {config.weight_decay:g}, "
         f"dropout {config.dropout:g}, weight drop {config.weight_drop:g}, seed {config.seed}"
         + ("" if saved else f"\nrepeat      {_flags(job, given)}")
     )

@@ -151,10 +151,10 @@ def draw_curves(folder: Path, title: str, quiet: bool) -> None:
         console.say(curves.terminal(records, max(curves.MIN_WIDTH, width)))
 
 
-def what_is_odd(last: "Progress", extended_at: int | None = None) -> str:
+def what_is_odd(last: "Progress", raised_at: int | None = None) -> str:
     """What somebody should know of how a run ended, by its last record, even if nothing else is told.
 
-    `extended_at` is the step at which it was given a later end, if it was.
+    `raised_at` is the step at which a later end raised its learning rate, if one did.
     """
     assert last.score is not None  # the last step is always scored
     assert last.best is not None
@@ -169,7 +169,7 @@ def what_is_odd(last: "Progress", extended_at: int | None = None) -> str:
         "the validation loss has risen since; more text, more --dropout, or after --init-from fewer "
         "--epochs, may help"
     )
-    if extended_at is not None and last.best_step <= extended_at:
+    if raised_at is not None and last.best_step <= raised_at:
         why = (
             "with its later end the run has not come down to that loss again, as its learning rate rose; "
             "--overwrite begins anew, with a plan for the whole time"
