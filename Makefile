@@ -33,7 +33,7 @@ test: $(READY)  ## lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2 --dist loadfile
 
-torture: $(READY)  ## try for an hour and a half to break it; TORTURE=0.1 tries a tenth as often
+torture: $(READY)  ## try for up to three hours to break lstmgen; TORTURE=0.1 tries a tenth as often
 	LSTMGEN_TORTURE=$(TORTURE) $(BIN)/pytest tests/torture
 
 fuzz: $(READY)  ## feed damaged model files to the reader for four minutes, led by what they reach

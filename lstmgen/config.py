@@ -112,8 +112,9 @@ class ModelConfig(JsonConfig):
         Range(2, 10_000_000).require("the vocabulary size", self.vocab_size)
         if self.tie and self.embedding_size != self.hidden_size:
             raise OptionError(
-                f"--tie shares one matrix between input and output, so --embedding-size "
-                f"({self.embedding_size}) must equal --hidden-size ({self.hidden_size})"
+                f"--tie shares one matrix between embedding and output layer, so --embedding-size "
+                f"{self.embedding_size} must equal --hidden-size {self.hidden_size}; leave one of them "
+                "out, or give --no-tie"
             )
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:

@@ -248,5 +248,5 @@ def _missing(path: Path) -> CheckpointError:
 def damaged(path: Path, what: str) -> CheckpointError:
     """The error for a file that does not hold what it should."""
     return CheckpointError(
-        f"{path}: not a model of lstmgen, or damaged: {what}; train it anew or restore a copy"
+        f"{path}: not a model or run of lstmgen, or damaged: {what}; train it anew or restore a copy"
     )

@@ -42,7 +42,7 @@ class ContextScore:
 def require_places(num_tokens: int, longest: int, name: str = "the text") -> None:
     """`OptionError` if a text has no place with so many tokens before it."""
     if num_tokens < 2:
-        raise OptionError(f"--context: {name} has {num_tokens:,} token; it takes two or more")
+        raise OptionError(f"--context: {name} has {num_tokens:,} token; give a text of two or more")
     if longest >= num_tokens:
         raise OptionError(
             f"--context {longest} is too long: {name} has {num_tokens} tokens; give fewer than that"

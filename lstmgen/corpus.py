@@ -106,7 +106,7 @@ def read_all(paths: Sequence[str], encoding: str = DEFAULT_ENCODING) -> Text:
     texts, notes = read_each(paths, encoding)
     if unended := [text.name for text in texts[:-1] if not text.text.endswith("\n")]:
         notes.append(
-            "files without a line end at their end, in whose last line the next one goes on: "
+            "files that do not end with a line end, so that the next one goes on in their last line: "
             f"{len(unended):,} of {len(paths):,}, {unended[0]} first"
         )
     return Text(_called_together(paths), "".join(text.text for text in texts), tuple(notes))
@@ -125,7 +125,9 @@ def read_each(
     if not filled:
         raise _no_text(_called_together(paths))
     if empty := [text.name for text in texts if not text.text]:
-        notes.append(f"files without text: {len(empty):,} of {len(texts):,}, {empty[0]} first")
+        notes.append(
+            f"files without text, which are left out: {len(empty):,} of {len(texts):,}, {empty[0]} first"
+        )
     return filled, notes
 
 

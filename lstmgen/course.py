@@ -125,7 +125,8 @@ class Course:
                 kept = f"the model in {folder} is an earlier one"
             raise TrainingError(
                 f"{why} and going back {MAX_RETREATS} times did not help; {kept}; "
-                "train again with a lower --learning-rate (or --weight-decay, if that is high)"
+                f"train again with less than --learning-rate {self.config.learning_rate:g} (or than "
+                f"--weight-decay {self.config.weight_decay:g}, if that is high)"
             )
         run.go_to(self.last_good)
         return (

@@ -30,9 +30,9 @@ def put(path: Path, *parts: bytes | memoryview) -> None:
                 new.unlink(missing_ok=True)
         _sync(path.parent)
     except OSError as error:
-        how = "let it be written there"
+        how = "check the permissions of its folder"
         if error.errno in FULL:
-            how = f"make room there, {-(-sum(map(len, parts)) // 10**6):,} MB at most"
+            how = f"make room there, up to {-(-sum(map(len, parts)) // 10**6):,} MB"
         raise CheckpointError(f"{path}: cannot be written ({error.strerror}); {how}") from None
 
 

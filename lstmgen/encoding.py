@@ -98,7 +98,7 @@ def doubt(raw: bytes, text: str, encoding: str) -> str:
     if by_pairs and _count(text, "\u2000\u0a00") > _count(text, " \n"):
         return f"it reads as if its bytes were in the other order: give --encoding utf-16-{other}"
     if name in ("iso8859-1", "cp1252") and _is_of_other_letters(raw):
-        return f"hardly one of its letters is Latin: what of {OF_OTHER_LETTERS}?"
+        return f"hardly one of its letters is Latin: try another --encoding, as {OF_OTHER_LETTERS}"
     if name == "iso8859-1" and _CONTROLS.search(text):  # Windows's quotes and dashes
         return ODD_CONTROLS
     return ""

@@ -179,7 +179,7 @@ def test_description_that_does_not_fit_the_weights_is_refused(
     tmp_path: Path, model: SavedModel, parts: dict[str, Any]
 ) -> None:
     forged(tmp_path / "m", model, parts)
-    with pytest.raises(CheckpointError, match="m: not a model of lstmgen, or damaged"):
+    with pytest.raises(CheckpointError, match="m: not a model or run of lstmgen, or damaged"):
         checkpoint.load_model(tmp_path / "m")
 
 

@@ -68,7 +68,7 @@ def test_a_file_without_text_among_others_is_left_out_with_a_note(
     empty.touch()
     done = here("eval", "-m", model, empty, corpus, "--json")
     assert (done.code, json.loads(done.out)["file"]) == (0, str(corpus))
-    assert f"files without text: 1 of 2, {empty} first" in done.err
+    assert f"files without text, which are left out: 1 of 2, {empty} first" in done.err
     assert "there is no text in it" in here("eval", "-m", model, empty).error
 
 

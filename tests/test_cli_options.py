@@ -40,7 +40,7 @@ def test_several_models_are_compared_in_one_way(
     option: tuple[str, ...], model: Path, corpus: Path, here: Any
 ) -> None:
     error = here("eval", corpus, "-m", model, "-m", model, *option).error
-    assert "several models are compared by corpus; leave out" in error
+    assert "several models are compared on whole texts; leave out" in error
 
 
 @pytest.mark.parametrize("option", [("--overwrite",), ("--init-from", "MODEL")])
@@ -79,10 +79,16 @@ def test_init_from_keeps_the_level_of_the_other_model(
     options = ("train", corpus, "-m", tmp_path / "m", "--init-from", model, "--steps", "1")
     for other in (("--level", "word"), ("--words", "space"), ("--words", "prose")):
         error = here(*options, *other).error
-        assert f"the model of --init-from is by char; leave out {other[0]}" in error
+        assert (
+            f"{other[0]} {other[1]}: the model of --init-from is by char; leave out {other[0]}"
+            in error
+        )
     assert here(*options, "--level", "char").code == 0
     resumed = ("train", corpus, "-m", tmp_path / "m", "--resume", "--steps", "2")
-    assert "the run is by char; leave out --words" in here(*resumed, "--words", "prose").error
+    assert (
+        "--words prose: the run is by char; leave out --words"
+        in here(*resumed, "--words", "prose").error
+    )
     words = tmp_path / "words"
     small = ("--steps", "1", "--hidden-size", "8", "--batch-size", "4", "--window", "16")
     spaced, on = tmp_path / "spaced", tmp_path / "on"
@@ -93,9 +99,12 @@ def test_init_from_keeps_the_level_of_the_other_model(
     assert (of_on.level, of_on.words) == ("word", "space")
     assert here("train", corpus, "-m", words, "--level", "word", *small).code == 0
     options = ("train", corpus, "-m", tmp_path / "n", "--init-from", words, "--steps", "1")
-    for other, kind in ((("--level", "char"), "word"), (("--words", "space"), "prose")):
+    for other, is_ in (
+        (("--level", "char"), "is by word"),
+        (("--words", "space"), "has --words prose"),
+    ):
         error = here(*options, *other).error
-        assert f"the model of --init-from is by {kind}; leave out {other[0]}" in error
+        assert f"the model of --init-from {is_}; leave out {other[0]}" in error
     # Words are tied, so that the other option would have to follow, which is none of the user's.
     error = here(*options, "--hidden-size", "12", "--num-layers", "1").error
     has = "--num-layers 2 --hidden-size 8; leave out --num-layers 1 --hidden-size 12"

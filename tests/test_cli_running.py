@@ -210,7 +210,9 @@ def test_a_network_that_no_memory_holds_is_refused_before_it_is_made(
     large = ("--hidden-size", "30000", "--num-layers", "100", "--steps", "1")
     error = here("train", corpus, "-m", tmp_path / "m", *large).error
     assert "parameters takes at least 5,7" in error
-    assert error.endswith("give a lower --hidden-size, --num-layers or --max-vocab")
+    assert error.endswith(
+        "give a lower --hidden-size, --embedding-size, --num-layers or --max-vocab"
+    )
     assert not (tmp_path / "m").exists()
 
 

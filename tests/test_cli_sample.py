@@ -208,7 +208,7 @@ def test_what_changes_nothing_where_the_likeliest_token_is_taken_is_said(
     plain = here(*greedy)
     assert "note:" not in plain.err
     done = here(*greedy, "--seed", "5", "--top-p", "0.5", "-n", "2")
-    assert "so --seed 5 --top-p 0.5 --num-samples 2 brings nothing else" in done.err
+    assert "so --seed 5 --top-p 0.5 --num-samples 2 brings nothing new" in done.err
     assert done.out == plain.out * 2
 
 

@@ -176,7 +176,9 @@ def test_a_list_in_order_is_told_to_be_one(tmp_path: Path, here: Any) -> None:
         assert ("are in order, and the model will learn that" in done.err) == sorted_
 
 
-def test_text_whose_words_are_set_apart_already_is_told_to_be_so(tmp_path: Path, here: Any) -> None:
+def test_text_whose_words_are_set_apart_already_is_told_to_be_so(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
     path = tmp_path / "wiki.txt"
     path.write_text("The <unk> of the town , and its <unk> .\n" * 60)
     for cut, told in ((["word"], True), (["word", "--words", "space"], False), (["char"], False)):
@@ -184,6 +186,11 @@ def test_text_whose_words_are_set_apart_already_is_told_to_be_so(tmp_path: Path,
         done = here("train", path, *options)
         assert done.code == 0
         assert ("if it is such text, give --words space" in done.err) == told
+    known, begun = tmp_path / "known", tmp_path / "begun"
+    assert here("train", corpus, "-m", known, "--steps", "1", *SMALL, "--level", "word").code == 0
+    done = here("train", path, "-m", begun, "--steps", "1", "--init-from", known)
+    assert done.code == 0
+    assert "give --words space" not in done.err  # which that model leaves no choice of
 
 
 def test_a_run_whose_loss_blew_up_is_told_with_the_rate_that_it_goes_on_with(

@@ -265,7 +265,7 @@ def test_end_of_a_range_is_accepted(config: JsonConfig, name: str, value: object
 
 
 def test_tied_sizes_that_differ_are_refused_with_both() -> None:
-    with pytest.raises(OptionError, match=r"--embedding-size \(4\).*--hidden-size \(5\)"):
+    with pytest.raises(OptionError, match=r"--embedding-size 4 .*--hidden-size 5;"):
         ModelConfig(vocab_size=7, hidden_size=5, embedding_size=4, tie=True)
 
 

@@ -86,7 +86,9 @@ def test_bytes_that_are_missing_at_the_end_are_refused(file: Path) -> None:
     whole = file.read_bytes()
     for length in range(len(whole)):
         file.write_bytes(whole[:length])
-        with pytest.raises(CheckpointError, match=f"{file.name}: not a model of lstmgen, or dam"):
+        with pytest.raises(
+            CheckpointError, match=f"{file.name}: not a model or run of lstmgen, or dam"
+        ):
             unpacked(file)
 
 
@@ -170,7 +172,7 @@ def test_a_table_that_says_what_it_should_not_is_refused(file: Path, row: dict[s
 def test_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "odd.safetensors"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"odd\.safetensors: not a model of lstmgen"):
+    with pytest.raises(CheckpointError, match=r"odd\.safetensors: not a model or run of lstmgen"):
         unpacked(path)
 
 

@@ -171,7 +171,7 @@ def test_a_single_place_says_nothing_of_how_sure_a_gain_is(cells: Cells) -> None
 
 
 def test_a_text_of_one_token_is_told_to_be_too_short(cells: Cells) -> None:
-    with pytest.raises(OptionError, match=r"the text has 1 token; it takes two"):
+    with pytest.raises(OptionError, match=r"the text has 1 token; give a text of two"):
         list(scores(cells, some_ids(1), [1], ones(1)))
 
 

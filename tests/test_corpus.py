@@ -151,7 +151,7 @@ def test_trouble_with_standard_input_is_told_by_that_name(
 def test_every_file_but_the_last_is_looked_at_for_its_line_end(tmp_path: Path) -> None:
     names = "abcd"
     paths = [put(tmp_path, name.encode(), name) for name in names]
-    told = f"goes on: 3 of 4, {paths[0]} first"
+    told = f"goes on in their last line: 3 of 4, {paths[0]} first"
     assert read_all(paths).notes[0].endswith(told)
 
 
@@ -166,8 +166,8 @@ def test_several_files_are_joined_with_nothing_between(tmp_path: Path) -> None:
     assert text.name == f"3 files, {paths[0]} to {paths[2]}"
     assert text.notes == (
         f"{paths[1]}: made CRLF and CR line ends into LF",
-        f"files without a line end at their end, in whose last line the next one goes on: 1 of 3, {paths[0]} "
-        "first",
+        f"files that do not end with a line end, so that the next one goes on in their last line: 1 of 3, "
+        f"{paths[0]} first",
     )
     assert not read_all(paths[2:]).notes
     assert not read_all([paths[1], paths[0]]).notes[1:]  # the last one has none to go on in
@@ -177,7 +177,7 @@ def test_some_of_several_files_may_be_empty(tmp_path: Path) -> None:
     empty, other = put(tmp_path, b"", "a"), put(tmp_path, b"text", "b")
     text = read_all([empty, other, empty])
     assert text.text == "text"
-    assert text.notes == (f"files without text: 2 of 3, {empty} first",)
+    assert text.notes == (f"files without text, which are left out: 2 of 3, {empty} first",)
     with pytest.raises(CorpusError, match=r"2 files, .*: there is no text in it"):
         read_all([empty, empty])
 
@@ -203,7 +203,7 @@ def test_texts_of_their_own_are_those_that_there_are(tmp_path: Path) -> None:
     empty, first, last = (put(tmp_path, raw, raw.decode() or "none") for raw in (b"", b"a", b"b"))
     texts, notes = read_each([first, empty, last])
     assert [text.text for text in texts] == ["a", "b"]
-    assert notes == [f"files without text: 1 of 3, {empty} first"]
+    assert notes == [f"files without text, which are left out: 1 of 3, {empty} first"]
     with pytest.raises(CorpusError, match=rf"^{empty}: there is no text in it"):
         read_each([empty])
 

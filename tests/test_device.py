@@ -99,7 +99,7 @@ def test_the_cuda_device_that_is_named_is_taken(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     for number in range(3):
         assert device.choose(f"cuda:{number}") == torch.device("cuda", number)
-    with pytest.raises(DeviceError, match="there are 3 here; use one of cuda:0 to cuda:2"):
+    with pytest.raises(DeviceError, match="cuda:0 to cuda:2 are here; use that, or --device cpu"):
         device.choose("cuda:3")
 
 

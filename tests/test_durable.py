@@ -25,8 +25,8 @@ def test_a_file_holds_the_parts_that_were_put_into_it_also_in_a_folder_that_was_
 @pytest.mark.parametrize(
     ("number", "way"),
     [
-        (errno.EACCES, "; let it be written there$"),
-        (errno.ENOSPC, "; make room there, 1 MB at most$"),
+        (errno.EACCES, "; check the permissions of its folder$"),
+        (errno.ENOSPC, "; make room there, up to 1 MB$"),
     ],
 )
 def test_what_cannot_be_written_is_told_with_what_helps(

@@ -126,9 +126,9 @@ def main() -> None:
         told = str(error)  # torch tells of memory and devices by RuntimeError
         if is_lack_of_memory(error):
             _refuse(
-                "not enough memory; give less text at once, or to train lower --hidden-size, --batch-size, "
-                "--window, --max-vocab or --softmax-sample (0 is all of them); "
-                "if it is a GPU's, try --device cpu"
+                "not enough memory; give less text at once; to train, a lower --hidden-size, "
+                "--embedding-size, --num-layers, --batch-size, --window, --max-vocab or --softmax-sample (of "
+                "which 0 takes all symbols); if it is a GPU's, try --device cpu"
             )
         if NO_THREAD in told:
             _refuse(f"{told}; allow more processes, as by `ulimit -u`")

@@ -30,7 +30,7 @@ def nats(
 ) -> float:
     """What a text costs; the engine is for a cache, as what learns is a network of its own.
 
-    Infinite where what learned went astray, as it can with a high rate.
+    Infinite where its loss blew up, as it can with a high rate.
     """
     from lstmgen.batching import Streams
 
@@ -49,17 +49,17 @@ def nats(
     total = 0.0
     for part in console.watched(parts, streams.num_windows, what):
         total += part
-        if not isfinite(total):  # what has gone astray stays there
+        if not isfinite(total):  # what has blown up stays so
             return inf
     return total
 
 
 def require_found(nats: float, text: "Text", settings: Again) -> None:
-    """`OptionError` where the model went astray, so that there is no score."""
+    """`OptionError` where the loss blew up, so that there is no score."""
     if nats == inf:
         raise OptionError(
-            f"{text.name}: with {flags(settings)} the model goes astray, and nothing can be scored by it; "
-            "give a lower --dynamic-rate"
+            f"{text.name}: with {flags(settings)} the loss blows up, so there is no score; give a lower "
+            "--dynamic-rate"
         )
 
 

@@ -125,7 +125,7 @@ def note_unknown(unknown: int, tokens: int) -> None:
             share = "less than 0.01%"
         note(
             f"unknown tokens, scored as <unk>: {unknown:,} of {tokens:,} ({share}); so "
-            "bits a character do not compare with those of a model that knows them"
+            "bits per character do not compare with those of a model that knows them"
         )
 
 

@@ -23,8 +23,8 @@ def evaluate(
     by: Annotated[
         By | None,
         typer.Option(
-            help="corpus: one score a text; line: bits a character, nats, tokens, unknown tokens and text of "
-            "each line; token: nats, rank and text of each token; both tab-separated.",
+            help="corpus: one score a text; line: bits per character, nats, tokens, unknown tokens and text "
+            "of each line; token: nats, rank and text of each token; both tab-separated.",
             show_default="corpus",
         ),
     ] = None,
@@ -97,7 +97,7 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON Lines instead of a table or tabs.")
     ] = False,
-    encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = DEFAULT_ENCODING,
+    encoding: Annotated[str, typer.Option(help="Encoding of what is read.")] = DEFAULT_ENCODING,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -130,8 +130,8 @@ def evaluate(
         by not in (None, "corpus") or choices or dynamic or given != (None, None, None)
     ):
         raise OptionError(
-            "several models are compared by corpus; leave out --by, --context, --choices, --dynamic, --cache "
-            "and --tune-on"
+            "several models are compared on whole texts; leave out --by, --context, --choices, --dynamic, "
+            "--cache and --tune-on"
         )
     how: again.Again | None = None
     of_dynamic = _given("dynamic", dynamic, rate=dynamic_rate, decay=dynamic_decay)

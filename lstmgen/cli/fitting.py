@@ -122,7 +122,8 @@ def _steps(job: "Job", given: Options) -> int:
         most = RANGES["--steps"].high
         if steps > most:
             raise OptionError(
-                f"--epochs {given['epochs']:g} is {steps:,} steps of this text; there may be {most:,} at most"
+                f"--epochs {given['epochs']:g} is {steps:,} steps of this text; there may be {most:,} at "
+                "most; give fewer"
             )
     return steps
 

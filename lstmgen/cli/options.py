@@ -44,14 +44,15 @@ def require_sense(given: Options) -> None:
         raise OptionError("--resume goes on with a run; leave out --overwrite and --init-from")
     corpus.require_one_stdin(paths(given))
     if "valid_file" in given and "valid_fraction" in given:
-        raise OptionError("--valid-file is validated on whole; leave out --valid-fraction")
+        fraction = given["valid_fraction"]
+        raise OptionError(f"--valid-file is used whole; leave out --valid-fraction {fraction:g}")
     by_word = given.get("level", CorpusConfig.level) == "word"
     if "words" in given and not (by_word or given["resume"] or "init_from" in given):
         raise OptionError(f"--words {given['words']} is for words; add --level word")
     if given.get("memory"):
         if given.get("cell") == "rnn":
             raise OptionError(
-                f"--memory {given['memory']} is for gates, a plain RNN has none; leave it out"
+                f"--memory {given['memory']} is for gates, and a plain RNN has none; leave it out"
             )
         if "init_from" in given:
             raise OptionError(
@@ -96,11 +97,18 @@ def data(
     if other:
         theirs = other.vocabulary
         if given.get("level", theirs.level) != theirs.level:
-            raise OptionError(f"the model of --init-from is by {theirs.level}; leave out --level")
+            raise OptionError(
+                f"--level {given['level']}: the model of --init-from is by {theirs.level}; leave out --level"
+            )
+        words = given.get("words", theirs.words)
         if "words" in given and theirs.level == "char":
-            raise OptionError("the model of --init-from is by char; leave out --words")
-        if given.get("words", theirs.words) != theirs.words:
-            raise OptionError(f"the model of --init-from is by {theirs.words}; leave out --words")
+            raise OptionError(
+                f"--words {words}: the model of --init-from is by char; leave out --words"
+            )
+        if words != theirs.words:
+            raise OptionError(
+                f"--words {words}: the model of --init-from has --words {theirs.words}; leave out --words"
+            )
         config = replace(config, level=theirs.level, words=theirs.words)
     if held_out is None and "valid_fraction" not in given:
         config = replace(config, valid_fraction=usual_valid_fraction(len(text.text)))
@@ -146,7 +154,7 @@ def model(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelC
 
 def require_memory(
     config: ModelConfig,
-    advice: str = "give a lower --hidden-size, --num-layers or --max-vocab",
+    advice: str = "give a lower --hidden-size, --embedding-size, --num-layers or --max-vocab",
 ) -> None:
     """`OptionError` for a network that could not be trained in all the memory of this machine.
 
@@ -186,7 +194,7 @@ def training(given: Options, data: "Dataset", where: Any) -> TrainConfig:
     if batch_size < config.batch_size:
         console.note(
             f"{data.facts['name']} is short: it fills a window of {config.window} tokens in {batch_size} of "
-            f"{config.batch_size} streams"
+            f"{config.batch_size} streams; so {batch_size} are read"
         )
     window = config.window
     if "window" not in given:

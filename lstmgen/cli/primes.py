@@ -102,4 +102,4 @@ class Primes:
             told = ", ".join(named[:MAX_NAMED]) + more
             console.note(f"the prime holds what the model does not know: {told}")
             if len(self._warned) >= MAX_WARNED:
-                console.note("further unknown symbols are not told")
+                console.note("further unknown tokens are not told")

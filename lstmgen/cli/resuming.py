@@ -69,7 +69,7 @@ def require_same(given: Options, saved: "SavedRun", data: "Dataset") -> None:
             "tokens; begin anew with --overwrite"
         )
     if "words" in given and saved.model.vocabulary.level == "char":
-        raise OptionError("the run is by char; leave out --words")
+        raise OptionError(f"--words {given['words']}: the run is by char; leave out --words")
     run = {**data.facts, **saved.model.config.to_json(), **saved.training.to_json()}
     size = given.get("batch_size")
     if size is not None:  # shrunk as it may have been at the start, before its window was evened

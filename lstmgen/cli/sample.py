@@ -83,7 +83,7 @@ def sample(
         int | None,
         typer.Option(
             metavar="N",
-            help="Draw nothing: find the likeliest text, keeping N at a time. Goes with neither --seed "
+            help="Draw nothing: search for the likeliest text, keeping N at a time. Goes with neither --seed "
             "nor what shapes a draw.",
         ),
     ] = None,
@@ -106,10 +106,11 @@ def sample(
     """Generate text with a trained model.
 
     The prime is read as if it began a line. The options that shape the choice of a token work in
-    this order: repetition penalty, temperature, top-k, top-p, min-p. The unknown symbol is never
-    drawn. The same seed gives the same text, alone or beside others, except where rounding tips a very
-    close draw. With --beams nothing is drawn: the likeliest text found comes first, with -n also those
-    after it. On the CPU torch is not loaded, so it starts at once.
+    this order: repetition penalty, temperature, top-k, top-p, min-p. <unk>, which stands for all
+    that the model does not know, is never drawn. The same seed gives the same text, alone or beside
+    others, except where rounding tips a very close draw. With --beams nothing is drawn: the
+    likeliest text found comes first, with -n also those after it. On the CPU torch is not loaded,
+    so it starts at once.
     """
     if stray := context.args:
         raise OptionError(
@@ -209,7 +210,7 @@ def _note_idle(num_samples: int, drawing: dict[str, Any]) -> None:
         given.append(console.option("num_samples", num_samples))
     if given:
         console.note(
-            f"--temperature 0 always takes the likeliest token, so {' '.join(given)} brings nothing else"
+            f"--temperature 0 always takes the likeliest token, so {' '.join(given)} brings nothing new"
         )
 
 

@@ -77,14 +77,14 @@ def train(
     min_count: Annotated[
         int | None,
         _text(
-            help="Symbols seen fewer times than this in the part to train on become <unk>.",
+            help="Tokens seen fewer times than this in the part to train on become <unk>.",
             show_default=str(CorpusConfig.min_count),
         ),
     ] = None,
     max_vocab: Annotated[
         int | None,
         _text(
-            help="Size of the vocabulary, <unk> included: the most frequent symbols are kept.",
+            help="Largest size of the vocabulary, <unk> included: the most frequent symbols are kept.",
             show_default="all",
         ),
     ] = None,
@@ -99,7 +99,7 @@ def train(
         str | None,
         _text(metavar="FILE", help="Text to validate on instead of the last part of the text."),
     ] = None,
-    encoding: Annotated[str, _text(help="Encoding of the files.")] = DEFAULT_ENCODING,
+    encoding: Annotated[str, _text(help="Encoding of what is read.")] = DEFAULT_ENCODING,
     cell: Annotated[
         CellName | None, _network(help="Kind of network.", show_default=str(ModelConfig.cell))
     ] = None,
@@ -157,7 +157,7 @@ def train(
     batch_size: Annotated[
         int | None,
         _learning(
-            help="Streams read side by side.",
+            help="Streams, the parts of the text that are read side by side.",
             show_default=f"{TrainConfig.batch_size}, or in a run by --minutes {MANY_STREAMS}, on CUDA also "
             f"{CUDA_STREAMS}, where a trial shows that it pays",
         ),
@@ -224,7 +224,7 @@ def train(
         int | None,
         _machine(
             help="Processor threads.",
-            show_default="one a core; fewer in a run by time while others are busy",
+            show_default="one a core; fewer in a run by time while other programs are busy",
         ),
     ] = None,
     sample_every: Annotated[
@@ -238,8 +238,8 @@ def train(
         str | None,
         _network(
             metavar="MODEL",
-            help="Begin with the weights of this model; the new one takes over its level, cell, sizes and "
-            "symbols.",
+            help="Begin with the weights of this model; the new one takes over its level, cell, sizes and, "
+            "without --max-vocab, symbols.",
         ),
     ] = None,
     quiet: Annotated[

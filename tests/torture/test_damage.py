@@ -199,7 +199,7 @@ def test_damaged_runs_are_refused_or_can_be_gone_on_with(
 
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.name)
 def test_a_file_of_each_kind_is_refused(path: Path) -> None:
-    with pytest.raises(CheckpointError, match="not a model of lstmgen, or damaged"):
+    with pytest.raises(CheckpointError, match="not a model or run of lstmgen, or damaged"):
         checkpoint.load_model(path)
 
 
