@@ -78,9 +78,7 @@ def gru(z: Array, state: LayerState) -> LayerState:
 
     # In the order of the notes; the blocks lie in torch's, r u.
     u = gates[H:]  # update gate, sigmoid(W_u [x, h] + b_u): forget and input gate in one
-    r = gates[
-        :H
-    ]  # reset gate, sigmoid(W_r [x, h] + b_r): how much of the past the candidates may see
+    r = gates[:H]  # reset gate, sigmoid(W_r [x, h] + b_r): how much of h the candidates see
     h_tilde = np.tanh(from_x + r * from_h)  # candidates, tanh(W_x x + b_x + r (W_h h + b_h))
     h = u * h + (1 - u) * h_tilde  # new state, which is the output as well
     return (h,)

@@ -41,7 +41,6 @@ GZIP = b"\x1f\x8b"
 MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 FEW_LINES = 100  # that tell whether a list is sorted
 RISING = 0.9  # share of lines, where chance would give half
-UNKNOWN = "<unk>"
 NO_MARK = "dropped the byte order mark"
 NO_CR = "made CRLF and CR line ends into LF"
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
@@ -151,11 +150,6 @@ def is_sorted(text: str) -> bool:
     some = [line for line in text[:SOME].split("\n")[:-1] if line]
     rising = sum(low < high for low, high in pairwise(some))
     return len(some) >= FEW_LINES and rising > RISING * len(some)
-
-
-def is_tokenised(text: str) -> bool:
-    """Whether rare words have been replaced in it already, as in WikiText and Penn Treebank."""
-    return f" {UNKNOWN} " in text[:SOME]
 
 
 def lines(

@@ -123,10 +123,13 @@ class Course:
                 kept = f"the best model so far is in {folder}"
             elif has_model(folder):
                 kept = f"the model in {folder} is an earlier one"
+            rate, decay = self.config.learning_rate, self.config.weight_decay
+            less = f"--learning-rate {rate:g}"
+            if decay:
+                less += f" (or than --weight-decay {decay:g}, if that is high)"
             raise TrainingError(
                 f"{why} and going back {MAX_RETREATS} times did not help; {kept}; "
-                f"train again with less than --learning-rate {self.config.learning_rate:g} (or than "
-                f"--weight-decay {self.config.weight_decay:g}, if that is high)"
+                f"train again with less than {less}"
             )
         run.go_to(self.last_good)
         return (

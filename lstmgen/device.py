@@ -39,8 +39,10 @@ def choose(name: str) -> torch.device:
                 f"--device {name}: torch{why} finds no CUDA device here; use --device cpu"
             )
         if int(number or 0) >= count:
-            there = f"cuda:0 to cuda:{count - 1} are" if count > 1 else "only cuda:0 is"
-            raise DeviceError(f"--device {name}: {there} here; use that, or --device cpu")
+            there = "only cuda:0 is here; use that"
+            if count > 1:
+                there = f"cuda:0 to cuda:{count - 1} are here; use one of them"
+            raise DeviceError(f"--device {name}: {there}, or --device cpu")
         return torch.device("cuda", int(number or 0))
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("--device mps: torch finds no Apple GPU here; use --device cpu")

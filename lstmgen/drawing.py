@@ -37,9 +37,7 @@ def relative_probabilities(
     x = logits.copy()
     x[:, UNKNOWN_ID] = -np.inf
     if decoding.repetition_penalty is not None:
-        penalty = float(
-            decoding.repetition_penalty
-        )  # it may be a `Fraction`, by which NumPy cannot divide
+        penalty = float(decoding.repetition_penalty)  # NumPy cannot divide by a `Fraction`
         x = np.where(seen, np.where(x > 0, x / penalty, x * penalty), x)
     if decoding.temperature == 0:
         only = np.zeros_like(x)

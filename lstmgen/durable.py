@@ -30,8 +30,10 @@ def put(path: Path, *parts: bytes | memoryview) -> None:
                 new.unlink(missing_ok=True)
         _sync(path.parent)
     except OSError as error:
-        how = "check the permissions of its folder"
-        if error.errno in FULL:
+        how = "check the path and the disk"
+        if error.errno in (errno.EACCES, errno.EPERM):
+            how = "check the permissions of its folder"
+        elif error.errno in FULL:
             how = f"make room there, up to {-(-sum(map(len, parts)) // 10**6):,} MB"
         raise CheckpointError(f"{path}: cannot be written ({error.strerror}); {how}") from None
 

@@ -120,8 +120,8 @@ def decoded_lines(
     """The text of a file as it comes: a line at a time, or some; the last may lack its end.
 
     One that ends by CR alone comes when an LF has come too, or all. `CorpusError` comes after all lines
-    before the one that is wrong. What makes the encoding doubtful is told of the first lines that are not
-    ASCII, where lines can be told by the byte.
+    before the one that is wrong. What makes the encoding doubtful is told once, where lines can be told by
+    the byte: as soon as `ENOUGH` bytes have been beyond ASCII, or at the end.
     """
     if codecs.lookup(encoding).name == "utf-8-sig":
         encoding = "utf-8"  # of which lines can be told by the byte; whoever asks drops the mark
@@ -157,16 +157,20 @@ def _pieces(
 ) -> Iterator[str]:
     """The text of a file as it comes: a line at a time, or some."""
     if _marks_lines(encoding):
-        beyond, told = b"", False  # lines that are not ASCII
+        begin, beyond = (
+            bytearray(),
+            0,
+        )  # lines to judge the encoding by, and their bytes beyond ASCII
         for number, raw in enumerate(_raw_lines(file), 1):
             text = _text(f"line {number:,} of {name}", raw, encoding, begins=number == 1)
-            if not told and not raw.isascii():
-                beyond += raw
-                if told := len(beyond) >= ENOUGH:
-                    _tell_doubt(name, beyond, encoding, tell)
+            if beyond < ENOUGH and not (raw.isascii() and len(begin) > SOME):
+                begin += raw
+                beyond += len(raw) - len(raw.decode("ascii", "ignore"))
+                if beyond >= ENOUGH:
+                    _tell_doubt(name, bytes(begin), encoding, tell)
             yield text
-        if not told:
-            _tell_doubt(name, beyond, encoding, tell)
+        if beyond < ENOUGH:
+            _tell_doubt(name, bytes(begin), encoding, tell)
         return
     # As in UTF-16, where a byte says nothing by itself.
     decoder, number, raw = _decoder(file, encoding), 1, b"-"

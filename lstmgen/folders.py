@@ -112,6 +112,17 @@ def file_id(path: Path) -> FileId | None:
     return about.st_ino, about.st_mtime_ns  # as the first may be given once more, to a later file
 
 
+def is_gone(path: Path, known: FileId) -> bool:
+    """Whether a file that was known is not there any more, nor, if it can be looked at, the same."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # nobody can tell
+        return False
+    return file_id(path) != known
+
+
 def reserve(folder: Path, sizes: Mapping[str, int]) -> None:
     """Make sure that files of these sizes, in bytes by name, can be written, and written anew.
 

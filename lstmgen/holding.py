@@ -122,10 +122,6 @@ class Hold:
         """Know the files of weights that are there as this run's."""
         self._left = folders.weight_files(self.folder)
 
-    def has(self, name: str) -> bool:
-        """Whether a file of weights that is there is this run's."""
-        return folders.file_id(self.folder / name) in self._left
-
     def renew(self) -> None:
         """Make sure that the folder is still this run's. One that has vanished is made and held again.
 

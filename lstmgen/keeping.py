@@ -108,9 +108,13 @@ class Keeper:
         self._hold, self._folder = hold, hold.folder
         self._new, self._common = before is None, model
         self._position_of_model = before or Position()  # when its best model was last written
-        self._saved_step = before.step if before else None
+        self._saved_step = before.step if before else 0
+        self._files: dict[
+            str, folders.FileId | None
+        ] = {}  # those that hold this run, once it is saved
+        if before:
+            self._note_file(RUN_FILE)
         self._model: SavedModel | None = None
-        self._model_is_saved = False
         self._run: SavedRun | None = None
         self._run_is_saved = False  # though it waits for its model
         self._lines: list[Mapping[str, Any]] = []
@@ -169,7 +173,8 @@ class Keeper:
         try:
             if self._model is not None:
                 checkpoint.save_model(self._folder / MODEL_FILE, self._model)
-                self._model, self._model_is_saved = None, True
+                self._note_file(MODEL_FILE)
+                self._model = None
                 if self._run is not None:
                     self._position_of_model = self._run.position
         finally:
@@ -205,7 +210,16 @@ class Keeper:
 
     def _save_run(self, run: SavedRun) -> None:
         checkpoint.save_run(self._folder / RUN_FILE, run)
+        self._note_file(RUN_FILE)
         self._saved_step = run.position.step
+
+    def _note_file(self, name: str) -> None:
+        self._files[name] = folders.file_id(self._folder / name)
+
+    def _is_there(self, name: str) -> bool:
+        """Whether a file that holds this run is still there, as far as anybody can tell."""
+        known = self._files.get(name)
+        return known is not None and not folders.is_gone(self._folder / name, known)
 
     def try_to_write(self) -> str:
         """Write all that waits, or say what keeps it from being written."""
@@ -218,10 +232,10 @@ class Keeper:
     def what_is_lost(self, unwritten: str) -> CheckpointError:
         """What to say where a run ends and `unwritten` still keeps something from being written."""
         saved = "nothing of this run is saved"
-        if self._run is None:
-            saved = "all but the end of its log is saved"
-        elif self._saved_step is not None and self._hold.has(RUN_FILE):
+        if self._is_there(RUN_FILE):
             saved = f"it is saved as of step {self._saved_step:,}, from which --resume goes on"
-        elif self._model_is_saved and self._hold.has(MODEL_FILE):
+            if self._run is None:
+                saved = "all but the end of its log is saved"
+        elif self._is_there(MODEL_FILE):
             saved = "its model is saved, and nothing to go on from"
         return CheckpointError(f"{unwritten}; the run has ended: {saved}")

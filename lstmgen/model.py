@@ -23,7 +23,7 @@ _LAYERS = {"lstm": nn.LSTM, "gru": Gru, "rnn": nn.RNN}
 
 
 class _Embedding(nn.Embedding):
-    """Draws no weights, as they are all set afterwards: where symbols are many, that takes long."""
+    """Draws no weights, as they are all set afterwards: where symbols are many, drawing takes long."""
 
     def reset_parameters(self) -> None:
         pass
@@ -97,7 +97,7 @@ class Network(nn.Module):
         if not (self.training and self.dropout):
             return x
         kept = torch.rand(x.shape[1:], device=x.device) >= self.dropout
-        return x * (kept / (1 - self.dropout)).to(x.dtype)  # longer, so that the mean stays
+        return x * (kept / (1 - self.dropout)).to(x.dtype)  # scaled up, so that the mean stays
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -23,13 +23,13 @@ from lstmgen.muon import EPSILON, Muon, Rate, named
 
 BETAS, ADAMW_EPSILON = (0.9, 0.99), 1e-8  # of AdamW's two means
 SYMBOL_BETA2 = 0.99  # of the mean square of a row's gradient
-SYMBOL_RATE = 3.0  # times AdamW's rate, as without momentum a row moves but when it is met
+SYMBOL_RATE = 3.0  # times AdamW's rate, as without momentum a row moves only when it is met
 
 NOT_IN_OLDER = (".row_squares", ".squares", ".counts")  # state that older runs did not keep
 
 
 class AdamW:
-    """Steps of all other weights, each as far as the mean of its gradient is beside the root mean square.
+    """Steps of the weights that the two others leave, by the mean of the gradient over its root mean square.
 
     w <- (1 - rate * decay) w - rate * m / (sqrt(v) + epsilon), where m and v are the running means of the
     gradient and of its square, corrected for having begun at 0. By torch's own kernel: `torch.optim.AdamW`

@@ -40,8 +40,8 @@ class Loss:
         """Inputs and targets (B, T), and a state -> nats, summed, and the next state.
 
         That is the cross-entropy of the output layer's logits. With `softmax_sample` it is against symbols
-        that are drawn, by the seed and the `step` (see `sampled_softmax`); if they are many, only the rows of
-        those that are met get a gradient (see `optim.LazyRows`).
+        that are drawn, by the seed and the `step` (see `sampled_softmax`); where they are few beside the
+        vocabulary, only the rows of those that are met get a gradient (see `optim.LazyRows`).
         """
         sparse = self.lazy and inputs.is_cpu  # other devices may know no sparse tensors
         hidden, state = self.network.read(inputs, state, sparse)
@@ -120,7 +120,7 @@ class Stepper:
         ):
             with device.autocast(inputs.device, self.config.precision):
                 nats, state = self.loss(inputs, targets, state, run.step)
-            # Of the mean, so that a step is no longer where more is learned from.
+            # Of the mean, so that a window with more targets makes no longer step.
             (nats / num_targets * loss_scale).backward()  # type: ignore[no-untyped-call]
         run.optimizer.step(rate, loss_scale)
         # Here back-propagation through time is truncated: what is remembered goes on into the next

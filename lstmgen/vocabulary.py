@@ -215,6 +215,11 @@ class Vocabulary:
             raise OptionError(f"the vocabulary is damaged: {error!s:.80}") from None
 
 
+def is_tokenised(text: str) -> bool:
+    """Whether rare words have been replaced in a text already, as in WikiText and Penn Treebank."""
+    return UNKNOWN["word"] + " " in text
+
+
 def build(text: str, config: CorpusConfig) -> Vocabulary:
     """The vocabulary of a text: every symbol seen `min_count` times, the `max_vocab` most frequent.
 

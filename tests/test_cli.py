@@ -98,7 +98,7 @@ from lstmgen.ranges import RANGES
         ),
         (
             ("train", "CORPUS", "--valid-file", "CORPUS", "--valid-fraction", "0.2"),
-            "leave out --valid-f",
+            "--valid-file is used whole; leave out --valid-fraction 0.2",
         ),
         (("train", "CORPUS", "--words", "space"), "add --level word"),
         (

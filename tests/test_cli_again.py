@@ -41,7 +41,7 @@ def test_eval_dynamic_stands_beside_the_static_score_and_changes_no_file(
 
 
 @pytest.mark.parametrize("lost", [inf, nan])
-def test_a_model_that_goes_astray_as_it_learns_has_no_score(
+def test_a_model_whose_loss_blows_up_as_it_learns_has_no_score(
     model: Path, corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch, lost: float
 ) -> None:
     monkeypatch.setattr(dynamic, "window_nats", lambda *about: iter([1.0, lost]))
@@ -61,7 +61,7 @@ def test_a_model_that_goes_astray_as_it_learns_has_no_score(
     assert json.loads(done.out.splitlines()[1])["dynamic"]["rate"] == 1e-4
 
 
-def test_a_model_that_goes_astray_reads_no_further(
+def test_a_model_whose_loss_blows_up_reads_no_further(
     model: Path, corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = list[float]()

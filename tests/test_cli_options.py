@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from jobs import make_job
 
 from lstmgen import checkpoint, device
@@ -67,6 +68,17 @@ def test_precision_is_what_suits_the_machine_unless_it_is_given(
 @pytest.mark.parametrize("other", [("--cell", "rnn"), ("--init-from", "m")])
 def test_memory_is_for_fresh_gates(corpus: Path, here: Any, other: tuple[str, str]) -> None:
     assert "--memory 20 is for" in here("train", corpus, "--memory", "20", *other).error
+
+
+def test_streams_that_a_short_text_cannot_fill_are_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_job(tmp_path).data
+    streams = len(data.train_ids) // 64
+    config = options.training({"batch_size": 10**4, "window": 64}, data, torch.device("cpu"))
+    assert streams <= config.batch_size < 10**4
+    told = f"fills a window of 64 tokens in {config.batch_size} of 10000 streams; so {config.batch_size} are"
+    assert told in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_empty_name_of_a_folder_is_refused(corpus: Path, here: Any) -> None:

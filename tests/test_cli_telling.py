@@ -181,7 +181,8 @@ def test_text_whose_words_are_set_apart_already_is_told_to_be_so(
 ) -> None:
     path = tmp_path / "wiki.txt"
     path.write_text("The <unk> of the town , and its <unk> .\n" * 60)
-    for cut, told in ((["word"], True), (["word", "--words", "space"], False), (["char"], False)):
+    cuts = (["word"], True), (["word", "--words", "space"], False), (["char"], False)
+    for cut, told in (*cuts, (["word", "--words", "prose"], False)):
         options = ["-m", tmp_path / "m", "--steps", "1", "--overwrite", *SMALL, "--level", *cut]
         done = here("train", path, *options)
         assert done.code == 0

@@ -90,7 +90,7 @@ def test_a_torch_without_cuda_is_told_from_a_machine_without(
 @ON_CUDA
 def test_cuda_device_beyond_the_last_is_refused_with_those_there_are() -> None:
     count = torch.cuda.device_count()
-    with pytest.raises(DeviceError, match=f"there are {count} here"):
+    with pytest.raises(DeviceError, match=r"(only cuda:0 is|cuda:0 to cuda:\d+ are) here"):
         device.choose(f"cuda:{count}")
 
 
@@ -99,8 +99,13 @@ def test_the_cuda_device_that_is_named_is_taken(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     for number in range(3):
         assert device.choose(f"cuda:{number}") == torch.device("cuda", number)
-    with pytest.raises(DeviceError, match="cuda:0 to cuda:2 are here; use that, or --device cpu"):
+    with pytest.raises(
+        DeviceError, match="cuda:0 to cuda:2 are here; use one of them, or --device"
+    ):
         device.choose("cuda:3")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(DeviceError, match="only cuda:0 is here; use that, or --device cpu"):
+        device.choose("cuda:1")
 
 
 @pytest.mark.skipif(MPS, reason="there is an Apple GPU here")

@@ -26,6 +26,7 @@ def test_a_file_holds_the_parts_that_were_put_into_it_also_in_a_folder_that_was_
     ("number", "way"),
     [
         (errno.EACCES, "; check the permissions of its folder$"),
+        (errno.EIO, "; check the path and the disk$"),
         (errno.ENOSPC, "; make room there, up to 1 MB$"),
     ],
 )

@@ -275,6 +275,16 @@ def test_lines_are_doubted_once_as_soon_as_there_are_enough(tmp_path: Path, long
     assert len(notes) == 1
 
 
+def test_lines_are_doubted_by_all_of_them_not_by_their_odd_ones_alone(tmp_path: Path) -> None:
+    notes, rule = list[str](), b"\x97" * 120 + b"\n"  # of dashes
+    path = put(tmp_path, b"plain English\n" * 100 + rule)
+    assert len(list(lines(path, "cp1252", notes.append))) == 101
+    assert notes == list(read(path, "cp1252").notes) == []
+    assert len(list(lines(path, "latin-1", notes.append))) == 101
+    assert notes == list(read(path, "latin-1").notes)
+    assert len(notes) == 1  # which Latin-1 has no dashes for
+
+
 def packed(path: Path, kind: str) -> bytes:
     """A text in a file of some kind."""
     inside = path / "inside.txt"

@@ -268,7 +268,7 @@ def test_room_is_asked_for_only_where_it_is_missing(
     monkeypatch.setattr(durable, "_attempt", refused)
     with pytest.raises(CheckpointError) as caught:
         durable.put(tmp_path / "there", b"x")
-    assert "; check the permissions of its folder" in str(caught.value)
+    assert "; check the path and the disk" in str(caught.value)
     assert "make room" not in str(caught.value)
     monkeypatch.setattr(folders, "_fill", refused)
     with pytest.raises(CheckpointError, match="bytes there: choose another") as caught:
@@ -375,8 +375,35 @@ def test_a_stop_that_cannot_be_saved_says_what_is(
         pass
     (tmp_path / folders.RUN_FILE).unlink(missing_ok=True)
     (tmp_path / folders.RUN_FILE).mkdir()
-    kept = "it is saved as of step 4" if saved else "nothing of this run is saved$"
-    with pytest.raises(CheckpointError, match=f"; the run has ended: {kept}"):
+    kept = (
+        "its model is saved, and nothing to go on from" if saved else "nothing of this run is saved"
+    )
+    with pytest.raises(CheckpointError, match=f"; the run has ended: {kept}$"):
+        records.close()
+
+
+def test_a_stop_that_cannot_write_says_what_is_there_from_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, run: checkpoint.SavedRun) -> None:
+        raise CheckpointError(f"{path}: no room")
+
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    records = train(make_job(tmp_path))
+    while next(records).step < 5:
+        pass
+    monkeypatch.setattr(checkpoint, "save_run", refused)
+    # Also where nobody can look, as for a moment on a disk of a network.
+    monkeypatch.setattr(folders, "file_id", lambda path: None)
+    really_stat = Path.stat
+
+    def lost(path: Path, **how: Any) -> os.stat_result:
+        if path.name == folders.RUN_FILE:
+            raise OSError(errno.ESTALE, "stale")
+        return really_stat(path, **how)
+
+    monkeypatch.setattr(Path, "stat", lost)
+    with pytest.raises(CheckpointError, match="it is saved as of step 4, from which --resume goes"):
         records.close()
 
 

@@ -232,7 +232,7 @@ def test_the_largest_seed_is_one_for_every_device(
     assert 0 <= min(seeds) < max(seeds) < 2**63
 
 
-def test_the_loss_of_is_that_of_the_state_as_it_is(
+def test_the_loss_ahead_is_that_of_the_state_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = make_job(tmp_path)

@@ -85,7 +85,7 @@ def _read(
 ) -> "Dataset":
     """The texts as they are to be learned, with notes of what is odd about them."""
     from lstmgen import corpus
-    from lstmgen.vocabulary import UNKNOWN_ID
+    from lstmgen.vocabulary import UNKNOWN_ID, is_tokenised
 
     encoding = given["encoding"]
     text = corpus.read_all(given["corpus"], encoding)
@@ -108,8 +108,8 @@ def _read(
             "for itself, mix them first (shuf)"
         )
     data = options.data(given, text, held_out, other)
-    in_prose = (data.vocabulary.level, data.vocabulary.words) == ("word", "prose")
-    if in_prose and not other and corpus.is_tokenised(text.text):
+    settled = data.vocabulary.level == "char" or "words" in given or other
+    if not settled and is_tokenised(text.text):
         console.note(
             f"{text.name} holds <unk>, as text does whose words are set apart already; if it is such text, "
             "give --words space"

@@ -77,7 +77,7 @@ def train(
     min_count: Annotated[
         int | None,
         _text(
-            help="Tokens seen fewer times than this in the part to train on become <unk>.",
+            help="Symbols seen fewer times than this in the part to train on become <unk>.",
             show_default=str(CorpusConfig.min_count),
         ),
     ] = None,
