@@ -50,7 +50,7 @@ def data(folder: Path, saved: "SavedRun", text: "Text", held_out: "Text | None")
 def raised_at(saved: "SavedRun", config: TrainConfig) -> int | None:
     """The step from which a run that is resumed learns faster, by a tenth, than it would have; or None.
 
-    It may where `config` gives it a much later end.
+    It may do so where `config` gives it a much later end.
     """
     from lstmgen import optim
 
