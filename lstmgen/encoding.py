@@ -157,10 +157,8 @@ def _pieces(
 ) -> Iterator[str]:
     """The text of a file as it comes: a line at a time, or some."""
     if _marks_lines(encoding):
-        begin, beyond = (
-            bytearray(),
-            0,
-        )  # lines to judge the encoding by, and their bytes beyond ASCII
+        begin = bytearray()  # lines to judge the encoding by
+        beyond = 0  # their bytes beyond ASCII
         for number, raw in enumerate(_raw_lines(file), 1):
             text = _text(f"line {number:,} of {name}", raw, encoding, begins=number == 1)
             if beyond < ENOUGH and not (raw.isascii() and len(begin) > SOME):

@@ -106,21 +106,23 @@ def weight_files(folder: Path) -> set[FileId]:
 def file_id(path: Path) -> FileId | None:
     """What tells a file from another that takes its place; None where there is none."""
     try:
-        about = path.stat()
+        return _id(path.stat())
     except OSError:
         return None
-    return about.st_ino, about.st_mtime_ns  # as the first may be given once more, to a later file
 
 
 def is_gone(path: Path, known: FileId) -> bool:
-    """Whether a file that was known is not there any more, nor, if it can be looked at, the same."""
+    """Whether a file that was known is no longer there, or is another, as far as anybody can tell."""
     try:
-        path.stat()
+        return _id(path.stat()) != known
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:  # nobody can tell
         return False
-    return file_id(path) != known
+
+
+def _id(about: os.stat_result) -> FileId:
+    return about.st_ino, about.st_mtime_ns  # as the first may be given once more, to a later file
 
 
 def reserve(folder: Path, sizes: Mapping[str, int]) -> None:

@@ -83,8 +83,7 @@ def _chrono_initialize(bias: Tensor, log_times: Tensor, cell: CellName) -> None:
 
     Chrono initialisation (Tallec & Ollivier, 2018, arXiv:1804.11188): the gate that keeps begins at
     t / (t + 1), so that after t tokens more than a third of a value is left, and the LSTM's input gate at
-    1 / (t + 1); the paper's T is t + 1. The bias, (4H,) or (3H,),
-    is changed in place.
+    1 / (t + 1); the paper's T is t + 1. The bias, (4H,) or (3H,), is changed in place.
     """
     size, count = len(bias) // NUM_BLOCKS[cell], len(log_times)
     bias[size : size + count] = log_times  # the LSTM's forget gate, the GRU's update gate

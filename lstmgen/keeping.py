@@ -109,9 +109,8 @@ class Keeper:
         self._new, self._common = before is None, model
         self._position_of_model = before or Position()  # when its best model was last written
         self._saved_step = before.step if before else 0
-        self._files: dict[
-            str, folders.FileId | None
-        ] = {}  # those that hold this run, once it is saved
+        # What the files that hold this run are known by, once it is saved.
+        self._files: dict[str, folders.FileId | None] = {}
         if before:
             self._note_file(RUN_FILE)
         self._model: SavedModel | None = None
