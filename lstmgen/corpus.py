@@ -20,17 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstmgen.config import DEFAULT_ENCODING
-from lstmgen.encoding import (
-    MARKED,
-    PART,
-    SOME,
-    decoded,
-    decoded_lines,
-    doubt,
-    require_encoding,
-    require_plain,
-    with_line_feeds,
-)
+from lstmgen.detection import MARKED, SOME, doubt, require_plain
+from lstmgen.encoding import PART, decoded, decoded_lines, require_encoding, with_line_feeds
 from lstmgen.errors import CorpusError, OptionError, reason
 
 if TYPE_CHECKING:

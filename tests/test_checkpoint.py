@@ -314,6 +314,17 @@ def test_room_for_a_file_and_the_one_that_takes_its_place_is_asked_for(
     assert (tmp_path / folders.RUN_FILE).stat().st_size < large
 
 
+def test_room_is_asked_for_the_words_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = tuple(f" {i:07}слово" for i in range(20_000))
+    vocabulary = Vocabulary("word", "prose", (UNKNOWN["word"], *words))
+    config = ModelConfig(vocab_size=20_001, num_layers=1, hidden_size=8, embedding_size=8, tie=True)
+    model, asked = SavedModel(config, vocabulary, random_weights(config)), list[int]()
+    monkeypatch.setattr(folders, "_fill", lambda path, size: asked.append(size))
+    checkpoint.require_room(tmp_path, model, 0)
+    checkpoint.save_model(tmp_path / folders.MODEL_FILE, model)
+    assert 200_000 < (tmp_path / folders.MODEL_FILE).stat().st_size <= asked[0]
+
+
 def test_a_vocabulary_that_could_not_be_read_again_is_refused_at_once(
     tmp_path: Path, model: SavedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

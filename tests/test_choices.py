@@ -253,6 +253,7 @@ def test_unknown_tokens_of_context_and_choices_are_counted(
     (one,) = rank(cells, letters, [Question("Añb", ("ñ", "cÑñ"), 0, "")])
     assert (one.unknown_in_context, one.unknown_tokens) == (2, (1, 2))
     assert one.to_json()["unknown_tokens"] == [1, 2]
+    assert one.to_json()["unknown_in_context"] == 2
 
 
 def test_a_question_that_says_something_twice_is_refused() -> None:

@@ -134,7 +134,7 @@ def test_a_text_that_is_not_utf_8_is_refused_with_its_place(tmp_path: Path, here
     path = tmp_path / "latin.txt"
     path.write_bytes("caf\xe9".encode("latin-1"))
     said = here("train", path, "-m", tmp_path / "m").error
-    assert "byte 0xe9 at byte 3" in said
+    assert "byte 0xe9 at offset 3" in said
     assert "--encoding" in said
 
 

@@ -35,6 +35,8 @@ def test_eval_dynamic_stands_beside_the_static_score_and_changes_no_file(
         str(path), str(path), "total",
         f"{path} (dynamic)", f"{path} (dynamic)", "total (dynamic)",
     ]  # fmt: skip
+    told = here("eval", "-m", model, path, path, "--dynamic", "--json").out.splitlines()
+    assert [json.loads(line).get("texts") for line in told] == [None] * 4 + [2, 2]
     wrong = ("--dynamic", "--dynamic-rate", "2")
     assert "--dynamic-rate is 2" in here("eval", "-m", model, path, *wrong).error
     assert "is for --dynamic" in here("eval", "-m", model, path, *wrong[1:]).error
@@ -154,6 +156,7 @@ def test_eval_tunes_what_was_not_given(
     assert all("--dynamic-rate 0.0123 --dynamic-decay " in line for line in said)
     assert f"--dynamic-decay {found['decay']}:" in said[-1]
     assert "flatter" not in done.err
+    assert "note: unknown tokens, scored as <unk>: 120 of 720 (" in done.err
     done = here("eval", "-m", model, path, *options)
     assert f"{path} is scored too, and what is chosen on it will flatter its score" in done.err
 

@@ -43,6 +43,13 @@ def test_control_characters_are_shown_to_a_terminal() -> None:
     assert console.visible("name\n", keep_newlines=False) == "name␊"
 
 
+def test_a_note_is_one_line_and_does_nothing_to_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console.note("name\x1b[2J\n of a file")
+    assert capsys.readouterr().err == "note: name␛[2J␊ of a file\n"
+
+
 FULL = pytest.param(
     "> /dev/full",
     "No space left on device; make room or write elsewhere",

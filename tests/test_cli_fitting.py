@@ -105,6 +105,12 @@ def test_what_is_given_stays_and_the_rest_is_planned(tmp_path: Path) -> None:
         assert {n for n, one in mine.items() if getattr(planned, n) == one} == {name}
 
 
+def test_weight_drop_and_decay_follow_from_the_epochs(tmp_path: Path) -> None:
+    for epochs, drop, decay in ((1, 0.0, 0.01), (30, 0.09, 0.1), (80, 0.3, 0.1)):
+        planned = fitting.timed(make_job(tmp_path), {"epochs": epochs}, None, 0.0).training
+        assert (planned.weight_drop, planned.weight_decay) == (drop, decay)
+
+
 @pytest.mark.parametrize(
     ("epochs", "streams", "cell", "given", "rate"),
     [
@@ -511,6 +517,8 @@ def test_what_a_model_saves_of_a_guess_tells_how_well_it_knows_a_text(tmp_path: 
     assert measuring.share_spared(job, fresh) == pytest.approx(0, abs=1e-6)
     small = replace(job, training=replace(job.training, batch_size=1, window=1))
     assert measuring.share_spared(small, model) == measuring.share_spared(job, model)
+    few = replace(small, data=replace(job.data, train_ids=job.data.train_ids[:9]))
+    assert measuring.share_spared(few, model) < 1  # of a text shorter than a window
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_how_far_a_context_is_can_be_watched(
 def test_eval_with_little_context_knows_less(
     model: Path, corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ("eval", "-m", model, corpus, "--context", "16,1,4")
+    options = ("eval", "-m", model, corpus, "--context", "16,1,4,1")
     records = [json.loads(line) for line in here(*options, "--json").out.splitlines()]
     assert [record["context"] for record in records] == [1, 4, 16]
     bits = [record["bits_per_character"] for record in records]
@@ -305,8 +305,10 @@ def test_choices_without_an_answer_are_told_as_json_only(
     assert (record["answer"], record["chosen"], len(record["nats"])) == (None, 0, 2)
     with path.open("a") as file:
         file.write('{"context": "Ann went to ", "choices": ["Rome", "Zqxj"], "answer": 0}\n')
+        file.write('{"context": "Ann went to ", "choices": ["ß", "ð"]}\n')
     done = here(*options)
+    assert "the model cannot tell" not in done.err  # of those that are counted
     assert done.out.splitlines()[1].split()[:3] == ["all", "1", "1"]
-    assert "questions without an answer, which are not counted: 1" in done.err
+    assert "questions without an answer, which are not counted: 2" in done.err
     path.write_text('{"context": "Ann went to ", "choices": ["Rome", "Zqxj"]}\n')
     assert "no question in" in here(*options).error

@@ -94,6 +94,26 @@ def test_a_table_of_answers_has_each_number_in_its_column(
     assert row.split() == ["all", "2,000", "1,900", "95.0%", *interval, "25.0%", "90.1%"]
 
 
+def test_a_comparison_has_each_number_in_its_row_and_column(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    scored = [
+        Score(2000.0, 1000, 4000, 3),
+        Score(3000.0, 1500, 4500, 5),
+        Score(3500.0, 1400, 3500, 7),
+    ]
+    found = [Difference(-0.5123, 0.05, 40, 2000), Difference(0.25, 0.0, 1, 2000)]
+    tables.comparison("t", list(zip("abc", scored, strict=True)), found)
+    title, *rows = capfdbinary.readouterr().out.decode().splitlines()
+    columns = "model bits/character difference 95 % interval perplexity tokens unknown"
+    assert title.split() == columns.split()
+    assert [row.split() for row in rows] == [
+        ["a", "0.7213", "7.389", "1,000", "3"],
+        ["b", "0.9618", "-0.5123", "-0.6134", "to", "-0.4112", "7.389", "1,500", "5"],
+        ["c", "1.4427", "+0.2500", "-", "12.182", "1,400", "7"],
+    ]
+
+
 def test_a_name_in_a_table_stays_as_it_is(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     tables.scores([("a:key:[b].txt", SCORES[0][1])])
     assert b"a:key:[b].txt" in capfdbinary.readouterr().out

@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 from commands import SMALL, TEXT
-from jobs import make_job
+from jobs import make_job, stopped_at
 
 from lstmgen import checkpoint, dataset
 from lstmgen.cli import console, telling, watching
 from lstmgen.cli.telling import _as_given, to_resume
 from lstmgen.config import CorpusConfig
 from lstmgen.corpus import Text
+from lstmgen.pace import TimeLimit, Timing
 from lstmgen.progress import Progress
 from lstmgen.scoring import Score
+from lstmgen.step import fresh_run
 from lstmgen.training import train
 
 
@@ -206,6 +208,18 @@ def test_a_run_whose_loss_blew_up_is_told_with_the_rate_that_it_goes_on_with(
     assert f"; {rate} (1/8 of that, as the loss blew up), " in telling.of_job(job, {}, saved)
 
 
+def test_the_plan_of_a_run_by_time_tells_where_the_time_is_from(tmp_path: Path) -> None:
+    job = replace(make_job(tmp_path), time_limit=TimeLimit(60.0, Timing(0.1, 1.0)))
+    saved = stopped_at(5, job)
+    for given, before, told in (
+        ({}, None, "--minutes 5 (the default): about 8 steps"),
+        ({"minutes": 2.5}, None, "--minutes 2.5: about 8 steps"),
+        ({}, saved, "about 8 steps"),  # to the end that it had
+        ({"minutes": 2.5}, saved, "--minutes 2.5: about 8 steps"),
+    ):
+        assert f"\ntraining    {told} of 4 x 16" in telling.of_job(job, given, before)
+
+
 def test_what_goes_on_is_told_so_that_it_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/opt/some where/lstmgen"])
     for known, program in (("/bin/lstmgen", "lstmgen"), (None, "'/opt/some where/lstmgen'")):
@@ -281,8 +295,11 @@ def test_a_plan_tells_its_numbers_by_their_names(tmp_path: Path) -> None:
         "dropout": 0.33,
         "weight_drop": 0.34,
     }
-    job = replace(job, training=replace(job.training, seed=35, **numbers))
-    (line,) = [row for row in telling.of_job(job, {}, None).splitlines() if "training " in row]
+    job = replace(job, training=replace(job.training, seed=35, precision="bfloat16", **numbers))
+    size, device, line, _ = telling.of_job(job, {}, None).splitlines()
+    parameters = sum(part.size for part in fresh_run(job).network.weights().values())
+    assert size == f"model       LSTM 2 x 12, embedding 6: {parameters:,} parameters"
+    assert device.endswith(", bfloat16")
     assert line == (
         "training    8 steps of 4 x 16 tokens (0.0721 epochs); learning rate 0.31, weight decay 0.32, "
         "dropout 0.33, weight drop 0.34, seed 35"

@@ -317,6 +317,27 @@ def test_an_extended_run_that_has_not_come_down_again_is_said_to_be_so() -> None
         assert [s for s in ("has risen since", "--overwrite") if s in told] == [said]
 
 
+@pytest.mark.parametrize(("nats", "said"), [(20.09, False), (20.11, True)])
+def test_a_loss_that_has_risen_by_half_a_per_cent_is_told(nats: float, said: bool) -> None:
+    best, last = Score(20.0, 10, 50), Score(nats, 10, 50)
+    end = Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=5, score=last)
+    assert ("has risen since" in watching.what_is_odd(end)) == said
+    # As of a run that did not know yet when its model was the best.
+    assert watching.what_is_odd(replace(end, best_step=None)) == ""
+
+
+def test_curves_are_drawn_at_a_terminal_however_narrow(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert here("train", corpus, "-m", tmp_path / "m", "--steps", "9", *SMALL).code == 0
+    shown = StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", console.Talk(shown))
+    monkeypatch.setattr(console, "width", lambda: 20)
+    watching.draw_curves(tmp_path / "m", "narrow", quiet=False)
+    assert "└ step 0 " in shown.getvalue()
+
+
 def test_the_last_words_of_a_run_are_of_its_best_model() -> None:
     best, last = Score(20.0, 10, 50), Score(40.0, 10, 50)
     told = watching.describe_end(

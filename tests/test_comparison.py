@@ -93,6 +93,8 @@ def test_the_difference_is_that_of_the_scores_and_its_error_is_by_hand(
     low, high = one.interval
     assert high - low == pytest.approx(2 * 3.182446 * one.standard_error, rel=0.01)
     assert (low + high) / 2 == pytest.approx(one.bits_per_character)
+    assert one.to_json()["interval"] == [low, high]
+    assert low < high
     assert difference(second, first, ends).bits_per_character == -one.bits_per_character
 
 

@@ -17,7 +17,7 @@ from files import lines_of, put
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstmgen.corpus import Text, is_sorted, lines, read, read_all, read_each, split
+from lstmgen.corpus import Text, is_sorted, is_waiting, lines, read, read_all, read_each, split
 from lstmgen.errors import CorpusError
 
 
@@ -121,7 +121,7 @@ def test_standard_input_that_cannot_be_told_to_wait_is_read(
 
 def test_offset_in_packed_text_is_that_of_the_unpacked(tmp_path: Path) -> None:
     path = put(tmp_path, gzip.compress(b"x" * 5000 + b"\xff"))
-    with pytest.raises(CorpusError, match="0xff at byte 5,000"):
+    with pytest.raises(CorpusError, match="0xff at offset 5,000"):
         read(path)
 
 
@@ -139,13 +139,14 @@ def test_trouble_with_standard_input_is_told_by_that_name(
 ) -> None:
     with Path(put(tmp_path, b"ab\xff")).open() as file:
         monkeypatch.setattr(sys, "stdin", file)
-        with pytest.raises(CorpusError, match="standard input: byte 0xff at byte 2"):
+        with pytest.raises(CorpusError, match="standard input: byte 0xff at offset 2"):
             read("-")
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(CorpusError, match="standard input is closed"):
         read("-")
     with pytest.raises(CorpusError, match="standard input is closed"):
         next(lines("-"))
+    assert not is_waiting()
 
 
 def test_every_file_but_the_last_is_looked_at_for_its_line_end(tmp_path: Path) -> None:

@@ -49,7 +49,11 @@ def test_what_a_run_left_that_was_killed_as_it_wrote_takes_no_room(
 
 @pytest.mark.parametrize(
     ("number", "way"),
-    [(errno.ENOSPC, "make room there or choose another folder"), (errno.EPERM, "; choose another")],
+    [
+        (errno.ENOSPC, "make room there or choose another folder"),
+        (errno.EDQUOT, "make room there or choose another folder"),
+        (errno.EPERM, "; choose another"),
+    ],
 )
 def test_where_there_is_no_room_the_error_says_to_make_some(number: int, way: str) -> None:
     with pytest.raises(CheckpointError, match=way), folders.blaming_system(Path("x")):

@@ -14,6 +14,7 @@ ORDER = (
     "leaving",
     "ranges",
     "config",
+    "detection",
     "encoding",
     "corpus",
     "vocabulary",

@@ -407,6 +407,23 @@ def test_a_stop_that_cannot_write_says_what_is_there_from_before(
         records.close()
 
 
+def test_a_resumed_run_that_cannot_be_saved_says_that_its_older_self_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, run: checkpoint.SavedRun) -> None:
+        raise CheckpointError(f"{path}: no room")
+
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    job = make_job(tmp_path)
+    saved = stopped_at(3, job)
+    monkeypatch.setattr(checkpoint, "save_run", full)
+    records = train(job, saved)
+    next(records)
+    told = rf"it is saved as of step {saved.position.step}, from which --resume goes on$"
+    with pytest.raises(CheckpointError, match=told):
+        records.close()
+
+
 def test_a_stop_that_leaves_a_model_and_no_run_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

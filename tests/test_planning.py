@@ -140,6 +140,8 @@ def test_a_minute_of_a_long_text_is_for_reading_more_of_it() -> None:
     assert planning.hidden_size(18e6, 1_003_000, "char", many_streams=True) == 448
     assert planning.hidden_size(5.7e6, 4_230_000, "char", many_streams=True) == 256
     assert planning.hidden_size(5.7e6, 10_700_000, "char", many_streams=True) == 256
+    assert planning.hidden_size(6.4e6, 4_000_000, "char", many_streams=True) == 256
+    assert planning.hidden_size(6.5e6, 4_000_000, "char", many_streams=True) == 320
     assert planning.hidden_size(14e6, 4_230_000, "char", many_streams=True) == 384
     assert planning.hidden_size(13e6, 2_960_000, "char", many_streams=True) == 384
     assert planning.hidden_size(5e5, 2_960_000, "word", many_streams=True) == 128  # on CUDA
@@ -199,6 +201,18 @@ def test_dropout_begins_after_fewer_epochs_of_a_shorter_text() -> None:
     for text, epochs in ((1_000_000, 10), (800_000, 6.4), (500_000, 2.5), (200_000, 1.0)):
         before, after = (planning.dropout(epochs + d, 256, text, "char") for d in (0, 1))
         assert before == 0 < after
+
+
+def test_twice_the_width_learns_by_heart_in_a_quarter_of_the_epochs() -> None:
+    for epochs in (3, 4, 5):
+        wide, narrow = (
+            planning.dropout(e, s, 10**6, "char") for e, s in ((epochs, 512), (4 * epochs, 256))
+        )
+        assert 0 < wide == narrow < 0.1
+
+
+def test_a_long_text_that_is_read_very_often_needs_some_dropout() -> None:
+    assert planning.dropout(500, 256, 4_000_000, "char") == 0.05
 
 
 def test_a_text_that_is_hardly_repeated_needs_no_dropout() -> None:
@@ -325,6 +339,8 @@ ONE_LAYER: dict[str, Any] = {
         ({"level": "word"}, None),
         ({"vocab_size": 5000}, None),
         ({"cell": "gru"}, 256),
+        ({"cell": "gru", "tokens": 4.9e6, "text_tokens": 2_960_000}, 384),
+        ({"cell": "gru", "tokens": 5e6, "text_tokens": 2_960_000}, None),
         ({"cell": "gru", "precision": "bfloat16", "tokens": 0.1e6}, None),
         ({"cell": "rnn"}, None),
     ],

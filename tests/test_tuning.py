@@ -35,6 +35,11 @@ def test_only_what_has_an_axis_is_moved() -> None:
     assert all(replace(trial.settings, sharpness=0.2) == start for trial in found)
 
 
+def test_a_gain_of_a_thousandth_counts() -> None:
+    found = list(trials(lambda s: 1.0 - 0.001 * (s.rate > 2e-4), DynamicConfig(), AXES["dynamic"]))
+    assert [trial.settings.rate for trial in found if trial.better] == [2e-4, 4e-4]
+
+
 @pytest.mark.parametrize("gain", [0.0, 0.00001])
 def test_where_nothing_is_better_to_speak_of_it_stops_at_once(gain: float) -> None:
     found = list(trials(lambda s: 1.0 - gain * s.rate / 0.0004, DynamicConfig(), AXES["dynamic"]))

@@ -256,6 +256,7 @@ def test_unknown_characters_of_a_prime_are_told_once_each_in_order() -> None:
     vocabulary = complete("abc", "char")
     assert vocabulary.encode_prime("zaybz").tolist() == [0, 1, 0, 2, 0]
     assert vocabulary.unknown_in_prime("zaybz") == ["z", "y"]
+    assert vocabulary.cannot_write("a<u>b") == ["<", "u", ">"]  # though <unk> has them
 
 
 @pytest.mark.parametrize(("level", "words"), KINDS)
@@ -310,6 +311,8 @@ def test_vocabulary_of_a_bad_form_is_refused(bad: Any) -> None:
         ("हिन्दी है।", ["हिन्दी", " है", "।"]),
         ("«oui» (x_1)", ["«", "oui", "»", " (", "x_1", ")"]),
         ("東京、京都。", ["東京", "、", "京都", "。"]),
+        ("「はい」『x』《中》〈a〉【b】", [*"「", "はい", *"」『x』《中》〈a〉【b】"]),
+        ("¿Qué? ¡No!", ["¿", "Qué", "?", " ¡", "No", "!"]),
         ("a—b، c，d…？", ["a", "—", "b", "،", " c", "，", "d", "…", "？"]),
         ("e\u0301te\u0301 3%", ["e\u0301te\u0301", " 3", "%"]),
         ("co\u00adop®", ["co\u00adop", "®"]),  # a hyphen that is seen only at the end of a line

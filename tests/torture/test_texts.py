@@ -82,7 +82,7 @@ def test_what_is_not_utf_8_is_found_wherever_a_buffer_ends(tmp_path: Path) -> No
     ):
         place = size - before
         path.write_bytes(b"a" * place + bad + b"a" * 100)
-        with pytest.raises(CorpusError, match=rf"byte {place:,}\b|byte {place}\b"):
+        with pytest.raises(CorpusError, match=rf"at offset {place:,} is not"):
             corpus.read_all([str(path)], "utf-8")
         path.write_bytes(b"a" * place + "é中😀".encode() * 50)  # a character cut by a buffer's end
         assert corpus.read_all([str(path)], "utf-8").text == "a" * place + "é中😀" * 50
