@@ -1,6 +1,7 @@
 """Turns the ids of a text into parallel streams, and those into consecutive windows.
 
-Shapes: B streams, T tokens of each in a window, N tokens of the text. A window holds the inputs and,
+Shapes: B streams, T tokens of each in a window, N tokens of the text. Others call B the batch size, and T
+the length of a sequence, or of truncated back-propagation through time. A window holds the inputs and,
 one token later in the text, the targets. The state of stream b at the end of one window is its state at
 the start of the next, and every token of the text is a target exactly once.
 """
@@ -67,11 +68,11 @@ class Streams:
 
 
 def even_window(num_tokens: int, batch_size: int, window: int) -> int:
-    """A window near the one asked for, n of which cut a short stream nearly evenly.
+    """A window near the one asked for, half as long again at most, of which n cut a short stream evenly.
 
-    The last is shorter by fewer than n tokens. If it held a few only, a step from these would move the
-    weights as far as one from a whole window. That can happen to longer streams; in those of over
-    `MANY_WINDOWS` it counts for little, and the window stays as it is.
+    Nearly so: the last of the n is shorter by fewer than n tokens, or there are fewer than n. If it held a
+    few only, a step from these would move the weights as far as one from a whole window. That can happen to
+    longer streams; in those of over `MANY_WINDOWS` it counts for little, and the window stays as it is.
     """
     stream_length = -(-num_tokens // batch_size)
     if stream_length > MANY_WINDOWS * window:

@@ -44,8 +44,9 @@ def search(
 
     The beam holds the `num_beams` likeliest texts, whatever their lengths. Each round lengthens those
     that have not ended by every token but `<unk>` and keeps the likeliest of all; when all have ended,
-    it is through. Of those that have ended in the same words the likeliest stays. There are fewer only
-    where there are no more texts. One beam is greedy.
+    it is through. Of those that have ended in the same words the likeliest stays. There are fewer where
+    it comes upon no more texts: where there are none, or where all that is in it ends alike. One beam is
+    greedy.
     """
 
     def longer(text: _Text, total: float, row: int, i: int) -> _Text:

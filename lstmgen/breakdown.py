@@ -34,6 +34,7 @@ LONG_LINE = 4 * WARM_UP  # tokens; a longer one is scored by itself
 POOL_LINES, POOL_CHARACTERS = 2048, 1 << 20  # sorted by length together
 ROWS = 128  # read side by side
 MIN_ROWS = 64  # whose logits are made together: fewer, and reading the weights takes longer
+MAX_LOGITS = 1 << 24  # of fewer rows, where symbols are very many: 64 MB
 
 
 def token_costs(
@@ -55,8 +56,10 @@ def costs_and_ranks(
     """
     costs: NDArray[np.float64] = np.zeros(len(ids))
     ranks: NDArray[np.int64] = np.ones(len(ids), np.int64)
+    fitting, most = (size // engine.vocab_size for size in (MAX_LOGITS_IN_CACHE, MAX_LOGITS))
+    rows = max(1, fitting, min(MIN_ROWS, most))
     for hidden, targets, places in _scored(engine, ids, start_id, watched):
-        for part in slices(len(targets), max(MIN_ROWS, MAX_LOGITS_IN_CACHE // engine.vocab_size)):
+        for part in slices(len(targets), rows):
             logits = as_array(engine.logits(hidden[part]))
             costs[places[part]] = cross_entropy(logits, targets[part])
             ranks[places[part]] = _ranks(logits, targets[part])

@@ -37,8 +37,8 @@ class Difference:
     def interval(self) -> tuple[float, float] | None:
         """Where the difference lies in texts of this kind, in bits per character, with 95 % confidence.
 
-        Less where parts of the text that are longer than a tenth of it differ: see `blocked_error`. None for
-        a text that is too short to tell.
+        Less where parts of the text that are longer than a tenth of it differ, and where neighbours are alike
+        among fewer than twenty blocks: see `blocked_error`. None for a text that is too short to tell.
         """
         if self.num_blocks < FEW_BLOCKS:
             return None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from gzip import GzipFile
 from io import BufferedReader, FileIO
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,14 +131,14 @@ def require_one_stdin(paths: Sequence[str]) -> None:
 
 
 def split(text: str, valid_fraction: float) -> tuple[str, str]:
-    """Training and validation part; the validation part is the contiguous tail."""
+    """Training part, its length rounded down, and validation part, which is the contiguous tail."""
     cut = int(len(text) * (1 - valid_fraction))
     return text[:cut], text[cut:]
 
 
 def is_sorted(text: str) -> bool:
-    """Whether nearly every line of a list comes after the one before it by the order of the alphabet."""
-    some = [line for line in text[:SOME].split("\n")[:-1] if line]
+    """Whether nearly every line of a list comes after another before it by the order of the alphabet."""
+    some = [line for line, _ in groupby(text[:SOME].split("\n")[:-1]) if line]
     rising = sum(low < high for low, high in pairwise(some))
     return len(some) >= FEW_LINES and rising > RISING * len(some)
 

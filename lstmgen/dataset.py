@@ -108,8 +108,8 @@ def require_enough(data: Dataset, window: int) -> None:
     if train < window or valid < 1:
         is_tail = data.facts["valid_sha256"] is None  # of the text, not a text of its own
         way = ", or a smaller --window"
-        if is_tail and train > window:  # so nothing is held out
-            way = ", or a larger --valid-fraction"
+        if is_tail and train >= window > 1:  # so nothing is held out
+            way = ", or a larger --valid-fraction" + " and a smaller --window" * (train == window)
         elif is_tail and train + valid > window and (valid > train or window == 1):
             way = ", or a smaller --valid-fraction"
         elif is_tail and train == 0:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +24,7 @@ def put(path: Path, *parts: bytes | memoryview) -> None:
         if not path.parent.exists():  # it was taken away since
             behind_link(path.parent).mkdir(parents=True)
         try:
-            _attempt(new, parts)
+            _attempt(new, parts, path)
             new.replace(path)
         finally:
             with suppress(OSError):  # what could not be written may not be removable either
@@ -38,8 +39,10 @@ def put(path: Path, *parts: bytes | memoryview) -> None:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror}); {how}") from None
 
 
-def _attempt(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+def _attempt(path: Path, parts: Iterable[bytes | memoryview], older: Path) -> None:
     with path.open("wb") as file:
+        with suppress(OSError):  # there is none, or the file system has no such thing
+            shutil.copymode(older, path)  # before there is something in it that not all may read
         file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())

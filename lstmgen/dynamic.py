@@ -21,10 +21,10 @@ DECAY_OF_SQUARES = 0.99
 def window_nats(network: Network, streams: Streams, config: DynamicConfig) -> Iterator[float]:
     """The nats of one window of a text after the other; the text is a single stream.
 
-    After each window every weight w moves by its gradient g, that of the window's mean nats a token, divided
-    by the root mean square of its gradients of late, and then a little back to where it was before the
-    text: w <- w - rate g / (rms(g) + floor), then w <- w + decay (w0 - w). In the paper the squares are
-    those of the training text, and the way back differs from weight to weight by them.
+    After each window but the last every weight w moves by its gradient g, that of the window's mean nats a
+    token, divided by the root mean square of its gradients of late, and then a little back to where it was
+    before the text: w <- w - rate g / (rms(g) + floor), then w <- w + decay (w0 - w). In the paper the
+    squares are those of the training text, and the way back differs from weight to weight by them.
     """
     network.train()  # the mode in which cuDNN gives gradients
     network.dropout = 0.0

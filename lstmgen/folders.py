@@ -48,6 +48,17 @@ def has_model(folder: Path) -> bool:
     return os.path.exists(folder / MODEL_FILE)  # noqa: PTH110  # which raises nothing
 
 
+def lacks_model(folder: Path) -> bool:
+    """Whether there is no model in a folder, as far as anybody can tell."""
+    try:
+        (folder / MODEL_FILE).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # nobody can tell, as for a moment on a disk of a network
+        return False
+    return False
+
+
 def run_path(folder: Path) -> Path:
     """The file of the run that was left in a folder; `CheckpointError` if there is none."""
     path = folder / RUN_FILE

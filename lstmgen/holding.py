@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from lstmgen import folders
 from lstmgen.errors import CheckpointError
@@ -72,9 +73,9 @@ def locked(folder: Path) -> Iterator[None]:
         yield
         return
     path = folder / LOCK_FILE
-    with blaming_system(folder):
+    with blaming_system(path if os.path.exists(path) else folder):  # noqa: PTH110  # which raises nothing
         while True:
-            file = path.open("ab")
+            file = _opened(path)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -100,6 +101,18 @@ def locked(folder: Path) -> Iterator[None]:
             with suppress(OSError):
                 if lock_id(folder) == os.fstat(file.fileno()).st_ino:  # not one made there since
                     path.unlink()
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file of a lock, made if it is not there."""
+    try:
+        return path.open("ab")
+    except PermissionError:
+        with suppress(
+            FileNotFoundError
+        ):  # of another user, perhaps: to be held it need not be written
+            return path.open("rb")
+        raise
 
 
 def lock_id(folder: Path) -> int | None:

@@ -4,6 +4,7 @@ Nothing of the package is imported here, so that signals are met from the first 
 """
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -78,17 +79,29 @@ def _break_line() -> None:
     """Let the prompt of a terminal stand on a line of its own."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):  # it is closed, or no file at all
-            if stream.isatty():
+            if stream.isatty() and not _holds_up(stream.fileno()):
                 # Past the buffer, as a write to it may just have been interrupted.
                 os.write(stream.fileno(), plain + b"\n")
                 return
 
 
 def say(line: str) -> None:
-    """Write a line to standard error past its buffer, as a write to that may just have been interrupted."""
+    """Write a line to standard error past its buffer, as a write to that may just have been interrupted.
+
+    If nobody reads there, it is left out: whoever handles a signal is not to be held up.
+    """
     with suppress(AttributeError, OSError, ValueError):  # it is closed, or no file at all
-        beside_a_bar = "\n" if sys.stderr.isatty() else ""
-        os.write(sys.stderr.fileno(), f"{beside_a_bar}{line}\n".encode())
+        place, beside_a_bar = sys.stderr.fileno(), "\n" if sys.stderr.isatty() else ""
+        if not _holds_up(place):
+            os.write(place, f"{beside_a_bar}{line}\n".encode())
+
+
+def _holds_up(place: int) -> bool:
+    """Whether a write would wait for a reader; where nobody can tell, as on Windows, it would not."""
+    try:
+        return not select.select([], [place], [], 0)[1]
+    except (OSError, ValueError):
+        return False
 
 
 def forget(stream: TextIO | None) -> None:

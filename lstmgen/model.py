@@ -90,9 +90,10 @@ class Network(nn.Module):
         return hidden.transpose(0, 1), tuple(next_state)
 
     def _drop(self, x: Tensor) -> Tensor:
-        """Locked dropout: one mask (B, width) for all T tokens (Gal & Ghahramani, 2015, arXiv:1512.05287).
+        """Variational dropout: one mask (B, width) for all T tokens (Gal & Ghahramani, 2015).
 
-        Of embeddings and outputs only, not of recurrent states (Merity et al., 2017, arXiv:1708.02182).
+        Of embeddings and outputs only, not of recurrent states, as "locked" dropout is (arXiv:1512.05287;
+        Merity et al., 2017, arXiv:1708.02182).
         """
         if not (self.training and self.dropout):
             return x
@@ -113,9 +114,9 @@ class Network(nn.Module):
     def weights_dropped(self, share: float) -> Iterator[None]:
         """Within the block, a random share of the recurrent weights is 0 and the rest scaled up.
 
-        It keeps a network from relying on any one path through time (Wan et al., 2013; Merity et al.,
-        2017, arXiv:1708.02182). The gradient is that of the thinned matrix and moves the whole one, what was
-        left out too, which measured better than not to. So it must be computed within the block.
+        It keeps a network from relying on any one path through time (DropConnect: Wan et al., 2013; Merity et
+        al., 2017, arXiv:1708.02182). The gradient is that of the thinned matrix and moves the whole one, what
+        was left out too, which measured better than not to. So it must be computed within the block.
         """
         if not share:
             yield

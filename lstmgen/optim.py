@@ -64,7 +64,7 @@ class AdamW:
 
 
 class LazyRows:
-    """Steps of the rows of symbols, each only where it is met."""
+    """Steps of the rows of symbols, each only where it is met: RMSProp with one mean square a row."""
 
     def __init__(self, weights: Mapping[str, Tensor], config: TrainConfig) -> None:
         self.weights, self.config = weights, config

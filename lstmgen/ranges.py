@@ -84,9 +84,15 @@ def require_whole(name: str, value: int) -> None:
 
 
 def require_text(name: str, value: str) -> None:
-    """`ValueError` for what is no text, as only who calls from Python can give."""
+    """`ValueError` for no `str`, as only Python can give; `OptionError` for one that is no text."""
     if not isinstance(value, str):
         raise ValueError(f"{name} is {value!r:.40}; give a str")
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # as Python makes of bytes of the command line that are not UTF-8
+        raise OptionError(
+            f"{name} is {value!r:.40}, which holds half a surrogate pair and is not UTF-8; leave that out"
+        ) from None
 
 
 def require_device(name: str) -> None:

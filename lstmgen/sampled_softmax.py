@@ -37,7 +37,7 @@ class Sampler:
         self._cumulative = np.cumsum(self.probabilities)
 
     def draw(self, seed: tuple[int, ...]) -> Drawn:
-        """The same symbols for the same seed: one start at random, then even steps (Madow, 1949)."""
+        """The same symbols for the same seed: systematic sampling (Madow, 1949), from a random start."""
         start = np.random.default_rng(seed).random()
         places = np.arange(start, self._cumulative[-1], 1.0)
         ids = np.unique(np.searchsorted(self._cumulative, places, side="right"))

@@ -10,7 +10,10 @@ _suspended = 0.0  # seconds
 
 def now() -> float:
     """Seconds from any zero."""
-    return time.perf_counter() - _suspended
+    while True:
+        suspended, passed = _suspended, time.perf_counter()
+        if suspended == _suspended:  # else it was suspended between the two
+            return passed - suspended
 
 
 @contextmanager
@@ -25,8 +28,8 @@ def without_suspensions() -> Iterator[None]:
         began = time.perf_counter()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)  # here it waits
-        signal.signal(number, suspend)
         _suspended += time.perf_counter() - began
+        signal.signal(number, suspend)
 
     number = getattr(signal, "SIGTSTP", None)  # which Windows does not have
     # Where it is ignored, as by some shells, it stays so.

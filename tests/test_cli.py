@@ -178,7 +178,9 @@ def test_completion_that_cannot_be_written_is_told_in_one_line() -> None:
 
 
 def test_a_width_of_nothing_is_none_that_help_could_have() -> None:
-    assert "lstmgen" in run("--help", COLUMNS="0").out
+    for width in ("0", "00", "wide"):
+        assert "lstmgen" in run("--help", COLUMNS=width).out
+        assert "lstmgen" in run("--help", TERMINAL_WIDTH=width).out
 
 
 def test_a_thread_that_cannot_be_had_is_told_in_one_line(

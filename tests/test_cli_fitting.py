@@ -1,6 +1,7 @@
 """Options, text and time become a plan: what is given stays, and the rest follows."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -504,6 +505,13 @@ def test_a_network_beyond_the_memory_is_refused_whoever_has_chosen_its_size(
         fitting.sized(job, large, 0.0)
     with pytest.raises(OptionError, match="parameters takes at least"):
         options.model({}, job.data, other)
+    monkeypatch.undo()
+    limit = tmp_path / "memory.max"  # of a container
+    monkeypatch.setattr(options, "CONTAINER_LIMITS", (tmp_path / "none", limit))
+    for told, refused in (("max\n", False), ("1000000\n", True)):
+        limit.write_text(told)
+        with pytest.raises(OptionError, match=r"has 0\.0;") if refused else nullcontext():
+            options.require_memory(other.config)
 
 
 def test_what_a_model_saves_of_a_guess_tells_how_well_it_knows_a_text(tmp_path: Path) -> None:

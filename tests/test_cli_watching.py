@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from io import StringIO
 from math import log
@@ -171,6 +171,53 @@ def test_a_signal_at_the_end_of_a_run_stops_nothing_and_costs_nothing(
     assert done.code == 0
     assert "done " in done.err
     assert (tmp_path / "m" / folders.CURVES_FILE).exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pipe is not asked for room there")
+def test_a_signal_is_not_held_up_by_whoever_has_stopped_reading() -> None:
+    script = (
+        "import os, signal, time\nfrom lstmgen import leaving\nfrom lstmgen.cli import watching\n"
+        "os.set_blocking(2, False)\n"
+        "try:\n    while True: os.write(2, b' ' * 4096)\nexcept BlockingIOError: pass\n"
+        "os.set_blocking(2, True)\nleaving.meet_signals()\n"
+        "with watching.stopping(quiet=False) as caught:\n"
+        "    signal.raise_signal(signal.SIGTERM)\n    print(caught, flush=True)\n"
+        "    watching.AT_ONCE = -1.0\n    signal.raise_signal(signal.SIGINT)\n"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", script], stdout=pipe, stderr=pipe) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.read() == b"[15]\n"
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
+
+
+def test_the_score_that_a_stop_has_waited_for_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    record = Progress(9, 20, 0.1, 1.0, 0.01, 100.0, 2.0, None)
+    score = Score(nats=20.0, tokens=10, characters=50)
+
+    def records() -> Iterator[Progress]:
+        yield record
+        signal.raise_signal(signal.SIGTERM)
+        yield replace(record, step=10, score=score, best=score)
+
+    with watching.stopping(quiet=True) as caught:
+        watching.follow(records(), caught, quiet=False, per_token=1.0)
+    assert (
+        "step 10 of 20: loss 2.000 (2.885 bits/character), validation 2.0000"
+        in capsys.readouterr().err
+    )
+
+
+def test_tqdm_disable_hides_the_bar_at_a_terminal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", console.Talk(shown))
+    for quiet, hidden in ((True, True), (False, False)):
+        with closing(watching._bar(quiet)) as bar:
+            assert bar.disable == hidden
 
 
 @pytest.mark.parametrize("wrong", [None, TrainingError, SystemExit])

@@ -105,6 +105,24 @@ def test_a_folder_that_its_file_system_does_not_sync_is_none_the_worse(
     assert (tmp_path / "m").read_bytes() == b"content"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="there are no such modes here")
+def test_a_file_keeps_its_mode_from_the_first_byte_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, modes, sync = tmp_path / "private", list[int](), os.fsync
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+
+    def watch(handle: int) -> None:
+        modes.append(stat.S_IMODE(os.fstat(handle).st_mode))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    durable.put(path, b"new")
+    assert modes[0] == stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_bytes() == b"new"
+
+
 def test_a_folder_that_may_be_written_and_not_read_takes_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

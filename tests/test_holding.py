@@ -100,6 +100,33 @@ def test_the_run_stays_where_something_else_cannot_be_removed(tmp_path: Path, na
     assert (tmp_path / folders.RUN_FILE).read_bytes() == b"old"
 
 
+def test_a_lock_that_another_user_left_can_be_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of `sudo`, killed: it may be read, and removed from a folder of one's own."""
+    lock, really_open = tmp_path / folders.LOCK_FILE, Path.open
+
+    def choosy(path: Path, mode: str = "r", *about: Any, **how: Any) -> Any:
+        if path == lock and mode != readable:
+            raise PermissionError(errno.EACCES, "no")
+        return really_open(path, mode, *about, **how)
+
+    lock.touch()
+    readable = "rb"
+    monkeypatch.setattr(Path, "open", choosy)
+    with claimed(tmp_path):
+        assert lock.exists()
+        with pytest.raises(CheckpointError, match="another lstmgen is training"), claimed(tmp_path):
+            pass
+    assert not lock.exists()
+    with pytest.raises(CheckpointError, match=f"^{tmp_path}: cannot be used"), claimed(tmp_path):
+        pass  # as nothing may be written here
+    lock.touch()
+    readable = "none"
+    with pytest.raises(CheckpointError, match=f"^{lock}: cannot be used"), claimed(tmp_path):
+        pass
+
+
 @pytest.mark.parametrize("target", ["nowhere", "a" * 300])
 def test_a_link_that_leads_nowhere_is_not_replaced_unasked(tmp_path: Path, target: str) -> None:
     link = tmp_path / folders.MODEL_FILE

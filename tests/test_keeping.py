@@ -247,7 +247,7 @@ def test_one_byte_more_is_no_other_reason_not_to_be_written(
 ) -> None:
     """It is told once what keeps a file from being written, by what is told."""
 
-    def full(path: Path, parts: Any) -> None:
+    def full(path: Path, *about: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(durable, "_attempt", full)
@@ -422,6 +422,30 @@ def test_a_resumed_run_that_cannot_be_saved_says_that_its_older_self_is(
     told = rf"it is saved as of step {saved.position.step}, from which --resume goes on$"
     with pytest.raises(CheckpointError, match=told):
         records.close()
+
+
+def test_the_best_model_stays_where_nobody_can_tell_for_a_moment_whether_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    costs = iter([1.0, 2.0])
+    monkeypatch.setattr(training, "validate", lambda network, job: Score(next(costs), 1, 1))
+    records, really_stat = train(make_job(tmp_path)), os.stat
+    while next(records).step < 5:
+        pass
+
+    def lost(path: Any, *about: Any, **how: Any) -> os.stat_result:
+        if str(path).endswith(folders.MODEL_FILE):
+            raise OSError(errno.ESTALE, "stale")
+        return really_stat(path, *about, **how)
+
+    with monkeypatch.context() as away:  # as a disk of a network may be
+        away.setattr(os, "stat", lost)
+        while next(records).step < NUM_STEPS:
+            pass
+    list(records)
+    assert checkpoint.load_model(tmp_path).results["step"] == 4
+    assert checkpoint.load_run(tmp_path).position.best_step == 4
 
 
 def test_a_stop_that_leaves_a_model_and_no_run_says_so(

@@ -61,6 +61,10 @@ def test_no_text_is_a_bug_of_who_calls() -> None:
     require_text("prime", "")
     with pytest.raises(ValueError, match="prime is b'x'; give a str"):
         require_text("prime", b"x")  # type: ignore[arg-type]
+    with pytest.raises(
+        OptionError, match=r"prime is .*, which holds half a surrogate pair and is not"
+    ):
+        require_text("prime", "x\ud800")
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu", "cuda", "mps", "cuda:0", "cuda:17"])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,6 +45,20 @@ def test_the_clock_stands_still_while_the_process_is_suspended_each_time() -> No
             assert all_of_it >= SUSPENDED
             assert 0 <= own <= all_of_it - 0.9 * SUSPENDED
     assert waits.returncode == 0
+
+
+def test_a_suspension_as_the_clock_is_read_is_none_of_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passed = iter([7.0, 8.0])
+
+    def read() -> float:
+        monkeypatch.setattr(stopwatch, "_suspended", 5.0)
+        return next(passed)
+
+    monkeypatch.setattr(stopwatch, "_suspended", 1.0)
+    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=read))
+    assert stopwatch.now() == 3.0
 
 
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])

@@ -111,8 +111,13 @@ def _refuse(why: str) -> NoReturn:
 
 def main() -> None:
     """Run the command line; exit codes are 0, 1 user's mistake, 2 usage, 128 and the number of a signal."""
-    if os.environ.get("COLUMNS") == "0":  # or help would be of that width, which is nothing
-        del os.environ["COLUMNS"]
+    for name in (
+        "COLUMNS",
+        "TERMINAL_WIDTH",
+    ):  # by which help has its width: from nothing it would be empty
+        width = os.environ.get(name, "1")
+        if not (width.isdecimal() and int(width)):
+            del os.environ[name]
     try:
         with redirect_stderr(console.Talk(sys.stderr)):  # a usage error is told by typer itself
             app()

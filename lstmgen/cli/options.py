@@ -2,7 +2,10 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
+from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstmgen import planning
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
 Options = Mapping[str, Any]
 
 BYTES_A_PARAMETER = 8  # at least: the weight, and a copy to go back to
+# Where Linux tells how much memory a container may have: by the second version of its groups, and the first.
+CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+)  # fmt: skip
 
 
 def require_sense(given: Options) -> None:
@@ -160,16 +167,23 @@ def require_memory(
 
     Of many large arrays none may be refused, until the system ends the process without a word.
     """
-    try:
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # as on Windows
-        return
-    needed = BYTES_A_PARAMETER * config.num_parameters
+    needed, there = BYTES_A_PARAMETER * config.num_parameters, _memory()
     if needed > there:
         raise OptionError(
             f"a network of {config.num_parameters:,} parameters takes at least {needed / 1e9:,.1f} GB of "
             f"memory, and this machine has {there / 1e9:,.1f}; {advice}"
         )
+
+
+def _memory() -> float:
+    """How many bytes this machine has, or the container in which this runs; no end where nobody can tell."""
+    there = [inf]
+    with suppress(AttributeError, ValueError, OSError):  # as on Windows
+        there.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for limit in CONTAINER_LIMITS:
+        with suppress(OSError, ValueError):  # there is none, which the first says by "max"
+            there.append(int(limit.read_text()))
+    return min(there)
 
 
 def training(given: Options, data: "Dataset", where: Any) -> TrainConfig:

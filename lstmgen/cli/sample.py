@@ -267,7 +267,7 @@ def _write_as_it_comes(prime: str, pieces: Iterator[str], null: bool) -> None:
 def _likeliest(texts: "Sequence[Generated]", count: int) -> "Sequence[Generated]":
     """The first of the texts that were found; says where there are not so many."""
     if len(texts) < count:
-        console.note(f"of {count} texts {len(texts)} were found; there are no more")
+        console.note(f"of {count} texts {len(texts)} were found: the beam came upon no more")
     return texts[:count]
 
 

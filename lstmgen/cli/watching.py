@@ -20,7 +20,7 @@ STOPPING = (
     "stopping: the run is saved after the step, or the validation, at hand; to leave at once, let a "
     "second pass and press Ctrl-C again"
 )
-LEFT = "left at once; what was not saved by then is lost"
+LEFT = "leaving at once; what is not saved is lost"
 AT_ONCE = 1.0  # seconds after a signal in which another is of the same wish
 WIDE = 125  # characters of a terminal that has room for losses in both units beside the bar
 
@@ -44,8 +44,6 @@ def follow(
             if record.note:
                 bar.clear()
                 console.note(record.note)
-            if caught:
-                break
             bar.total = record.num_steps
             told = _describe_record(record, per_token)
             # The bar's own terminal; standard output may be another, or none.
@@ -57,6 +55,8 @@ def follow(
                 _show_sample(bar, record.sample, record.step)
             if scored and bar.disable and not quiet:
                 console.say(f"step {record.step:,} of {record.num_steps:,}: {told}")
+            if caught:
+                break
     assert last is not None  # a job has at least one step left, and the last step is always told
     return last, caught[0] if caught and last.step < last.num_steps else 0
 
@@ -97,10 +97,13 @@ def stopping(quiet: bool) -> Iterator[list[int]]:
 
 
 def _bar(quiet: bool) -> Any:
+    hidden = (
+        {"disable": True} if quiet or not console.talk().isatty() else {}
+    )  # else by TQDM_DISABLE
     return console.bar(
         "{percentage:3.0f}% {bar} {remaining} left, {desc}",
-        disable=quiet or not console.talk().isatty(),
         miniters=1,  # or tqdm would guess after how many steps it is time to draw, and be late
+        **hidden,
     )
 
 
