@@ -83,8 +83,8 @@ def even_window(num_tokens: int, batch_size: int, window: int) -> int:
 def fitting_batch(num_tokens: int, batch_size: int, window: int) -> int:
     """The number of streams, at most `batch_size`, the longest of which fills a window of text.
 
-    0 where the text does not fill a single window. Asked again for that number, with their `even_window`, it
-    gives as many.
+    0 where the text does not fill a single window. Called again with that number and its `even_window`, it
+    returns the same number.
     """
     # The most streams of which the longest, num_tokens / most rounded up, has a window.
     most = num_tokens if window == 1 else (num_tokens - 1) // (window - 1)

@@ -21,7 +21,7 @@ from lstmgen.vocabulary import UNKNOWN_ID, Vocabulary
 
 
 class _Text(NamedTuple):
-    """A text in the beam: the one whose state is in a row, and a last token that is still to be read."""
+    """A text in the beam: the row of the state that it goes on from, and its last token, still to be read."""
 
     nats: float = 0.0
     text: str = ""
@@ -103,9 +103,10 @@ def _costs(logits: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _least(nats: Sequence[float], logits: NDArray[Any], count: int) -> list[tuple[float, int, int]]:
-    """The least nats of texts of so many, (B,), with one more token each by the logits (B, V), in order.
+    """The cheapest ways to lengthen texts that cost `nats`, (B,), by one token, given the logits (B, V).
 
-    With the row and the token of each; of equal ones the first stand first.
+    `count` of them in order: nats in all, row and id of each. Of equal ones the lower row, then the lower id,
+    comes first.
     """
     least: list[tuple[float, int, int]] = []
     for rows in slices(len(logits), max(1, MAX_LOGITS_SIDE_BY_SIDE // logits.shape[1])):

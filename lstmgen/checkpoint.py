@@ -17,6 +17,7 @@ from lstmgen.errors import CheckpointError, OptionError
 from lstmgen.folders import MODEL_FILE, RUN_FILE
 from lstmgen.vocabulary import Vocabulary
 
+MODEL = "model."  # what names of weights begin with in the file of a run
 MAX_WEIGHT = 1e9  # so that logits are finite in float32
 
 Weights = Mapping[str, NDArray[Any]]
@@ -116,7 +117,7 @@ def save_half(model: str | Path, path: Path) -> None:
 
 def save_run(path: Path, run: SavedRun) -> None:
     """Write what `load_run` reads; `CheckpointError` as for a model."""
-    weights = {f"model.{name}": array for name, array in run.model.weights.items()}
+    weights = {MODEL + name: array for name, array in run.model.weights.items()}
     description = _describe(run.model) | {
         "training": run.training.to_json(),
         "progress": run.position.to_json(),  # as the file has always called it
@@ -126,17 +127,17 @@ def save_run(path: Path, run: SavedRun) -> None:
 
 def load_run(folder: Path) -> SavedRun:
     """The run that was left in a folder; `CheckpointError` says why it cannot be had."""
-    path, prefix = folders.run_path(folder), "model."
+    path = folders.run_path(folder)
     with container.opened(path) as file, _blaming(path):
         model = _model(file.description)
-        entries = {n[len(prefix) :]: e for n, e in file.entries.items() if n.startswith(prefix)}
+        entries = {n.removeprefix(MODEL): e for n, e in file.entries.items() if n.startswith(MODEL)}
         _check_shapes(entries, model.config.weight_shapes(), (np.float32,))
         for name, entry in file.entries.items():
             if entry.dtype != np.float32:
                 raise OptionError(f"{name:.60} is {entry.dtype} where float32 belongs")
         training, position = _run(file.description)
         arrays = file.arrays()
-        weights = {name: arrays.pop(prefix + name) for name in entries}
+        weights = {name: arrays.pop(MODEL + name) for name in entries}
         _check_magnitudes(weights)
         for name, array in arrays.items():
             if not np.isfinite(array).all():

@@ -11,10 +11,11 @@ from string import digits
 from typing import Any
 
 from lstmgen.breakdown import begin_with, score_rows
+from lstmgen.comparison import Z_95
 from lstmgen.container import unique
 from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import CorpusError
-from lstmgen.scoring import Z_95, Engine
+from lstmgen.scoring import Engine
 from lstmgen.vocabulary import Ids, Vocabulary
 
 BLOCK = 64  # questions scored together

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmgen.scoring import LN2, Z_95, Score, slices
+from lstmgen.scoring import LN2, Score, slices
 
 # A line longer than this share of the text, and than so many characters, is cut into blocks no longer.
 LARGE_SHARE, BLOCK_LENGTH = 0.01, 50
 FEW_BLOCKS = 10  # with fewer, how much they vary is not known
+Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
 TOKENS_AT_ONCE = 1 << 20  # so that a long text needs no further arrays of its length
 SPELLED = log2(0x110000)  # bits of a character that is guessed among all of Unicode
 _LINE_END = re.compile(r"[^\n]\n")

@@ -171,7 +171,7 @@ class TrainConfig(JsonConfig):
     def __post_init__(self) -> None:
         self.require_ranges()
         require("--steps", self.num_steps)
-        Range(1, 10**12).require("the reporting interval", self.report_every)
+        RANGES["--steps"].require("the reporting interval", self.report_every)
         Range(0, 1).require("the warm-up's share", self.warmup_fraction)
         Range(1e-12, 1e12).require("the norm that gradients are clipped to", self.clip_norm)
 
@@ -266,7 +266,7 @@ class DynamicConfig(JsonConfig):
         require("--dynamic-rate", self.rate)
         require("--dynamic-decay", self.decay)
         Range(1e-12).require("what is added to the root of squares", self.floor)
-        Range(1, 1_000_000).require("the window", self.window)
+        RANGES["--window"].require("the window", self.window)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,4 +285,4 @@ class CacheConfig(JsonConfig):
         require("--cache", self.size)
         require("--cache-share", self.share)
         require("--cache-sharpness", self.sharpness)
-        Range(1, 1_000_000).require("the window", self.window)
+        RANGES["--window"].require("the window", self.window)

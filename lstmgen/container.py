@@ -67,7 +67,7 @@ class Container:
             raise self._damaged("its description is not a JSON object")
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The arrays, once their bytes have shown to be those that were written. To be called once."""
+        """The arrays, once their bytes have proved to be those that were written. To be called once."""
         digest = _digest(self._plain, self._table)
         arrays = {}
         for name, entry in self.entries.items():

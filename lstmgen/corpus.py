@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstmgen.config import DEFAULT_ENCODING
-from lstmgen.detection import MARKED, SOME, doubt, require_plain
+from lstmgen.detection import GZIP, MARKED, SOME, doubt, require_plain
 from lstmgen.encoding import PART, decoded, decoded_lines, require_encoding, with_line_feeds
 from lstmgen.errors import CorpusError, OptionError, reason
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 STDIN = "-"
-GZIP = b"\x1f\x8b"
 MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 FEW_LINES = 100  # that tell whether a list is sorted
 RISING = 0.9  # share of lines, where chance would give half

@@ -16,9 +16,8 @@ from lstmgen.scoring import Score
 
 LOG_LINES = 100  # in a whole run at least, or one a step, so that its curve can be drawn
 MARKS = 20  # in a whole run, at each of which it notes where to go back to
-BLOW_UP = (
-    1.0  # nats a token above a guess among all symbols, or above the first loss if that was more
-)
+# Nats a token above a guess among all symbols, or above the first loss if that was more.
+BLOW_UP = 1.0
 
 
 def best_of(at: Position) -> Score | None:
@@ -47,7 +46,7 @@ class Due(NamedTuple):
 
     report: bool  # the validation part is scored
     log: bool  # there is a line of the log
-    mark: bool  # where the run stands is noted, to go back to: at the first line of each `MARKS`th of it, too
+    mark: bool  # where the run stands is noted, to go back to: also at the first line of each `MARKS`th of it
 
 
 def rate_divisor(retreats: int) -> int:

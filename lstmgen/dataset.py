@@ -30,6 +30,11 @@ class Dataset:
     placed_unknown: int  # tokens that `<unk>` took the place of, so that it is trained
     facts: Mapping[str, Any]  # how it is cut (`CorpusConfig`), `name`, `sha256`, `valid_sha256`
 
+    @property
+    def validates_on_tail(self) -> bool:
+        """Whether what is validated on is the end of the text, and not a text of its own."""
+        return self.facts["valid_sha256"] is None
+
     @cached_property
     def counts(self) -> NDArray[np.int64]:
         """How often each symbol is in the part to train on, (V,)."""
@@ -106,8 +111,7 @@ def require_enough(data: Dataset, window: int) -> None:
     """`CorpusError` without a window to train on, a token to validate on, and a known symbol."""
     name, train, valid = data.facts["name"], len(data.train_ids), len(data.valid_ids)
     if train < window or valid < 1:
-        is_tail = data.facts["valid_sha256"] is None  # of the text, not a text of its own
-        way = ", or a smaller --window"
+        is_tail, way = data.validates_on_tail, ", or a smaller --window"
         if is_tail and train >= window > 1:  # so nothing is held out
             way = ", or a larger --valid-fraction" + " and a smaller --window" * (train == window)
         elif is_tail and train + valid > window and (valid > train or window == 1):

@@ -24,9 +24,10 @@ _CONTROLS = re.compile("[\x80-\x84\x86-\x9f]")
 # What turns to other letters in encodings of seven bits.
 _ESCAPES = {"\x1b$B": "iso2022_jp", "\x1b$@": "iso2022_jp", "\x1b$)C": "iso2022_kr"}
 MARKED = 512  # bytes that hold any of these marks
+GZIP = b"\x1f\x8b"
 # Files that hold their text packed, or set: the place of a mark, the mark, and what they are called.
 _FORMATS = (
-    (0, b"\x1f\x8b", "packed with gzip once more"),
+    (0, GZIP, "packed with gzip once more"),
     (0, b"PK\x03\x04", "a ZIP archive, as .docx, .odt and .epub are too"),
     (0, b"%PDF-", "a PDF file"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a file of an older Microsoft Office"),
@@ -102,19 +103,19 @@ def hint(raw: bytes, encoding: str, begins: bool = True) -> str:
 def doubt(raw: bytes, text: str, encoding: str) -> str:
     """What makes it doubtful that bytes are of an encoding, though it makes a text of them; or nothing."""
     name = codecs.lookup(encoding).name
-    for escape, other in _ESCAPES.items():
+    for escape, of in _ESCAPES.items():
         if escape in text[:SOME]:
-            return f"it turns to other letters as {other} does: give --encoding {other}"
+            return f"it turns to other letters as {of} does: give --encoding {of}"
     if text.isascii() or name.startswith("utf-8"):
         return ""
-    by_pairs, other = name.startswith("utf-16"), "le" if name == "utf-16-be" else "be"
+    by_pairs, swapped = name.startswith("utf-16"), "le" if name == "utf-16-be" else "be"
     if _is_utf_8(raw) and (by_pairs or not raw.isascii()):
         return (
             f"it can be read as UTF-8 too: leave out --encoding {encoding}, unless you know better"
         )
     # What a space and a line end are with their bytes the other way round.
     if by_pairs and _count(text, "\u2000\u0a00") > _count(text, " \n"):
-        return f"it reads as if its bytes were in the other order: give --encoding utf-16-{other}"
+        return f"it reads as if its bytes were in the other order: give --encoding utf-16-{swapped}"
     if name in ("iso8859-1", "cp1252") and _is_of_other_letters(raw):
         return f"hardly one of its letters is Latin: try another --encoding, as {OF_OTHER_LETTERS}"
     if name == "iso8859-1" and _CONTROLS.search(text):  # Windows's quotes and dashes

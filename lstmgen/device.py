@@ -128,14 +128,14 @@ def short_seed(seed: int) -> int:
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU there; a GPU of CUDA fetches it when it comes to that, and nobody waits for it."""
+    """A tensor of the CPU on that device; a CUDA GPU copies it when it gets there, and nobody waits."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def wait(device: torch.device) -> None:
-    """Until a GPU has done what it was asked for, so that the clock tells what that took."""
+    """Wait until a GPU has done what it was asked for, so that the clock tells what that took."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -164,7 +164,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def describe(device: torch.device, most_threads: int | None = None) -> str:
-    """The device in words, for the plan; and of how many threads it has fewer at present."""
+    """The device in words, for the plan; of the CPU also its threads, and how many there may be later."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     if device.type != "cpu":

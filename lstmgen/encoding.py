@@ -51,14 +51,16 @@ def decoded_lines(
 ) -> Iterator[str]:
     """The text of a file as it comes: a line at a time, or some; the last may lack its end.
 
-    One that ends by CR alone comes when an LF has come too, or all. `CorpusError` comes after all lines
-    before the one that is wrong. What makes the encoding doubtful is told once, where lines can be told by
-    the byte: as soon as `ENOUGH` bytes have been beyond ASCII, or at the end.
+    One that ends in CR alone comes with the next LF, or at the end of the file. `CorpusError` comes after all
+    lines before the one that is wrong. What makes the encoding doubtful is told once, where lines can be told
+    by the byte: as soon as `ENOUGH` bytes have been beyond ASCII, or at the end.
     """
     if codecs.lookup(encoding).name == "utf-8-sig":
         encoding = "utf-8"  # of which lines can be told by the byte; whoever asks drops the mark
     begin = ""
-    for text in _pieces(name, file, encoding, tell):
+    by_byte = marks_lines(encoding)
+    texts = _lines(name, file, encoding, tell) if by_byte else _parts(name, file, encoding)
+    for text in texts:
         if len(begin) < LOOKED_AT:
             begin += text[:SOME]
             if len(begin) >= ENOUGH:
@@ -84,25 +86,26 @@ def _text(name: str, raw: bytes, encoding: str, begins: bool = True) -> str:
         raise CorpusError(f"{name}: {what}; {hint(raw, encoding, begins)}") from None
 
 
-def _pieces(
+def _lines(
     name: str, file: "BufferedReader | GzipFile", encoding: str, tell: Callable[[str], object]
 ) -> Iterator[str]:
-    """The text of a file as it comes: a line at a time, or some."""
-    if marks_lines(encoding):
-        begin = bytearray()  # lines to judge the encoding by
-        beyond = 0  # their bytes beyond ASCII
-        for number, raw in enumerate(_raw_lines(file), 1):
-            text = _text(f"line {number:,} of {name}", raw, encoding, begins=number == 1)
-            if beyond < ENOUGH and not (raw.isascii() and len(begin) > SOME):
-                begin += raw
-                beyond += len(raw) - len(raw.decode("ascii", "ignore"))
-                if beyond >= ENOUGH:
-                    _tell_doubt(name, bytes(begin), encoding, tell)
-            yield text
-        if beyond < ENOUGH:
-            _tell_doubt(name, bytes(begin), encoding, tell)
-        return
-    # As in UTF-16, where a byte says nothing by itself.
+    """A line at a time, as can be told by the byte."""
+    begin = bytearray()  # lines to judge the encoding by
+    beyond = 0  # their bytes beyond ASCII
+    for number, raw in enumerate(_raw_lines(file), 1):
+        text = _text(f"line {number:,} of {name}", raw, encoding, begins=number == 1)
+        if beyond < ENOUGH and not (raw.isascii() and len(begin) > SOME):
+            begin += raw
+            beyond += len(raw) - len(raw.decode("ascii", "ignore"))
+            if beyond >= ENOUGH:
+                _tell_doubt(name, bytes(begin), encoding, tell)
+        yield text
+    if beyond < ENOUGH:
+        _tell_doubt(name, bytes(begin), encoding, tell)
+
+
+def _parts(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Iterator[str]:
+    """Some lines at a time, of an encoding such as UTF-16, where a byte says nothing by itself."""
     decoder, number, raw = _decoder(file, encoding), 1, b"-"
     wrong: UnicodeDecodeError | UnicodeEncodeError | None = None
     pieces: list[str] = []  # of a line whose end is still to come

@@ -1,4 +1,4 @@
-"""A folder -> what stands where in it."""
+"""A folder -> what stands where in it, and room for more."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.svg"
 LOCK_FILE = ".lstmgen.lock"
 OWN = (MODEL_FILE, RUN_FILE, LOG_FILE, CURVES_FILE)  # which a new run takes the place of
-FileId = tuple[int, int]  # the number of a file, and when it was written
+FileId = tuple[int, int]  # the inode number of a file, and when it was last written
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no room
 
 
@@ -46,17 +46,6 @@ def model_path(model: str | Path) -> Path:
 def has_model(folder: Path) -> bool:
     """Whether there is a model in a folder; where nobody may look, there is none."""
     return os.path.exists(folder / MODEL_FILE)  # noqa: PTH110  # which raises nothing
-
-
-def lacks_model(folder: Path) -> bool:
-    """Whether there is no model in a folder, as far as anybody can tell."""
-    try:
-        (folder / MODEL_FILE).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:  # nobody can tell, as for a moment on a disk of a network
-        return False
-    return False
 
 
 def run_path(folder: Path) -> Path:
@@ -117,23 +106,24 @@ def weight_files(folder: Path) -> set[FileId]:
 def file_id(path: Path) -> FileId | None:
     """What tells a file from another that takes its place; None where there is none."""
     try:
-        return _id(path.stat())
+        about = path.stat()
     except OSError:
         return None
+    return about.st_ino, about.st_mtime_ns  # as the first may be given once more, to a later file
 
 
 def is_gone(path: Path, known: FileId) -> bool:
     """Whether a file that was known is no longer there, or is another, as far as anybody can tell."""
+    return is_missing(path) or file_id(path) not in (known, None)
+
+
+def is_missing(path: Path) -> bool:
+    """Whether nothing is at a path, as far as anybody can tell: a network's disk may be away for a moment."""
     try:
-        return _id(path.stat()) != known
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:  # nobody can tell
-        return False
-
-
-def _id(about: os.stat_result) -> FileId:
-    return about.st_ino, about.st_mtime_ns  # as the first may be given once more, to a later file
+        path.stat()
+    except OSError as error:
+        return isinstance(error, (FileNotFoundError, NotADirectoryError))
+    return False
 
 
 def reserve(folder: Path, sizes: Mapping[str, int]) -> None:

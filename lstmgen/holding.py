@@ -107,10 +107,8 @@ def _opened(path: Path) -> BinaryIO:
     """The file of a lock, made if it is not there."""
     try:
         return path.open("ab")
-    except PermissionError:
-        with suppress(
-            FileNotFoundError
-        ):  # of another user, perhaps: to be held it need not be written
+    except PermissionError:  # of another user, perhaps: to be held it need not be written
+        with suppress(FileNotFoundError):
             return path.open("rb")
         raise
 

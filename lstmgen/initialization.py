@@ -14,10 +14,10 @@ from lstmgen import device
 from lstmgen.config import NUM_BLOCKS, CellName
 from lstmgen.model import Network
 
-FORGET = 1.0  # the bias of an LSTM's forget gate: it keeps 0.73 of each value a token
+FORGET_BIAS = 1.0  # the bias of an LSTM's forget gate: it keeps 0.73 of each value a token
 # The share of an LSTM's units that keep longer, and between what their time constants lie, in tokens.
 KEEPING_SHARE, SHORTEST, LONGEST = 1 / 8, 4, 128
-OPEN = 2.0  # the bias of an output gate that lets 0.88 through
+OPEN_OUTPUT_BIAS = 2.0  # the bias of an output gate that lets 0.88 through
 
 
 def initialize(network: Network, seed: int, counts: NDArray[np.int64] | None = None) -> None:
@@ -70,9 +70,9 @@ def _initialize_gates(network: Network, k: int, generator: torch.Generator) -> N
         times = 1 + torch.rand(size, generator=generator) * (network.memory - 1)  # tokens
         _chrono_initialize(bias, times.log(), cell)
         if cell == "lstm":
-            bias[3 * size :] = OPEN  # the output gate's
+            bias[3 * size :] = OPEN_OUTPUT_BIAS  # the output gate's
     elif cell == "lstm":
-        bias[size : 2 * size] = FORGET  # the forget gate's
+        bias[size : 2 * size] = FORGET_BIAS  # the forget gate's
         if not network.memory:
             log_times = torch.linspace(log(SHORTEST), log(LONGEST), int(KEEPING_SHARE * size))
             _chrono_initialize(bias, log_times, cell)

@@ -121,7 +121,7 @@ class Keeper:
     @property
     def lacks_model(self) -> bool:
         """Whether there is no model in the folder, nor one that waits to be written."""
-        return self._model is None and folders.lacks_model(self._folder)
+        return self._model is None and folders.is_missing(self._folder / MODEL_FILE)
 
     def has_unscored_model(self) -> bool:
         """Whether the model in the folder was kept without having been validated."""

@@ -61,7 +61,9 @@ def postponed() -> Iterator[None]:
 
 
 def _leave(number: int, frame: object) -> None:
-    for one in SIGNALS:  # as of a wrapper that tells on what the terminal has told already
+    for (
+        one
+    ) in SIGNALS:  # to come, as from a wrapper that passes on what the terminal has sent already
         if signal.getsignal(one) is _leave:
             signal.signal(one, _leave_at_once)
     if number == signal.SIGINT:
@@ -71,7 +73,7 @@ def _leave(number: int, frame: object) -> None:
 
 
 def _leave_at_once(number: int, frame: object) -> None:
-    """The second one: an exception in what Python does at its end would be shown, and end nothing."""
+    """A further one: an exception that comes up while Python leaves would be shown, and end nothing."""
     os._exit(128 + number)
 
 

@@ -50,7 +50,7 @@ def sync(folder: Path) -> None:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """The records of a folder by rising step, except those of a stretch that the run went back behind.
+    """The records of a folder by rising step; where the run went back, without those that later ones replace.
 
     Raises `CheckpointError` where the file cannot be read or a line of it is not a record.
     """

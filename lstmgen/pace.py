@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 from lstmgen import stopwatch
 from lstmgen.config import ModelConfig, TrainConfig, is_layer_matrix
+from lstmgen.ranges import RANGES
 
 REPORT_SHARE = 0.04  # of the time given may go into validation
 MAX_REPORTS = 20
 FEW_REPORTS, MAX_SHARE = 3, 0.07  # so many may take more, for a model on the way and its curve
 EPOCHS_SHARE = 0.1  # and more still where time is not limited, and there is one an epoch
-AT_THE_END = 10**12  # steps between reports, so that there is one at the end only, wherever that is
+AT_THE_END = int(
+    RANGES["--steps"].high
+)  # steps between reports, so that there is but one, at the end
 
 
 class Timing(NamedTuple):

@@ -73,6 +73,7 @@ REPEATED_EPOCHS, REPEATED_RATE = (2, 3), 0.08
 FINE_TUNING_RATES: dict[Level, float] = {"char": 0.02, "word": 0.008}
 FINE_TUNING_POWER = 0.85
 WELL_KNOWN: dict[Level, float] = {"char": 0.5, "word": 0.35}
+MOST_DECAY = 0.1  # of weights, a step, times the learning rate
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 
 
@@ -211,7 +212,8 @@ def weight_drop(num_epochs: float) -> float:
 
 def weight_decay(num_epochs: float) -> float:
     """None to speak of for a text that is read once; from two and a half epochs on it is a tenth."""
-    return round(min(0.1, max(0.01, 0.01 + 0.06 * (num_epochs - 1))), 3)
+    least = TrainConfig.weight_decay
+    return round(min(MOST_DECAY, max(least, least + 0.06 * (num_epochs - 1))), 3)
 
 
 def symbols_that_fit(cuda_memory: int, tokens: int) -> int:

@@ -1,4 +1,4 @@
-"""A value -> nothing, if it is one that its option may have; else a refusal that says what it may be."""
+"""The value of an option -> nothing, where the option may have it; else a refusal that says what it may."""
 
 from math import inf, nextafter
 from numbers import Integral, Real

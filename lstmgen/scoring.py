@@ -20,7 +20,6 @@ from lstmgen.vocabulary import Ids, Vocabulary
 Watched = Callable[[Iterator[Any], int], Iterator[Any]]  # parts, and how many -> the same parts
 
 LN2 = log(2)
-Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
 WARM_UP = 512  # tokens
 MAX_STREAMS = 64
 WINDOW = 64  # tokens of each stream read in one call

@@ -41,12 +41,12 @@ def products() -> None:
 
 
 class Threads:
-    """Has pieces of work, such as steps, done by as many threads as get much done.
+    """Has pieces of work, such as steps, done by as many threads as get most done.
 
-    These are all, as long as they get nearly all of their cores; else as many as they got cores, if
-    those do `MORE` times what all do, until all can have their cores again. Where a library shares out its
-    work by itself, so that all numbers do alike, these are all. It begins with what torch takes now, and
-    where it `keeps` that number it only finds out, by products, whether half of it or less would be `enough`.
+    That is all of them while they get nearly all of their cores. Else it tries as many as they got cores,
+    and stays with these if they do `MORE` times as much, until all can have their cores again; they do not
+    where a library shares out its work by itself. It begins with the number that torch takes now. Where it
+    `keeps` that number, it only finds out, by products, whether half of it or less would be `enough`.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class Threads:
         self.rate_of_all = 0.0  # pieces a second, while fewer threads are on trial
         self.next_change = clocks()[0] + (0 if self.number == most else PAUSE)
         self.prepares = True  # the first piece after a change may take longer
-        self._change(self.number)
         self.in_doubt = False  # whether cores were lacking in the span before
+        self.take(self.number)
         self._begin()
 
     @contextmanager
@@ -104,12 +104,13 @@ class Threads:
     def _judge(self, now: float) -> None:
         """What follows from a span of work."""
         rate, cores = self.pieces / self.seconds, self.of_processor / self.seconds
+        got = max(1, int(cores + NEARLY))  # of cores, whole ones
         lack_cores = cores < ENOUGH * self.number
         doubted, self.in_doubt = self.in_doubt, lack_cores
         # Not by a span that may have begun before others came.
         fewer = lack_cores and doubted and self.number > 1
         if self.keeps:
-            had, self.had = self.had, max(1, int(cores + NEARLY))
+            had, self.had = self.had, got
             many_less = 2 * self.had <= self.number and self.had < self.enough
             if fewer and many_less and self.had == had and now >= self.next_change:
                 self.next_change = now + LONG_PAUSE
@@ -118,9 +119,9 @@ class Threads:
             self.is_settled = self.is_settled or not lack_cores
             if fewer and now >= self.next_change:
                 self.rate_of_all = rate
-                self._change(max(1, int(cores + NEARLY)))
+                self._change(got)
         elif fewer:
-            self._change(max(1, int(cores + NEARLY)))
+            self._change(got)
         elif self.rate_of_all:  # what is taken is on trial
             if rate < MORE * self.rate_of_all:
                 self._change(self.most)

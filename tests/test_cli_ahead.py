@@ -1,6 +1,7 @@
 """Lines that are read ahead in a thread: the same ones side by side, and no more than are of use."""
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 from commands import piped
 
-from lstmgen.cli.ahead import MAX_AHEAD, MAX_CHARACTERS, Ahead
+from lstmgen import corpus as corpus_module
+from lstmgen.cli.ahead import MAX_AHEAD, MAX_CHARACTERS, Ahead, lines_of
 
 
 def test_of_a_file_the_same_lines_are_scored_side_by_side_however_slowly_it_is_read(
@@ -72,3 +74,21 @@ def test_of_long_lines_fewer_are_read_ahead() -> None:
         time.sleep(0.1)
         assert taken[0] == first + 5
         next(lines)
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe"])
+def test_of_a_file_the_next_line_is_waited_for_so_that_the_same_are_answered_together(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(path: str, encoding: str, tell: object) -> Iterator[str]:
+        time.sleep(0.3)
+        yield "a\n"
+
+    path = tmp_path / "primes.txt"
+    path.write_text("a\n")
+    monkeypatch.setattr(corpus_module, "lines", slow)
+    with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as cat, path.open() as file:
+        monkeypatch.setattr(sys, "stdin", file if kind == "file" else cat.stdout)
+        given = lines_of("-", "utf-8")
+        assert given.ready() == (kind == "file")
+        assert list(given) == ["a"]

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,8 @@ from commands import Ran, run
 
 import lstmgen
 from lstmgen import checkpoint
-from lstmgen import corpus as corpus_module
 from lstmgen.beam_search import search
 from lstmgen.cells import Cells
-from lstmgen.cli import primes
-from lstmgen.cli.ahead import Ahead
 
 
 def test_sample_writes_the_prime_and_then_what_follows(model: Path, here: Any) -> None:
@@ -218,25 +214,6 @@ def test_each_line_is_a_prime_and_answers_keep_the_order(model: Path) -> None:
                stdin="\r\n".join(texts).encode())  # fmt: skip
     assert [json.loads(line)["prime"] for line in done.out.splitlines()] == texts
     assert "standard input: made CRLF and CR line ends into LF" in done.err
-
-
-@pytest.mark.parametrize("kind", ["file", "pipe"])
-def test_of_a_file_the_next_line_is_waited_for_so_that_the_same_are_answered_together(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def slow(path: str, encoding: str, tell: object) -> Iterator[str]:
-        time.sleep(0.3)
-        yield "a\n"
-
-    path = tmp_path / "primes.txt"
-    path.write_text("a\n")
-    monkeypatch.setattr(corpus_module, "lines", slow)
-    with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as cat, path.open() as file:
-        monkeypatch.setattr(sys, "stdin", file if kind == "file" else cat.stdout)
-        given = primes.each_line("utf-8")
-        assert isinstance(given, Ahead)
-        assert given.ready() == (kind == "file")
-        assert list(given) == ["a"]
 
 
 def test_a_line_is_answered_before_the_next_one_comes(model: Path) -> None:

@@ -111,10 +111,8 @@ def _refuse(why: str) -> NoReturn:
 
 def main() -> None:
     """Run the command line; exit codes are 0, 1 user's mistake, 2 usage, 128 and the number of a signal."""
-    for name in (
-        "COLUMNS",
-        "TERMINAL_WIDTH",
-    ):  # by which help has its width: from nothing it would be empty
+    # Help takes its width from these; by 0 nothing would be left of it.
+    for name in ("COLUMNS", "TERMINAL_WIDTH"):
         width = os.environ.get(name, "1")
         if not (width.isdecimal() and int(width)):
             del os.environ[name]

@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Iterator
 from threading import Condition, Thread
 
+from lstmgen.cli import console
+
 # Read ahead, so that an endless input fits into memory: lines, and characters of them.
 MAX_AHEAD, MAX_CHARACTERS = 1024, 1 << 22
 
@@ -57,3 +59,11 @@ class Ahead(Iterator[str]):
             self._characters -= len(line)
             self._changed.notify_all()
             return line
+
+
+def lines_of(path: str, encoding: str) -> Ahead:
+    """The lines of a file, or of standard input for `-`, without their ends."""
+    from lstmgen import corpus
+
+    lines = (line.removesuffix("\n") for line in corpus.lines(path, encoding, console.note))
+    return Ahead(lines, file=corpus.size(path) > 0)

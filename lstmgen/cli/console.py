@@ -19,7 +19,10 @@ from lstmgen.folders import FULL
 T = TypeVar("T")
 NAME = "lstmgen"  # of the command
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
-ENOUGH = (EPIPE, ECONNRESET)  # what comes of a reader that has gone; the second, of one by a socket
+READER_GONE = (
+    EPIPE,
+    ECONNRESET,
+)  # what comes of a reader that has gone; the second, of one by a socket
 LONG_WORK = 50  # parts, from which on a bar may be worth drawing
 # What makes text run the other way, or end a line, without being a control character by category.
 _DIRECTIONS = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -42,7 +45,7 @@ def emit(text: str, *, bold: bool = False) -> None:
         _write(text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         leaving.forget(sys.stdout)
-        if error.errno in ENOUGH or (sys.platform == "win32" and error.errno == EINVAL):
+        if error.errno in READER_GONE or (sys.platform == "win32" and error.errno == EINVAL):
             sys.exit(0)  # whoever read has enough, as `head` has
         how = "make room or write elsewhere" if error.errno in FULL else "write elsewhere"
         raise OutputError(f"standard output cannot be written: {error.strerror}; {how}") from None

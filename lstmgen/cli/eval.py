@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lstmgen.corpus import Text
 
 By = Literal["corpus", "line", "token"]
-DYNAMIC = DynamicConfig()
+LONGEST_CONTEXT = 1_000_000  # tokens
 
 
 def evaluate(
@@ -33,7 +33,8 @@ def evaluate(
         typer.Option(
             metavar="N,N,...|auto",
             help="Score the tokens, or a sample of 4,096, with only the last N before each as context, for "
-            "each N that is given, 1,000,000 at most; auto tries 1, 2, 4 and so on while it helps.",
+            f"each N that is given, {LONGEST_CONTEXT:,} at most; auto tries 1, 2, 4 and so on while it "
+            "helps.",
         ),
     ] = None,
     choices: Annotated[
@@ -53,15 +54,15 @@ def evaluate(
     dynamic_rate: Annotated[
         float | None,
         typer.Option(
-            help="How much it learns from each window of 32 tokens.",
-            show_default=f"{DYNAMIC.rate:g}",
+            help=f"How much it learns from each window of {DynamicConfig.window} tokens.",
+            show_default=f"{DynamicConfig.rate:g}",
         ),
     ] = None,
     dynamic_decay: Annotated[
         float | None,
         typer.Option(
             help="How soon it forgets: share of the way back to the trained weights, each window.",
-            show_default=f"{DYNAMIC.decay:g}",
+            show_default=f"{DynamicConfig.decay:g}",
         ),
     ] = None,
     cache: Annotated[
@@ -204,8 +205,9 @@ def _contexts(option: str | None) -> list[int] | None:
         numbers = sorted({int(part) for part in option.split(",")})
     except ValueError:
         numbers = [0]
-    if not 1 <= numbers[0] <= numbers[-1] <= 1_000_000:
+    if not 1 <= numbers[0] <= numbers[-1] <= LONGEST_CONTEXT:
         raise OptionError(
-            f"--context is {option!r:.60}; it must be auto or numbers of tokens up to 1000000 like 1,10,100"
+            f"--context is {option!r:.60}; it must be auto or numbers of tokens up to {LONGEST_CONTEXT} like "
+            "1,10,100"
         )
     return numbers

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lstmgen import folders
 from lstmgen.cli import console
 from lstmgen.config import DEFAULT_MODEL_FOLDER, MODEL_VARIABLE
 
@@ -33,15 +34,13 @@ def device_option(auto: str) -> Any:
 
 def called(model: str | None) -> str:
     """The name of the model that is meant: its folder or file as it was given, or "built-in"."""
-    from lstmgen import folders
-
     path = folders.find_model(model)
     return "built-in" if path == folders.BUILT_IN else str(path)
 
 
 def load(model: str | None) -> "SavedModel":
     """The model that is meant; says so where it is the one that comes with the package."""
-    from lstmgen import checkpoint, folders
+    from lstmgen import checkpoint
 
     path = folders.find_model(model)
     if path == folders.BUILT_IN:

@@ -29,14 +29,6 @@ def one(prime: str | None, prime_file: str | None, encoding: str) -> str:
     return as_utf8("--prime", prime or "")
 
 
-def each_line(encoding: str) -> Iterator[str]:
-    """The lines of standard input without their ends, read ahead."""
-    from lstmgen import corpus
-
-    lines = (line.removesuffix("\n") for line in corpus.lines("-", encoding, console.note))
-    return Ahead(lines, file=corpus.size("-") > 0)
-
-
 def note_unread() -> None:
     """Tells of text on standard input that nobody has asked to be read."""
     from lstmgen import corpus

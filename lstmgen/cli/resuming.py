@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lstmgen import folders
 from lstmgen.cli import console
 from lstmgen.cli.options import Options
 from lstmgen.config import CorpusConfig, TrainConfig
@@ -21,7 +22,7 @@ RAISED = 1.1  # times the learning rate, by which a loss may rise
 
 def data(folder: Path, saved: "SavedRun", text: "Text", held_out: "Text | None") -> "Dataset":
     """The corpus of a run again; refused if it is another text or is to be cut another way."""
-    from lstmgen import dataset, folders
+    from lstmgen import dataset
 
     facts = saved.model.results.get("corpus", {})
     config = CorpusConfig.from_json(

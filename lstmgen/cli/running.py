@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lstmgen import stopwatch
+from lstmgen import folders, stopwatch
 from lstmgen.cli import console, fitting, options, resuming, telling, watching
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def run(given: options.Options, hold: "Hold", began: float) -> None:
     """Train by options that make sense, in a folder that is held; `began` is when the command did."""
-    from lstmgen import checkpoint, engines, folders
+    from lstmgen import checkpoint, engines
 
     folder, quiet = hold.folder, given["quiet"]
     saved = checkpoint.load_run(folder) if given["resume"] else None
@@ -126,7 +126,7 @@ def _tell_of_stop(
     given: options.Options, folder: Path, last: "Progress", before: "FileId | None"
 ) -> None:
     """What is in the folder of a run that was stopped; `before` is the model that was there."""
-    from lstmgen import checkpoint, folders
+    from lstmgen import checkpoint
 
     position = checkpoint.load_position(folder)
     step = position.step

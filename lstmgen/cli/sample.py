@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lstmgen.cli import console, models, primes
+from lstmgen.cli.ahead import lines_of
 from lstmgen.config import DEFAULT_ENCODING, DEFAULT_LENGTH, DecodingConfig
 from lstmgen.errors import OptionError
 from lstmgen.ranges import RANGES, require, require_device
@@ -156,7 +157,7 @@ def sample(
     only_prime = "" if each_line else primes.one(prime, prime_file, encoding)
     if prime is None and prime_file is None and not each_line:
         primes.note_unread()
-    texts = primes.each_line(encoding) if each_line else iter([only_prime])
+    texts = lines_of("-", encoding) if each_line else iter([only_prime])
     if seed is None and beams is None:
         seed = secrets.randbelow(2**31) if decoding.temperature else 0  # where it changes nothing
         if decoding.temperature and length and not as_json:  # each object holds its own

@@ -7,6 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from lstmgen.cli import again, console, models, tables
+from lstmgen.cli.ahead import lines_of
 from lstmgen.errors import OptionError
 
 if TYPE_CHECKING:
@@ -100,7 +101,6 @@ def by_line(asked: Evaluation, paths: list[str], encoding: str) -> None:
     """Each line's score from a fresh start, as soon as it is there; the texts are read as they come."""
     from lstmgen import corpus
     from lstmgen.breakdown import score_lines
-    from lstmgen.cli.ahead import Ahead
     from lstmgen.scoring import Score
 
     # Of a pipe it is not known how much comes, and lines are to go out as they do: NumPy. A file is taken to
@@ -108,12 +108,10 @@ def by_line(asked: Evaluation, paths: list[str], encoding: str) -> None:
     engine = asked.engine(about_tokens(asked.saved, sum(map(corpus.size, paths))))
     total = Score()
     for path in paths:
+        lines = lines_of(path, encoding)
         # A last line without an end is given one, so that all are scored alike.
-        ended = corpus.lines(path, encoding, console.note)
-        lines = Ahead(
-            (line.removesuffix("\n") + "\n" for line in ended), file=corpus.size(path) > 0
-        )
-        scored = score_lines(engine, asked.saved.vocabulary, lines, lines.ready)
+        ended = (line + "\n" for line in lines)
+        scored = score_lines(engine, asked.saved.vocabulary, ended, lines.ready)
         for number, (line, score) in enumerate(scored, 1):
             total += score
             text = line.removesuffix("\n")

@@ -1,5 +1,6 @@
 """Draws what `eval` has found as tables for a person, on standard output."""
 
+import shutil
 from io import StringIO
 from math import isfinite
 from typing import TYPE_CHECKING
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
     from lstmgen.scoring import Score
 
 BAR, SHORT_BAR = 30, 8  # characters of the longest bar of a curve, at most and at least
-NAME = 24  # characters of a name that other columns make room for
-SHORT_NAME = 12  # that it is folded to where there is none
-LONG_NAME = 10_000  # that it is not folded to where there is no terminal
+NAME = 24  # characters of a name, for which other columns are left out
+SHORT_NAME = 12  # of one that is folded, at least
+LONG_NAME = 10_000  # of one that is not, where there is no terminal
 GAP = 2  # characters between columns
 
 Columns = list[tuple[str, list[str]]]  # each its title and its cells
@@ -130,8 +131,6 @@ def _plain(name: str) -> str:
 
 def _room() -> int:
     """How many characters a line may have."""
-    import shutil
-
     # A pipe has no width of its own, so there a row is never broken.
     return shutil.get_terminal_size().columns if console.shows_output() else 1000
 

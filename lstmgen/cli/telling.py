@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NOT_OPTIONS = {"vocab_size", "report_every", "warmup_fraction", "clip_norm"}  # of a plan's numbers
 
-# What a run is given beside its numbers, with what goes without saying.
+# What a run is given beside its numbers, and is told of unless it is this.
 AS_GIVEN = {
     "valid_file": None,
     "init_from": None,
@@ -32,7 +32,7 @@ def of_data(data: "Dataset") -> str:
     by_char = vocabulary.level == "char"
     kind, kinds = ("character", "characters") if by_char else ("word or mark", "words and marks")
     characters, whose = data.train_characters + data.valid_characters, ""
-    if facts["valid_sha256"] is not None:
+    if not data.validates_on_tail:
         characters, whose = data.train_characters, " of --valid-file"
     rare = data.vocabulary.count_unknown(data.train_ids) - data.placed_unknown
     replaced = [f"{console.count(rare, kind, kinds)} not kept"] if rare else []
@@ -101,7 +101,7 @@ def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
 def _flags(job: "Job", given: Options) -> str:
     """The options that give this plan again, whatever the time and the machine."""
     usual = CorpusConfig().to_json()
-    if job.data.facts["valid_sha256"] is None:  # else none is held out
+    if job.data.validates_on_tail:
         characters = job.data.train_characters + job.data.valid_characters
         usual["valid_fraction"] = usual_valid_fraction(characters)
     settings = {n: job.data.facts[n] for n, value in usual.items() if job.data.facts[n] != value}

@@ -26,7 +26,13 @@ from lstmgen.config import (
     Words,
 )
 from lstmgen.errors import OptionError
-from lstmgen.planning import CUDA_STREAMS, MANY_STREAMS, MANY_SYMBOLS, REPEATED_RATE
+from lstmgen.planning import (
+    CUDA_STREAMS,
+    MANY_STREAMS,
+    MANY_SYMBOLS,
+    MOST_DECAY,
+    REPEATED_RATE,
+)
 
 _text, _network, _run, _learning, _machine = (
     partial(typer.Option, rich_help_panel=panel)
@@ -173,7 +179,7 @@ def train(
         float | None,
         _learning(
             help="Highest learning rate of the run, of the recurrent layers' matrices (Muon). It rises for "
-            "3 % of the steps, then falls in a line to 0.",
+            f"{100 * TrainConfig.warmup_fraction:g} % of the steps, then falls in a line to 0.",
             show_default=f"{TrainConfig.learning_rate} to {REPEATED_RATE}, by level, cell, streams and "
             "epochs; less with --init-from, the better that model knows the text",
         ),
@@ -198,7 +204,7 @@ def train(
         float | None,
         _learning(
             help="How fast weights shrink: a step takes off this share of each, times the learning rate.",
-            show_default="0.01 to 0.1, by epochs",
+            show_default=f"{TrainConfig.weight_decay:g} to {MOST_DECAY:g}, by epochs",
         ),
     ] = None,
     softmax_sample: Annotated[

@@ -8,7 +8,7 @@ from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lstmgen import leaving
+from lstmgen import folders, leaving
 from lstmgen.cli import console
 from lstmgen.errors import CheckpointError
 
@@ -97,9 +97,8 @@ def stopping(quiet: bool) -> Iterator[list[int]]:
 
 
 def _bar(quiet: bool) -> Any:
-    hidden = (
-        {"disable": True} if quiet or not console.talk().isatty() else {}
-    )  # else by TQDM_DISABLE
+    # Where nothing is said, TQDM_DISABLE decides.
+    hidden = {"disable": True} if quiet or not console.talk().isatty() else {}
     return console.bar(
         "{percentage:3.0f}% {bar} {remaining} left, {desc}",
         miniters=1,  # or tqdm would guess after how many steps it is time to draw, and be late
@@ -141,7 +140,7 @@ def _speed(record: "Progress", per_token: float) -> str:
 
 def draw_curves(folder: Path, title: str, quiet: bool) -> None:
     """The run's losses as a picture in the folder, and in the terminal where somebody looks at one."""
-    from lstmgen import curves, durable, folders, log_file
+    from lstmgen import curves, durable, log_file
 
     try:
         records = log_file.read(folder)

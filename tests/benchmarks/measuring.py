@@ -49,9 +49,10 @@ def first_byte(command: list[str]) -> float:
     began = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
-        process.stdout.read(1)
+        written = process.stdout.read(1)
         taken = time.perf_counter() - began
         process.kill()
+    assert written, f"{' '.join(command)} has written nothing"
     return taken
 
 

@@ -24,13 +24,17 @@ from .measuring import (
 )
 
 SEEDS = (0, 1, 2)
+LONG = 10  # minutes, of which a run beside all neighbours would take too many
 # The command with all weights left to AdamW.
 BY_ADAMW = [sys.executable, "-c", "from lstmgen import optim; optim.is_layer_matrix = lambda name: False; "
-            "from lstmgen.cli import main; main()"]  # fmt: skip
+            "from lstmgen.__main__ import main; main()"]  # fmt: skip
 
 
 def step() -> None:
-    """Forward and backward as a share of what a matrix product of 1024 x 1024 reaches, in turn."""
+    """Forward and backward as a share of what a matrix product of 1024 x 1024 reaches, in turn.
+
+    The time is of all, the operations those of the layers' products alone: not of the output layer's.
+    """
     import torch
 
     from lstmgen import device, optim
@@ -103,10 +107,12 @@ def train(
         for seed in seeds:
             taken = seconds([*command, *options, "--overwrite", "--seed", str(seed)])
             log = [json.loads(line) for line in (model / "log.jsonl").read_text().splitlines()]
-            best = min((r for r in log if "nats" in r), key=lambda r: r["nats_per_token"])
+            reports = [r for r in log if "nats" in r]
+            best, last = min(reports, key=lambda r: r["nats_per_token"]), reports[-1]
+            ended = "" if best is last else f" ({last['nats_per_token']:.4f} at the last report)"
             print(
                 f"train    {told or ' '.join([text.name, *options])}, {minutes:g} minutes, seed {seed}: "
-                f"{best['nats_per_token']:.4f} nats a token, {best['bits_per_character']:.4f} bits a "
+                f"{best['nats_per_token']:.4f} nats a token{ended}, {best['bits_per_character']:.4f} bits a "
                 f"character; {log[-1]['step']:,} steps, {taken:.0f} s",
                 flush=True,
             )
@@ -149,7 +155,7 @@ def words(minutes: float = 10) -> None:
 
 
 def others() -> None:
-    """The plan on texts of other kinds, with neighbours of the size that it takes."""
+    """The plan on texts of other kinds, beside other widths."""
     for text in ("names.txt", "war-and-peace.txt", "lua-source.txt", "evgeny-onegin.txt",
                  "tang-poems.txt"):  # fmt: skip
         if missing(TEXTS / text):
@@ -163,7 +169,8 @@ def others() -> None:
 def plan(minutes: float = 1) -> None:
     """The plan beside settings that differ from it in one thing: how far it is from the best of them.
 
-    On three texts that it was fitted on, and two that it was not: Python's help and headers of torch (C++).
+    On three texts that its first rules were fitted on, and on Python's help and headers of torch (C++), by
+    which some rates were chosen later. In ten minutes on the first three alone.
     """
     with tempfile.TemporaryDirectory() as folder:
         help_text, headers = Path(folder) / "python-help.txt", Path(folder) / "torch-headers.txt"
@@ -173,7 +180,7 @@ def plan(minutes: float = 1) -> None:
         )
         headers.write_bytes(b"".join(header.read_bytes() for header in included))
         fitted = (SHAKESPEARE, TEXTS / "names.txt", TEXTS / "war-and-peace.txt")
-        for text in (*fitted, help_text, headers):
+        for text in fitted if minutes >= LONG else (*fitted, help_text, headers):
             if not missing(text):
                 beside_neighbours(minutes, text)
 
@@ -181,7 +188,8 @@ def plan(minutes: float = 1) -> None:
 def beside_neighbours(minutes: float, text: Path) -> None:
     """The plan on one text, then each of its neighbours, seed 0; and with seed 1 it and the best of them.
 
-    With ten minutes a run, only those neighbours that so much time might ask for.
+    The number of streams changes together with the rate that is planned for it. With ten minutes a run, only
+    those neighbours that so much time might ask for.
     """
     own, again = train(minutes, text, seeds=(0, 1))
     chosen = own.settings
@@ -192,7 +200,7 @@ def beside_neighbours(minutes: float, text: Path) -> None:
         {"--learning-rate": round(rate * 1.4, 3)},
         {"--dropout": round(chosen["--dropout"] + 0.05, 2)},
     ]
-    if minutes < 10:
+    if minutes < LONG:
         neighbours += [
             {"--num-layers": 2 if layers == 1 else 1},
             {"--hidden-size": size - 64},
@@ -210,6 +218,8 @@ def beside_neighbours(minutes: float, text: Path) -> None:
     best = neighbours[bits.index(least)]
     # The least of many is so by chance too; with another seed it is not.
     least_again = changed(best, 1)
+    if again.settings != chosen:
+        print(f"plan     {text.name}, seed 1, was planned otherwise: {shown(again.settings)}")
     print(
         f"plan     {text.name}, {minutes:g} minutes: {shown(chosen)}: {own.bits:.4f} bits a character, the "
         f"best of {len(bits)} neighbours ({shown(best)}) {least:.4f}: {own.bits / least - 1:+.1%}; seed 1 "
