@@ -57,6 +57,12 @@ def test_the_score_is_that_of_the_cache_spelled_out(engine: Cells, length: int, 
     )
 
 
+def test_what_is_very_much_alike_is_no_number_beyond_measure(engine: Cells) -> None:
+    config = CacheConfig(size=20, share=0.3, sharpness=1e5, window=16)
+    with np.errstate(all="raise", under="ignore"):
+        assert np.isfinite(costs(engine, some_ids(100), config)).all()
+
+
 def test_what_is_too_old_is_not_kept(engine: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
     original = cache.cache_probabilities

@@ -256,6 +256,11 @@ def test_a_run_that_has_no_model_yet_is_to_be_gone_on_with(tmp_path: Path) -> No
         checkpoint.load_model(tmp_path)
     with pytest.raises(CheckpointError, match="no model here"):
         checkpoint.load_model(tmp_path / "other.safetensors")
+    folder = tmp_path / "a run"
+    folder.mkdir()
+    (folder / folders.RUN_FILE).touch()
+    with pytest.raises(CheckpointError, match=re.escape(f"--resume --model '{folder}'`")):
+        checkpoint.load_model(folder)
 
 
 def test_a_run_that_has_just_begun_has_no_model_yet(tmp_path: Path) -> None:

@@ -141,6 +141,7 @@ def test_the_likeliest_is_chosen_in_all_and_per_token() -> None:
     assert (one.chosen, one.chosen_per_token) == (1, 2)
     told = one.to_json()
     assert (told["chosen"], told["chosen_per_token"]) == (1, 2)
+    assert told["answer"] == 0
     assert (told["nats"], told["tokens"]) == ([3.0, 2.0, 4.0], [1, 1, 4])
     assert made((1.0, 1.0), (1, 1), 0).chosen == 0
 
@@ -224,6 +225,7 @@ def test_the_interval_is_wilsons(correct: int, questions: int, low: float, high:
 def test_a_tally_as_json_keeps_the_two_ways_to_choose_and_guessing_apart() -> None:
     told = Tally("all", questions=4, correct=1, correct_per_token=2, guessed=1.6).to_json()
     assert (told["accuracy"], told["accuracy_per_token"], told["chance"]) == (0.25, 0.5, 0.4)
+    assert (told["questions"], told["correct"]) == (4, 1)
 
 
 def test_a_model_that_knows_nothing_is_at_chance_and_says_so(letters: Vocabulary) -> None:

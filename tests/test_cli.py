@@ -1,5 +1,6 @@
 """The command line as a whole: mistakes, help, and what is not imported."""
 
+import errno
 import os
 import re
 import subprocess
@@ -175,6 +176,29 @@ def test_a_folder_among_texts_is_told_before_the_first_line_is_scored(
 def test_completion_that_cannot_be_written_is_told_in_one_line() -> None:
     done = run("--install-completion", "bash", HOME="/dev/null")
     assert "check the path, its permissions and the disk" in done.error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError("Unable to allocate 2. GiB"), "error: not enough memory; give less text"),
+        (OSError(errno.ENOSPC, "No space left"), "error: output: No space left; check the path"),
+        (
+            OSError(errno.ENOSPC, "No space left", "a/b"),
+            "error: a/b: No space left; check the path",
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_one_line(
+    corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fail(*about: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("lstmgen.corpus.read_each", fail)
+    done = here("eval", corpus)
+    assert done.code == 1
+    assert done.error.startswith(told)
 
 
 def test_a_width_of_nothing_is_none_that_help_could_have() -> None:

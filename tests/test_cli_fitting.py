@@ -503,7 +503,8 @@ def test_a_network_beyond_the_memory_is_refused_whoever_has_chosen_its_size(
     monkeypatch.setattr("os.sysconf", there.__getitem__)
     with pytest.raises(OptionError, match="parameters takes at least"):
         fitting.sized(job, large, 0.0)
-    with pytest.raises(OptionError, match="parameters takes at least"):
+    begun = "parameters takes at least .*; begin with a smaller model, or give a lower --max-vocab$"
+    with pytest.raises(OptionError, match=begun):
         options.model({}, job.data, other)
     monkeypatch.undo()
     limit = tmp_path / "memory.max"  # of a container
@@ -512,6 +513,9 @@ def test_a_network_beyond_the_memory_is_refused_whoever_has_chosen_its_size(
         limit.write_text(told)
         with pytest.raises(OptionError, match=r"has 0\.0;") if refused else nullcontext():
             options.require_memory(other.config)
+    limit.write_text("4000000000\n")
+    with pytest.raises(OptionError, match=r"has 4\.0;"):
+        options.require_memory(replace(job.model, hidden_size=30_000))
 
 
 def test_what_a_model_saves_of_a_guess_tells_how_well_it_knows_a_text(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Which model is meant and where it runs, and that it is looked at first."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,24 @@ def test_the_built_in_model_is_there_where_no_other_is(
     assert "nowhere" in here(command, *options, "--model", "nowhere").error
     monkeypatch.setenv("LSTMGEN_MODEL", "elsewhere")
     assert "elsewhere" in here(command, *options).error
+
+
+def test_json_names_the_model_however_it_was_named(
+    model: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LSTMGEN_MODEL", raising=False)
+    (tmp_path / "text.txt").write_text("Ann went to Rome.\n")
+
+    def named(*options: Any) -> str:
+        return str(json.loads(here("eval", "text.txt", "--json", *options).out)["model"])
+
+    assert named() == "built-in"
+    assert named("-m", model) == str(model)
+    (tmp_path / "lstmgen-model").symlink_to(model)
+    assert named() == "lstmgen-model"
+    monkeypatch.setenv("LSTMGEN_MODEL", str(model))
+    assert named() == str(model)
 
 
 def test_a_device_that_there_is_not_is_refused_before_a_seed_is_told(

@@ -44,6 +44,20 @@ def test_several_models_are_compared_in_one_way(
     assert "several models are compared on whole texts; leave out" in error
 
 
+def test_whole_texts_may_be_asked_for_by_name(model: Path, corpus: Path, here: Any) -> None:
+    assert here("eval", corpus, "-m", model, "-m", model, "--by", "corpus").code == 0
+
+
+@pytest.mark.parametrize(("cell", "code"), [("lstm", 0), ("gru", 0), ("rnn", 1)])
+def test_a_memory_is_for_cells_with_gates(
+    cell: str, code: int, corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    options = ("--memory", "20", "--cell", cell, "--steps", "1", "--hidden-size", "8")
+    done = here("train", corpus, "-m", tmp_path / "m", *options)
+    assert done.code == code
+    assert ("plain RNN" in done.err) == bool(code)
+
+
 @pytest.mark.parametrize("option", [("--overwrite",), ("--init-from", "MODEL")])
 def test_a_run_that_goes_on_begins_with_nothing_else(
     option: tuple[str, ...], model: Path, corpus: Path, here: Any

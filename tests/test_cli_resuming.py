@@ -21,7 +21,7 @@ def test_resume_refuses_another_corpus_or_network(corpus: Path, tmp_path: Path, 
     files = {path: path.read_bytes() for path in folder.iterdir()}
     resume = ("-m", folder, "--resume", "--steps", "4")
     error = here("train", other, *resume).error
-    assert "not the text that the run began with" in error
+    assert f"not the text that the run began with ({corpus}); give that one" in error
     assert "--init-from" in error
     assert "--hidden-size 32" in here("train", corpus, *resume, "--hidden-size", "32").error
     assert "--level word" in here("train", corpus, *resume, "--level", "word").error
@@ -60,6 +60,33 @@ def test_a_later_end_raises_the_rate_where_it_is_much_later(tmp_path: Path) -> N
     for num_steps, raised in ((1001, False), (900, False), (1020, False), (1100, True)):
         at = resuming.raised_at(midway, replace(config, num_steps=num_steps))
         assert at == (600 if raised else None)
+
+
+def test_a_run_goes_on_with_the_symbols_that_it_began_with(
+    model: Path, tmp_path: Path, here: Any
+) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT.replace("Ann", "En"))
+    options = ("train", other, "-m", tmp_path / "m")
+    assert here(*options, "--steps", "1", *SMALL[4:], "--init-from", model).code == 0
+    before = checkpoint.load_model(tmp_path / "m").vocabulary
+    assert "A" in before.tokens  # which is in the other text alone
+    done = here(*options, "--steps", "2", "--resume")
+    assert done.code == 0, done.err
+    assert checkpoint.load_run(tmp_path / "m").model.vocabulary == before
+
+
+def test_a_run_goes_on_to_validate_on_what_it_held_out(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    held_out = tmp_path / "held-out.txt"
+    held_out.write_text("Eve went to Bern.\n" * 9)
+    for name, given in (("a", ("--valid-fraction", "0.3")), ("b", ("--valid-file", held_out))):
+        options = ("train", corpus, "-m", tmp_path / name)
+        first = here(*options, "--steps", "2", *given, *SMALL)
+        again = here(*options, "--steps", "4", "--resume", *given[: 2 * (name == "b")])
+        assert (first.code, again.code) == (0, 0), again.err
+        assert first.err.splitlines()[0] == again.err.splitlines()[0]  # the numbers of both parts
 
 
 def test_resume_refuses_another_way_to_cut_words(corpus: Path, tmp_path: Path, here: Any) -> None:

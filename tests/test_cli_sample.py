@@ -197,14 +197,27 @@ def test_beams_with_what_is_for_drawing_or_with_too_many_texts_are_refused(
         assert f"leave out {name} {other[1]}, or" in done.error
 
 
+def test_json_holds_the_letters_themselves(model: Path, here: Any) -> None:
+    out = here("sample", "-m", model, "--prime", "Zoë 京", "--json", "-l", "1", "--seed", "1").out
+    assert '"prime": "Zoë 京"' in out
+
+
+def test_a_text_of_nothing_has_a_line_where_its_prime_is_not_shown(model: Path, here: Any) -> None:
+    nothing = ("sample", "-m", model, "--prime", "Ann\n", "-l", "0", "-n", "2")
+    assert here(*nothing, "--no-echo").out == "\n\n"
+    assert here(*nothing).out == "Ann\nAnn\n"
+
+
 def test_what_changes_nothing_where_the_likeliest_token_is_taken_is_said(
     model: Path, here: Any
 ) -> None:
     greedy = ("sample", "-m", model, "-t", "0", "-l", "9")
     plain = here(*greedy)
     assert "note:" not in plain.err
-    done = here(*greedy, "--seed", "5", "--top-p", "0.5", "-n", "2")
-    assert "so --seed 5 --top-p 0.5 --num-samples 2 brings nothing new" in done.err
+    shape = ("--top-k", "3", "--top-p", "0.5", "--min-p", "0.1")
+    done = here(*greedy, "--seed", "5", *shape, "-n", "2")
+    told = f"so --seed 5 {' '.join(shape)} --num-samples 2 brings nothing new"
+    assert told in done.err
     assert done.out == plain.out * 2
 
 

@@ -114,6 +114,8 @@ def test_validating_on_the_text_itself_is_told(corpus: Path, tmp_path: Path, her
     options = ("train", corpus, "-m", tmp_path / "m", "--steps", "1", *SMALL, "--valid-file")
     assert "--valid-file is trained on too" in here(*options, corpus).err
     other = tmp_path / "other.txt"
+    other.write_text(TEXT)  # the same by another name
+    assert "--valid-file is trained on too" in here(*options, other, "--overwrite").err
     other.write_text(TEXT[5:])
     assert "--valid-file is trained on too" not in here(*options, other, "--overwrite").err
     both = ("train", corpus, other, *options[2:-1], "--overwrite", "--valid-file")

@@ -96,6 +96,8 @@ def test_a_terminal_is_sent_no_control_characters_by_train_either(
         ("NO_COLOR= TERM=xterm", "\x1b[1mAnn went\x1b[0m"),
         ("NO_COLOR=1 TERM=xterm", "Ann went"),
         ("NO_COLOR= TERM=dumb", "Ann went"),
+        ("NO_COLOR= TERM=", "Ann went"),
+        ("env -u TERM NO_COLOR=", "Ann went"),
     ],
 )
 @pytest.mark.parametrize("count", ["1", "2"])

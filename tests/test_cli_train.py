@@ -48,6 +48,7 @@ def test_the_network_is_planned_around_the_options_that_are_given(
     assert untied["embedding_size"] == untied["hidden_size"] < 256
     untied = network("--level", "word", "--no-tie", "--hidden-size", "20")
     assert untied["embedding_size"] == 20
+    assert network("--level", "word", "--embedding-size", "20", "--hidden-size", "20")["tie"]
     apart = network("--level", "word", "--embedding-size", "24", "--hidden-size", "20")
     assert (apart["tie"], apart["embedding_size"], apart["hidden_size"]) == (False, 24, 20)
     assert network("--embedding-size", "24", "--num-layers", "1") == short | {
@@ -153,6 +154,8 @@ def test_init_from_begins_where_the_other_model_ended(model: Path, corpus: Path,
     usual = checkpoint.load_run(folder).training
     assert usual.learning_rate == 0.02  # as the README says of less than an epoch
     assert (usual.dropout, usual.weight_drop) == (0, 0)
+    few = ("--steps", "1", *SMALL[4:], "--init-from", model, "--quiet", "--overwrite")
+    assert "it saves" not in here("train", corpus, "-m", folder, *few).err
     asked = ("--steps", "1", *SMALL[4:], "--init-from", model, "--learning-rate", "0.003")
     assert here("train", corpus, "-m", folder, "--overwrite", *asked).code == 0
     assert checkpoint.load_run(folder).training.learning_rate == 0.003

@@ -194,7 +194,7 @@ NASTY = "a <b> & \"c\" 'd' ]]> é 中"
 def test_the_title_comes_through_whatever_it_holds() -> None:
     root = ElementTree.fromstring(curves.svg(falling(), NASTY))
     assert root.findtext(f"{SVG}title") == NASTY
-    assert root.findtext(f"{SVG}desc")
+    assert root.findtext(f"{SVG}desc") == "Loss and learning rate over 1,200 steps of training"
     assert NASTY in Picture(curves.svg(falling(), NASTY)).words
 
 

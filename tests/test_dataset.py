@@ -131,7 +131,7 @@ def test_text_is_enough_where_it_fills_a_window_and_leaves_a_token_to_validate_o
 def test_refusal_names_file_size_and_window() -> None:
     with pytest.raises(
         CorpusError,
-        match=r"it has 36 tokens to train on and 4 to validate on, and needs 64 .* a smaller --window",
+        match=r"^tale\.txt: it has 36 tokens to train on and 4 to validate on, and needs 64 .* --window$",
     ):
         require_enough(of_length(40, 0.1), 64)
 

@@ -100,6 +100,20 @@ def test_the_run_stays_where_something_else_cannot_be_removed(tmp_path: Path, na
     assert (tmp_path / folders.RUN_FILE).read_bytes() == b"old"
 
 
+def test_a_lock_that_cannot_be_removed_is_no_reason_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a folder where each may remove his own files only."""
+
+    def refused(path: Path, **how: Any) -> None:
+        raise PermissionError(errno.EPERM, "no")
+
+    with monkeypatch.context() as sticky, claimed(tmp_path):
+        sticky.setattr(Path, "unlink", refused)
+        (tmp_path / folders.LOG_FILE).touch()
+    assert (tmp_path / folders.LOG_FILE).exists()
+
+
 def test_a_lock_that_another_user_left_can_be_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -271,7 +271,14 @@ def test_room_is_asked_for_only_where_it_is_missing(
     assert "; check the path and the disk" in str(caught.value)
     assert "make room" not in str(caught.value)
     monkeypatch.setattr(folders, "_fill", refused)
-    with pytest.raises(CheckpointError, match="bytes there: choose another") as caught:
+    with pytest.raises(CheckpointError, match="bytes there: choose another"):
+        folders.reserve(tmp_path, {"a": 9})
+
+    def full(path: Path, *about: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(folders, "_fill", full)
+    with pytest.raises(CheckpointError, match="bytes there: make room or choose another"):
         folders.reserve(tmp_path, {"a": 9})
 
 
@@ -446,6 +453,31 @@ def test_the_best_model_stays_where_nobody_can_tell_for_a_moment_whether_it_is_t
     list(records)
     assert checkpoint.load_model(tmp_path).results["step"] == 4
     assert checkpoint.load_run(tmp_path).position.best_step == 4
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, Path.touch, lambda path: path.write_bytes(b"x")])
+def test_a_stop_is_saved_whatever_has_become_of_the_model(tmp_path: Path, damage: Any) -> None:
+    job = make_job(tmp_path)
+    saved = stopped_at(1, job)
+    damage(tmp_path / folders.MODEL_FILE)
+    stopped_at(3, job, saved)
+    assert checkpoint.load_run(tmp_path).position.step >= 3
+
+
+def test_a_run_whose_file_was_removed_says_that_there_is_nothing_to_go_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, run: checkpoint.SavedRun) -> None:
+        raise CheckpointError(f"{path}: no room")
+
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    records = train(make_job(tmp_path))
+    while next(records).step < 5:
+        pass
+    (tmp_path / folders.RUN_FILE).unlink()
+    monkeypatch.setattr(checkpoint, "save_run", full)
+    with pytest.raises(CheckpointError, match=r"its model is saved, and nothing to go on from$"):
+        records.close()
 
 
 def test_a_stop_that_leaves_a_model_and_no_run_says_so(

@@ -111,6 +111,19 @@ def test_a_terminal_that_was_asked_for_bold_text_is_plain_again_after_ctrl_c(
         assert file.read() == b"\n\x1b[0m\n"
 
 
+def test_where_the_output_goes_to_a_file_the_terminal_of_errors_has_its_line_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reading, writing = os.pipe()
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: False))
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: True, fileno=lambda: writing))
+    leaving._break_line()
+    monkeypatch.undo()
+    os.close(writing)
+    with os.fdopen(reading, "rb") as file:
+        assert file.read() == b"\n"
+
+
 @pytest.mark.parametrize(("tty", "told"), [(True, b"\nx\n"), (False, b"x\n")])
 def test_beside_a_bar_a_line_of_its_own_is_begun(
     monkeypatch: pytest.MonkeyPatch, tty: bool, told: bytes

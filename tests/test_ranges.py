@@ -31,6 +31,13 @@ def test_both_ends_are_inside_and_what_is_beyond_them_is_refused_by_its_range(op
         assert str(told.value).endswith(f"it must be {RANGES[option]}")
 
 
+def test_the_words_of_a_range_name_its_ends() -> None:
+    most = {option: one.high for option, one in RANGES.items() if "at most" in one.words}
+    assert most == {"--minutes": 1e6, "--epochs": 1e6, "--learning-rate": 100, "--top-p": 1}
+    for option, high in most.items():
+        assert str(RANGES[option]) == f"above 0 and at most {high:,.0f}"
+
+
 def test_a_range_says_what_a_number_may_be() -> None:
     assert str(Range(1)) == "at least 1"
     assert str(Range(2, 10_000)) == "from 2 to 10,000"

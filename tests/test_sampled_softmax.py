@@ -45,6 +45,22 @@ def test_with_every_symbol_it_is_the_loss_of_the_project(
         torch.testing.assert_close(mine.to_dense(), true, rtol=1e-4, atol=1e-5)
 
 
+def test_where_a_target_stands_for_all_its_loss_is_nothing() -> None:
+    """It counts once, as itself; the others drawn are none, or far below."""
+    hidden, weight, bias, _ = some_layer()
+    hidden, targets = hidden[:1], torch.tensor([7])
+    own = Drawn(torch.tensor([7]), torch.zeros(1))
+    ours = sampled_nats(hidden, weight, bias, targets, own)
+    assert float(ours.detach()) == 0
+    for gradient in torch.autograd.grad(ours, (weight, bias)):
+        assert torch.isfinite(gradient.to_dense()).all()
+    lead = bias.detach().clone()
+    lead[7] = 200.0  # e^200 is beyond float32
+    both = Drawn(torch.tensor([3, 7]), torch.zeros(2))
+    ours = sampled_nats(hidden, weight, lead.requires_grad_(), targets, both)
+    assert 0 <= float(ours.detach()) < 1e-6
+
+
 def test_with_a_sample_loss_and_gradient_are_those_of_the_estimate_written_out() -> None:
     hidden, weight, bias, targets = some_layer()
     drawn = Sampler(some_counts(), 12).draw((5,))

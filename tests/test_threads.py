@@ -11,10 +11,11 @@ import pytest
 import torch
 from jobs import NUM_STEPS, make_job
 
+from lstmgen import course, training
 from lstmgen import threads as threads_module
-from lstmgen import training
 from lstmgen.cli.fitting import take_threads
 from lstmgen.config import Position
+from lstmgen.keeping import Keeper
 from lstmgen.threads import PAUSE, SHORT_SPAN, SPAN, Threads, clocks, settle
 
 CPU = torch.device("cpu")
@@ -351,7 +352,29 @@ def test_fewer_are_advised_as_soon_as_others_have_come() -> None:
     assert (machine.taken, threads.advice) == ([8], "")
     machine.others = 7
     machine.work(threads, 3)
-    assert "--threads 1 may" in threads.advice
+    assert "of its 8 threads" in threads.advice
+    assert "leave cores for 1; --threads 1 may" in threads.advice
+
+
+def test_advice_takes_the_place_of_no_other_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(8, others=7)
+
+    def watched(number: int, keeps: bool) -> Threads:
+        threads = machine.watched(number, keeps)
+        machine.work(threads, 5)
+        return threads
+
+    monkeypatch.setattr(threads_module, "Threads", watched)
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(course, "LOG_LINES", NUM_STEPS)
+    refusals = iter(["no room"])  # for the first record
+    monkeypatch.setattr(Keeper, "try_to_write", lambda keeper: next(refusals, ""))
+    notes = [record.note for record in training.train(make_job(tmp_path / "m"))]
+    told = [note for note in notes if note]
+    assert told[0] == "no room; it is tried again"
+    assert "--threads 1 may be much quicker" in told[1]
 
 
 @pytest.mark.parametrize(("others", "told"), [(0, 0), (7, 1)])

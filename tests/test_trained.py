@@ -58,6 +58,12 @@ def test_a_sample_is_what_the_command_writes(folder: Path, model: lstmgen.Traine
     assert model.sample("hi ", length=0) == ""
 
 
+def test_a_text_has_five_hundred_characters_where_nothing_is_said(
+    model: lstmgen.TrainedModel,
+) -> None:
+    assert len(model.sample(seed=1)) == len("".join(model.stream(seed=1))) == 500
+
+
 def test_a_stream_is_the_sample_in_pieces(model: lstmgen.TrainedModel) -> None:
     pieces = model.stream("hi ", length=10**9, seed=4)
     assert "".join(islice(pieces, 50)) == model.sample("hi ", length=50, seed=4)
