@@ -68,11 +68,11 @@ class Streams:
 
 
 def even_window(num_tokens: int, batch_size: int, window: int) -> int:
-    """A window near the one asked for, half as long again at most, of which n cut a short stream evenly.
+    """A window near the one asked for, at most half as long again, by which a short stream has even parts.
 
-    Nearly so: the last of the n is shorter by fewer than n tokens, or there are fewer than n. If it held a
-    few only, a step from these would move the weights as far as one from a whole window. That can happen to
-    longer streams; in those of over `MANY_WINDOWS` it counts for little, and the window stays as it is.
+    Nearly so: if the last part held a few tokens only, a step from these would move the weights as far as one
+    from a whole window. That can happen to longer streams; in those of over `MANY_WINDOWS` it counts for
+    little, and the window stays as it is.
     """
     stream_length = -(-num_tokens // batch_size)
     if stream_length > MANY_WINDOWS * window:

@@ -34,7 +34,7 @@ LONG_LINE = 4 * WARM_UP  # tokens; a longer one is scored by itself
 POOL_LINES, POOL_CHARACTERS = 2048, 1 << 20  # sorted by length together
 ROWS = 128  # read side by side
 MIN_ROWS = 64  # whose logits are made together: fewer, and reading the weights takes longer
-MAX_LOGITS = 1 << 24  # of fewer rows, where symbols are very many: 64 MB
+MAX_LOGITS = 1 << 24  # floats held at once, 64 MB, for which there may be fewer rows
 
 
 def token_costs(

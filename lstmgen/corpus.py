@@ -136,8 +136,8 @@ def split(text: str, valid_fraction: float) -> tuple[str, str]:
 
 
 def is_sorted(text: str) -> bool:
-    """Whether nearly every line of a list comes after another before it by the order of the alphabet."""
-    some = [line for line, _ in groupby(text[:SOME].split("\n")[:-1]) if line]
+    """Whether nearly every line of a list comes after the last other one in alphabetical order."""
+    some = [line for line, _ in groupby(filter(None, text[:SOME].split("\n")[:-1]))]
     rising = sum(low < high for low, high in pairwise(some))
     return len(some) >= FEW_LINES and rising > RISING * len(some)
 
@@ -149,8 +149,8 @@ def lines(
 ) -> Iterator[str]:
     """The lines of a file, or of standard input for `-`, one by one as they come.
 
-    Each has its line end, LF, but the last may have none; one that ends by CR alone comes when an LF has
-    come too, or all. Otherwise like `read`, but an empty text is one too, and notes are told as they come
+    Each has its line end, LF, but the last may have none; one that ends in CR alone comes with the next LF,
+    or at the end. Otherwise like `read`, but an empty text is one too, and notes are told as they come
     up. `CorpusError` comes after all lines before the one that is wrong.
     """
     name, told = called(path), False

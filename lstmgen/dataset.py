@@ -112,7 +112,7 @@ def require_enough(data: Dataset, window: int) -> None:
     name, train, valid = data.facts["name"], len(data.train_ids), len(data.valid_ids)
     if train < window or valid < 1:
         is_tail, way = data.validates_on_tail, ", or a smaller --window"
-        if is_tail and train >= window > 1:  # so nothing is held out
+        if is_tail and (train > window or train == window > 1):  # so nothing is held out
             way = ", or a larger --valid-fraction" + " and a smaller --window" * (train == window)
         elif is_tail and train + valid > window and (valid > train or window == 1):
             way = ", or a smaller --valid-fraction"

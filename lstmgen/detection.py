@@ -105,7 +105,7 @@ def doubt(raw: bytes, text: str, encoding: str) -> str:
     name = codecs.lookup(encoding).name
     for escape, of in _ESCAPES.items():
         if escape in text[:SOME]:
-            return f"it turns to other letters as {of} does: give --encoding {of}"
+            return f"it holds escape sequences as {of} has them: give --encoding {of}"
     if text.isascii() or name.startswith("utf-8"):
         return ""
     by_pairs, swapped = name.startswith("utf-16"), "le" if name == "utf-16-be" else "be"

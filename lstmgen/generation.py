@@ -95,7 +95,7 @@ def stop_strings(stop: str | Sequence[str], length: int) -> tuple[str, ...]:
     """What ends texts of at most `length` tokens, with LF for CRLF and CR as in what is read.
 
     `OptionError` for an empty stop string, or a length that is no number of tokens; `ValueError` for what is
-    no text.
+    no `str`.
     """
     if not isinstance(stop, Iterable):
         raise ValueError(f"stop is {stop!r:.40}, not a text or a list of them; () stops at none")

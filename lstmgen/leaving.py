@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
+PATIENCE = 0.1  # seconds with a reader that has stopped
 plain = b""  # what a terminal is to be sent first, once it was asked for bold text
 
 
@@ -61,9 +62,8 @@ def postponed() -> Iterator[None]:
 
 
 def _leave(number: int, frame: object) -> None:
-    for (
-        one
-    ) in SIGNALS:  # to come, as from a wrapper that passes on what the terminal has sent already
+    # Further ones may come, as from a wrapper that passes on what the terminal has sent already.
+    for one in SIGNALS:
         if signal.getsignal(one) is _leave:
             signal.signal(one, _leave_at_once)
     if number == signal.SIGINT:
@@ -90,18 +90,20 @@ def _break_line() -> None:
 def say(line: str) -> None:
     """Write a line to standard error past its buffer, as a write to that may just have been interrupted.
 
-    If nobody reads there, it is left out: whoever handles a signal is not to be held up.
+    Where nobody reads any more, all talk is let go from here on: it would hold up the end of the command.
     """
     with suppress(AttributeError, OSError, ValueError):  # it is closed, or no file at all
         place, beside_a_bar = sys.stderr.fileno(), "\n" if sys.stderr.isatty() else ""
-        if not _holds_up(place):
+        if _holds_up(place):
+            forget(sys.stderr)
+        else:
             os.write(place, f"{beside_a_bar}{line}\n".encode())
 
 
 def _holds_up(place: int) -> bool:
     """Whether a write would wait for a reader; where nobody can tell, as on Windows, it would not."""
     try:
-        return not select.select([], [place], [], 0)[1]
+        return not select.select([], [place], [], PATIENCE)[1]
     except (OSError, ValueError):
         return False
 

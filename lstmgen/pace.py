@@ -12,9 +12,8 @@ REPORT_SHARE = 0.04  # of the time given may go into validation
 MAX_REPORTS = 20
 FEW_REPORTS, MAX_SHARE = 3, 0.07  # so many may take more, for a model on the way and its curve
 EPOCHS_SHARE = 0.1  # and more still where time is not limited, and there is one an epoch
-AT_THE_END = int(
-    RANGES["--steps"].high
-)  # steps between reports, so that there is but one, at the end
+# Steps between reports, so that there is but one, at the end.
+AT_THE_END = int(RANGES["--steps"].high)
 
 
 class Timing(NamedTuple):

@@ -1,4 +1,4 @@
-"""The value of an option -> nothing, where the option may have it; else a refusal that says what it may."""
+"""The value of an option -> nothing, if the option may have it; else a refusal that says what it may be."""
 
 from math import inf, nextafter
 from numbers import Integral, Real
@@ -30,6 +30,7 @@ class Range(NamedTuple):
             raise OptionError(f"{name} is {value!s:.40}; it must be {self}")
 
 
+AT_ONCE = 1 << 20  # characters
 ABOVE_0, BELOW_1 = nextafter(0, 1), nextafter(1, 0)
 
 # Of the options of the command line, whose help shows them.
@@ -88,10 +89,11 @@ def require_text(name: str, value: str) -> None:
     if not isinstance(value, str):
         raise ValueError(f"{name} is {value!r:.40}; give a str")
     try:
-        value.encode()
+        for begin in range(0, len(value), AT_ONCE):
+            value[begin : begin + AT_ONCE].encode()
     except UnicodeEncodeError:  # as Python makes of bytes of the command line that are not UTF-8
         raise OptionError(
-            f"{name} is {value!r:.40}, which holds half a surrogate pair and is not UTF-8; leave that out"
+            f"{name} is {value!r:.40}, which holds half a surrogate pair and is no text; leave that out"
         ) from None
 
 

@@ -44,9 +44,10 @@ class Threads:
     """Has pieces of work, such as steps, done by as many threads as get most done.
 
     That is all of them while they get nearly all of their cores. Else it tries as many as they got cores,
-    and stays with these if they do `MORE` times as much, until all can have their cores again; they do not
-    where a library shares out its work by itself. It begins with the number that torch takes now. Where it
-    `keeps` that number, it only finds out, by products, whether half of it or less would be `enough`.
+    and stays with these if they do `MORE` times as much, until all can have their cores again. Where a
+    library shares out its work by itself, fewer do no more, and all are taken. It begins with the number that
+    torch takes now. Where it `keeps` that number, it only finds out, by products, whether half of it or less
+    would be `enough`.
     """
 
     def __init__(
@@ -179,7 +180,7 @@ def watched(device: torch.device, most: int | None) -> Threads | None:
 
 
 def take_what_serves() -> None:
-    """Have torch take as many of its threads as get much done at present."""
+    """Have torch take as many of its threads as get most done at present."""
     settle(Threads(torch.get_num_threads(), SHORT_SPAN))
 
 

@@ -77,7 +77,7 @@ class TrainedModel:
         """The text that follows the prime: `length` tokens, or up to a stop string, which is left out.
 
         The same seed gives the same text; without one, each call gives another. `OptionError` where
-        a value is out of its range, `ValueError` for what is no text; likewise below.
+        a value is out of its range, `ValueError` for what is no `str`; likewise below.
         """
         return "".join(self.stream(prime, length=length, stop=stop, seed=seed, **decoding))
 

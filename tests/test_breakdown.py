@@ -58,10 +58,27 @@ def test_each_token_has_its_own_nats_and_rank(
     text = some_text(50)
     ids = letters.encode(text)
     logits = spelled_out(CONFIG, weights, [letters.start_id, *ids.tolist()])
-    for most in (1 << 22, 29):  # all logits at once, or a few rows
-        monkeypatch.setattr(breakdown, "MAX_LOGITS_IN_CACHE", most)
-        monkeypatch.setattr(breakdown, "MIN_ROWS", 1)
-        costs, ranks = costs_and_ranks(cells, ids, letters.start_id)
+    original = cells.logits
+    for in_cache, least, most, rows in (
+        (1 << 22, 1, 1 << 24, len(ids)),  # all logits at once
+        (29, 1, 1 << 24, 1),
+        (29, 64, 1 << 24, len(ids)),
+        (29, 64, 3 * 29, 3),
+        (0, 64, 0, 1),
+    ):
+        monkeypatch.setattr(breakdown, "MAX_LOGITS_IN_CACHE", in_cache)
+        monkeypatch.setattr(breakdown, "MIN_ROWS", least)
+        monkeypatch.setattr(breakdown, "MAX_LOGITS", most)
+        made = list[int]()
+
+        def watched(hidden: Any, made: list[int] = made) -> Any:
+            made.append(len(hidden))
+            return original(hidden)
+
+        with monkeypatch.context() as looking:
+            looking.setattr(cells, "logits", watched)
+            costs, ranks = costs_and_ranks(cells, ids, letters.start_id)
+        assert max(made) == rows
         for row, target, cost, rank in zip(logits, ids.tolist(), costs, ranks, strict=False):
             assert cost == pytest.approx(log(sum(map(exp, row))) - row[target], abs=1e-5)
             order = sorted(range(29), key=lambda token, row=row: (-row[token], token))  # type: ignore[misc]

@@ -513,8 +513,8 @@ def test_a_network_beyond_the_memory_is_refused_whoever_has_chosen_its_size(
         limit.write_text(told)
         with pytest.raises(OptionError, match=r"has 0\.0;") if refused else nullcontext():
             options.require_memory(other.config)
-    limit.write_text("4000000000\n")
-    with pytest.raises(OptionError, match=r"has 4\.0;"):
+    limit.write_text("100000000\n")
+    with pytest.raises(OptionError, match=r"has 0\.1;"):
         options.require_memory(replace(job.model, hidden_size=30_000))
 
 

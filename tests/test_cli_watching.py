@@ -1,5 +1,6 @@
 """A run as it is followed: what is told of it, the signals that stop it, and its curves."""
 
+import os
 import re
 import shlex
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from io import StringIO
 from math import log
@@ -181,15 +182,17 @@ def test_a_signal_is_not_held_up_by_whoever_has_stopped_reading() -> None:
         "try:\n    while True: os.write(2, b' ' * 4096)\nexcept BlockingIOError: pass\n"
         "os.set_blocking(2, True)\nleaving.meet_signals()\n"
         "with watching.stopping(quiet=False) as caught:\n"
-        "    signal.raise_signal(signal.SIGTERM)\n    print(caught, flush=True)\n"
+        "    signal.alarm(1)\n    signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGTERM))\n"
+        "    os.write(2, b' ' * 4096)\n"  # which waits, until a signal comes
+        "    print(caught, flush=True)\n"
         "    watching.AT_ONCE = -1.0\n    signal.raise_signal(signal.SIGINT)\n"
     )
     pipe = subprocess.PIPE
     with subprocess.Popen([sys.executable, "-c", script], stdout=pipe, stderr=pipe) as process:
         try:
-            assert process.stdout is not None
-            assert process.stdout.read() == b"[15]\n"
             assert process.wait(60) == 130
+            assert process.stdout is not None
+            assert process.stdout.read() == b"[14]\n"
         finally:
             process.kill()
 
@@ -211,13 +214,18 @@ def test_the_score_that_a_stop_has_waited_for_is_told(capsys: pytest.CaptureFixt
     )
 
 
-def test_tqdm_disable_hides_the_bar_at_a_terminal_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = StringIO()
-    monkeypatch.setattr(shown, "isatty", lambda: True)
-    monkeypatch.setattr(sys, "stderr", console.Talk(shown))
-    for quiet, hidden in ((True, True), (False, False)):
-        with closing(watching._bar(quiet)) as bar:
-            assert bar.disable == hidden
+@pytest.mark.parametrize(("disable", "hidden"), [("1", True), ("", False)])
+def test_tqdm_disable_hides_the_bar_at_a_terminal_too(disable: str, hidden: bool) -> None:
+    script = (
+        "import io, sys\nfrom lstmgen.cli import console, watching\nshown = io.StringIO()\n"
+        "shown.isatty = lambda: True\nsys.stderr = console.Talk(shown)\n"
+        "print(*(watching._bar(quiet).disable for quiet in (True, False)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True,
+        env={**os.environ, "TQDM_DISABLE": disable},
+    )  # fmt: skip
+    assert done.stdout == f"True {hidden}\n"
 
 
 @pytest.mark.parametrize("wrong", [None, TrainingError, SystemExit])

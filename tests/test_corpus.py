@@ -343,6 +343,7 @@ def test_a_sorted_list_is_known_from_a_text() -> None:
     assert is_sorted("".join(names))
     assert is_sorted("".join(names[50:] + names[:50]))
     assert is_sorted("".join(2 * name for name in names))
+    assert is_sorted("".join(2 * f"{name}\n" for name in names))  # with empty lines between
     assert not is_sorted("".join(names[:20]))  # too few to tell
     assert not is_sorted("".join(names[::-1]))
     assert not is_sorted("".join(names[::2] + names[1::2][::-1]))

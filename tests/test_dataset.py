@@ -146,6 +146,8 @@ def test_where_next_to_nothing_is_held_out_refusal_names_that() -> None:
         require_enough(of_length(1000, 1e-17), 64)
     with pytest.raises(CorpusError, match=r"0 to validate on.* or a smaller --window"):
         require_enough(of_length(50, 1e-17), 64)
+    with pytest.raises(CorpusError, match=r"0 to validate on.* or a larger --valid-fraction$"):
+        require_enough(of_length(50, 1e-17), 1)
     both = r"64 tokens to train on and 0 .* or a larger --valid-fraction and a smaller --window$"
     with pytest.raises(CorpusError, match=both):
         require_enough(of_length(64, 1e-17), 64)

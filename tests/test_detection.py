@@ -113,7 +113,7 @@ def test_seven_bits_that_turn_to_other_letters_are_doubted(
     assert read(path, encoding).notes == ()
     for other in ("utf-8", "latin-1", "ascii"):
         (note,) = read(path, other).notes
-        assert f"other letters as {encoding} does: give --encoding {encoding}" in note
+        assert f"sequences as {encoding} has them: give --encoding {encoding}" in note
     list(lines(path, "utf-8", notes.append))
     assert notes == [note]
     assert read(put(tmp_path, b"\x1b[1mbold\x1b[0m $B\n")).notes == ()  # of a terminal

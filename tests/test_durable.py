@@ -106,7 +106,7 @@ def test_a_folder_that_its_file_system_does_not_sync_is_none_the_worse(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no such modes here")
-def test_a_file_keeps_its_mode_from_the_first_byte_on(
+def test_a_file_keeps_its_mode_before_it_is_in_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, modes, sync = tmp_path / "private", list[int](), os.fsync

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lstmgen import ranges
 from lstmgen.config import CacheConfig, DecodingConfig
 from lstmgen.errors import OptionError
 from lstmgen.ranges import RANGES, Range, require, require_device, require_text, require_whole
@@ -64,14 +65,18 @@ def test_a_whole_number_is_one_of_pythons_or_of_numpys() -> None:
             require_whole("--seed", value)
 
 
-def test_no_text_is_a_bug_of_who_calls() -> None:
+def test_no_text_is_a_bug_of_who_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     require_text("prime", "")
     with pytest.raises(ValueError, match="prime is b'x'; give a str"):
         require_text("prime", b"x")  # type: ignore[arg-type]
     with pytest.raises(
-        OptionError, match=r"prime is .*, which holds half a surrogate pair and is not"
+        OptionError, match=r"prime is .*, which holds half a surrogate pair and is no text"
     ):
         require_text("prime", "x\ud800")
+    monkeypatch.setattr(ranges, "AT_ONCE", 2)
+    require_text("prime", "abc😀d")
+    with pytest.raises(OptionError, match="half a surrogate"):
+        require_text("prime", "abcd\udc00")
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu", "cuda", "mps", "cuda:0", "cuda:17"])

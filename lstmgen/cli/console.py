@@ -19,10 +19,8 @@ from lstmgen.folders import FULL
 T = TypeVar("T")
 NAME = "lstmgen"  # of the command
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
-READER_GONE = (
-    EPIPE,
-    ECONNRESET,
-)  # what comes of a reader that has gone; the second, of one by a socket
+# What comes of a reader that has gone; the second, of one by a socket.
+READER_GONE = (EPIPE, ECONNRESET)
 LONG_WORK = 50  # parts, from which on a bar may be worth drawing
 # What makes text run the other way, or end a line, without being a control character by category.
 _DIRECTIONS = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
