@@ -275,6 +275,7 @@ def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
         (46, 1.3, {}, 4),
         (3.5, 1.3, {"batch_size": 4}, 4),
         (3.5, 1.3, {"hidden_size": 12}, 64),
+        (3.5, 1.3, {"hidden_size": 12, "num_layers": 1}, 64),
         (3.5, 1.3, {"hidden_size": 12, "batch_size": 4}, 4),
         (3.5, 1.3, {"steps": 40}, 4),
         (3.5, 1.3, {"window": 16}, 4),
@@ -290,6 +291,7 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
     streams: int,
 ) -> None:
     job = make_job(tmp_path)
+    job = replace(job, model=replace(job.model, num_layers=given.get("num_layers", 2)))
     length, window = len(job.data.train_ids), job.training.window
 
     measured: list[list[int]] = []
@@ -298,6 +300,7 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
         """In six seconds the text is read `epochs` times, by many streams `gain` times as often."""
         sizes = [one.training.batch_size for one in jobs]
         measured.append(sizes)
+        assert {one.model.num_layers for one in jobs} == {given.get("num_layers", 2)}
         times = [epochs * (gain if size == planning.MANY_STREAMS else 1) for size in sizes]
         rows = zip(jobs, sizes, times, strict=True)
         return [6 * size * one.training.window / (often * length) for one, size, often in rows]

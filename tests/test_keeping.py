@@ -34,6 +34,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "PATIENCE", 0.0)
 
 
+def no_room(path: Path, run: checkpoint.SavedRun) -> None:
+    """In the place of `save_run`."""
+    raise CheckpointError(f"{path}: no room")
+
+
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_run_whose_folder_another_one_has_made_anew_leaves_that_alone(
     tmp_path: Path, ended: bool
@@ -392,14 +397,11 @@ def test_a_stop_that_cannot_be_saved_says_what_is(
 def test_a_stop_that_cannot_write_says_what_is_there_from_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(path: Path, run: checkpoint.SavedRun) -> None:
-        raise CheckpointError(f"{path}: no room")
-
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     records = train(make_job(tmp_path))
     while next(records).step < 5:
         pass
-    monkeypatch.setattr(checkpoint, "save_run", refused)
+    monkeypatch.setattr(checkpoint, "save_run", no_room)
     # Also where nobody can look, as for a moment on a disk of a network.
     monkeypatch.setattr(folders, "file_id", lambda path: None)
     really_stat = Path.stat
@@ -417,13 +419,10 @@ def test_a_stop_that_cannot_write_says_what_is_there_from_before(
 def test_a_resumed_run_that_cannot_be_saved_says_that_its_older_self_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, run: checkpoint.SavedRun) -> None:
-        raise CheckpointError(f"{path}: no room")
-
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     job = make_job(tmp_path)
     saved = stopped_at(3, job)
-    monkeypatch.setattr(checkpoint, "save_run", full)
+    monkeypatch.setattr(checkpoint, "save_run", no_room)
     records = train(job, saved)
     next(records)
     told = rf"it is saved as of step {saved.position.step}, from which --resume goes on$"
@@ -467,15 +466,12 @@ def test_a_stop_is_saved_whatever_has_become_of_the_model(tmp_path: Path, damage
 def test_a_run_whose_file_was_removed_says_that_there_is_nothing_to_go_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, run: checkpoint.SavedRun) -> None:
-        raise CheckpointError(f"{path}: no room")
-
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     records = train(make_job(tmp_path))
     while next(records).step < 5:
         pass
     (tmp_path / folders.RUN_FILE).unlink()
-    monkeypatch.setattr(checkpoint, "save_run", full)
+    monkeypatch.setattr(checkpoint, "save_run", no_room)
     with pytest.raises(CheckpointError, match=r"its model is saved, and nothing to go on from$"):
         records.close()
 
@@ -483,10 +479,7 @@ def test_a_run_whose_file_was_removed_says_that_there_is_nothing_to_go_on_from(
 def test_a_stop_that_leaves_a_model_and_no_run_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, run: checkpoint.SavedRun) -> None:
-        raise CheckpointError(f"{path}: no room")
-
-    monkeypatch.setattr(checkpoint, "save_run", full)
+    monkeypatch.setattr(checkpoint, "save_run", no_room)
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
     records = train(make_job(tmp_path))
     assert next(records).score is None  # nothing was kept so far

@@ -356,10 +356,8 @@ def test_fewer_are_advised_as_soon_as_others_have_come() -> None:
     assert "leave cores for 1; --threads 1 may" in threads.advice
 
 
-def test_advice_takes_the_place_of_no_other_note(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine = Machine(8, others=7)
+def let_run_find(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run tells of each step, and its threads have been at work on the machine when it begins."""
 
     def watched(number: int, keeps: bool) -> Threads:
         threads = machine.watched(number, keeps)
@@ -368,6 +366,12 @@ def test_advice_takes_the_place_of_no_other_note(
 
     monkeypatch.setattr(threads_module, "Threads", watched)
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+
+
+def test_advice_takes_the_place_of_no_other_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_run_find(Machine(8, others=7), monkeypatch)
     monkeypatch.setattr(course, "LOG_LINES", NUM_STEPS)
     refusals = iter(["no room"])  # for the first record
     monkeypatch.setattr(Keeper, "try_to_write", lambda keeper: next(refusals, ""))
@@ -381,15 +385,7 @@ def test_advice_takes_the_place_of_no_other_note(
 def test_a_run_that_keeps_its_threads_says_once_that_fewer_would_do(
     others: float, told: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine = Machine(8, others)
-
-    def watched(number: int, keeps: bool) -> Threads:
-        threads = machine.watched(number, keeps)
-        machine.work(threads, 5)
-        return threads
-
-    monkeypatch.setattr(threads_module, "Threads", watched)
-    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    let_run_find(Machine(8, others), monkeypatch)
     notes = [record.note for record in training.train(make_job(tmp_path / "m"))]
     assert len(notes) == NUM_STEPS
     assert sum("--threads 1 may be much quicker" in note for note in notes) == told
