@@ -103,8 +103,9 @@ def hint(raw: bytes, encoding: str, begins: bool = True) -> str:
 def doubt(raw: bytes, text: str, encoding: str) -> str:
     """What makes it doubtful that bytes are of an encoding, though it makes a text of them; or nothing."""
     name = codecs.lookup(encoding).name
+    begin = text[:SOME]
     for escape, of in _ESCAPES.items():
-        if escape in text[:SOME]:
+        if escape in begin:
             return f"it holds escape sequences as {of} has them: give --encoding {of}"
     if text.isascii() or name.startswith("utf-8"):
         return ""

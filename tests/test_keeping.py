@@ -5,7 +5,7 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,17 @@ PATIENCE = training.PATIENCE  # as it is for everybody
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of a run waits for nobody, where a test does not want it to."""
     monkeypatch.setattr(training, "PATIENCE", 0.0)
+
+
+def begun(
+    folder: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> Generator[Progress, None, None]:
+    """A run that tells of each step, when it has come to this one."""
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    records = train(make_job(folder))
+    while next(records).step < step:
+        pass
+    return records
 
 
 def no_room(path: Path, run: checkpoint.SavedRun) -> None:
@@ -381,10 +392,7 @@ def test_the_end_tries_again_each_second_for_ten_minutes(
 def test_a_stop_that_cannot_be_saved_says_what_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: int
 ) -> None:
-    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    records = train(make_job(tmp_path))
-    while next(records).step < saved + 1:
-        pass
+    records = begun(tmp_path, saved + 1, monkeypatch)
     (tmp_path / folders.RUN_FILE).unlink(missing_ok=True)
     (tmp_path / folders.RUN_FILE).mkdir()
     kept = (
@@ -397,10 +405,7 @@ def test_a_stop_that_cannot_be_saved_says_what_is(
 def test_a_stop_that_cannot_write_says_what_is_there_from_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    records = train(make_job(tmp_path))
-    while next(records).step < 5:
-        pass
+    records = begun(tmp_path, 5, monkeypatch)
     monkeypatch.setattr(checkpoint, "save_run", no_room)
     # Also where nobody can look, as for a moment on a disk of a network.
     monkeypatch.setattr(folders, "file_id", lambda path: None)
@@ -466,10 +471,7 @@ def test_a_stop_is_saved_whatever_has_become_of_the_model(tmp_path: Path, damage
 def test_a_run_whose_file_was_removed_says_that_there_is_nothing_to_go_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
-    records = train(make_job(tmp_path))
-    while next(records).step < 5:
-        pass
+    records = begun(tmp_path, 5, monkeypatch)
     (tmp_path / folders.RUN_FILE).unlink()
     monkeypatch.setattr(checkpoint, "save_run", no_room)
     with pytest.raises(CheckpointError, match=r"its model is saved, and nothing to go on from$"):

@@ -171,7 +171,7 @@ def require_memory(
     if needed > there:
         raise OptionError(
             f"a network of {config.num_parameters:,} parameters takes at least {needed / 1e9:,.1f} GB of "
-            f"memory, and this machine has {there / 1e9:,.1f}; {advice}"
+            f"memory, and this machine, or its container, has {there / 1e9:,.1f}; {advice}"
         )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NOT_OPTIONS = {"vocab_size", "report_every", "warmup_fraction", "clip_norm"}  # of a plan's numbers
 
-# What a run is given beside its numbers, and is told of unless it is this.
+# Options that are told beside the numbers of a plan, unless they have these values.
 AS_GIVEN = {
     "valid_file": None,
     "init_from": None,
