@@ -16,7 +16,8 @@ from lstmgen.generation import (
     first_stop,
     prime_ids,
 )
-from lstmgen.scoring import Engine, cross_entropy, last_logits, logits_after, slices
+from lstmgen.reading import Engine, last_logits, logits_after, slices
+from lstmgen.scoring import cross_entropy
 from lstmgen.vocabulary import UNKNOWN_ID, Vocabulary
 
 

@@ -11,19 +11,15 @@ from numpy.typing import NDArray
 
 from lstmgen.batching import IGNORED
 from lstmgen.errors import CorpusError
+from lstmgen.reading import Engine, as_array, read_windows, slices, states_after
 from lstmgen.scoring import (
     MAX_LOGITS_IN_CACHE,
     WARM_UP,
     WINDOW,
-    Engine,
     Score,
     Watched,
-    as_array,
     cross_entropy,
-    read_windows,
     score_ids,
-    slices,
-    states_after,
     streams_to_score,
     token_nats,
     unwatched,

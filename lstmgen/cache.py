@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from lstmgen.batching import Streams
 from lstmgen.config import CacheConfig
-from lstmgen.scoring import Engine, as_array, read_windows, token_nats
+from lstmgen.reading import Engine, as_array, read_windows
+from lstmgen.scoring import token_nats
 
 
 def window_nats(engine: Engine, streams: Streams, config: CacheConfig) -> Iterator[float]:

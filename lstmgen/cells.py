@@ -162,7 +162,7 @@ def folded(embedding: Array, weight_x: Array, weight_h: Array, bias: Array) -> F
 class Cells:
     """A whole network on NumPy: embedding, layers one above the other, output layer.
 
-    It has the same interface as the torch engine, `scoring.Engine`. `dtype` is float32, or float64
+    It has the same interface as the torch engine, `reading.Engine`. `dtype` is float32, or float64
     where a test wants the truth. Weights that have this dtype are kept where they can be and not copied;
     they must not change afterwards.
     """

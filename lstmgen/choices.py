@@ -15,7 +15,7 @@ from lstmgen.comparison import Z_95
 from lstmgen.container import unique
 from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import CorpusError
-from lstmgen.scoring import Engine
+from lstmgen.reading import Engine
 from lstmgen.vocabulary import Ids, Vocabulary
 
 BLOCK = 64  # questions scored together

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstmgen.scoring import LN2, Score, slices
+from lstmgen.reading import slices
+from lstmgen.scoring import LN2, Score
 
 # A line longer than this share of the text, and than so many characters, is cut into blocks no longer.
 LARGE_SHARE, BLOCK_LENGTH = 0.01, 50

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from lstmgen.comparison import blocked_error
 from lstmgen.errors import OptionError
-from lstmgen.scoring import LN2, Engine, Watched, hidden_after, token_nats, unwatched
+from lstmgen.reading import Engine, hidden_after
+from lstmgen.scoring import LN2, Watched, token_nats, unwatched
 from lstmgen.vocabulary import Ids
 
 MAX_PLACES = 4096

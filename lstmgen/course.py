@@ -6,13 +6,16 @@ from math import inf, isfinite, log
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from lstmgen import optim, pace
 from lstmgen.config import MAX_RETREATS, Position, TrainConfig
 from lstmgen.errors import TrainingError
 from lstmgen.folders import has_model
 from lstmgen.job import Job
-from lstmgen.keeping import Run, Snapshot
+from lstmgen.run import Run, Snapshot
 from lstmgen.scoring import Score
+from lstmgen.step import Stepper
 
 LOG_LINES = 100  # in a whole run at least, or one a step, so that its curve can be drawn
 MARKS = 20  # in a whole run, at each of which it notes where to go back to
@@ -35,6 +38,19 @@ def best_of(at: Position) -> Score | None:
 def most_from(start: float, vocab_size: int) -> float:
     """The nats a token above which a run that began with `start` has diverged."""
     return max(log(vocab_size), start) + BLOW_UP
+
+
+def loss_behind(stepper: Stepper) -> float:
+    """The lower of what two windows cost that were learned from already, in nats a token.
+
+    One was read a twentieth of the text ago. The other is half way back to the text's start, or once
+    all were learned from, half a text away.
+    """
+    step, num_windows = stepper.run.step, stepper.streams.num_windows
+    far = step // 2 if step < num_windows else (step + num_windows // 2) % num_windows
+    lately = max(0, step - 1 - num_windows // 20) % num_windows
+    # By fmin, which gives the other where one is no number.
+    return float(np.fmin(stepper.loss_of(far), stepper.loss_of(lately)))
 
 
 class Diverged(Exception):  # noqa: N818  # no error yet, as the run may go back

@@ -6,7 +6,7 @@ from lstmgen import leaving
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel
 from lstmgen.errors import DeviceError
-from lstmgen.scoring import Engine
+from lstmgen.reading import Engine
 
 if TYPE_CHECKING:
     from lstmgen.model import Network

@@ -13,8 +13,8 @@ from lstmgen.config import DecodingConfig
 from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import OptionError
 from lstmgen.ranges import require_text, require_whole
+from lstmgen.reading import Engine
 from lstmgen.sampling import Batch
-from lstmgen.scoring import Engine
 from lstmgen.vocabulary import Vocabulary
 
 LENGTH = "length"  # why a text ended that no stop string ended

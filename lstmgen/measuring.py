@@ -11,8 +11,9 @@ from lstmgen.job import Job
 from lstmgen.model import Network, TorchEngine
 from lstmgen.pace import Timing
 from lstmgen.recording import PLAIN_CALLS
+from lstmgen.run import fresh_run
 from lstmgen.scoring import WINDOW, streams_to_score, window_nats
-from lstmgen.step import Stepper, fresh_run
+from lstmgen.step import Stepper
 
 MAX_STEPS = 50
 

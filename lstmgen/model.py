@@ -169,7 +169,7 @@ class Network(nn.Module):
 
 
 class TorchEngine:
-    """A network as a `scoring.Engine`: NumPy ids in, tensors out, nothing trained."""
+    """A network as a `reading.Engine`: NumPy ids in, tensors out, nothing trained."""
 
     def __init__(self, network: Network) -> None:
         self.network = network

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from lstmgen.config import DecodingConfig
 from lstmgen.drawing import IdRow, Logits, Uniforms, draw, relative_probabilities
-from lstmgen.scoring import Engine, cross_entropy, last_logits, logits_after, slices
+from lstmgen.reading import Engine, last_logits, logits_after, slices
+from lstmgen.scoring import cross_entropy
 
 _IN_CACHE = 1 << 16  # logits that are worked on together
 

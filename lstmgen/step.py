@@ -10,11 +10,10 @@ from torch import Tensor
 
 from lstmgen import device, optim
 from lstmgen.batching import IGNORED, Window
-from lstmgen.initialization import initialize
 from lstmgen.job import Job
-from lstmgen.keeping import Run
 from lstmgen.model import Network, TorchState
 from lstmgen.recording import Recording
+from lstmgen.run import Run
 from lstmgen.sampled_softmax import MAX_LOGITS, Sampler, every_symbol, sampled_nats
 from lstmgen.scoring import cross_entropy
 
@@ -129,21 +128,10 @@ class Stepper:
 
     def loss_ahead(self) -> float:
         """What the next window costs before it is learned from, with the state as it is, in nats a token."""
-        return self._loss_of(self.run.step % self.streams.num_windows)
+        return self.loss_of(self.run.step % self.streams.num_windows)
 
-    def loss_behind(self) -> float:
-        """The lower of what two windows cost that were learned from already, with the state as it is.
-
-        One was read a twentieth of the text ago. The other is half way back to the text's start, or once
-        all were learned from, half a text away.
-        """
-        step, num_windows = self.run.step, self.streams.num_windows
-        far = step // 2 if step < num_windows else (step + num_windows // 2) % num_windows
-        lately = max(0, step - 1 - num_windows // 20) % num_windows
-        # By fmin, which gives the other where one is no number.
-        return float(np.fmin(self._loss_of(far), self._loss_of(lately)))
-
-    def _loss_of(self, index: int) -> float:
+    def loss_of(self, index: int) -> float:
+        """What a window costs with weights and state as they are, in nats a token."""
         run, window = self.run, self.streams.window(index)
         inputs, targets, num_targets = on_device(window, run.network)
         with (
@@ -154,16 +142,6 @@ class Stepper:
         ):
             nats, _ = self.loss(inputs, targets, run.state, run.step)
         return float(nats) / num_targets
-
-
-def fresh_run(job: Job) -> Run:
-    """A run before its first step: fresh weights, and nothing remembered."""
-    config = job.training
-    network = Network(job.model, config.dropout, config.memory)
-    initialize(network, config.seed, job.data.counts)
-    network.to(job.device)
-    optimizer = optim.Optimizer(network, config)
-    return Run(network, optimizer, network.initial_state(config.batch_size))
 
 
 def on_device(window: Window, network: Network) -> tuple[Tensor, Tensor, int]:

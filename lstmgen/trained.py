@@ -20,7 +20,8 @@ from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import OptionError
 from lstmgen.generation import Generated, Prime, generate, stop_strings, stream
 from lstmgen.ranges import require_device, require_text, require_whole
-from lstmgen.scoring import Engine, Score, score_text
+from lstmgen.reading import Engine
+from lstmgen.scoring import Score, score_text
 from lstmgen.vocabulary import Vocabulary
 
 

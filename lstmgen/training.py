@@ -13,21 +13,23 @@ import time
 from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 from lstmgen import device, stopwatch, threads
 from lstmgen.cells import Cells
 from lstmgen.checkpoint import SavedModel, SavedRun
 from lstmgen.config import DecodingConfig, Position
-from lstmgen.course import Course, Diverged, Due, best_of, most_from
+from lstmgen.course import Course, Diverged, Due, best_of, loss_behind, most_from
 from lstmgen.generation import Prime, stream
 from lstmgen.holding import Hold
 from lstmgen.job import Job
-from lstmgen.keeping import Keeper, Run, Snapshot
+from lstmgen.keeping import Keeper
 from lstmgen.model import Network, TorchEngine
 from lstmgen.pace import Pace
 from lstmgen.progress import Meter, Progress
+from lstmgen.run import Run, Snapshot, fresh_run
 from lstmgen.scoring import Score, score_text
-from lstmgen.step import Stepper, fresh_run
+from lstmgen.step import Stepper
 
 SAVE_SECONDS = 60.0  # between two saves of the run, so that a crash costs a minute at most
 PATIENCE = 600.0  # seconds for which the end of a run waits until its files can be written
@@ -180,7 +182,7 @@ class _Session:
         if due.mark:
             losses.append(self.stepper.loss_ahead())
         # Asked at places that follow from the step alone, so that the clock changes no bit.
-        self.course.require_well(self.run.step, losses, self.stepper.loss_behind, score)
+        self.course.require_well(self.run.step, losses, partial(loss_behind, self.stepper), score)
         if due.mark:
             self.course.mark(self.run)
         if score is not None:
@@ -254,7 +256,7 @@ class _Session:
         # The meter's mean may be from before a step that was bad.
         losses = [self.meter.nats_per_token(), self.stepper.loss_ahead()]
         try:
-            course.require_well(self.run.step, losses, self.stepper.loss_behind)
+            course.require_well(self.run.step, losses, partial(loss_behind, self.stepper))
         except Diverged:
             return course.last_good
         snapshot = self.run.snapshot()

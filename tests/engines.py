@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstmgen.config import NUM_BLOCKS, CellName, ModelConfig
-from lstmgen.scoring import Engine, Score, score_text
+from lstmgen.reading import Engine
+from lstmgen.scoring import Score, score_text
 from lstmgen.vocabulary import Vocabulary
 
 Weights = dict[str, NDArray[np.float32]]

@@ -17,7 +17,8 @@ from lstmgen.breakdown import Beginnings, begin_with, costs_and_ranks, score_lin
 from lstmgen.cells import Cells
 from lstmgen.config import ModelConfig
 from lstmgen.model import TorchEngine, load_network
-from lstmgen.scoring import Engine, cross_entropy, score_ids
+from lstmgen.reading import Engine
+from lstmgen.scoring import cross_entropy, score_ids
 from lstmgen.vocabulary import Vocabulary
 
 CONFIG = ModelConfig(vocab_size=29, num_layers=2, hidden_size=8, embedding_size=6)

@@ -18,7 +18,7 @@ from lstmgen.errors import OptionError
 from lstmgen.job import Job
 from lstmgen.pace import TimeLimit, Timing
 from lstmgen.ranges import RANGES, Range
-from lstmgen.step import fresh_run
+from lstmgen.run import fresh_run
 from lstmgen.training import train
 
 

@@ -20,8 +20,8 @@ from lstmgen.config import CorpusConfig
 from lstmgen.corpus import Text
 from lstmgen.pace import TimeLimit, Timing
 from lstmgen.progress import Progress
+from lstmgen.run import fresh_run
 from lstmgen.scoring import Score
-from lstmgen.step import fresh_run
 from lstmgen.training import train
 
 

@@ -10,13 +10,14 @@ import pytest
 from engines import Stateless, random_weights
 from numpy.typing import NDArray
 
-from lstmgen import context, scoring
+from lstmgen import context, reading, scoring
 from lstmgen.cells import Cells
 from lstmgen.comparison import t_95
 from lstmgen.config import ModelConfig
 from lstmgen.context import MAX_PLACES, doublings, places, scores
 from lstmgen.errors import OptionError
-from lstmgen.scoring import LN2, TOKENS_READ, WINDOW, cross_entropy
+from lstmgen.reading import TOKENS_READ
+from lstmgen.scoring import LN2, WINDOW, cross_entropy
 
 CONFIG = ModelConfig(vocab_size=12, num_layers=2, hidden_size=8, embedding_size=6)
 
@@ -58,7 +59,7 @@ def test_a_place_sees_its_context_and_nothing_else(
     cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(context, "ROWS", 7)
-    monkeypatch.setattr(scoring, "TOKENS_READ", 40)
+    monkeypatch.setattr(reading, "TOKENS_READ", 40)
     ids = some_ids(60)
     lengths = np.repeat((7, 2), (20, 40))  # characters; those of the first 20 tokens are not scored
     found = list(scores(cells, ids, [1, 3, 20], lengths))

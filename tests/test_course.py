@@ -9,7 +9,7 @@ import pytest
 import torch
 from jobs import NUM_STEPS, make_job, payload, stopped_at
 
-from lstmgen import checkpoint, course, folders, keeping, log_file, optim, stopwatch, training
+from lstmgen import checkpoint, course, folders, log_file, optim, stopwatch, training
 from lstmgen.checkpoint import SavedModel
 from lstmgen.config import MAX_RETREATS, TrainConfig
 from lstmgen.errors import TrainingError
@@ -17,6 +17,7 @@ from lstmgen.initialization import initialize
 from lstmgen.keeping import Keeper
 from lstmgen.model import Network
 from lstmgen.pace import Pace, TimeLimit, Timing
+from lstmgen.run import Snapshot, fresh_run
 from lstmgen.scoring import Score
 from lstmgen.step import Loss, Stepper
 from lstmgen.training import train
@@ -24,7 +25,7 @@ from lstmgen.training import train
 
 def test_a_run_of_any_length_has_a_hundred_lines_and_twenty_places_to_go_back_to() -> None:
     config = TrainConfig(num_steps=5000, report_every=5000)
-    place = keeping.Snapshot(0, {}, {})
+    place = Snapshot(0, {}, {})
     one = course.Course(config, place, most_nats_per_token=9.0)
     logged = [step for step in range(1, 5001) if one.due(step).log]
     assert logged == list(range(50, 5001, 50))
@@ -437,7 +438,7 @@ def test_an_odd_window_is_no_blow_up_where_the_validation_part_is_well(
     )
     # Of the reports, at 4 and 8, it is the validation part that tells.
     monkeypatch.setattr(
-        Stepper, "loss_behind", lambda stepper: 1.0 if stepper.run.step % 4 else 99.0
+        training, "loss_behind", lambda stepper: 1.0 if stepper.run.step % 4 else 99.0
     )
     records = list(train(make_job(tmp_path)))
     assert not [record.note for record in records if record.note]
@@ -445,7 +446,7 @@ def test_an_odd_window_is_no_blow_up_where_the_validation_part_is_well(
 
 
 def test_what_lies_behind_does_not_matter_where_the_validation_part_is_well(tmp_path: Path) -> None:
-    at = course.Course(make_job(tmp_path).training, keeping.Snapshot(0, {}, {}), 4.0)
+    at = course.Course(make_job(tmp_path).training, Snapshot(0, {}, {}), 4.0)
     for behind in (lambda: float("nan"), lambda: 99.0):
         at.require_well(4, [99.0], behind, Score(nats=1.0, tokens=1))
         with pytest.raises(course.Diverged, match=r"blew up at step 4 \(99 nats"):
@@ -505,8 +506,48 @@ def test_what_a_run_may_cost_does_not_hang_on_what_was_drawn_before(tmp_path: Pa
 
 def test_the_best_score_is_the_same_after_it_has_been_saved(tmp_path: Path) -> None:
     score = Score(nats=4.5, tokens=3, characters=7, unknown_tokens=2)
-    one = course.Course(make_job(tmp_path).training, keeping.Snapshot(9, {}, {}), 9.0, score, 5)
+    one = course.Course(make_job(tmp_path).training, Snapshot(9, {}, {}), 9.0, score, 5)
     at = one.position(9, 1.5, make_job(tmp_path))
     assert course.best_of(at) == score
     assert (at.step, at.best_step, at.seconds) == (9, 5, 1.5)
     assert course.best_of(replace(one, best=None).position(9, 1.5, make_job(tmp_path))) is None
+
+
+def test_the_loss_behind_is_the_lower_of_two_windows_learned_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(tmp_path)
+    stepper = Stepper(fresh_run(job), job)
+    stepper.step(0.02)
+
+    def of_windows(*places: int) -> float:
+        losses = list[float]()
+        for stepper.run.step in places:
+            losses.append(stepper.loss_ahead())
+        return min(losses)
+
+    num_windows = stepper.streams.num_windows
+    assert num_windows == 111
+    asked, original = list[int](), Stepper.loss_of
+
+    def noted(stepper: Stepper, index: int) -> float:
+        asked.append(index)
+        return original(stepper, index)
+
+    monkeypatch.setattr(Stepper, "loss_of", noted)
+    # Half way back, or half a text away; and some windows back.
+    for step, places in (
+        (90, (45, 84)), (1, (0, 0)), (6, (3, 0)), (7, (3, 1)), (30, (15, 24)), (111, (55, 105)),
+        (112, (56, 106)), (150, (94, 33)),
+    ):  # fmt: skip
+        stepper.run.step = step
+        asked.clear()
+        there = course.loss_behind(stepper)
+        assert asked == list(places)
+        assert there == of_windows(*places)
+        assert there != of_windows(step)
+    for losses in ((float("nan"), 2.0), (2.0, float("nan"))):
+        told = iter(losses)
+        with monkeypatch.context() as patch:
+            patch.setattr(Stepper, "loss_of", lambda stepper, index, told=told: next(told))
+            assert course.loss_behind(stepper) == 2.0

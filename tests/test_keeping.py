@@ -19,7 +19,7 @@ from lstmgen import checkpoint, course, durable, folders, holding, log_file, sto
 from lstmgen.checkpoint import SavedModel
 from lstmgen.errors import CheckpointError
 from lstmgen.initialization import initialize
-from lstmgen.keeping import Keeper, Snapshot
+from lstmgen.keeping import Keeper
 from lstmgen.model import Network
 from lstmgen.progress import Progress
 from lstmgen.scoring import Score
@@ -787,16 +787,6 @@ def test_a_run_that_holds_what_no_run_comes_to_is_refused(
     checkpoint.save_run(tmp_path / folders.RUN_FILE, saved)
     with pytest.raises(CheckpointError, match=rf"{name} holds .*{told}"):
         checkpoint.load_run(tmp_path)
-
-
-def test_a_snapshot_is_finite_only_if_all_of_it_is(tmp_path: Path) -> None:
-    list(train(make_job(tmp_path)))
-    saved = checkpoint.load_run(tmp_path)
-    for name in saved.carried:
-        tensors = {n: array.copy() for n, array in saved.carried.items()}
-        assert Snapshot(1, saved.model.weights, tensors).is_finite
-        tensors[name].flat[-1:] = np.nan
-        assert not Snapshot(1, saved.model.weights, tensors).is_finite
 
 
 def test_while_a_model_cannot_be_written_the_best_one_is_kept_for_later(

@@ -14,7 +14,7 @@ import torch
 from jobs import STORY, make_job
 
 from lstmgen import measuring, stopwatch
-from lstmgen import step as step_module
+from lstmgen import run as run_module
 from lstmgen.measuring import measure
 from lstmgen.model import Network
 from lstmgen.recording import PLAIN_CALLS
@@ -198,7 +198,7 @@ def test_what_was_measured_is_of_the_network_to_be_trained_and_is_forgotten_at_o
         made.append((about, weakref.ref(network)))
         return network
 
-    monkeypatch.setattr(step_module, "Network", watched)
+    monkeypatch.setattr(run_module, "Network", watched)
     job = make_job(tmp_path)
     job = replace(job, training=replace(job.training, memory=9))
     measure(job, seconds=0.0)  # which imports what it needs

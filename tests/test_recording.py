@@ -18,10 +18,10 @@ from lstmgen.config import CellName, CorpusConfig, ModelConfig, TrainConfig
 from lstmgen.corpus import Text
 from lstmgen.initialization import initialize
 from lstmgen.job import Job
-from lstmgen.keeping import Run
 from lstmgen.model import Network
 from lstmgen.optim import Optimizer
 from lstmgen.recording import PLAIN_CALLS, Recording
+from lstmgen.run import Run
 from lstmgen.step import Stepper
 from lstmgen.training import train
 

@@ -16,8 +16,9 @@ from lstmgen.cells import Cells
 from lstmgen.config import DecodingConfig, ModelConfig
 from lstmgen.drawing import Uniforms, draw
 from lstmgen.model import TorchEngine, load_network
+from lstmgen.reading import Engine
 from lstmgen.sampling import Batch
-from lstmgen.scoring import Engine, cross_entropy
+from lstmgen.scoring import cross_entropy
 
 CONFIG = ModelConfig(vocab_size=12, num_layers=2, hidden_size=8, embedding_size=6)
 

@@ -18,16 +18,8 @@ from lstmgen.batching import IGNORED, Streams
 from lstmgen.cells import Cells
 from lstmgen.config import CellName, ModelConfig
 from lstmgen.model import TorchEngine, load_network
-from lstmgen.scoring import (
-    WARM_UP,
-    Engine,
-    Score,
-    cross_entropy,
-    read_windows,
-    score_ids,
-    streams_to_score,
-    window_nats,
-)
+from lstmgen.reading import Engine
+from lstmgen.scoring import WARM_UP, Score, cross_entropy, score_ids, streams_to_score, window_nats
 from lstmgen.vocabulary import Ids, Vocabulary
 
 SIZE = 29  # of the `letters`
@@ -250,18 +242,6 @@ def test_text_shorter_than_eight_warm_ups_is_read_in_one_piece(
     monkeypatch.setattr(scoring, "WARM_UP", Recaller.SPAN // 2)  # so that any cut would show
     assert score_ids(engine, ids, 1) == whole
     assert streams_to_score(some_ids(80), 1).batch_size > 1
-
-
-def test_no_logits_are_made_for_what_is_only_read() -> None:
-    """The warm-up of each stream, and the padding of the shorter ones."""
-    engine, ids, rows = Recaller(), some_ids(9001), list[int]()
-    streams = streams_to_score(ids, 1)
-    assert streams.batch_size > 1
-    for hidden, targets, places in read_windows(engine, streams):
-        assert len(hidden) == len(targets)
-        assert targets.tolist() == ids[places].tolist()
-        rows += places.tolist()
-    assert sorted(rows) == list(range(9001))
 
 
 def test_engines_agree_on_a_text_that_is_cut_into_streams() -> None:

@@ -235,16 +235,6 @@ def test_symbols_are_counted_part_by_part(tmp_path: Path, monkeypatch: pytest.Mo
     assert job.data.counts.tolist() == [(ids == i).sum() for i in range(len(job.vocabulary))]
 
 
-def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:
-    job = make_job(tmp_path)
-    list(train(job))
-    saved = checkpoint.load_run(tmp_path)
-    name = "optimizer.layers.0.weight_hh.momentum"
-    odd = dict(saved.carried) | {name: saved.carried[name][:1]}  # which would spread to all rows
-    with pytest.raises(CheckpointError, match="not all that a run needs"):
-        next(train(job, replace(saved, carried=odd)))
-
-
 @pytest.mark.parametrize("resumed", [True, False])
 def test_a_run_does_not_hold_what_it_was_loaded_from(tmp_path: Path, resumed: bool) -> None:
     """Which is as large as itself."""
@@ -261,24 +251,6 @@ def test_a_run_does_not_hold_what_it_was_loaded_from(tmp_path: Path, resumed: bo
     gc.collect()
     assert kept() is None
     records.close()
-
-
-def test_what_no_run_carries_on_is_refused(tmp_path: Path) -> None:
-    job = make_job(tmp_path)
-    list(train(job))
-    saved = checkpoint.load_run(tmp_path)
-    odd = dict(saved.carried) | {"junk": np.zeros(3, np.float32)}
-    with pytest.raises(CheckpointError, match="junk, which no run carries on"):
-        next(train(job, replace(saved, carried=odd)))
-    older = {
-        "optimizer.layers.0.weight_hh.exp_avg": np.zeros(3, np.float32)
-    }  # by another optimizer
-    assert next(train(job, replace(saved, carried=dict(saved.carried) | older)), None) is None
-    checkpoint.save_run(
-        tmp_path / folders.RUN_FILE, replace(saved, carried={"junk": np.zeros(3, np.float64)})
-    )
-    with pytest.raises(CheckpointError, match="junk is float64 where float32 belongs"):
-        checkpoint.load_run(tmp_path)
 
 
 def test_a_run_whose_log_cannot_be_written_is_refused_before_its_first_step(tmp_path: Path) -> None:

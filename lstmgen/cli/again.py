@@ -12,7 +12,7 @@ from lstmgen.errors import OptionError
 if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel
     from lstmgen.corpus import Text
-    from lstmgen.scoring import Engine
+    from lstmgen.reading import Engine
     from lstmgen.tuning import Axes
     from lstmgen.vocabulary import Ids
 

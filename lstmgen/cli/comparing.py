@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel
     from lstmgen.comparison import Costs
     from lstmgen.corpus import Text
-    from lstmgen.scoring import Engine
+    from lstmgen.reading import Engine
 
 
 def compare(

@@ -11,7 +11,7 @@ from lstmgen.config import DEFAULT_MODEL_FOLDER, MODEL_VARIABLE
 
 if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel
-    from lstmgen.scoring import Engine
+    from lstmgen.reading import Engine
 
 MODEL_DEFAULT = f"{DEFAULT_MODEL_FOLDER}, or the built-in model where there is none"
 

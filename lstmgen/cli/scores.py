@@ -13,7 +13,7 @@ from lstmgen.errors import OptionError
 if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel
     from lstmgen.corpus import Text
-    from lstmgen.scoring import Engine
+    from lstmgen.reading import Engine
     from lstmgen.vocabulary import Ids
 
 CHARACTERS_A_WORD = 5  # or so
@@ -129,7 +129,7 @@ def by_line(asked: Evaluation, paths: list[str], encoding: str) -> None:
 def by_token(asked: Evaluation) -> None:
     """What each token costs, and its rank."""
     from lstmgen.breakdown import costs_and_ranks
-    from lstmgen.scoring import slices
+    from lstmgen.reading import slices
     from lstmgen.vocabulary import UNKNOWN_ID
 
     engine, vocabulary = asked.engine(), asked.saved.vocabulary

@@ -131,7 +131,7 @@ def choices(size: int, vocab_size: int) -> None:
     from lstmgen.drawing import draw, relative_probabilities
     from lstmgen.initialization import initialize
     from lstmgen.model import Network
-    from lstmgen.scoring import last_logits
+    from lstmgen.reading import last_logits
 
     config = ModelConfig(vocab_size=vocab_size, hidden_size=size, embedding_size=size)
     network = Network(config)

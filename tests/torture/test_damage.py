@@ -24,9 +24,9 @@ from lstmgen.dataset import prepare
 from lstmgen.errors import CheckpointError
 from lstmgen.folders import RUN_FILE
 from lstmgen.job import Job
-from lstmgen.keeping import Run
 from lstmgen.model import Network
 from lstmgen.optim import Optimizer
+from lstmgen.run import Run
 from lstmgen.training import train
 from lstmgen.vocabulary import Vocabulary
 
