@@ -41,7 +41,7 @@ fuzz: $(READY)  ## feed damaged model files to the reader for four minutes, led 
 	mkdir -p build/fuzz
 	$(BIN)/python tests/torture/fuzz.py -max_total_time=240 -max_len=20000 build/fuzz
 
-bench: $(READY)  ## measure speed and quality; takes nearly four hours, or more than eleven with all texts; needs a quiet machine
+bench: $(READY)  ## measure speed and quality; takes nearly three hours, or more than eleven with all texts; needs a quiet machine
 	$(BIN)/python -m tests.benchmarks
 
 remember: $(READY)  ## train each kind of network and measure how far back it remembers; takes a quarter of an hour

@@ -174,7 +174,11 @@ def test_a_folder_among_texts_is_told_before_the_first_line_is_scored(
 
 
 def test_completion_that_cannot_be_written_is_told_in_one_line() -> None:
-    done = run("--install-completion", "bash", HOME="/dev/null")
+    # Typer else looks for a shell among the processes above this one, of which there may be none.
+    done = run(
+        "--install-completion", "bash", HOME="/dev/null",
+        _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1",
+    )  # fmt: skip
     assert "check the path, its permissions and the disk" in done.error
 
 

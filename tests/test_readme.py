@@ -124,7 +124,8 @@ def test_the_readme_names_no_option_that_there_is_not() -> None:
 
     known = set().union(*option_names().values())
     assert (
-        set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--help", "--install-completion"}
+        set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
+        - {"--help", "--install-completion", "--version"}
         <= known
     )
 

@@ -18,7 +18,8 @@ LONGEST_CONTEXT = 1_000_000  # tokens
 
 def evaluate(
     texts: Annotated[
-        list[str], typer.Argument(metavar="TEXT", help="Files to score; - is standard input.")
+        list[str],
+        typer.Argument(metavar="TEXT", help="Files to score, gzip too; - is standard input."),
     ],
     by: Annotated[
         By | None,

@@ -67,7 +67,7 @@ def train(
         ),
     ] = False,
     overwrite: Annotated[
-        bool, _run("--overwrite", help="Replace the model that is in the folder.")
+        bool, _run("--overwrite", help="Replace the model and the run that are in the folder.")
     ] = False,
     level: Annotated[
         Level | None, _text(help="What a token is.", show_default=str(CorpusConfig.level))
