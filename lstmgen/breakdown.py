@@ -30,7 +30,7 @@ LONG_LINE = 4 * WARM_UP  # tokens; a longer one is scored by itself
 POOL_LINES, POOL_CHARACTERS = 2048, 1 << 20  # sorted by length together
 ROWS = 128  # read side by side
 MIN_ROWS = 64  # whose logits are made together: fewer, and reading the weights takes longer
-MAX_LOGITS = 1 << 24  # floats held at once, 64 MB, for which there may be fewer rows
+MAX_RANKED_LOGITS = 1 << 24  # floats held at once, 64 MB, for which there may be fewer rows
 
 
 def token_costs(
@@ -52,7 +52,7 @@ def costs_and_ranks(
     """
     costs: NDArray[np.float64] = np.zeros(len(ids))
     ranks: NDArray[np.int64] = np.ones(len(ids), np.int64)
-    fitting, most = (size // engine.vocab_size for size in (MAX_LOGITS_IN_CACHE, MAX_LOGITS))
+    fitting, most = (size // engine.vocab_size for size in (MAX_LOGITS_IN_CACHE, MAX_RANKED_LOGITS))
     rows = max(1, fitting, min(MIN_ROWS, most))
     for hidden, targets, places in _scored(engine, ids, start_id, watched):
         for part in slices(len(targets), rows):

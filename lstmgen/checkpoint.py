@@ -1,6 +1,5 @@
 """A model and a run <-> the files of a folder, each a container that vouches for itself."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -66,8 +65,8 @@ def require_room(folder: Path, model: SavedModel, carried_bytes: int) -> None:
     """
     description = _describe(model)
     weights = sum(array.nbytes for array in model.weights.values())
-    container.require_readable(folder / MODEL_FILE, description, weights)
-    model_bytes = weights + 2 * len(json.dumps(description)) + 100_000
+    header = container.require_readable(folder / MODEL_FILE, description, weights)
+    model_bytes = weights + header
     sizes = {MODEL_FILE: model_bytes, RUN_FILE: model_bytes + carried_bytes}
     folders.reserve(folder, sizes)
 

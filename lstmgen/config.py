@@ -44,6 +44,7 @@ def is_layer_matrix(name: str) -> bool:
     return ".weight_" in name
 
 
+@dataclass(frozen=True, kw_only=True)
 class JsonConfig:
     """A dataclass that can be kept as JSON.
 
@@ -55,13 +56,13 @@ class JsonConfig:
 
         None passes where it is the default.
         """
-        for one in fields(self):  # type: ignore[arg-type]
+        for one in fields(self):
             value, option = getattr(self, one.name), f"--{one.name.replace('_', '-')}"
             if option in RANGES and (value is not None or one.default is not None):
                 require(option, value)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)  # type: ignore[call-overload,no-any-return]  # subclasses are dataclasses
+        return asdict(self)
 
     @classmethod
     def from_json(cls, data: object) -> Self:
@@ -72,7 +73,7 @@ class JsonConfig:
         if not isinstance(data, dict):
             raise OptionError(f"{cls.__name__} is {data!r:.60}, not a JSON object")
         types = get_type_hints(cls)
-        every = fields(cls)  # type: ignore[arg-type]
+        every = fields(cls)
         names = {field.name for field in every}
         needed = {field.name for field in every if "later" not in field.metadata}
         for what, odd in (("lacks", needed - set(data)), ("does not know", set(data) - names)):
@@ -156,7 +157,7 @@ class TrainConfig(JsonConfig):
     batch_size: int = 32
     window: int = 64
     learning_rate: float = 0.04  # of Muon
-    adamw_share: float = field(default=0.4, metadata=LATER)  # what AdamW has of it
+    adamw_share: float = field(default=0.4, metadata=LATER)  # AdamW's rate, as a share of that
     warmup_fraction: float = 0.03
     weight_decay: float = 0.01
     clip_norm: float = 1.0

@@ -35,7 +35,7 @@ TABLE = 200_000  # bytes of header that the names and places of arrays may take
 NO_DIGEST = "0" * 64
 DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "<u1"}
 
-# One that does not end matches too, or each quote in it would be a new place to begin from.
+# One that does not end matches to the end of the text, or the search would begin again at each quote in it.
 _STRING = re.compile(r'"[^"\\]*+(?:\\(?s:.)[^"\\]*+)*+(?:"|\\?\Z)')
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -217,16 +217,20 @@ def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     durable.put(path, header.replace(NO_DIGEST.encode(), digest.hexdigest().encode(), 1), payload)
 
 
-def require_readable(path: Path, description: Mapping[str, Any], payload: int) -> None:
-    """`CheckpointError` unless a header with this before arrays of `payload` bytes would be read again."""
+def require_readable(path: Path, description: Mapping[str, Any], payload: int) -> int:
+    """How many bytes, at most, a header with this takes before arrays of `payload` bytes.
+
+    `CheckpointError` if they are so many that it would not be read again.
+    """
     quoted = json.dumps(json.dumps(json.dumps(description)))  # as it stands in the header
-    most = _most_header(payload)
-    if len(quoted) + TABLE > most:
+    size, most = len(quoted) + TABLE, _most_header(payload)
+    if size > most:
         raise CheckpointError(
             f"{path}: the vocabulary would take {len(quoted):,} bytes of a header of at most "
             f"{most:,}; train with a smaller --max-vocab or a higher --min-count"
             + (" or a larger --hidden-size" if most < MAX_HEADER else "")
         )
+    return size
 
 
 def _most_header(payload: int) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstmgen.config import DEFAULT_ENCODING
-from lstmgen.detection import GZIP, MARKED, SOME, doubt, require_plain
+from lstmgen.detection import GZIP, INSPECTED, MARKED, doubt, require_plain
 from lstmgen.encoding import PART, decoded, decoded_lines, require_encoding, with_line_feeds
 from lstmgen.errors import CorpusError, OptionError, reason
 
@@ -137,7 +137,7 @@ def split(text: str, valid_fraction: float) -> tuple[str, str]:
 
 def is_sorted(text: str) -> bool:
     """Whether nearly every line of a list comes after the last other one in alphabetical order."""
-    some = [line for line, _ in groupby(filter(None, text[:SOME].split("\n")[:-1]))]
+    some = [line for line, _ in groupby(filter(None, text[:INSPECTED].split("\n")[:-1]))]
     rising = sum(low < high for low, high in pairwise(some))
     return len(some) >= FEW_LINES and rising > RISING * len(some)
 

@@ -58,7 +58,7 @@ class Diverged(Exception):  # noqa: N818  # no error yet, as the run may go back
 
 
 class Due(NamedTuple):
-    """What is to be done after a step. A report has a line of the log too, and a place marked."""
+    """What is to be done after a step. Where there is a report, there is a line of the log and a mark too."""
 
     report: bool  # the validation part is scored
     log: bool  # there is a line of the log

@@ -10,10 +10,12 @@ import re
 from lstmgen.config import DEFAULT_ENCODING
 from lstmgen.errors import CorpusError
 
-SOME = 1 << 20  # characters, or bytes, that tell what a text is like
-ENOUGH = 100  # characters, before which nothing is said of how many are zeros, or beyond ASCII
-MANY = 0.3  # share of characters beyond ASCII, which no language in Latin letters has
-BLANKS = 10  # spaces and line ends as UTF-16 has them, from which on they are no chance
+INSPECTED = 1 << 20  # characters, or bytes, that tell what a text is like
+LEAST_INSPECTED = (
+    100  # characters, before which nothing is said of how many are zeros, or beyond ASCII
+)
+FOREIGN_SHARE = 0.3  # share of characters beyond ASCII, which no language in Latin letters has
+LEAST_BLANKS = 10  # spaces and line ends as UTF-16 has them, from which on they are no chance
 ACROSS_LINES = ("iso2022", "hz")  # encodings in which a line may depend on those before it
 OF_OTHER_LETTERS = (
     "cp1251 or koi8-r for Russian, gb18030 or big5 for Chinese, shift_jis or euc_jp for Japanese, euc_kr for "
@@ -50,7 +52,7 @@ def require_plain(name: str, begin: bytes) -> None:
 
 def require_few_zeros(name: str, text: str, encoding: str) -> None:
     """`CorpusError` for many zeros, as no text begins with, or some where UTF-16 has those of its spaces."""
-    begin = text[:SOME]
+    begin = text[:INSPECTED]
     width = len("xx".encode(encoding)) - len("x".encode(encoding))  # bytes of a character
     if 4 * begin.count("\0") <= len(begin):
         if "\0" in begin and width == 1 and (order := _order(begin.encode("latin-1", "replace"))):
@@ -78,9 +80,9 @@ def hint(raw: bytes, encoding: str, begins: bool = True) -> str:
             return "it begins as UTF-32 does: give --encoding utf-32"
         if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return "it begins as UTF-16 does: give --encoding utf-16"
-        if b"\0" in raw[:SOME]:
+        if b"\0" in raw[:INSPECTED]:
             what = "UTF-16 or UTF-32 (--encoding utf-16-le or -be, utf-32-le or -be)"
-            if begins and (order := _order(raw[:SOME])):
+            if begins and (order := _order(raw[:INSPECTED])):
                 what = f"UTF-16 (--encoding utf-16-{order})"
             return f"it holds bytes of zero, so it is {what}, or not text"
         if name == "utf-8" and _is_nearly_utf_8(raw):
@@ -94,7 +96,7 @@ def hint(raw: bytes, encoding: str, begins: bool = True) -> str:
     if _is_of_other_letters(raw):
         return f"name the right one, as {OF_OTHER_LETTERS}, or convert the file with iconv"
     # The bytes that no text in Latin-1 has are the quotes and dashes of Windows.
-    guess = "cp1252" if _CONTROLS.search(raw[:SOME].decode("latin-1")) else "latin-1"
+    guess = "cp1252" if _CONTROLS.search(raw[:INSPECTED].decode("latin-1")) else "latin-1"
     tried = codecs.lookup(guess).name == name
     example = "" if tried else f", for example --encoding {guess}"
     return f"name the right one{example}, or convert the file with iconv"
@@ -103,7 +105,7 @@ def hint(raw: bytes, encoding: str, begins: bool = True) -> str:
 def doubt(raw: bytes, text: str, encoding: str) -> str:
     """What makes it doubtful that bytes are of an encoding, though it makes a text of them; or nothing."""
     name = codecs.lookup(encoding).name
-    begin = text[:SOME]
+    begin = text[:INSPECTED]
     for escape, of in _ESCAPES.items():
         if escape in begin:
             return f"it holds escape sequences as {of} has them: give --encoding {of}"
@@ -136,7 +138,7 @@ def marks_lines(encoding: str) -> bool:
 def _order(raw: bytes) -> str:
     """The order of bytes, "le" or "be", in which UTF-16 would have spaces and line ends; or nothing."""
     le, be = (_count(raw.decode(f"utf-16-{order}", "replace"), " \n") for order in ("le", "be"))
-    if max(le, be) < max(BLANKS, 9 * min(le, be)):
+    if max(le, be) < max(LEAST_BLANKS, 9 * min(le, be)):
         return ""
     return "le" if le > be else "be"
 
@@ -162,6 +164,6 @@ def _is_nearly_utf_8(raw: bytes) -> bool:
 
 
 def _is_of_other_letters(raw: bytes) -> bool:
-    some = raw[:SOME]
+    some = raw[:INSPECTED]
     beyond = len(some) - len(some.decode("ascii", "ignore"))
-    return len(some) >= ENOUGH and beyond > MANY * len(some)
+    return len(some) >= LEAST_INSPECTED and beyond > FOREIGN_SHARE * len(some)

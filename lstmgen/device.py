@@ -17,7 +17,7 @@ from lstmgen.config import AskedPrecision, Precision
 from lstmgen.errors import DeviceError
 from lstmgen.ranges import require_device
 
-MANY_ROWS = 512  # of a product, so that it pays to lay them out for oneDNN
+ONEDNN_ROWS = 512  # of a product, so that it pays to lay them out for oneDNN
 
 
 def choose(name: str) -> torch.device:
@@ -109,9 +109,9 @@ def whole_float32(device: torch.device) -> Iterator[None]:
 
 
 def seed(device: torch.device, number: int) -> None:
-    """Let all that is drawn by chance, on the CPU and there, follow from this number.
+    """Seed torch's generators of the CPU and of this device.
 
-    `torch.manual_seed` would tell devices of all kinds, and notes for each that is not there who asked:
+    `torch.manual_seed` would seed all kinds of devices, and keep a stack trace for each kind not used yet:
     up to half a millisecond.
     """
     torch.default_generator.manual_seed(short_seed(number))
@@ -149,7 +149,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     as long again as oneDNN. So oneDNN is taken where many numbers come in each direction, unless
     there is AMX, by which Intel's are told: one without it takes oneDNN too.
     """
-    many = x.numel() >= MANY_ROWS * x.shape[-1] and len(weight) >= MANY_ROWS
+    many = x.numel() >= ONEDNN_ROWS * x.shape[-1] and len(weight) >= ONEDNN_ROWS
     available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if many and x.is_cpu and available and not torch.cpu._is_amx_tile_supported():
         product = torch.ops.aten.mkldnn_linear

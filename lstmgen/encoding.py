@@ -9,7 +9,14 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from lstmgen.detection import ENOUGH, SOME, doubt, hint, marks_lines, require_few_zeros
+from lstmgen.detection import (
+    INSPECTED,
+    LEAST_INSPECTED,
+    doubt,
+    hint,
+    marks_lines,
+    require_few_zeros,
+)
 from lstmgen.errors import CorpusError, OptionError
 
 if TYPE_CHECKING:  # what is read when a command starts makes it late
@@ -22,7 +29,7 @@ _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
 def require_encoding(encoding: str) -> None:
-    """`OptionError` for a name of no encoding of text; all else here is for one."""
+    """`OptionError` unless Python knows a text encoding of this name, as all other functions here expect."""
     try:
         b"-".decode(encoding)
     except UnicodeDecodeError:  # it takes more bytes, as UTF-16 does
@@ -53,7 +60,7 @@ def decoded_lines(
 
     One that ends in CR alone comes with the next LF, or at the end of the file. `CorpusError` comes after all
     lines before the one that is wrong. What makes the encoding doubtful is told once, where lines can be told
-    by the byte: as soon as `ENOUGH` bytes have been beyond ASCII, or at the end.
+    by the byte: as soon as `LEAST_INSPECTED` bytes have been beyond ASCII, or at the end.
     """
     if codecs.lookup(encoding).name == "utf-8-sig":
         encoding = "utf-8"  # of which lines can be told by the byte; whoever asks drops the mark
@@ -62,16 +69,19 @@ def decoded_lines(
     texts = _lines(name, file, encoding, tell) if by_byte else _parts(name, file, encoding)
     for text in texts:
         if len(begin) < LOOKED_AT:
-            begin += text[:SOME]
-            if len(begin) >= ENOUGH:
+            begin += text[:INSPECTED]
+            if len(begin) >= LEAST_INSPECTED:
                 require_few_zeros(name, begin, encoding)
         yield text
-    if len(begin) < ENOUGH:
+    if len(begin) < LEAST_INSPECTED:
         require_few_zeros(name, begin, encoding)
 
 
 def _text(name: str, raw: bytes, encoding: str, begins: bool = True) -> str:
-    """The text of bytes, or what may help; whether a file `begins` by them tells which of them are pairs."""
+    """The text of bytes; `CorpusError`, with what may help, where they are none in this encoding.
+
+    `begins`: they are the first of a file, so that it is known which of them are pairs.
+    """
     try:
         text = raw.decode(encoding)
         for begin in range(0, len(text), PART):
@@ -79,8 +89,10 @@ def _text(name: str, raw: bytes, encoding: str, begins: bool = True) -> str:
             text[begin : begin + PART].encode()
         return text
     except UnicodeError as error:
-        what = f"half a surrogate pair, which {encoding} made of it, is no text"
-        if isinstance(error, UnicodeDecodeError):
+        what = f"not {encoding} ({error!s:.100})"
+        if isinstance(error, UnicodeEncodeError):
+            what = f"half a surrogate pair, which {encoding} made of it, is no text"
+        elif isinstance(error, UnicodeDecodeError):
             byte = f" 0x{raw[error.start]:02x}" if error.start < len(raw) else ""
             what = f"byte{byte} at offset {error.start:,} is not {encoding}"
         raise CorpusError(f"{name}: {what}; {hint(raw, encoding, begins)}") from None
@@ -94,13 +106,13 @@ def _lines(
     beyond = 0  # their bytes beyond ASCII
     for number, raw in enumerate(_raw_lines(file), 1):
         text = _text(f"line {number:,} of {name}", raw, encoding, begins=number == 1)
-        if beyond < ENOUGH and not (raw.isascii() and len(begin) > SOME):
+        if beyond < LEAST_INSPECTED and not (raw.isascii() and len(begin) > INSPECTED):
             begin += raw
             beyond += len(raw) - len(raw.decode("ascii", "ignore"))
-            if beyond >= ENOUGH:
+            if beyond >= LEAST_INSPECTED:
                 _tell_doubt(name, bytes(begin), encoding, tell)
         yield text
-    if beyond < ENOUGH:
+    if beyond < LEAST_INSPECTED:
         _tell_doubt(name, bytes(begin), encoding, tell)
 
 
@@ -148,7 +160,11 @@ def _tell_doubt(name: str, raw: bytes, encoding: str, tell: Callable[[str], obje
 
 
 def _decoder(file: "BufferedReader | GzipFile", encoding: str) -> codecs.IncrementalDecoder:
-    """What decodes a file part by part. Without a mark, UTF-16 has the order of this machine's bytes."""
+    """What decodes a file part by part.
+
+    Without a mark, UTF-16 has the order of this machine's bytes, as in `bytes.decode`; the decoder of that
+    name would refuse it.
+    """
     about = codecs.lookup(encoding)
     marks = {"utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
              "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)}  # fmt: skip

@@ -155,10 +155,10 @@ def reserve(folder: Path, sizes: Mapping[str, int]) -> None:
 
 
 def require_replaceable(path: Path) -> None:
-    """`CheckpointError` where something is there that cannot be removed, nor a file take its place.
+    """`CheckpointError` where something is there whose place no file can take.
 
-    The system is asked to remove it as a folder. Of a file it says (Linux does) whether that may be removed
-    at all before it says that it is none, and leaves it as it is.
+    Tried by `rmdir`, which removes no file: of one that may not be removed Linux says that, and of any other
+    that it is no folder.
     """
     with blaming_system(path), suppress(FileNotFoundError, NotADirectoryError):
         if path.is_dir() and not path.is_symlink():

@@ -25,10 +25,10 @@ def initialize(network: Network, seed: int, counts: NDArray[np.int64] | None = N
 
     Recurrent matrices are orthogonal block by block (Saxe et al., 2013, arXiv:1312.6120), input matrices
     uniform as in Glorot & Bengio (2010), biases zero but for those of gates (see `_initialize_gates`). The
-    embedding is normal, of deviation 1, or H^-0.5 where it is tied: then it is the output layer too, which
-    else starts at zero. The output's biases start at the logarithms of the symbols' frequencies, if their
-    `counts` (V,) are given, each with one more: so the first guess is how frequent each is (where it
-    is tied, nearly).
+    embedding is normal, with a standard deviation of 1. An output layer of its own starts at zero; one that
+    is tied to the embedding shares its weights, whose deviation then is H^-0.5. If `counts` (V,) are given,
+    the output's biases start at the logarithms of the symbols' frequencies (add-one smoothing), so that a
+    fresh network is the unigram model, or if it is tied, nearly.
     """
     generator = torch.Generator().manual_seed(device.short_seed(seed))
     size = network.config.hidden_size

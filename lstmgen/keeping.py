@@ -98,8 +98,8 @@ class Keeper:
 
     def _write_log_and_run(self) -> None:
         try:
-            # Before the run, which will not come by these steps again once it is saved; but a log that
-            # cannot be written keeps no run from being saved.
+            # The log first, as once the run is saved, the steps of these lines are not taken again. But one
+            # that cannot be written does not keep the run from being saved.
             while self._lines:
                 log_file.append(self._folder, self._lines[0])
                 self._lines.pop(0)

@@ -38,10 +38,10 @@ def step_seconds(*jobs: Job, seconds: float = 0.25, most: float = 1.0) -> list[f
 
 
 def share_spared(job: Job, initial: SavedModel) -> float:
-    """What share of the nats that a guess by frequencies takes for the text the weights of a model save.
+    """How well a model knows the text: the share by which it costs less than a guess by frequencies.
 
-    By the first window of the usual size, in which fresh weights make that guess. Below 0 if the model does
-    worse.
+    By the first window of the usual size, in which fresh weights make that guess. Below 0 if the model
+    costs more.
     """
     tokens = len(job.data.train_ids)
     window = min(tokens, TrainConfig.window)

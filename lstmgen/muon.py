@@ -4,9 +4,10 @@ The gradient of a recurrent layer's matrix has a few large singular values and m
 along it moves the network in few directions. Muon steps equally far in all of them: of the momentum,
 which is U S V' by its singular value decomposition, it keeps U V' (Jordan et al., 2024,
 https://kellerjordan.github.io/posts/muon). Each row of that, which belongs to one gate of one unit, is then
-divided by how far it has gone of late, so that no unit is left behind (after NorMuon: Li et al., 2025,
-arXiv:2510.05491, but the step as a whole goes as far as it did), except in a layer whose biases are frozen:
-there some gates are to stay nearly shut, and would be carried off by steps as long as the others'.
+divided by the root mean square of its steps of late, so that no unit is left behind (after NorMuon: Li
+et al., 2025, arXiv:2510.05491, but the step as a whole goes as far as it did), except in a layer whose
+biases are frozen: there some gates are to stay nearly shut, and steps as long as the others' would carry them
+off.
 
 Shapes: R rows and C columns of a matrix, N matrices of one shape.
 """

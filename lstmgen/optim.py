@@ -181,7 +181,7 @@ def _clip(gradients: list[Tensor], norm: float, scale: float, half: bool) -> Non
 
 
 def schedule(step: int, config: TrainConfig) -> float:
-    """The learning rate of a step, counted from 0: up in a line, then down in one.
+    """The learning rate of a step, counted from 0: linear warm-up, then linear decay.
 
     It would be 0 in the step after the last.
     """

@@ -36,7 +36,7 @@ def tokens_in(step_seconds: float, seconds: float, config: TrainConfig) -> float
 
 
 def score_cost(model: ModelConfig, config: TrainConfig) -> float:
-    """How long a token takes to be scored, where to be trained on takes 1.
+    """The time to score a token, as a multiple of the time to train on one.
 
     Training goes forward, backward and to the weights, with a sample of a large vocabulary, in bfloat16
     at half the price; a score takes all symbols, in float32.

@@ -1,7 +1,7 @@
 """Turns how much text there is, and how much of it will be read, into a network and numbers that suit.
 
-`text_tokens` is how many the text has that is trained on, `tokens` how many will be read of it, again and
-again: the one by the other is the number of epochs.
+`text_tokens` are those of the text that is trained on, `tokens` those that are read in the whole run;
+`tokens / text_tokens` is the number of epochs.
 """
 
 from math import exp, log2
@@ -31,9 +31,9 @@ class Width(NamedTuple):
 
 # As measured, see the tables in tests/benchmarks/LOG.md.
 BEST_WIDTHS: dict[Level, Width] = {"char": Width(384, 8e6, 0.1), "word": Width(256, 8e6, 0.1)}
-# Upper limits: by character with fewer streams, where a text is read fewer than `FEW_EPOCHS` times; with
-# `MANY_STREAMS`, where it is read `READ_ONCE` times or less, and where it is read more often.
+# Upper limits of the width. By character, with few streams, for fewer than `FEW_EPOCHS`:
 SELDOM_REPEATED = Width(256, 4e6, 0.25)
+# With `MANY_STREAMS`, for `READ_ONCE` epochs or fewer, and for more:
 MANY_STREAMS_READ_ONCE = Width(256, 4.5e6, 0.25)
 MANY_STREAMS_REPEATED = Width(320, 6.5e6, 0.27)
 FEW_EPOCHS, READ_ONCE = 2, 1.6
@@ -67,9 +67,9 @@ MAX_CUDA_LOGITS, BYTES_A_LOGIT = 2**28, 16
 # What an LSTM reads three times or more, by character, is learned at this rate; or with `CUDA_STREAMS`. From
 # twice on the rate rises by equal factors, so that a minute that is a bit slower has nearly the same.
 REPEATED_EPOCHS, REPEATED_RATE = (2, 3), 0.08
-# What another model knows of a text is soon forgotten. It is trained on at this rate for one epoch, and for
-# more at a lower one, by this power of their number; if it saves this share of what the text costs by a
-# guess. A model that saves less has less to forget.
+# What another model knows of a text is soon forgotten. One that costs less than a guess by frequencies by a
+# share of `WELL_KNOWN` is trained at `FINE_TUNING_RATES` / epochs ** `FINE_TUNING_POWER`; one that saves less
+# has less to forget, and its rate lies between that and the rate of fresh weights.
 FINE_TUNING_RATES: dict[Level, float] = {"char": 0.02, "word": 0.008}
 FINE_TUNING_POWER = 0.85
 WELL_KNOWN: dict[Level, float] = {"char": 0.5, "word": 0.35}
@@ -153,8 +153,9 @@ def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level)
 
     The share of its layers' outputs. By character it comes the nearer to a limit the more epochs there are
     and the wider the layers: past ten epochs of 256 units, for a shorter text far fewer. The limit is 0.1 for
-    a million tokens, and 0.08 more each time that is halved. By word it is 0.021 an epoch, at most 0.3, for
-    two million tokens; each time these are halved, both numbers grow by two fifths of that.
+    a million tokens, and 0.08 more each time that is halved, but at least 0.05. By word it is 0.021 an epoch,
+    at most 0.3, for two million tokens; each time these are halved, both numbers grow by two fifths of that.
+    It is never above 0.5.
     """
     if level == "word":  # each symbol is rare, and most weights are symbols'
         short = 1 + 0.4 * max(0.0, log2(LONG_TEXT_OF_WORDS / text_tokens))
@@ -192,7 +193,7 @@ def learning_rate(num_epochs: float, batch_size: int, level: Level, cell: CellNa
 
 
 def how_well_known(share_spared: float, level: Level) -> float:
-    """How much of a text another model knows: 1 where it saves enough of what a guess costs, 0 if nothing."""
+    """How well a model knows a text: 0 if it costs as much as a guess, 1 from `WELL_KNOWN` of it saved on."""
     return min(1.0, max(0.0, share_spared / WELL_KNOWN[level]))
 
 

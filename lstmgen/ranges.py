@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from lstmgen.errors import OptionError
 
+ABOVE_0, BELOW_1 = nextafter(0, 1), nextafter(1, 0)
+
 
 class Range(NamedTuple):
     """What a number may be, both ends included."""
@@ -17,36 +19,38 @@ class Range(NamedTuple):
     def __str__(self) -> str:
         if self.words:
             return self.words
-        return (
-            f"at least {self.low:,}" if self.high == inf else f"from {self.low:,} to {self.high:,}"
-        )
+        if self.low != ABOVE_0 and self.high not in (inf, BELOW_1):
+            return f"from {self.low:,} to {self.high:,}"
+        low = "above 0" if self.low == ABOVE_0 else f"at least {self.low:,}"
+        if self.high == inf:
+            return low
+        return low + (" and below 1" if self.high == BELOW_1 else f" and at most {self.high:,}")
 
     def require(self, name: str, value: float | None) -> None:
         """`OptionError` where a value is outside, or is no number."""
         if not isinstance(value, Real):  # as only who calls from Python can give
             raise OptionError(f"{name} is {value!r:.40}; it must be a number, {self}")
-        # As a float of Python: next to a shorter one the bounds would be as short.
+        # As a float of Python's: beside a float32, NumPy would round the bounds to that precision.
         if not self.low <= (value if isinstance(value, Integral) else float(value)) <= self.high:
             raise OptionError(f"{name} is {value!s:.40}; it must be {self}")
 
 
 AT_ONCE = 1 << 20  # characters
-ABOVE_0, BELOW_1 = nextafter(0, 1), nextafter(1, 0)
 
 # Of the options of the command line, whose help shows them.
 RANGES = {
-    "--minutes": Range(ABOVE_0, 1_000_000, "above 0 and at most 1,000,000"),
-    "--epochs": Range(ABOVE_0, 1_000_000, "above 0 and at most 1,000,000"),
+    "--minutes": Range(ABOVE_0, 1_000_000),
+    "--epochs": Range(ABOVE_0, 1_000_000),
     "--steps": Range(1, 10**12),
     "--min-count": Range(1),
     "--max-vocab": Range(2),
-    "--valid-fraction": Range(ABOVE_0, BELOW_1, "above 0 and below 1"),
+    "--valid-fraction": Range(ABOVE_0, BELOW_1),
     "--num-layers": Range(1, 100),
     "--hidden-size": Range(1, 100_000),
     "--embedding-size": Range(1, 100_000),
     "--batch-size": Range(1, 1_000_000),
     "--window": Range(1, 1_000_000),
-    "--learning-rate": Range(ABOVE_0, 100, "above 0 and at most 100"),
+    "--learning-rate": Range(ABOVE_0, 100),
     "--adamw-share": Range(0, 1000),
     "--memory": Range(0, 1_000_000),
     "--dropout": Range(0, 0.95),
@@ -60,14 +64,14 @@ RANGES = {
     "--seed": Range(0, 2**63 - 1, "a whole number from 0 to 2^63 - 1"),
     "--temperature": Range(0, 1_000_000),
     "--top-k": Range(1),
-    "--top-p": Range(ABOVE_0, 1, "above 0 and at most 1"),
+    "--top-p": Range(ABOVE_0, 1),
     "--min-p": Range(0, 1),
     "--repetition-penalty": Range(0.001, 1000),
     "--beams": Range(1, 100),
     "--dynamic-rate": Range(0, 1),
     "--dynamic-decay": Range(0, 1),
     "--cache": Range(1, 100_000),
-    "--cache-share": Range(0, BELOW_1, "at least 0 and below 1"),
+    "--cache-share": Range(0, BELOW_1),
     "--cache-sharpness": Range(0, 1_000_000),
 }
 

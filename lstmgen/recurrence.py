@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-aten = torch.ops.aten  # tanh_backward(d, n) is d (1 - n n), sigmoid_backward(d, g) is d g (1 - g)
+aten = torch.ops.aten  # tanh_backward(d, y) is d (1 - y y), sigmoid_backward(d, y) is d y (1 - y)
 
 
 class Gru(nn.GRU):
@@ -41,17 +41,17 @@ class _Recurrence(torch.autograd.Function):
         ctx.precision, x_sums = x_sums.dtype, x_sums.to(h.dtype)
         states = h.new_empty(T + 1, B, H)  # one more than steps: the first is what was given
         states[0] = h
-        z = x_sums + bias  # (T, B, 3H): to become the gates r and u, and h_n
+        z = x_sums + bias  # (T, B, 3H): to become the gates r and u, and from_h
         z[..., 2 * H :] = bias[2 * H :]
-        x_n = x_sums[..., 2 * H :]
-        r, u, h_n = torch.split(z, H, -1)
+        from_x = x_sums[..., 2 * H :]
+        r, u, from_h = torch.split(z, H, -1)
         h_tilde = torch.empty_like(u)
         weight_t = weight.t().contiguous()  # once, so that the product of each step need not
-        steps = (states, z, z[..., : 2 * H], r, u, h_n, x_n, h_tilde, states[1:])
-        for h, z_t, gates, r_t, u_t, h_n_t, x_n_t, h_tilde_t, h_next in _by_step(*steps):
+        steps = (states, z, z[..., : 2 * H], r, u, from_h, from_x, h_tilde, states[1:])
+        for h, z_t, gates, r_t, u_t, from_h_t, from_x_t, h_tilde_t, h_next in _by_step(*steps):
             z_t.addmm_(h, weight_t)
             gates.sigmoid_()
-            torch.addcmul(x_n_t, r_t, h_n_t, out=h_tilde_t).tanh_()
+            torch.addcmul(from_x_t, r_t, from_h_t, out=h_tilde_t).tanh_()
             torch.lerp(h_tilde_t, h, u_t, out=h_next)
         ctx.save_for_backward(states, z, h_tilde, weight)
         return states[1:]
@@ -60,25 +60,26 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The gradient of the outputs, (T, B, H) -> those of what went in.
 
-        With d the gradient of a step's h', those of what its gates and candidates are made of are
+        With d the gradient of a step's h', those of what its gates and candidates are made of (by the names
+        of `cells.gru`) are
 
-            x_n                    d (1 - u) (1 - h_tilde h_tilde)
-            sums of r              that of x_n times h_n r (1 - r)
+            from_x                 d (1 - u) (1 - h_tilde h_tilde)
+            sums of r              that of from_x times from_h r (1 - r)
             sums of u              d (h - h_tilde) u (1 - u)
-            h_n                    that of x_n times r
+            from_h                 that of from_x times r
 
         and h has d u and, through the product, the last three times W_hh. The product over all
         steps is in the precision of `x_sums`, as that one was.
         """
         states, z, h_tilde, weight = ctx.saved_tensors
         T, B, H = h_tilde.shape  # noqa: N806
-        (r, u, h_n), before = torch.split(z, H, -1), states[:-1]
-        # These four without d, which is not known yet: `grad_x_n`, and the three of the product.
-        grad_x_n = aten.tanh_backward(1 - u, h_tilde)
+        (r, u, from_h), before = torch.split(z, H, -1), states[:-1]
+        # These four without d, which is not known yet: `grad_from_x`, and the three of the product.
+        grad_from_x = aten.tanh_backward(1 - u, h_tilde)
         grad_z = z.new_empty(T, B, 3, H)
-        grad_r, grad_u, grad_h_n = grad_z.unbind(2)
-        torch.mul(grad_x_n, r, out=grad_h_n)
-        aten.sigmoid_backward(grad_x_n * h_n, r, grad_input=grad_r)
+        grad_r, grad_u, grad_from_h = grad_z.unbind(2)
+        torch.mul(grad_from_x, r, out=grad_from_h)
+        aten.sigmoid_backward(grad_from_x * from_h, r, grad_input=grad_r)
         aten.sigmoid_backward(before - h_tilde, u, grad_input=grad_u)
         # From the last step to the first, d comes to be known, and they are gradients.
         rows = grad_z.view(T, B, 3 * H)
@@ -87,10 +88,12 @@ class _Recurrence(torch.autograd.Function):
         for grad_before, u_t, grad_z_t, row, d, d_for_each in reversed(list(_by_step(*steps))):
             grad_z_t.mul_(d_for_each)
             grad_before.addcmul_(d, u_t).addmm_(row, weight)
-        grad_sums = rows.to(ctx.precision, copy=True)  # for the weight, with that of h_n
+        grad_sums = rows.to(ctx.precision, copy=True)  # for the weight, with that of from_h
         inputs = before.flatten(0, 1).to(ctx.precision)  # (T B, H)
         grad_weight = grad_sums.flatten(0, 1).t() @ inputs
-        torch.mul(grad_states[1:], grad_x_n, out=grad_sums[..., 2 * H :])  # `x_sums` have x_n there
+        torch.mul(
+            grad_states[1:], grad_from_x, out=grad_sums[..., 2 * H :]
+        )  # `x_sums` have from_x there
         return grad_sums, grad_states[0], grad_weight.to(weight.dtype), rows.sum((0, 1))
 
 

@@ -4,7 +4,7 @@ With tens of thousands of symbols nearly all work of a step is to give each of t
 them up. A sample does: symbol i is drawn with probability p_i, and where it is drawn its term counts
 1 / p_i times, so the sum is right on average, and its logarithm a little low (Horvitz & Thompson, 1952; for
 language models Bengio & Senecal, 2003). The most frequent symbols have p = 1. This is for training alone: a
-score takes all.
+score takes all. With every symbol drawn it is the exact loss, its logits made in parts.
 Shapes: N targets, H hidden, V vocabulary, K symbols drawn.
 """
 
@@ -163,7 +163,7 @@ class _SampledNats(Function):
 
 
 def _by_symbol(symbols: Tensor, rows: Tensor, shape: torch.Size, sparse: bool) -> Tensor:
-    """The gradient of what has a row for each symbol: those of some (N,) are given, (N, ...)."""
+    """A gradient of `shape` (V, ...), zero but for the `rows` (N, ...), which belong to `symbols` (N,)."""
     if sparse:
         unchecked: Any = torch.sparse.check_sparse_tensor_invariants  # said so, or torch may warn
         with unchecked(False):

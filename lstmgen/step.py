@@ -47,7 +47,8 @@ class Loss:
         # Time first, as `read` lays it out in memory, so that nothing is copied: (T B, H) and (T B,).
         hidden, targets = hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()
         output = self.network.output
-        # Some rows of logits at a time on the CPU alone: a recording could not ask `kept.all()`.
+        # On the CPU more logits than `MAX_LOGITS` are made in parts: by the sampled loss with every symbol
+        # drawn, which is exact. On a GPU all are made at once, as a recorded step could not ask `kept.all()`.
         whole = not inputs.is_cpu or len(targets) * output.out_features <= MAX_LOGITS
         if self.sampler is None and whole:
             return cross_entropy(output(hidden), targets).sum(), state

@@ -18,7 +18,7 @@ import torch
 from lstmgen import stopwatch
 
 ENOUGH = 0.9  # of the processor time that its threads could have; with less, others are at work
-MORE = 1.1  # times what all get done must fewer do, or all are taken
+MORE = 1.1  # fewer threads must do so many times the work of all, or all are taken
 NEARLY = 0.2  # of a core: so little short of a whole one counts as one
 SPAN = 0.3  # seconds of work, after which it is judged
 SHORT_SPAN = 0.2  # the same of products in its place

@@ -69,7 +69,7 @@ def test_each_token_has_its_own_nats_and_rank(
     ):
         monkeypatch.setattr(breakdown, "MAX_LOGITS_IN_CACHE", in_cache)
         monkeypatch.setattr(breakdown, "MIN_ROWS", least)
-        monkeypatch.setattr(breakdown, "MAX_LOGITS", most)
+        monkeypatch.setattr(breakdown, "MAX_RANKED_LOGITS", most)
         made = list[int]()
 
         def watched(hidden: Any, made: list[int] = made) -> Any:

@@ -297,7 +297,7 @@ def test_either_product_gives_the_logits_of_the_output_layer(
         return product(*given)
 
     monkeypatch.setattr(torch.ops.aten, "mkldnn_linear", counted)
-    monkeypatch.setattr(device, "MANY_ROWS", 0)
+    monkeypatch.setattr(device, "ONEDNN_ROWS", 0)
     config = sized("lstm", tie=True)
     weights = random_weights(config)
     engine = TorchEngine(load_network(config, weights, CPU))

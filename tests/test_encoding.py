@@ -135,3 +135,8 @@ def test_a_line_of_many_pieces_is_one(
     text = "ein\n" + "naïve café " * 20 + end
     found = lines_of(tmp_path, text.encode("utf-16"), "utf-16")
     assert found == text.splitlines(keepends=True)
+
+
+def test_what_a_codec_says_without_a_place_is_passed_on(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r": not punycode \(.*incomplete puni.*\); "):
+        read(put(tmp_path, b"xn--zzzzzz99999"), "punycode")

@@ -42,7 +42,7 @@ def nats(
     else:
         from lstmgen import engines
 
-        network = engines.network(saved, device)
+        network = engines.network(saved, device)  # first, as it tells where torch cannot be loaded
         from lstmgen import dynamic
 
         parts = dynamic.window_nats(network, streams, settings)

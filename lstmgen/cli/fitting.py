@@ -232,7 +232,7 @@ def _over(job: "Job", at: Position, planned: int) -> OptionError:
 
 
 def share_spared_by(initial: "SavedModel | None", job: "Job", given: Options) -> float | None:
-    """What share of what a guess takes the model to begin with saves, if there is one and it matters."""
+    """`share_spared` of the model of --init-from; None without one, or where it decides nothing."""
     if initial is None or {"learning_rate", "dropout", "weight_drop"} <= given.keys():
         return None
     from lstmgen.measuring import share_spared

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from lstmgen.config import (
     DEFAULT_MINUTES,
     MAX_HELD_OUT,
     CorpusConfig,
+    JsonConfig,
     ModelConfig,
     TrainConfig,
 )
@@ -84,9 +85,9 @@ def minutes(given: Options) -> float:
     return float(given.get("minutes", DEFAULT_MINUTES))
 
 
-def _part(given: Options, config: type, *without: str) -> dict[str, Any]:
+def _part(given: Options, config: type[JsonConfig], *without: str) -> dict[str, Any]:
     """The given options that are fields of a configuration."""
-    names = set(config.__dataclass_fields__) - set(without)  # type: ignore[attr-defined]
+    names = {field.name for field in fields(config)} - set(without)
     return {name: value for name, value in given.items() if name in names}
 
 

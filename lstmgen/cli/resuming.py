@@ -1,6 +1,6 @@
 """Holds the options of `lstmgen train --resume` against the run that it goes on with."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,7 @@ def data(folder: Path, saved: "SavedRun", text: "Text", held_out: "Text | None")
     from lstmgen import dataset
 
     facts = saved.model.results.get("corpus", {})
-    config = CorpusConfig.from_json(
-        {name: facts.get(name) for name in CorpusConfig.__dataclass_fields__}
-    )
+    config = CorpusConfig.from_json({one.name: facts.get(one.name) for one in fields(CorpusConfig)})
     data = dataset.prepare(
         text, config, seed=saved.training.seed, held_out=held_out, known=saved.model.vocabulary
     )

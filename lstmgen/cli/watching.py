@@ -21,7 +21,7 @@ STOPPING = (
     "second pass and press Ctrl-C again"
 )
 LEFT = "leaving at once; what is not saved is lost"
-AT_ONCE = 1.0  # seconds after a signal in which another is of the same wish
+AT_ONCE = 1.0  # seconds after a signal in which another counts as the same wish
 WIDE = 125  # characters of a terminal that has room for losses in both units beside the bar
 
 
