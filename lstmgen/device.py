@@ -99,7 +99,8 @@ def whole_float32(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    layers: Any = torch.backends.cudnn.rnn
+    # As `torch.backends.cudnn.rnn` has it, which in torch 2.9 and 2.10 a module hides once it is imported.
+    layers: Any = torch.backends._FP32Precision("cuda", "rnn")  # type: ignore[no-untyped-call]
     before = layers.fp32_precision
     layers.fp32_precision = "ieee"
     try:

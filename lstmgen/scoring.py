@@ -25,6 +25,7 @@ WARM_UP = 512  # tokens
 MAX_STREAMS = 64
 WINDOW = 64  # tokens of each stream read in one call
 MAX_LOGITS_IN_CACHE = 1 << 20  # floats held at once: 4 MB stay in the processor's cache
+MAX_LOGITS_ON_GPU = 1 << 24  # the same there, where each part takes a while to begin: 64 MB
 MANY_ROWS = 2048  # at once where symbols come in parts: as much as a product can gain by rows
 
 
@@ -156,10 +157,11 @@ def token_nats(engine: Engine, hidden: Any, targets: NDArray[np.int64]) -> NDArr
     Logits are made for some rows, and if the vocabulary is large for some symbols, at a time.
     """
     xp, mode = _library(hidden)
+    most = MAX_LOGITS_IN_CACHE if xp is np or hidden.is_cpu else MAX_LOGITS_ON_GPU
     costs: NDArray[np.float64] = np.empty(len(targets))
-    for rows in slices(len(targets), max(MANY_ROWS, MAX_LOGITS_IN_CACHE // engine.vocab_size)):
+    for rows in slices(len(targets), max(MANY_ROWS, most // engine.vocab_size)):
         here, wanted = hidden[rows], targets[rows]
-        parts = slices(engine.vocab_size, max(1, MAX_LOGITS_IN_CACHE // len(wanted)))
+        parts = slices(engine.vocab_size, max(1, most // len(wanted)))
         with mode():
             if xp is not np:
                 wanted = xp.from_numpy(wanted).to(here.device)
@@ -188,10 +190,11 @@ def _nats_by_parts(
     """
     log_sum: Any = None
     own: Any = 0.0
+    rows = xp.arange(len(hidden), device=hidden.device)
     for part in parts:
         z = engine.logits(hidden, part)
         place = xp.clip(targets - part.start, 0, z.shape[1] - 1)
-        own = xp.where(targets == part.start + place, z[xp.arange(len(z)), place], own)
+        own = xp.where(targets == part.start + place, z[rows, place], own)
         largest = xp.amax(z, -1)
         z -= largest[:, None]
         here = largest + xp.log(xp.exp(z, out=z).sum(-1))

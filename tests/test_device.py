@@ -1,6 +1,7 @@
 """A name becomes a torch device and precision, or a clear refusal."""
 
 import contextlib
+import importlib
 import platform
 import resource
 import subprocess
@@ -241,6 +242,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def test_float32_is_whole_on_cuda_and_afterwards_as_before() -> None:
     """Also where convolutions, which are none of ours, are set otherwise."""
+    importlib.import_module("torch.backends.cudnn.rnn")  # as torch does when a layer comes to CUDA
     cudnn: Any = torch.backends.cudnn
     cuda = torch.device("cuda")
     before = cudnn.rnn.fp32_precision, cudnn.conv.fp32_precision
