@@ -151,7 +151,13 @@ def words(minutes: float = 10) -> None:
             check=True, capture_output=True,
         )  # fmt: skip
         perplexity = json.loads(scored.stdout)["perplexity"]
-    print(f"words    WikiText-2, {minutes:g} minutes ({taken:.0f} s): {perplexity:.2f} on test")
+        last = json.loads((Path(folder) / "log.jsonl").read_text().splitlines()[-1])
+        layers, size = map(settings(Path(folder)).get, ("--num-layers", "--hidden-size"))
+    print(
+        f"words    WikiText-2, {minutes:g} minutes ({taken:.0f} s), {layers} x {size}, "
+        f"{last['step']:,} steps: perplexity {perplexity:.3f} on test",
+        flush=True,
+    )
 
 
 def others() -> None:
