@@ -14,8 +14,8 @@ from lstmgen.generation import (
     MAX_LOGITS_SIDE_BY_SIDE,
     Generated,
     first_stop,
-    prime_ids,
 )
+from lstmgen.priming import Priming
 from lstmgen.reading import Engine, last_logits, logits_after, slices
 from lstmgen.scoring import cross_entropy
 from lstmgen.vocabulary import UNKNOWN_ID, Vocabulary
@@ -50,16 +50,18 @@ def search(
     greedy.
     """
 
+    priming = Priming(vocabulary, prime)
+
     def longer(text: _Text, total: float, row: int, i: int) -> _Text:
         """A text under way, of that row, with one more token."""
-        whole, tokens = text.text + vocabulary.piece(i, prime, text.tokens), text.tokens + 1
+        whole, tokens = text.text + priming.piece(i, text.tokens), text.tokens + 1
         if found := first_stop(whole, stops):
             place, stop = found
             return _Text(total, whole[:place], tokens, stop, row, i)
         return _Text(total, whole, tokens, LENGTH if tokens == length else "", row, i)
 
-    logits, state = logits_after(engine, [prime_ids(vocabulary, prime)])
-    logits[0, vocabulary.barred_after(prime)] = -np.inf
+    logits, state = logits_after(engine, [priming.ids])
+    logits[0, priming.barred] = -np.inf
     beam = [_Text(stop="" if length else LENGTH)]
     going = [text for text in beam if not text.stop]
     while going:

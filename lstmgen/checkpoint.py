@@ -93,6 +93,14 @@ def load_model(model: str | Path) -> SavedModel:
     return replace(loaded, weights=weights)
 
 
+def require_model(model: str | Path) -> None:
+    """`CheckpointError` unless there is a file of ours where the model should be."""
+    path = folders.model_path(model)
+    folders.require_no_lone_run(path)
+    with container.opened(path):
+        pass
+
+
 def load_results(folder: Path) -> Mapping[str, Any]:
     """What is known of the model in a folder; its weights, and so its digest, are not looked at.
 
@@ -197,9 +205,13 @@ def _check_shapes(
 
 def _check_magnitudes(weights: Weights) -> None:
     for name, array in weights.items():
-        largest = float(max(array.max(), -array.min()))
-        if not largest <= MAX_WEIGHT:  # nor is what is not a number
+        if not (largest := magnitude(array)) <= MAX_WEIGHT:  # nor is what is not a number
             raise OptionError(f"{name} holds {largest}, where no weight is above {MAX_WEIGHT:g}")
+
+
+def magnitude(weights: NDArray[Any]) -> float:
+    """The largest of the numbers, their signs left out; no number if one of them is none."""
+    return float(max(weights.max(), -weights.min()))
 
 
 @contextmanager

@@ -200,8 +200,17 @@ def opened(path: Path) -> Iterator[Container]:
 def write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     """Write a file in one step: afterwards `path` is the new file, whole, on the disk.
 
-    `CheckpointError` where that cannot be done: see `durable.put`.
+    `CheckpointError` where that cannot be done: see `durable.put`. Meanwhile there is a copy of the arrays.
     """
+    try:
+        _write(path, arrays, description)
+    except MemoryError:
+        raise CheckpointError(
+            f"{path}: cannot be written (not enough memory); end other programs, or allow more"
+        ) from None
+
+
+def _write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     require_readable(path, description, sum(array.nbytes for array in arrays.values()))
     plain = json.dumps(description, sort_keys=True)

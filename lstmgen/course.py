@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmgen import optim, pace
+from lstmgen.checkpoint import MAX_WEIGHT
 from lstmgen.config import MAX_RETREATS, Position, TrainConfig
 from lstmgen.errors import TrainingError
 from lstmgen.folders import has_model
@@ -117,10 +118,13 @@ class Course:
             raise Diverged(f"the {which} blew up at step {step:,} ({bad[0]:.3g} nats a token)")
 
     def mark(self, run: Run) -> None:
-        """Note where the run stands, to go back to; `Diverged` if not all of it is finite."""
+        """Note where the run stands, to go back to; `Diverged` if no file of it would be read again."""
         snapshot = run.snapshot()
-        if not snapshot.is_finite:
-            raise Diverged(f"not all numbers of the run were finite at step {run.step:,}")
+        if not snapshot.is_sound:
+            raise Diverged(
+                f"a number of the run was not finite, or a weight beyond {MAX_WEIGHT:g}, at step "
+                f"{run.step:,}"
+            )
         self.last_good = snapshot
 
     def go_back(self, run: Run, why: str, folder: Path, unwritten: str) -> str:

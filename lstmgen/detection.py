@@ -11,9 +11,7 @@ from lstmgen.config import DEFAULT_ENCODING
 from lstmgen.errors import CorpusError
 
 INSPECTED = 1 << 20  # characters, or bytes, that tell what a text is like
-LEAST_INSPECTED = (
-    100  # characters, before which nothing is said of how many are zeros, or beyond ASCII
-)
+LEAST_INSPECTED = 100  # characters, before which nothing is said of zeros, or of those beyond ASCII
 FOREIGN_SHARE = 0.3  # share of characters beyond ASCII, which no language in Latin letters has
 LEAST_BLANKS = 10  # spaces and line ends as UTF-16 has them, from which on they are no chance
 ACROSS_LINES = ("iso2022", "hz")  # encodings in which a line may depend on those before it

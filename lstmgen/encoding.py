@@ -89,7 +89,7 @@ def _text(name: str, raw: bytes, encoding: str, begins: bool = True) -> str:
             text[begin : begin + PART].encode()
         return text
     except UnicodeError as error:
-        what = f"not {encoding} ({error!s:.100})"
+        what = f"not {encoding} ({error!s:.100})"  # as some codecs say it
         if isinstance(error, UnicodeEncodeError):
             what = f"half a surrogate pair, which {encoding} made of it, is no text"
         elif isinstance(error, UnicodeDecodeError):
@@ -119,7 +119,7 @@ def _lines(
 def _parts(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Iterator[str]:
     """Some lines at a time, of an encoding such as UTF-16, where a byte says nothing by itself."""
     decoder, number, raw = _decoder(file, encoding), 1, b"-"
-    wrong: UnicodeDecodeError | UnicodeEncodeError | None = None
+    wrong: UnicodeError | None = None
     pieces: list[str] = []  # of a line whose end is still to come
     while raw and not wrong:
         raw, before = file.read1(PART), decoder.getstate()
@@ -128,6 +128,8 @@ def _parts(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Itera
         except UnicodeDecodeError as error:
             decoder.setstate(before)
             wrong, piece = error, decoder.decode(raw[: max(0, error.start - len(before[0]))])
+        except UnicodeError as error:  # without a place, as some codecs raise it
+            wrong, piece = error, ""
         try:
             piece.encode()  # escape codecs can make lone surrogates, which are no text
         except UnicodeEncodeError as error:
@@ -144,7 +146,8 @@ def _parts(name: str, file: "BufferedReader | GzipFile", encoding: str) -> Itera
         ended = rest[: rest.rfind("\r") + 1]
         number += with_line_feeds(ended).count("\n")
         yield ended
-        what = f"line {number:,} of {name} is not {encoding} ({wrong.reason})"
+        reason = getattr(wrong, "reason", wrong)  # some codecs only say it
+        what = f"line {number:,} of {name} is not {encoding} ({reason!s:.100})"
         raise CorpusError(f"{what}; {hint(b'', encoding)}")
     yield rest
 

@@ -12,21 +12,6 @@ The message of each is one line that says what is wrong, which value, and what t
 calling code is a `ValueError` instead, and never ends up here.
 """
 
-# As torch puts it; the last is of cuBLAS and cuDNN, which begin by taking some.
-NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED",
-             "STATUS_NOT_INITIALIZED")  # fmt: skip
-
-
-def is_lack_of_memory(error: BaseException | None) -> bool:
-    """Whether an error tells of too little memory, or came up over one that did.
-
-    Where a recording fails, what CUDA says of its end takes the place of why it failed.
-    """
-    if error is None:
-        return False
-    told = isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY)
-    return told or is_lack_of_memory(error.__context__)
-
 
 def reason(error: Exception) -> str:
     """What the system says is wrong, without the path, which our messages begin with."""

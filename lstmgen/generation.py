@@ -6,12 +6,10 @@ from dataclasses import asdict, dataclass
 from math import nan
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lstmgen.config import DecodingConfig
 from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import OptionError
+from lstmgen.priming import Priming
 from lstmgen.ranges import require_text, require_whole
 from lstmgen.reading import Engine
 from lstmgen.sampling import Batch
@@ -49,11 +47,9 @@ class Generated:
 class Writing:
     """A text as it comes into being: holds back what may turn out to be part of a stop string."""
 
-    def __init__(
-        self, vocabulary: Vocabulary, prime: Prime, length: int, stops: Sequence[str]
-    ) -> None:
-        self.vocabulary = vocabulary
-        self.prime = prime
+    def __init__(self, priming: Priming, seed: int, length: int, stops: Sequence[str]) -> None:
+        self.priming = priming
+        self.seed = seed
         self.length = length
         self.stops = stops
         self.tokens = 0
@@ -64,7 +60,7 @@ class Writing:
 
     def add(self, i: int, nats: float = nan) -> str:
         """Take in the next token, by its id; returns the text that is certain now, perhaps none."""
-        piece = self.vocabulary.piece(i, self.prime.text, self.tokens)
+        piece = self.priming.piece(i, self.tokens)
         self.tokens += 1
         self.nats += nats
         if self.stops:
@@ -86,9 +82,8 @@ class Writing:
     def finished(self) -> Generated:
         assert self.stop is not None
         return Generated(
-            self.prime.text, "".join(self.pieces), self.tokens, self.nats, self.stop,
-            self.prime.seed,
-        )  # fmt: skip
+            self.priming.prime, "".join(self.pieces), self.tokens, self.nats, self.stop, self.seed
+        )
 
 
 def stop_strings(stop: str | Sequence[str], length: int) -> tuple[str, ...]:
@@ -131,9 +126,9 @@ def stream(
     stops: Sequence[str] = (),
 ) -> Iterator[str]:
     """The text that follows one prime, piece by piece as soon as each is certain."""
-    writing = Writing(vocabulary, prime, length, stops)
+    writing = Writing(Priming(vocabulary, prime.text), prime.seed, length, stops)
     batch = Batch(engine, decoding)
-    _begin(batch, vocabulary, [prime])
+    _begin(batch, [writing])
     while writing.stop is None:
         if piece := writing.add(batch.advance()[0]):
             yield piece
@@ -167,6 +162,7 @@ def generate(
         while texts and texts[0].stop is not None:
             yield texts.popleft().finished()
         new: list[Writing] = []
+        primings: dict[str, Priming] = {}  # each is encoded once
         room = batch_size - len(going)
         if room < batch_size // 4:  # it is quicker to read some primes side by side
             room = 0
@@ -178,10 +174,11 @@ def generate(
             if prime is None:
                 more = False
             else:
-                texts.append(Writing(vocabulary, prime, length, stops))
+                priming = primings.setdefault(prime.text, Priming(vocabulary, prime.text))
+                texts.append(Writing(priming, prime.seed, length, stops))
                 new += [texts[-1]] if length else []
         if new:
-            _begin(batch, vocabulary, [writing.prime for writing in new])
+            _begin(batch, new)
             going += new
         if going:
             ids = batch.advance().tolist()
@@ -199,17 +196,9 @@ def generate(
         raise wrong
 
 
-def _begin(batch: Batch, vocabulary: Vocabulary, primes: Sequence[Prime]) -> None:
-    """Add a text for each of the primes, of which equal ones are encoded once."""
-    ids = {text: prime_ids(vocabulary, text) for text in {prime.text for prime in primes}}
+def _begin(batch: Batch, writings: Sequence[Writing]) -> None:
     batch.add(
-        [ids[prime.text] for prime in primes],
-        [prime.seed for prime in primes],
-        [vocabulary.barred_after(prime.text) for prime in primes],
+        [writing.priming.ids for writing in writings],
+        [writing.seed for writing in writings],
+        [writing.priming.barred for writing in writings],
     )
-
-
-def prime_ids(vocabulary: Vocabulary, prime: str) -> NDArray[Any]:
-    """A prime as the network reads it: the start and then its tokens."""
-    start = np.array([vocabulary.start_id], vocabulary.dtype)
-    return np.concatenate([start, vocabulary.encode_prime(prime)])

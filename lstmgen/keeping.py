@@ -98,7 +98,7 @@ class Keeper:
 
     def _write_log_and_run(self) -> None:
         try:
-            # The log first, as once the run is saved, the steps of these lines are not taken again. But one
+            # The log first, as once the run is saved, the steps of these lines are not taken again. But a log
             # that cannot be written does not keep the run from being saved.
             while self._lines:
                 log_file.append(self._folder, self._lines[0])

@@ -38,10 +38,10 @@ def step_seconds(*jobs: Job, seconds: float = 0.25, most: float = 1.0) -> list[f
 
 
 def share_spared(job: Job, initial: SavedModel) -> float:
-    """How well a model knows the text: the share by which it costs less than a guess by frequencies.
+    """How well a model knows the text: by what share it costs less than by a guess from frequencies.
 
-    By the first window of the usual size, in which fresh weights make that guess. Below 0 if the model
-    costs more.
+    By the first window of the usual size, in which fresh weights make that guess. Below 0 if it costs
+    more.
     """
     tokens = len(job.data.train_ids)
     window = min(tokens, TrainConfig.window)

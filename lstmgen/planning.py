@@ -67,9 +67,10 @@ MAX_CUDA_LOGITS, BYTES_A_LOGIT = 2**28, 16
 # What an LSTM reads three times or more, by character, is learned at this rate; or with `CUDA_STREAMS`. From
 # twice on the rate rises by equal factors, so that a minute that is a bit slower has nearly the same.
 REPEATED_EPOCHS, REPEATED_RATE = (2, 3), 0.08
-# What another model knows of a text is soon forgotten. One that costs less than a guess by frequencies by a
-# share of `WELL_KNOWN` is trained at `FINE_TUNING_RATES` / epochs ** `FINE_TUNING_POWER`; one that saves less
-# has less to forget, and its rate lies between that and the rate of fresh weights.
+# What another model knows of a text is soon forgotten. One that saves the share `WELL_KNOWN`, or more, of
+# what the text costs by a guess from frequencies is trained at `FINE_TUNING_RATES` divided by the epochs to
+# the power of `FINE_TUNING_POWER`; one that saves less has less to forget, and its rate lies between that and
+# the rate of fresh weights.
 FINE_TUNING_RATES: dict[Level, float] = {"char": 0.02, "word": 0.008}
 FINE_TUNING_POWER = 0.85
 WELL_KNOWN: dict[Level, float] = {"char": 0.5, "word": 0.35}
@@ -77,7 +78,9 @@ MOST_DECAY = 0.1  # of weights, a step, times the learning rate
 MANY_SYMBOLS = 1000  # from which on each is seldom seen, by character too, as in Chinese
 
 
-def hidden_size(tokens: float, text_tokens: int, level: Level, many_streams: bool = False) -> int:
+def hidden_size(
+    tokens: float, text_tokens: int, level: Level, *, many_streams: bool = False
+) -> int:
     """How many units a layer should have where two layers of 256, or as many as are given, read `tokens`.
 
     With `MANY_STREAMS` they are read in fewer steps, which asks for less. A larger network learns more
@@ -103,6 +106,7 @@ def hidden_size(tokens: float, text_tokens: int, level: Level, many_streams: boo
 def one_layer_size(
     tokens: float,
     text_tokens: int,
+    *,
     level: Level,
     vocab_size: int,
     cell: CellName,
@@ -127,6 +131,7 @@ def larger_batch(
     batch_size: int,
     tokens: float,
     text_tokens: int,
+    *,
     level: Level,
     vocab_size: int,
     cell: CellName,
@@ -193,7 +198,7 @@ def learning_rate(num_epochs: float, batch_size: int, level: Level, cell: CellNa
 
 
 def how_well_known(share_spared: float, level: Level) -> float:
-    """How well a model knows a text: 0 if it costs as much as a guess, 1 from `WELL_KNOWN` of it saved on."""
+    """How well a model knows a text: 0 if it saves nothing of a guess, 1 if `WELL_KNOWN` or more of it."""
     return min(1.0, max(0.0, share_spared / WELL_KNOWN[level]))
 
 
@@ -222,7 +227,7 @@ def symbols_that_fit(cuda_memory: int, tokens: int) -> int:
     return int(min(MAX_CUDA_LOGITS, cuda_memory / 2 / BYTES_A_LOGIT) / tokens)
 
 
-def softmax_sample(vocab_size: int, level: Level, fitting: int = 0) -> int:
+def softmax_sample(vocab_size: int, level: Level, *, fitting: int = 0) -> int:
     """How many symbols are drawn a step to stand for a vocabulary; 0 takes all, as where so many fit."""
     if vocab_size <= fitting:
         return 0

@@ -91,9 +91,8 @@ class _Recurrence(torch.autograd.Function):
         grad_sums = rows.to(ctx.precision, copy=True)  # for the weight, with that of from_h
         inputs = before.flatten(0, 1).to(ctx.precision)  # (T B, H)
         grad_weight = grad_sums.flatten(0, 1).t() @ inputs
-        torch.mul(
-            grad_states[1:], grad_from_x, out=grad_sums[..., 2 * H :]
-        )  # `x_sums` have from_x there
+        # In the place of from_h, `x_sums` have from_x.
+        torch.mul(grad_states[1:], grad_from_x, out=grad_sums[..., 2 * H :])
         return grad_sums, grad_states[0], grad_weight.to(weight.dtype), rows.sum((0, 1))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lstmgen.checkpoint import SavedRun, Weights
+from lstmgen.checkpoint import MAX_WEIGHT, SavedRun, Weights, magnitude
 from lstmgen.container import Arrays, damaged
 from lstmgen.folders import RUN_FILE
 from lstmgen.initialization import initialize
@@ -30,9 +30,10 @@ class Snapshot:
     carried: Arrays  # the optimizer's and the state's, by the names of `Run.carried`
 
     @property
-    def is_finite(self) -> bool:
-        arrays = (*self.weights.values(), *self.carried.values())
-        return all(np.isfinite(array).all() for array in arrays)
+    def is_sound(self) -> bool:
+        """Whether a file of it would be read again: all is finite, and no weight too large."""
+        small = all(magnitude(array) <= MAX_WEIGHT for array in self.weights.values())
+        return small and all(np.isfinite(array).all() for array in self.carried.values())
 
 
 @dataclass
@@ -90,6 +91,8 @@ class Run:
                 raise damaged(folder / RUN_FILE, f"{name:.60}, which no run carries on")
         try:
             self.go_to(Snapshot(saved.position.step, saved.model.weights, saved.carried))
+        except torch.OutOfMemoryError:  # which is no fault of the file
+            raise
         except (KeyError, RuntimeError) as error:
             what = f"not all that a run needs ({error!s:.60})"
             raise damaged(folder / RUN_FILE, what) from None

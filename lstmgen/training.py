@@ -260,7 +260,7 @@ class _Session:
         except Diverged:
             return course.last_good
         snapshot = self.run.snapshot()
-        return snapshot if snapshot.is_finite else course.last_good
+        return snapshot if snapshot.is_sound else course.last_good
 
     def _seconds(self, now: float) -> float:
         """Seconds that the run has taken in all, when the clock stands at `now`."""

@@ -122,52 +122,13 @@ class Vocabulary:
         parts = [np.fromiter(map(len, tokens), np.int64, len(tokens)) for tokens in chunks]
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
-    def encode_prime(self, prime: str) -> Ids:
-        """The ids of a prime, (N,).
-
-        A prime's first word seldom stands as it would in running text, so where it is not known as
-        typed, the same word with (or without) the space before it is taken. By word a last space is
-        left to the next word, which has one of its own.
-        """
-        prime = self._without_shared_blank(prime)
-        ids = self.encode(prime)
-        if self.level == "word" and len(ids) and ids[0] == UNKNOWN_ID:
-            first = self.tokenize(prime)[0]
-            ids[0] = self.ids.get(first[1:] if first.startswith(" ") else " " + first, UNKNOWN_ID)
-        return ids
-
-    def unknown_in_prime(self, prime: str) -> list[str]:
-        """The tokens of a prime that are not known, each once, in their order."""
-        tokens = self.tokenize(self._without_shared_blank(prime))
-        unknown = np.flatnonzero(self.encode_prime(prime) == UNKNOWN_ID).tolist()
-        return list(dict.fromkeys(tokens[place] for place in unknown))
-
-    def barred_after(self, prime: str) -> Ids:
-        """The tokens that cannot come right after a prime, (M,).
-
-        By word, where it ends in a space, all but words that begin with one; unless there are none, or the
-        space begins a line.
-        """
-        within = self._shares_blank(prime) and not prime[:-1].endswith("\n") and len(prime) > 1
-        return self._without_blank if within else np.empty(0, self.dtype)
-
     @cached_property
-    def _without_blank(self) -> Ids:
+    def without_space(self) -> Ids:
+        """The tokens that are no word with a space before it, `<unk>` aside; none if all are such."""
         known = range(UNKNOWN_ID + 1, len(self))
         fits = [self.tokens[i].startswith(" ") and not self.tokens[i].isspace() for i in known]
         others = [i for i, begins in zip(known, fits, strict=True) if not begins]
         return np.array(others if any(fits) else [], self.dtype)
-
-    def piece(self, i: int, prime: str, num_before: int) -> str:
-        """What token i adds to a prime and so many tokens: no second space where the prime ends in one."""
-        token = self.tokens[i]
-        return token.removeprefix(" ") if not num_before and self._shares_blank(prime) else token
-
-    def _shares_blank(self, prime: str) -> bool:
-        return self.level == "word" and prime.endswith(" ")
-
-    def _without_shared_blank(self, prime: str) -> str:
-        return prime[:-1] if self._shares_blank(prime) else prime
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids: what `encode` was given, but for what is not known."""

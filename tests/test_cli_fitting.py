@@ -1,7 +1,6 @@
 """Options, text and time become a plan: what is given stays, and the rest follows."""
 
 import time
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,11 @@ from lstmgen.pace import TimeLimit, Timing
 from lstmgen.ranges import RANGES, Range
 from lstmgen.run import fresh_run
 from lstmgen.training import train
+
+
+def fitted(job: Job, given: options.Options, share_spared: float | None = None) -> TrainConfig:
+    """The numbers of a run that is not to end by time."""
+    return fitting.suited(fitting.timed(job, given, None, 0.0), given, share_spared).training
 
 
 def test_a_timed_run_that_goes_on_knows_what_validation_takes(tmp_path: Path) -> None:
@@ -46,8 +50,7 @@ def test_a_run_that_has_ended_is_not_begun_again_for_what_its_start_took(
     def more(planned: int, minutes: float, seconds: float = 57.0) -> int:
         run = replace(saved, position=replace(saved.position, seconds=seconds))
         again = replace(job, training=replace(saved.training, num_steps=planned))
-        fitted = fitting.timed(again, {"minutes": minutes}, run, 99.0)
-        return fitted.training.num_steps - done
+        return fitting.timed(again, {"minutes": minutes}, run, 99.0).training.num_steps - done
 
     for planned in (done, done + 9):  # the second was stopped
         assert more(planned, 1.0) == 15  # 2.5 s, one of them to validate
@@ -101,14 +104,14 @@ def test_what_is_given_stays_and_the_rest_is_planned(tmp_path: Path) -> None:
     mine: dict[str, Any] = {"dropout": 0.37, "weight_drop": 0.21, "weight_decay": 0.027}
     job = replace(job, training=replace(job.training, **mine))
     for name, value in mine.items():
-        planned = fitting.timed(job, {"steps": 2000, name: value}, None, 0.0).training
+        planned = fitted(job, {"steps": 2000, name: value})
         assert planned.num_steps == 2000
         assert {n for n, one in mine.items() if getattr(planned, n) == one} == {name}
 
 
 def test_weight_drop_and_decay_follow_from_the_epochs(tmp_path: Path) -> None:
     for epochs, drop, decay in ((1, 0.0, 0.01), (30, 0.09, 0.1), (80, 0.3, 0.1)):
-        planned = fitting.timed(make_job(tmp_path), {"epochs": epochs}, None, 0.0).training
+        planned = fitted(make_job(tmp_path), {"epochs": epochs})
         assert (planned.weight_drop, planned.weight_decay) == (drop, decay)
 
 
@@ -137,7 +140,7 @@ def test_the_learning_rate_follows_from_how_the_text_is_read(
     usual = given.get("learning_rate", TrainConfig.learning_rate)
     job = replace(job, training=replace(job.training, learning_rate=usual, batch_size=streams))
     steps = epochs * job.streams.num_windows
-    assert fitting.timed(job, given | {"steps": steps}, None, 0.0).training.learning_rate == rate
+    assert fitted(job, given | {"steps": steps}).learning_rate == rate
 
 
 @pytest.mark.parametrize("steps", [1, 40, 4000])
@@ -147,8 +150,8 @@ def test_the_size_follows_from_the_tokens_of_all_steps_and_the_streams(
 ) -> None:
     asked = list[Any]()
 
-    def hidden_size(*about: Any) -> int:
-        asked.append(about)
+    def hidden_size(*about: Any, many_streams: bool) -> int:
+        asked.append((*about, many_streams))
         return 64
 
     monkeypatch.setattr(planning, "hidden_size", hidden_size)
@@ -195,7 +198,7 @@ def test_the_plan_of_words_is_that_of_words(
     length = len(job.data.train_ids)
     levels, original = list[str](), planning.hidden_size
 
-    def hidden_size(*about: Any) -> int:
+    def hidden_size(*about: Any, many_streams: bool) -> int:
         levels.append(about[2])
         return original(*about)
 
@@ -205,7 +208,7 @@ def test_the_plan_of_words_is_that_of_words(
     assert (planned.num_layers, levels) == (2, ["word"])
     for size in (64, 512):
         sized = replace(job, model=replace(job.model, hidden_size=size))
-        numbers = fitting.timed(sized, {"epochs": 12}, None, 0.0).training
+        numbers = fitted(sized, {"epochs": 12})
         assert numbers.learning_rate == TrainConfig.learning_rate
         epochs = job.epochs(numbers.num_steps)
         assert numbers.dropout == planning.dropout(epochs, size, length, "word") > 0
@@ -227,7 +230,7 @@ def test_more_epochs_than_there_may_be_steps_are_refused_as_such(
 def test_dropout_follows_from_the_width(tmp_path: Path, size: int) -> None:
     job = make_job(tmp_path)
     job = replace(job, model=replace(job.model, hidden_size=size))
-    numbers = fitting.timed(job, {"epochs": 12}, None, 0.0).training
+    numbers = fitted(job, {"epochs": 12})
     epochs, length = job.epochs(numbers.num_steps), len(job.data.train_ids)
     assert numbers.dropout == planning.dropout(epochs, size, length, "char")
     assert numbers.dropout != planning.dropout(epochs, 128, length, "char")
@@ -308,9 +311,9 @@ def test_more_streams_where_a_text_is_hardly_repeated_and_they_are_much_quicker(
     monkeypatch.setattr(measuring, "step_seconds", step_seconds)
     sizes, original = list[tuple[float, bool]](), planning.hidden_size
 
-    def hidden_size(tokens: float, text_tokens: int, level: Any, many: bool = False) -> int:
-        sizes.append((tokens / text_tokens, many))
-        return original(tokens, text_tokens, level, many)
+    def hidden_size(tokens: float, text_tokens: int, level: Any, *, many_streams: bool) -> int:
+        sizes.append((tokens / text_tokens, many_streams))
+        return original(tokens, text_tokens, level, many_streams=many_streams)
 
     monkeypatch.setattr(planning, "hidden_size", hidden_size)
     monkeypatch.setattr(planning, "SOME_TOKENS", length)
@@ -434,7 +437,7 @@ def test_a_width_follows_from_what_two_layers_read_where_one_is_given(
 ) -> None:
     asked = list[float]()
 
-    def one_layer_size(tokens: float, *about: Any) -> int:
+    def one_layer_size(tokens: float, *about: Any, **more: Any) -> int:
         asked.append(tokens)
         return 64
 
@@ -490,7 +493,14 @@ def test_a_short_time_is_for_one_layer_unless_something_else_is_given(
         for one, number in ((job, 1), (half, given.get("num_layers", 2))):
             assert fitting.sized(one, asked, 0.0).model.num_layers == number
         text_tokens = len(job.data.train_ids)
-        size = planning.one_layer_size(tokens, text_tokens, "char", 30, job.model.cell, "float32")
+        size = planning.one_layer_size(
+            tokens,
+            text_tokens,
+            level="char",
+            vocab_size=30,
+            cell=job.model.cell,
+            precision="float32",
+        )
         assert planned.hidden_size == size
 
 
@@ -509,16 +519,6 @@ def test_a_network_beyond_the_memory_is_refused_whoever_has_chosen_its_size(
     begun = "parameters takes at least .*; begin with a smaller model, or give a lower --max-vocab$"
     with pytest.raises(OptionError, match=begun):
         options.model({}, job.data, other)
-    monkeypatch.undo()
-    limit = tmp_path / "memory.max"  # of a container
-    monkeypatch.setattr(options, "CONTAINER_LIMITS", (tmp_path / "none", limit))
-    for told, refused in (("max\n", False), ("1000000\n", True)):
-        limit.write_text(told)
-        with pytest.raises(OptionError, match=r"has 0\.0;") if refused else nullcontext():
-            options.require_memory(other.config)
-    limit.write_text("100000000\n")
-    with pytest.raises(OptionError, match=r"has 0\.1;"):
-        options.require_memory(replace(job.model, hidden_size=30_000))
 
 
 def test_what_a_model_saves_of_a_guess_tells_how_well_it_knows_a_text(tmp_path: Path) -> None:
@@ -545,12 +545,12 @@ def test_the_better_a_model_knows_the_text_the_less_it_is_moved(
     job = make_job(tmp_path)
     monkeypatch.setattr(planning, "dropout", lambda *about: 0.2)
     monkeypatch.setattr(planning, "weight_drop", lambda *about: 0.4)
-    planned = fitting.timed(job, {"epochs": 10}, None, 0.0, saved).training
+    planned = fitted(job, {"epochs": 10}, saved)
     assert (planned.learning_rate, planned.dropout) == (rate, dropout)
     assert planned.weight_drop == 2 * dropout
     given = {"epochs": 10, "dropout": 0.3, "learning_rate": 0.01}
     by_hand = replace(job, training=replace(job.training, dropout=0.3, learning_rate=0.01))
-    planned = fitting.timed(by_hand, given, None, 0.0, saved).training
+    planned = fitted(by_hand, given, saved)
     assert (planned.learning_rate, planned.dropout) == (0.01, 0.3)
 
 

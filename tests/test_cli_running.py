@@ -303,3 +303,40 @@ def test_waiting_for_a_pipe_takes_no_time_of_the_run_but_work_does(
         done = here("train", "-", "-m", tmp_path / "m", "--minutes", "0.12", *SMALL)  # 7.2 s
     assert ("is over before training can begin" in done.err) == bool(busy)
     assert done.code == bool(busy), done.err
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_run_that_an_error_ends_says_how_to_go_on_from_what_is_saved(
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    command = ("train", corpus, "-m", tmp_path / "m", "--steps", "20", *SMALL)
+    assert here(*command[: -len(SMALL) - 1], "9", *SMALL).code == 0  # an earlier run
+    step = Stepper.step
+
+    def full(stepper: Any, rate: float) -> Any:
+        if stepper.run.step == 12:
+            raise RuntimeError("CUDA out of memory.")
+        return step(stepper, rate)
+
+    if saved:
+        monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    monkeypatch.setattr(Stepper, "step", full)
+    done = here(*command, "--overwrite")
+    assert done.error.startswith("error: not enough memory; ")
+    told = "an error ends the run, which is saved as of step 12; to go on:\n  lstmgen train "
+    assert (told in done.err) == saved
+    assert ("saved as of" in done.err) == saved
+    assert checkpoint.load_run(tmp_path / "m").position.step == (12 if saved else 9)
+    again = here(*command, "--resume")
+    assert again.error.startswith("error: not enough")
+    assert f"saved as of step {12 if saved else 9}; to go on:" in again.err
+
+
+def test_a_model_to_begin_with_that_is_not_there_is_told_as_such_in_the_same_folder(
+    corpus: Path, tmp_path: Path, here: Any
+) -> None:
+    folder = tmp_path / "m"
+    done = here("train", corpus, "-m", folder, "--init-from", folder, *SMALL)
+    assert "there is no model here; check the path" in done.error
+    assert not folder.exists()

@@ -14,7 +14,7 @@ from commands import SMALL, TEXT
 from jobs import make_job, stopped_at
 
 from lstmgen import checkpoint, dataset
-from lstmgen.cli import console, telling, watching
+from lstmgen.cli import console, telling
 from lstmgen.cli.telling import _as_given, to_resume
 from lstmgen.config import CorpusConfig
 from lstmgen.corpus import Text
@@ -257,7 +257,7 @@ def test_what_to_type_names_the_command_as_it_was_started(monkeypatch: pytest.Mo
     assert to_resume({"corpus": ["a"], "model": "m"}) == f"{name} train a --resume --model m"
     best = Score(20.0, 10, 50)
     last = Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=9, score=best)
-    told = watching.describe_end(last, "m", [])
+    told = telling.describe_end(last, "m", [])
     assert f"try         {name} sample\n" in told
     assert told.endswith(f"{name} eval other.txt")
 

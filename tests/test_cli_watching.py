@@ -154,7 +154,7 @@ def test_a_signal_while_a_stopped_run_is_saved_and_told_of_costs_nothing(
 def test_a_signal_at_the_end_of_a_run_stops_nothing_and_costs_nothing(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, describe = Stepper.step, watching.describe_end
+    step, describe = Stepper.step, telling.describe_end
     monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: 100.0, time=time.time))
 
     def interrupted(stepper: Any, rate: float) -> Any:
@@ -167,7 +167,7 @@ def test_a_signal_at_the_end_of_a_run_stops_nothing_and_costs_nothing(
         return describe(*about)
 
     monkeypatch.setattr(Stepper, "step", interrupted)
-    monkeypatch.setattr(watching, "describe_end", interrupted_too)
+    monkeypatch.setattr(telling, "describe_end", interrupted_too)
     done = here("train", corpus, "-m", tmp_path / "m", "--steps", "20", *SMALL)
     assert done.code == 0
     assert "done " in done.err
@@ -368,7 +368,7 @@ def test_an_extended_run_that_has_not_come_down_again_is_said_to_be_so() -> None
         (4, "has risen since"),
         (5, "--overwrite"),
     ):
-        told = watching.what_is_odd(end, raised_at)
+        told = telling.what_is_odd(end, raised_at)
         assert [s for s in ("has risen since", "--overwrite") if s in told] == [said]
 
 
@@ -376,9 +376,9 @@ def test_an_extended_run_that_has_not_come_down_again_is_said_to_be_so() -> None
 def test_a_loss_that_has_risen_by_half_a_per_cent_is_told(nats: float, said: bool) -> None:
     best, last = Score(20.0, 10, 50), Score(nats, 10, 50)
     end = Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=5, score=last)
-    assert ("has risen since" in watching.what_is_odd(end)) == said
+    assert ("has risen since" in telling.what_is_odd(end)) == said
     # As of a run that did not know yet when its model was the best.
-    assert watching.what_is_odd(replace(end, best_step=None)) == ""
+    assert telling.what_is_odd(replace(end, best_step=None)) == ""
 
 
 def test_curves_are_drawn_at_a_terminal_however_narrow(
@@ -395,7 +395,7 @@ def test_curves_are_drawn_at_a_terminal_however_narrow(
 
 def test_the_last_words_of_a_run_are_of_its_best_model() -> None:
     best, last = Score(20.0, 10, 50), Score(40.0, 10, 50)
-    told = watching.describe_end(
+    told = telling.describe_end(
         Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=5, score=last), "m", []
     )
     assert "best validation 2.0000 nats a token (0.577 bits/character, perplexity 7.389)" in told

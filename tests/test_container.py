@@ -199,3 +199,18 @@ def test_a_name_that_occurs_twice_is_refused_as_one_value_would_be_lost() -> Non
     assert container.unique([("a", 1), ("b", 2)]) == {"a": 1, "b": 2}
     with pytest.raises(ValueError, match="twice"):
         container.unique([("a", 1), ("a", 1)])
+
+
+def test_a_lack_of_memory_is_no_reason_to_lose_what_is_there(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*about: object) -> bytes:
+        raise MemoryError
+
+    before = file.read_bytes()
+    monkeypatch.setattr(container, "save", refuse)
+    with pytest.raises(
+        CheckpointError, match=r"cannot be written \(not enough memory\); end other"
+    ):
+        container.write(file, ARRAYS, DESCRIPTION)
+    assert file.read_bytes() == before

@@ -168,7 +168,9 @@ def test_what_is_not_finite_is_never_saved(
     left = checkpoint.load_run(tmp_path)
     assert left.position.step == 0
     assert all(np.isfinite(array).all() for array in left.carried.values())
-    told = ["not all numbers of the run were finite at step 7; back to step 0"]
+    told = [
+        "a number of the run was not finite, or a weight beyond 1e+09, at step 7; back to step 0"
+    ]
     assert [note.partition(", to go on")[0] for note in notes] == (
         told if report_every == 7 else []
     )

@@ -1,5 +1,6 @@
 """Bytes become text by their encoding, or a refusal that says what may help: at once, and by line."""
 
+import codecs
 import sys
 from pathlib import Path
 
@@ -137,6 +138,26 @@ def test_a_line_of_many_pieces_is_one(
     assert found == text.splitlines(keepends=True)
 
 
-def test_what_a_codec_says_without_a_place_is_passed_on(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r": not punycode \(.*incomplete puni.*\); "):
-        read(put(tmp_path, b"xn--zzzzzz99999"), "punycode")
+class Odd(bytes):
+    """Bytes that a codec refuses without saying which, as some do."""
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        if encoding == "punycode":
+            raise UnicodeError("no place")
+        return super().decode(encoding, errors)
+
+
+def test_what_a_codec_says_without_a_place_is_passed_on() -> None:
+    with pytest.raises(CorpusError, match=r"^name: not punycode \(no place\); "):
+        encoding_module.decoded("name", Odd(b"x"), "punycode")
+
+
+def test_a_part_that_a_codec_refuses_without_a_place_is_refused_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*about: object) -> str:
+        raise UnicodeError("no place")
+
+    monkeypatch.setattr(codecs.lookup("utf-16-le").incrementaldecoder, "decode", refuse)
+    with pytest.raises(CorpusError, match=r"not utf-16-le \(no place\); "):
+        list(lines(put(tmp_path, "a\n".encode("utf-16-le")), "utf-16-le"))

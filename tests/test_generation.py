@@ -291,13 +291,13 @@ def test_a_prime_that_texts_share_is_encoded_once(
     letters: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[str] = []
-    encode = Vocabulary.encode_prime
+    encode = Vocabulary.encode
 
     def counted(vocabulary: Vocabulary, text: str) -> Any:
         encoded.append(text)
         return encode(vocabulary, text)
 
-    monkeypatch.setattr(Vocabulary, "encode_prime", counted)
+    monkeypatch.setattr(Vocabulary, "encode", counted)
     primes = [Prime("ab", 0), Prime("ab", 1), Prime("b", 2), Prime("ab", 3)]
     texts = list(generate(Successor(letters), letters, primes, decoding=GREEDY, length=2))
     assert [text.prime for text in texts] == ["ab", "ab", "b", "ab"]
@@ -383,20 +383,6 @@ def test_by_word_a_blank_that_was_typed_is_followed_by_a_word_that_has_one() -> 
     of_all = log(1 + exp(-7.0) + exp(-8.0) + exp(-9.0))
     (one,) = generate(Ending(), vocabulary, [Prime("I am ", 0)], **how)
     assert one.nats == pytest.approx(of_words + of_all)
-
-
-def test_a_vocabulary_without_blanks_bars_nothing() -> None:
-    names = Vocabulary("word", "space", (" <unk>", "\n", "Ann", "Ben"))
-    assert len(names.barred_after("Ann ")) == 0
-    lines = Vocabulary(
-        "word", "space", (" <unk>", " ", " \n", "Ann")
-    )  # of which some end in a blank
-    assert len(lines.barred_after("Ann ")) == 0
-    some = Vocabulary("word", "space", (" <unk>", " ", " \n", " Ben", "Ann"))
-    assert some.barred_after("Ann ").tolist() == [1, 2, 4]
-    assert len(some.barred_after(" ")) == len(some.barred_after("Ann\n ")) == 0  # a line begins
-    assert words(" a", "b").barred_after("a ").tolist() == [words(" a", "b").ids["b"]]
-    assert len(words(" a", "b").barred_after("a")) == 0
 
 
 def test_by_word_a_prime_is_read_as_its_words_however_it_begins_and_ends() -> None:

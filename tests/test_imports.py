@@ -38,6 +38,7 @@ ORDER = (
     "tuning",
     "drawing",
     "sampling",
+    "priming",
     "generation",
     "beam_search",
     "planning",

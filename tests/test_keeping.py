@@ -13,9 +13,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from jobs import NUM_STEPS, make_job, payload, stopped_at
 
-from lstmgen import checkpoint, course, durable, folders, holding, log_file, stopwatch, training
+from lstmgen import (
+    checkpoint,
+    container,
+    course,
+    durable,
+    folders,
+    holding,
+    log_file,
+    stopwatch,
+    training,
+)
 from lstmgen.checkpoint import SavedModel
 from lstmgen.errors import CheckpointError
 from lstmgen.initialization import initialize
@@ -827,3 +838,22 @@ def test_room_is_asked_for_all_that_will_be_written(
     assert of_run - of_model == carried
     weights = checkpoint.load_model(tmp_path).weights.values()
     assert of_model >= sum(array.nbytes for array in weights) + 100_000
+
+
+def test_a_save_that_memory_is_too_little_for_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, failures = safetensors.numpy.save, iter([MemoryError()])
+
+    def refuse_once(*about: Any) -> bytes:
+        for error in failures:
+            raise error
+        return save(*about)
+
+    monkeypatch.setattr(container, "save", refuse_once)
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
+    notes = [record.note for record in train(make_job(tmp_path)) if record.note]
+    assert len(notes) == 1
+    assert re.search(r"cannot be written \(not enough memory\); .* it is tried again", notes[0])
+    assert checkpoint.load_run(tmp_path).position.step == NUM_STEPS

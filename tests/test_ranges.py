@@ -41,6 +41,13 @@ def test_both_ends_are_inside_and_what_is_beyond_them_is_refused_by_its_range(op
         assert str(told.value).endswith(f"it must be {RANGES[option]}")
 
 
+def test_shares_and_rates_are_above_0_and_times_end_somewhere() -> None:
+    high = {option: one.high for option, one in RANGES.items() if one.low == ABOVE_0}
+    million = {"--minutes": 1_000_000, "--epochs": 1_000_000}
+    assert high == million | {"--valid-fraction": BELOW_1, "--learning-rate": 100, "--top-p": 1}
+    assert [option for option, one in RANGES.items() if one.words] == ["--seed"]
+
+
 def test_a_range_says_what_a_number_may_be() -> None:
     assert str(Range(1)) == "at least 1"
     assert str(Range(2, 10_000)) == "from 2 to 10,000"

@@ -7,24 +7,28 @@ import numpy as np
 import pytest
 from jobs import make_job
 
-from lstmgen import (
-    checkpoint,
-    folders,
-)
+from lstmgen import checkpoint, folders
 from lstmgen.errors import CheckpointError
 from lstmgen.run import Snapshot, fresh_run
 from lstmgen.step import Stepper
 from lstmgen.training import train
 
 
-def test_a_snapshot_is_finite_only_if_all_of_it_is(tmp_path: Path) -> None:
+def test_a_snapshot_is_sound_only_if_a_file_of_it_would_be_read_again(tmp_path: Path) -> None:
     list(train(make_job(tmp_path)))
     saved = checkpoint.load_run(tmp_path)
     for name in saved.carried:
         tensors = {n: array.copy() for n, array in saved.carried.items()}
-        assert Snapshot(1, saved.model.weights, tensors).is_finite
+        assert Snapshot(1, saved.model.weights, tensors).is_sound
         tensors[name].flat[-1:] = np.nan
-        assert not Snapshot(1, saved.model.weights, tensors).is_finite
+        assert not Snapshot(1, saved.model.weights, tensors).is_sound
+    for name in saved.model.weights:
+        for value in (np.nan, np.inf, -2e9):
+            weights = {n: array.copy() for n, array in saved.model.weights.items()}
+            weights[name].flat[-1] = value
+            assert not Snapshot(1, weights, saved.carried).is_sound
+        weights[name].flat[-1] = -checkpoint.MAX_WEIGHT
+        assert Snapshot(1, weights, saved.carried).is_sound
 
 
 def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,16 @@ from lstmgen import threads as threads_module
 from lstmgen.cli.fitting import take_threads
 from lstmgen.config import Position
 from lstmgen.keeping import Keeper
-from lstmgen.threads import PAUSE, SHORT_SPAN, SPAN, Threads, clocks, settle
+from lstmgen.threads import (
+    PAUSE,
+    SHORT_SPAN,
+    SPAN,
+    Adjusting,
+    Advising,
+    Threads,
+    clocks,
+    settle,
+)
 
 CPU = torch.device("cpu")
 
@@ -32,9 +41,11 @@ class Machine:
     def clocks(self) -> tuple[float, float]:
         return self.wall, self.processor
 
-    def watched(self, most: int, keeps: bool = False) -> Threads:
-        take, look = self.taken.append, self.look
-        return Threads(most, clocks=self.clocks, take=take, products=look, keeps=keeps)
+    def adjusted(self, most: int) -> Adjusting:
+        return Adjusting(most, SPAN, self.clocks, self.taken.append, self.look)
+
+    def kept(self, most: int) -> Advising:
+        return Advising(most, SPAN, self.clocks, self.taken.append, self.look)
 
     def look(self) -> None:
         self.looked += self.do(self.taken[-1], 0.002)
@@ -68,7 +79,7 @@ def all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("others", [0, 0.4])
 def test_all_are_taken_as_long_as_nobody_else_wants_the_cores(piece: float, others: float) -> None:
     machine = Machine(8, others, late=1)
-    machine.work(machine.watched(8), 1000 * piece, piece)
+    machine.work(machine.adjusted(8), 1000 * piece, piece)
     assert machine.taken == [8]
 
 
@@ -77,7 +88,7 @@ def test_fewer_are_taken_while_others_have_cores_and_all_again_after_them(
     others: float, number: int
 ) -> None:
     machine = Machine(8)
-    threads = machine.watched(8)
+    threads = machine.adjusted(8)
     machine.work(threads, 1)
     machine.others = others
     machine.work(threads, 2)
@@ -95,7 +106,7 @@ def test_fewer_are_taken_while_others_have_cores_and_all_again_after_them(
 
 def test_after_a_burst_as_many_are_taken_as_get_cores_again() -> None:
     machine = Machine(8, others=1)
-    threads = machine.watched(8)
+    threads = machine.adjusted(8)
     machine.work(threads, 5)
     assert threads.number == 7
     machine.others = 6
@@ -108,7 +119,7 @@ def test_after_a_burst_as_many_are_taken_as_get_cores_again() -> None:
 
 def test_looks_cost_little_where_a_piece_takes_seconds_too() -> None:
     machine = Machine(8, others=7, late=50)
-    threads = machine.watched(8)
+    threads = machine.adjusted(8)
     machine.work(threads, 400, 0.32)
     assert threads.number == 1
     assert 0 < machine.looked < 1.2 * 400 * SHORT_SPAN / PAUSE
@@ -117,14 +128,14 @@ def test_looks_cost_little_where_a_piece_takes_seconds_too() -> None:
 
 def test_many_threads_on_the_few_cores_of_a_container() -> None:
     machine = Machine(2)
-    threads = machine.watched(8)
+    threads = machine.adjusted(8)
     machine.work(threads, 2)
     assert threads.number == 2
 
 
 def test_all_are_taken_where_they_do_more_though_they_sleep() -> None:
     machine = Machine(8, others=2, late=1)  # two of them sleep, or others are polite
-    threads = machine.watched(8)
+    threads = machine.adjusted(8)
     machine.work(threads, 100)
     assert machine.share_of_all > 0.9
     assert machine.taken[:3] == [8, 6, 8]
@@ -143,7 +154,7 @@ class Alone(Machine):
 def test_all_are_taken_where_a_single_one_works_whatever_is_taken() -> None:
     """Fewer threads would be missed elsewhere."""
     machine = Alone(8)
-    threads = machine.watched(8)
+    threads = machine.adjusted(8)
     machine.work(threads, 100)
     assert machine.share_of_all > 0.8
     assert machine.taken[:4] == [8, 1, 8, 1]
@@ -151,7 +162,7 @@ def test_all_are_taken_where_a_single_one_works_whatever_is_taken() -> None:
 
 def test_the_first_piece_after_a_change_does_not_count() -> None:
     machine = Machine(8)
-    threads = machine.watched(8)
+    threads = machine.adjusted(8)
     with threads.at_work():
         machine.wall += 0.9 * SPAN  # which prepares, and so takes little of the processor
     machine.work(threads, 10)
@@ -160,7 +171,7 @@ def test_the_first_piece_after_a_change_does_not_count() -> None:
 
 def test_one_slow_piece_at_the_start_is_no_sign_of_others() -> None:
     machine = Machine(8)
-    threads = machine.watched(8)
+    threads = machine.adjusted(8)
     with threads.at_work():
         machine.wall += 2 * SPAN
     machine.work(threads, 10)
@@ -169,7 +180,7 @@ def test_one_slow_piece_at_the_start_is_no_sign_of_others() -> None:
 
 def test_others_who_come_for_a_moment_cost_little() -> None:
     machine = Machine(8)
-    threads = machine.watched(8)
+    threads = machine.adjusted(8)
     for _ in range(5):
         machine.work(threads, 10)
         machine.others = 7
@@ -181,7 +192,7 @@ def test_others_who_come_for_a_moment_cost_little() -> None:
 
 def test_fewer_still_are_taken_where_more_others_come() -> None:
     machine = Machine(8)
-    threads = machine.watched(8)
+    threads = machine.adjusted(8)
     machine.work(threads, 1)
     for others in (2, 5):
         machine.others = others
@@ -192,7 +203,7 @@ def test_fewer_still_are_taken_where_more_others_come() -> None:
 
 def test_fewer_still_are_tried_where_more_others_come_in_a_trial() -> None:
     machine = Machine(8, others=2)
-    threads = machine.watched(8)
+    threads = machine.adjusted(8)
     while threads.number == 8:
         machine.work(threads, 0.01)
     machine.others = 5
@@ -203,7 +214,7 @@ def test_fewer_still_are_tried_where_more_others_come_in_a_trial() -> None:
 @pytest.mark.parametrize(("cores", "number"), [(3.85, 4), (3.75, 3), (0.1, 1)])
 def test_a_core_that_was_had_nearly_whole_counts(cores: float, number: int) -> None:
     machine = Machine(8, 8 - cores)
-    threads = machine.watched(8)
+    threads = machine.adjusted(8)
     while threads.number == 8:
         machine.work(threads, SPAN)
     assert threads.number == number
@@ -214,7 +225,7 @@ def test_a_run_that_begins_with_fewer_tries_all_before_long(
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     machine = Machine(8)
-    threads = machine.watched(8)
+    threads = machine.adjusted(8)
     machine.work(threads, 1)
     assert threads.number == 3
     machine.work(threads, PAUSE)
@@ -234,7 +245,7 @@ class Ticking(Machine):
 @pytest.mark.parametrize("others", [0, 5])
 def test_it_is_settled_before_anything_is_timed(others: int) -> None:
     machine = Ticking(8, others)
-    threads = machine.watched(8)
+    threads = machine.adjusted(8)
     settle(threads)
     assert threads.number == 8 - others
     assert machine.wall < 7 * SPAN
@@ -302,7 +313,7 @@ def test_a_single_thread_needs_no_finding(
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert take_threads({}, None, CPU) is None
     assert settled == []
-    settle(Machine(1, others=0.5).watched(1))  # which ends at once
+    settle(Machine(1, others=0.5).adjusted(1))  # which ends at once
 
 
 @pytest.mark.parametrize("most", [3, None])
@@ -312,15 +323,17 @@ def test_steps_are_watched_and_all_threads_are_taken_at_the_end(
     seen = list[Threads]()
     machine = Ticking(8, others=1)
 
-    def watched(number: int, keeps: bool) -> Threads:
-        seen.append(Threads(number, 1e9, machine.clocks, machine.taken.append, keeps=keeps))
-        return seen[-1]
+    for kind in (Adjusting, Advising):
 
-    monkeypatch.setattr(threads_module, "Threads", watched)
+        def watched(number: int, kind: type[Threads] = kind) -> Threads:
+            seen.append(kind(number, 1e9, machine.clocks, machine.taken.append))
+            return seen[-1]
+
+        monkeypatch.setattr(threads_module, kind.__name__, watched)
     job = replace(make_job(tmp_path / "m"), most_threads=most)
     assert [record.step for record in training.train(job)][-1] == NUM_STEPS
     (threads,) = seen
-    assert (threads.most, threads.keeps) == (most or 8, most is None)
+    assert (threads.most, type(threads)) == (most or 8, Adjusting if most else Advising)
     assert machine.taken == [8, most or 8]
     assert threads.pieces == NUM_STEPS - 1
     assert round(threads.next_change, 2) == 0.02 + (PAUSE if most else 0)
@@ -329,7 +342,7 @@ def test_steps_are_watched_and_all_threads_are_taken_at_the_end(
 @pytest.mark.parametrize("others", [0, 3.9, 7])
 def test_a_number_that_is_kept_is_not_changed_and_how_many_would_do_is_found(others: float) -> None:
     machine = Machine(8, others)
-    threads = machine.watched(8, keeps=True)
+    threads = machine.kept(8)
     machine.work(threads, 200)
     enough = {0: 8, 3.9: 4, 7: 1}[others]
     assert machine.taken == ([8] if enough == 8 else [8, 8, enough, 8])  # tried once
@@ -339,7 +352,7 @@ def test_a_number_that_is_kept_is_not_changed_and_how_many_would_do_is_found(oth
 
 def test_fewer_are_not_advised_where_they_would_do_no_more() -> None:
     machine = Alone(8)
-    threads = machine.watched(8, keeps=True)
+    threads = machine.kept(8)
     machine.work(threads, 200)
     assert (threads.number, threads.enough, threads.advice) == (8, 8, "")
     assert SHORT_SPAN < machine.looked < 0.02 * 200  # it is tried once a minute
@@ -347,7 +360,7 @@ def test_fewer_are_not_advised_where_they_would_do_no_more() -> None:
 
 def test_fewer_are_advised_as_soon_as_others_have_come() -> None:
     machine = Machine(8, others=1)  # of which nothing is said
-    threads = machine.watched(8, keeps=True)
+    threads = machine.kept(8)
     machine.work(threads, 100)
     assert (machine.taken, threads.advice) == ([8], "")
     machine.others = 7
@@ -359,12 +372,12 @@ def test_fewer_are_advised_as_soon_as_others_have_come() -> None:
 def let_run_find(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run tells of each step, and its threads have been at work on the machine when it begins."""
 
-    def watched(number: int, keeps: bool) -> Threads:
-        threads = machine.watched(number, keeps)
+    def kept(number: int) -> Threads:
+        threads = machine.kept(number)
         machine.work(threads, 5)
         return threads
 
-    monkeypatch.setattr(threads_module, "Threads", watched)
+    monkeypatch.setattr(threads_module, "Advising", kept)
     monkeypatch.setattr(training, "YIELD_SECONDS", 0.0)
 
 
@@ -396,5 +409,5 @@ def test_where_there_is_one_thread_nothing_is_watched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    monkeypatch.delattr(threads_module, "Threads")
+    monkeypatch.delattr(threads_module, "Advising")
     list(training.train(make_job(tmp_path / "m")))

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -17,8 +18,9 @@ from engines import random_weights
 import lstmgen
 from lstmgen import checkpoint, engines, folders
 from lstmgen.checkpoint import SavedModel
-from lstmgen.config import ModelConfig
+from lstmgen.config import DecodingConfig, ModelConfig
 from lstmgen.errors import CheckpointError, DeviceError, OptionError
+from lstmgen.trained import Decoding
 from lstmgen.vocabulary import Vocabulary
 
 DATA = Path(__file__).parents[1] / "data"
@@ -328,3 +330,8 @@ def test_the_package_brings_in_nothing_before_it_is_asked() -> None:
 def test_the_package_has_no_other_names() -> None:
     with pytest.raises(AttributeError, match="nonsense"):
         _ = lstmgen.nonsense
+
+
+def test_what_shapes_a_draw_is_typed_as_it_is_configured() -> None:
+    known = {field.name: field.type for field in fields(DecodingConfig)}
+    assert Decoding.__annotations__ == known

@@ -233,32 +233,6 @@ def test_joined_vocabularies_have_the_symbols_of_both_and_begin_as_the_first(
     assert Vocabulary.from_json(joined.to_json()) == joined
 
 
-@pytest.mark.parametrize(
-    ("prime", "read", "unknown"),
-    [
-        (" cat sat", " cat sat", []),
-        ("cat sat", " cat sat", []),  # as it would stand in running text
-        (" The cat", "The cat", []),  # as it stood at the start of a line
-        ("dog sat", " <unk> sat", ["dog"]),
-        ("The cat The dog dog", "The cat <unk> <unk> <unk>", [" The", " dog"]),
-        ("", "", []),
-    ],
-)
-def test_first_word_of_a_prime_is_taken_with_or_without_its_blank(
-    prime: str, read: str, unknown: list[str]
-) -> None:
-    vocabulary = complete("The cat sat\n", "word")
-    assert vocabulary.decode(vocabulary.encode_prime(prime)) == read
-    assert vocabulary.unknown_in_prime(prime) == unknown
-
-
-def test_unknown_characters_of_a_prime_are_told_once_each_in_order() -> None:
-    vocabulary = complete("abc", "char")
-    assert vocabulary.encode_prime("zaybz").tolist() == [0, 1, 0, 2, 0]
-    assert vocabulary.unknown_in_prime("zaybz") == ["z", "y"]
-    assert vocabulary.cannot_write("a<u>b") == ["<", "u", ">"]  # though <unk> has them
-
-
 @pytest.mark.parametrize(("level", "words"), KINDS)
 @given(texts)
 def test_vocabulary_comes_back_equal_through_json(level: Level, words: Words, text: str) -> None:
@@ -337,19 +311,6 @@ def test_a_token_has_so_many_characters_at_most() -> None:
     assert len(Vocabulary.from_json(data | {"tokens": [" <unk>", "b" * 10_000]})) == 2
 
 
-def test_by_word_a_blank_at_the_end_of_a_prime_is_that_of_the_next_word() -> None:
-    words = Vocabulary("word", "prose", (" <unk>", "\n", " I", " am", " ill", "."))
-    assert words.encode_prime("I am ").tolist() == words.encode_prime("I am").tolist()
-    assert words.unknown_in_prime("I am ") == []
-    assert words.encode_prime(" ").tolist() == []
-    assert [words.piece(i, "I am ", 0) for i in (1, 4, 5)] == ["\n", "ill", "."]
-    assert words.piece(4, "I am ", 1) == " ill"
-    assert [words.piece(i, "I am", 0) for i in (1, 4, 5)] == ["\n", " ill", "."]
-    letters = Vocabulary("char", "prose", ("<unk>", " ", "a"))
-    assert letters.encode_prime("a ").tolist() == [2, 1]
-    assert letters.piece(1, "a ", 0) == " "
-
-
 @pytest.mark.parametrize("chunk", [5, 1000])
 @pytest.mark.parametrize("level", ["char", "word"])
 def test_lengths_are_those_of_the_tokens(
@@ -370,3 +331,8 @@ def test_a_second_unk_is_refused() -> None:
     data = {"level": "word", "words": "prose", "tokens": [" <unk>", " <unk>", " a"]}
     with pytest.raises(OptionError, match="distinct tokens"):
         Vocabulary.from_json(data)
+
+
+def test_what_no_token_can_write_is_told_once_each() -> None:
+    known = complete("abc", "char")
+    assert known.cannot_write("a<u>bu") == ["<", "u", ">"]  # though <unk> has them

@@ -11,17 +11,12 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from lstmgen import __version__, leaving
-from lstmgen.cli import console
+from lstmgen.cli import console, faults
 from lstmgen.cli.eval import evaluate
 from lstmgen.cli.sample import sample
 from lstmgen.cli.train import train
-from lstmgen.errors import LstmgenError, is_lack_of_memory, reason
+from lstmgen.errors import LstmgenError
 from lstmgen.ranges import RANGES
-
-# As torch puts it.
-NO_DEVICE = ("no kernel image", "kernel image is invalid", "are busy or unavailable", "No CUDA GPUs",
-             "no CUDA-capable device", "driver version is insufficient")  # fmt: skip
-NO_THREAD = "can't start new thread"  # as Python puts it
 
 
 class _Helping:
@@ -121,22 +116,9 @@ def main() -> None:
             app()
     except LstmgenError as error:
         _refuse(str(error))
-    except OSError as error:  # as of completion, which typer writes by itself
-        _refuse(
-            f"{error.filename or 'output'}: {reason(error)}; check the path, its permissions and the disk"
-        )
-    except (MemoryError, RuntimeError) as error:
-        told = str(error)  # torch tells of memory and devices by RuntimeError
-        if is_lack_of_memory(error):
-            _refuse(
-                "not enough memory; give less text at once; to train, a lower --hidden-size, "
-                "--embedding-size, --num-layers, --batch-size, --window, --max-vocab or --softmax-sample (of "
-                "which 0 takes all symbols); if it is a GPU's, try --device cpu"
-            )
-        if NO_THREAD in told:
-            _refuse(f"{told}; allow more processes, as by `ulimit -u`")
-        if any(sign in told for sign in NO_DEVICE):
-            _refuse(f"the GPU cannot be used ({told.splitlines()[0]}); give --device cpu")
+    except (OSError, MemoryError, RuntimeError) as error:
+        if told := faults.advice(error):
+            _refuse(told)
         raise
     finally:
         leaving.settle(sys.stderr)

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from lstmgen import pace, planning, stopwatch
 from lstmgen.cli import console
-from lstmgen.cli.options import Options, minutes, require_memory
+from lstmgen.cli.faults import is_lack_of_memory
+from lstmgen.cli.memory import require_memory
+from lstmgen.cli.options import Options, minutes
 from lstmgen.config import ModelConfig, Position, TrainConfig
-from lstmgen.errors import OptionError, is_lack_of_memory
+from lstmgen.errors import OptionError
 from lstmgen.ranges import RANGES
 
 if TYPE_CHECKING:
@@ -66,12 +68,13 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
     layers, size = model.num_layers, None
     if not steps and given.get("num_layers", 1) == 1:
         size = planning.one_layer_size(
-            tokens, text_tokens, level, model.vocab_size, model.cell, job.training.precision
-        )
+            tokens, text_tokens, level=level, vocab_size=model.vocab_size, cell=model.cell,
+            precision=job.training.precision,
+        )  # fmt: skip
         layers = 1 if size else layers
     if size is None:
         has_many = job.training.batch_size >= planning.MANY_STREAMS
-        size = planning.hidden_size(tokens, text_tokens, level, has_many)
+        size = planning.hidden_size(tokens, text_tokens, level, many_streams=has_many)
     follows = "embedding_size" not in given and model.embedding_size == model.hidden_size
     embedding = size if follows else model.embedding_size
     model = replace(model, num_layers=layers, hidden_size=size, embedding_size=embedding)
@@ -81,9 +84,10 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
 
 def _larger_batch(job: "Job", config: TrainConfig, tokens: float) -> int | None:
     """How many streams may serve a run by these numbers on so many tokens better."""
-    text_tokens, cuda = len(job.data.train_ids), job.device.type == "cuda"
-    level, symbols, cell = job.vocabulary.level, job.model.vocab_size, job.model.cell
-    return planning.larger_batch(config.batch_size, tokens, text_tokens, level, symbols, cell, cuda)
+    return planning.larger_batch(
+        config.batch_size, tokens, len(job.data.train_ids), level=job.vocabulary.level,
+        vocab_size=job.model.vocab_size, cell=job.model.cell, cuda=job.device.type == "cuda",
+    )  # fmt: skip
 
 
 def _measured(job: "Job", left: float, may_have_many: bool) -> tuple[TrainConfig, float]:
@@ -144,18 +148,10 @@ def _require_time_to_validate(
         console.note(f"{once}, of {left:.1f} that are left{'' if resumed else advice}")
 
 
-def timed(
-    job: "Job",
-    given: Options,
-    saved: "SavedRun | None",
-    began: float,
-    share_spared: float | None = None,
-) -> "Job":
-    """The job with its number of steps, from steps, epochs, or the time that there is.
+def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) -> "Job":
+    """The job with its number of steps, from steps, epochs, or the time that there is, and when to report.
 
-    And with what follows from that number, unless it was given: when to report, and, by how well the model to
-    begin with knows the text (see `share_spared_by`), the learning rate and how to keep that from being
-    learned by heart. `OptionError` where that leaves no step, or no time for one and what must be validated.
+    `OptionError` where that leaves no step, or no time for one and what must be validated.
     """
     from lstmgen.measuring import measure
 
@@ -179,7 +175,7 @@ def timed(
             valid_cost=len(job.data.valid_ids) * pace.score_cost(job.model, config),
         )
         job = replace(job, training=replace(job.training, report_every=report_every))
-    return job if saved else replace(job, training=_suited(job, given, share_spared))
+    return job
 
 
 def _within_minutes(job: "Job", given: Options, at: Position | None, began: float) -> "Job":
@@ -240,10 +236,11 @@ def share_spared_by(initial: "SavedModel | None", job: "Job", given: Options) ->
     return share_spared(job, initial)
 
 
-def _suited(job: "Job", given: Options, share_spared: float | None) -> TrainConfig:
-    """The numbers as they suit how the text will be read, unless they were given.
+def suited(job: "Job", given: Options, share_spared: float | None = None) -> "Job":
+    """The job with what suits how often the text will be read, unless it was given.
 
-    That is the learning rate, and what keeps the text from being learned by heart.
+    That is the learning rate, and what keeps the text from being learned by heart: the less of both, the
+    better the model to begin with knows the text (see `share_spared_by`).
     """
     config, epochs = job.training, job.epochs(job.training.num_steps)
     size, text_tokens = job.model.hidden_size, len(job.data.train_ids)
@@ -260,4 +257,5 @@ def _suited(job: "Job", given: Options, share_spared: float | None) -> TrainConf
         usual["learning_rate"] = planning.fine_tuning_rate(epochs, level, known, rate)
         for name in ("dropout", "weight_drop"):
             usual[name] = round(usual[name] * (1 - known) ** 2, 2)
-    return replace(config, **{name: usual[name] for name in usual.keys() - given.keys()})
+    chosen = {name: usual[name] for name in usual.keys() - given.keys()}
+    return replace(job, training=replace(config, **chosen))

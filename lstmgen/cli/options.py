@@ -1,15 +1,12 @@
 """Turns the options of `lstmgen train` into what a job is of: corpus, network and numbers."""
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import fields, replace
-from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstmgen import planning
 from lstmgen.cli import console
+from lstmgen.cli.memory import require_memory
 from lstmgen.config import (
     DEFAULT_MINUTES,
     MAX_HELD_OUT,
@@ -27,12 +24,6 @@ if TYPE_CHECKING:
     from lstmgen.dataset import Dataset
 
 Options = Mapping[str, Any]
-
-BYTES_A_PARAMETER = 8  # at least: the weight, and a copy to go back to
-# Where Linux tells how much memory a container may have: by the second version of its groups, and the first.
-CONTAINER_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
-)  # fmt: skip
 
 
 def require_sense(given: Options) -> None:
@@ -160,33 +151,6 @@ def model(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelC
     return config
 
 
-def require_memory(
-    config: ModelConfig,
-    advice: str = "give a lower --hidden-size, --embedding-size, --num-layers or --max-vocab",
-) -> None:
-    """`OptionError` for a network that could not be trained in all the memory of this machine.
-
-    Of many large arrays none may be refused, until the system ends the process without a word.
-    """
-    needed, there = BYTES_A_PARAMETER * config.num_parameters, _memory()
-    if needed > there:
-        raise OptionError(
-            f"a network of {config.num_parameters:,} parameters takes at least {needed / 1e9:,.1f} GB of "
-            f"memory, and this machine, or its container, has {there / 1e9:,.1f}; {advice}"
-        )
-
-
-def _memory() -> float:
-    """How many bytes this machine has, or the container in which this runs; no end where nobody can tell."""
-    there = [inf]
-    with suppress(AttributeError, ValueError, OSError):  # as on Windows
-        there.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    for limit in CONTAINER_LIMITS:
-        with suppress(OSError, ValueError):  # there is none, which the first says by "max"
-            there.append(int(limit.read_text()))
-    return min(there)
-
-
 def training(given: Options, data: "Dataset", where: Any) -> TrainConfig:
     """Everything but the number of steps, for which 1 stands."""
     from lstmgen import device as devices
@@ -197,7 +161,9 @@ def training(given: Options, data: "Dataset", where: Any) -> TrainConfig:
     most_streams = given.get("batch_size", planning.MANY_STREAMS)
     tokens = most_streams * given.get("window", TrainConfig.window)
     fitting = planning.symbols_that_fit(devices.free_memory(where), tokens)
-    options.setdefault("softmax_sample", planning.softmax_sample(vocab_size, level, fitting))
+    options.setdefault(
+        "softmax_sample", planning.softmax_sample(vocab_size, level, fitting=fitting)
+    )
     if options["softmax_sample"] >= vocab_size:
         console.note(
             f"--softmax-sample {options['softmax_sample']} is no less than the {vocab_size:,} symbols there "

@@ -86,7 +86,9 @@ class Primes:
     def _warn(self, text: str) -> None:
         if len(self._warned) >= MAX_WARNED:
             return
-        unknown = set(self.vocabulary.unknown_in_prime(text)) - self._warned
+        from lstmgen.priming import Priming
+
+        unknown = set(Priming(self.vocabulary, text).unknown) - self._warned
         if unknown:
             self._warned |= unknown
             named = [f"{token!r:.40}" for token in sorted(unknown)]

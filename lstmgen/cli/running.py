@@ -3,11 +3,13 @@
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lstmgen import folders, stopwatch
 from lstmgen.cli import console, fitting, options, resuming, telling, watching
+from lstmgen.errors import CheckpointError
 
 if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel, SavedRun
@@ -54,25 +56,32 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
     share_spared = fitting.share_spared_by(other, job, given)
     if share_spared is not None and not quiet:
         console.say(telling.of_knowledge(share_spared))
-    job = fitting.timed(job, given, saved, began, share_spared)
+    job = fitting.timed(job, given, saved, began)
+    if not saved:
+        job = fitting.suited(job, given, share_spared)
     if not quiet:
         console.say(telling.of_job(job, given, saved))
     per_token = data.train_characters / len(data.train_ids)
     before = folders.file_id(folder / folders.MODEL_FILE)
+    run_before = None if saved else folders.file_id(folder / folders.RUN_FILE)
     raised_at = resuming.raised_at(saved, job.training) if saved else None
     with watching.stopping(quiet) as caught:
         records = training.train(job, saved, other, hold)
         del saved, other  # which are large, and which nobody needs once it has begun
-        last, number = watching.follow(records, caught, quiet, per_token)
+        try:
+            last, number = watching.follow(records, caught, quiet, per_token)
+        except (MemoryError, RuntimeError):  # as of a GPU that others have filled
+            _tell_of_save(given, folder, run_before)
+            raise
         if number:
             _tell_of_stop(given, folder, last, before)
             sys.exit(128 + number)
         watching.draw_curves(folder, telling.title(job), quiet)
-        if odd := watching.what_is_odd(last, raised_at):
+        if odd := telling.what_is_odd(last, raised_at):
             console.note(odd)
         if not quiet:
             flags = telling.model_flags(given)
-            console.say(watching.describe_end(last, given["model"], flags))
+            console.say(telling.describe_end(last, given["model"], flags))
 
 
 def _is_among(corpus: list[str], valid_file: str) -> bool:
@@ -122,6 +131,24 @@ def _read(
     return data
 
 
+def _tell_of_save(given: options.Options, folder: Path, before: "FileId | None") -> None:
+    """How to go on with a run that an error ends, if it is saved; `before` is an earlier one's file."""
+    from lstmgen import checkpoint
+
+    if folders.file_id(folder / folders.RUN_FILE) in (None, before):
+        return
+    with suppress(CheckpointError):  # of an error there is something to tell already
+        step = checkpoint.load_position(folder).step
+        console.say(f"an error ends the run, which is saved as of step {step:,}; to go on:")
+        _tell_how_to_go_on(given)
+
+
+def _tell_how_to_go_on(given: options.Options) -> None:
+    console.say(f"  {telling.to_resume(given)}")
+    for name in telling.from_pipes(options.paths(given)):
+        console.note(f"{name} is to give the same text again")
+
+
 def _tell_of_stop(
     given: options.Options, folder: Path, last: "Progress", before: "FileId | None"
 ) -> None:
@@ -131,9 +158,7 @@ def _tell_of_stop(
     position = checkpoint.load_position(folder)
     step = position.step
     console.say(f"stopped at step {step:,} of {last.num_steps:,} and saved; to go on:")
-    console.say(f"  {telling.to_resume(given)}")
-    for name in telling.from_pipes(options.paths(given)):
-        console.note(f"{name} is to give the same text again")
+    _tell_how_to_go_on(given)
     if step < last.step:
         console.note(
             f"the loss had blown up by step {last.step:,}, so what is saved is the run as it was before"

@@ -1,4 +1,4 @@
-"""What is said of a run: its corpus, its numbers, and the flags that repeat it or go on with it."""
+"""What is said of a run: its corpus, its numbers, the flags that repeat it or go on with it, how it ended."""
 
 import os
 import shlex
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from lstmgen.checkpoint import SavedModel, SavedRun
     from lstmgen.dataset import Dataset
     from lstmgen.job import Job
+    from lstmgen.progress import Progress
 
+RISEN = 1.005  # of the lowest validation loss, from which on it is worth a word
 NOT_OPTIONS = {"vocab_size", "report_every", "warmup_fraction", "clip_norm"}  # of a plan's numbers
 
 # Options that are told beside the numbers of a plan, unless they have these values.
@@ -151,3 +153,45 @@ def title(job: "Job") -> str:
     """What stands above a run's curves."""
     model, name = job.model, job.data.facts["name"]
     return f"{model.cell.upper()} {model.num_layers} x {model.hidden_size} on {name}"
+
+
+def what_is_odd(last: "Progress", raised_at: int | None = None) -> str:
+    """What somebody should know of how a run ended, by its last record, even if nothing else is told.
+
+    `raised_at` is the step at which a later end raised its learning rate, if one did.
+    """
+    assert last.score is not None  # the last step is always scored
+    assert last.best is not None
+    if last.best_step == 0:
+        return (
+            "the model that is kept is that of --init-from as it began: no later report came below its "
+            "validation loss; a lower --learning-rate, or more text, may help"
+        )
+    if last.best_step is None or last.score.nats <= RISEN * last.best.nats:
+        return ""
+    why = (
+        "the validation loss has risen since; more text, more --dropout, or after --init-from fewer "
+        "--epochs, may help"
+    )
+    if raised_at is not None and last.best_step <= raised_at:
+        why = (
+            "with its later end the run has not come down to that loss again, as its learning rate rose; "
+            "--overwrite begins anew, with a plan for the whole time"
+        )
+    return f"the model that is kept is that of step {last.best_step:,} of {last.num_steps:,}: {why}"
+
+
+def describe_end(last: "Progress", model: str, flags: list[str]) -> str:
+    """What came of a run, by its last record, and what to type next."""
+    best = last.best
+    assert best is not None  # the last step is always scored
+    trial = " ".join([console.program(), "sample", *flags])
+    score = " ".join([console.program(), "eval other.txt", *flags])
+    name = console.visible(model, keep_newlines=False)
+    return (
+        f"done        {name}: best validation {best.nats_per_token:.4f} nats a token "
+        f"({best.bits_per_character:.3f} bits/character, perplexity {best.perplexity:.4g}) "
+        f"after {console.count(round(last.seconds), 'second')} of training\n"
+        f"try         {trial}\n"
+        f"            {score}"
+    )

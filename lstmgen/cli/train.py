@@ -267,6 +267,10 @@ def train(
 
     from lstmgen import holding
 
+    if init_from is not None:  # before the folder to train in is made, which may be the same
+        from lstmgen import checkpoint
+
+        checkpoint.require_model(init_from)
     folder = Path(model)
     with (
         holding.claimed(folder, resume=resume, overwrite=overwrite) as hold,

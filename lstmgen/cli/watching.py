@@ -1,4 +1,4 @@
-"""A run as a person sees it: the bar, samples, signals that stop it, curves, and what to do next."""
+"""A run as a person sees it while it goes: the bar, samples, signals that stop it; and its curves."""
 
 import signal
 import time
@@ -15,7 +15,6 @@ from lstmgen.errors import CheckpointError
 if TYPE_CHECKING:
     from lstmgen.progress import Progress
 
-RISEN = 1.005  # of the lowest validation loss, from which on it is worth a word
 STOPPING = (
     "stopping: the run is saved after the step, or the validation, at hand; to leave at once, let a "
     "second pass and press Ctrl-C again"
@@ -115,7 +114,7 @@ def _show_sample(bar: Any, text: str, step: int) -> None:
 
 
 def _describe_record(record: "Progress", per_token: float) -> str:
-    bits = record.train_nats_per_token / log(2) / per_token
+    bits = _bits(record, per_token)
     text = f"loss {record.train_nats_per_token:.3f} ({bits:.3f} bits/character)"
     shown = {"validation": record.score}
     if record.best is not record.score:
@@ -128,9 +127,14 @@ def _describe_record(record: "Progress", per_token: float) -> str:
 
 def _describe_shortly(record: "Progress", per_token: float) -> str:
     """The same in bits alone, the best of the validation part beside the loss."""
-    bits = record.train_nats_per_token / log(2) / per_token
+    bits = _bits(record, per_token)
     best = f", best {record.best.bits_per_character:.3f}" if record.best else ""
     return f"loss {bits:.3f}{best} bits/character{_speed(record, per_token)}"
+
+
+def _bits(record: "Progress", per_token: float) -> float:
+    """The training loss a character, of which there are `per_token` in a token."""
+    return record.train_nats_per_token / log(2) / per_token
 
 
 def _speed(record: "Progress", per_token: float) -> str:
@@ -151,45 +155,3 @@ def draw_curves(folder: Path, title: str, quiet: bool) -> None:
     if not quiet and console.talk().isatty():
         width = min(80, console.width())
         console.say(curves.terminal(records, max(curves.MIN_WIDTH, width)))
-
-
-def what_is_odd(last: "Progress", raised_at: int | None = None) -> str:
-    """What somebody should know of how a run ended, by its last record, even if nothing else is told.
-
-    `raised_at` is the step at which a later end raised its learning rate, if one did.
-    """
-    assert last.score is not None  # the last step is always scored
-    assert last.best is not None
-    if last.best_step == 0:
-        return (
-            "the model that is kept is that of --init-from as it began: no later report came below its "
-            "validation loss; a lower --learning-rate, or more text, may help"
-        )
-    if last.best_step is None or last.score.nats <= RISEN * last.best.nats:
-        return ""
-    why = (
-        "the validation loss has risen since; more text, more --dropout, or after --init-from fewer "
-        "--epochs, may help"
-    )
-    if raised_at is not None and last.best_step <= raised_at:
-        why = (
-            "with its later end the run has not come down to that loss again, as its learning rate rose; "
-            "--overwrite begins anew, with a plan for the whole time"
-        )
-    return f"the model that is kept is that of step {last.best_step:,} of {last.num_steps:,}: {why}"
-
-
-def describe_end(last: "Progress", model: str, flags: list[str]) -> str:
-    """What came of a run, by its last record, and what to type next."""
-    best = last.best
-    assert best is not None  # the last step is always scored
-    trial = " ".join([console.program(), "sample", *flags])
-    score = " ".join([console.program(), "eval other.txt", *flags])
-    name = console.visible(model, keep_newlines=False)
-    return (
-        f"done        {name}: best validation {best.nats_per_token:.4f} nats a token "
-        f"({best.bits_per_character:.3f} bits/character, perplexity {best.perplexity:.4g}) "
-        f"after {console.count(round(last.seconds), 'second')} of training\n"
-        f"try         {trial}\n"
-        f"            {score}"
-    )
