@@ -190,6 +190,26 @@ def word_job(folder: Path) -> Job:
     return Job(folder, data, model, numbers, torch.device("cpu"))
 
 
+def test_streams_are_asked_for_by_what_the_job_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[dict[str, Any]]()
+
+    def none_larger(batch_size: int, tokens: float, text_tokens: int, **about: Any) -> None:
+        asked.append({"batch_size": batch_size, "text_tokens": text_tokens, **about})
+
+    monkeypatch.setattr(planning, "larger_batch", none_larger)
+    job = word_job(tmp_path)
+    job = replace(job, model=replace(job.model, cell="gru"))
+    fitting.sized(job, {"minutes": 1, "hidden_size": 8}, 0.0)
+    assert asked == [
+        {
+            "batch_size": job.training.batch_size, "text_tokens": len(job.data.train_ids),
+            "level": "word", "vocab_size": len(job.vocabulary), "cell": "gru", "cuda": False,
+        }
+    ]  # fmt: skip
+
+
 def test_the_plan_of_words_is_that_of_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
