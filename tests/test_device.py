@@ -1,13 +1,13 @@
 """A name becomes a torch device and precision, or a clear refusal."""
 
 import contextlib
-import importlib
 import platform
 import resource
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -240,26 +240,28 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     assert (int(done.stdout) < pages / 10) is few
 
 
-def test_float32_is_whole_on_cuda_and_afterwards_as_before() -> None:
+def test_float32_is_whole_on_cuda_and_afterwards_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where convolutions, which are none of ours, are set otherwise."""
-    importlib.import_module("torch.backends.cudnn.rnn")  # as torch does when a layer comes to CUDA
-    cudnn: Any = torch.backends.cudnn
+    layers: Any
+    layers, others = (torch.backends._FP32Precision("cuda", op) for op in ("rnn", "conv"))  # type: ignore[no-untyped-call]
+    # What torch 2.9 and 2.10 leave there once a layer has come to CUDA: a module without the flag.
+    monkeypatch.setattr(torch.backends.cudnn, "rnn", ModuleType("rnn"))
     cuda = torch.device("cuda")
-    before = cudnn.rnn.fp32_precision, cudnn.conv.fp32_precision
+    before = layers.fp32_precision, others.fp32_precision
     try:
-        for outside, others in (("tf32", "ieee"), ("ieee", "tf32"), ("none", "tf32")):
-            cudnn.rnn.fp32_precision, cudnn.conv.fp32_precision = outside, others
-            kept = cudnn.rnn.fp32_precision  # "none" reads as what it stands for
+        for outside, of_others in (("tf32", "ieee"), ("ieee", "tf32"), ("none", "tf32")):
+            layers.fp32_precision, others.fp32_precision = outside, of_others
+            kept = layers.fp32_precision  # "none" reads as what it stands for
             with device.whole_float32(CPU):
-                assert cudnn.rnn.fp32_precision == kept
+                assert layers.fp32_precision == kept
             with device.whole_float32(cuda):
-                assert cudnn.rnn.fp32_precision == "ieee"
+                assert layers.fp32_precision == "ieee"
             with contextlib.suppress(ZeroDivisionError), device.whole_float32(cuda):
                 assert 1 / 0
-            assert cudnn.rnn.fp32_precision == kept
-            assert cudnn.conv.fp32_precision == others
+            assert layers.fp32_precision == kept
+            assert others.fp32_precision == of_others
     finally:
-        cudnn.rnn.fp32_precision, cudnn.conv.fp32_precision = before
+        layers.fp32_precision, others.fp32_precision = before
 
 
 @pytest.mark.parametrize(
