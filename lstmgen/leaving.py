@@ -3,15 +3,18 @@
 Nothing of the package is imported here, so that signals are met from the first moment on.
 """
 
+import _thread
 import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
 PATIENCE = 0.1  # seconds with a reader that has stopped
+GRACE = 2.0  # seconds in which a command that is to end has done so by itself
 plain = b""  # what a terminal is to be sent first, once it was asked for bold text
 
 
@@ -69,7 +72,15 @@ def _leave(number: int, frame: object) -> None:
     if number == signal.SIGINT:
         _break_line()
     forget(sys.stdout)  # a reader that has stopped would hold up what is left of it
+    with suppress(RuntimeError):  # no thread can be had, or none any more
+        _thread.start_new_thread(_leave_in_any_case, (number,))
     sys.exit(128 + number)
+
+
+def _leave_in_any_case(number: int) -> None:
+    """As its exception may be lost: Python's compiler drops it, and some modules catch it while imported."""
+    time.sleep(GRACE)
+    os._exit(128 + number)
 
 
 def _leave_at_once(number: int, frame: object) -> None:

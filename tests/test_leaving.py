@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,6 +67,17 @@ def test_a_second_signal_while_a_command_leaves_ends_it_at_once_and_quietly() ->
         "signal.raise_signal(signal.SIGINT)"
     )
     assert left_by(script) == (143, b"", b"")
+
+
+def test_a_command_ends_also_where_what_it_is_just_at_catches_all_exceptions() -> None:
+    script = (
+        "import signal, time\nfrom lstmgen import leaving\nleaving.meet_signals()\n"
+        "leaving.GRACE = 0.2\n"
+        "try:\n    signal.raise_signal(signal.SIGTERM)\nexcept BaseException:\n    time.sleep(60)"
+    )
+    began = time.monotonic()
+    assert left_by(script) == (143, b"", b"")
+    assert time.monotonic() - began < 30
 
 
 def test_signals_are_left_alone_where_they_are_not_the_commands_own() -> None:
