@@ -7,7 +7,7 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-from lstmgen.errors import CheckpointError, OptionError
+from lstmgen.errors import CheckpointError, OptionError, reason
 from lstmgen.folders import LOG_FILE, blaming_system
 from lstmgen.ranges import RANGES, Range
 
@@ -17,15 +17,20 @@ STEPS = Range(0, RANGES["--steps"].high)  # 0 is before the first
 def append(folder: Path, record: Mapping[str, Any]) -> None:
     """Add one line to the log of a folder; a line that a crash cut short is closed first.
 
-    `CheckpointError` where it cannot be written.
+    `CheckpointError` where it cannot be written; the log is then as it was.
     """
-    path = folder / LOG_FILE
-    with blaming_system(path), path.open("ab+") as file:
-        if file.seek(0, os.SEEK_END):
+    path, line = folder / LOG_FILE, json.dumps(record).encode() + b"\n"
+    with blaming_system(path), path.open("ab+", buffering=0) as file:
+        if end := file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
-                file.write(b"\n")
-        file.write(json.dumps(record).encode() + b"\n")
+                line = b"\n" + line
+        try:
+            while line:
+                line = line[file.write(line) :]
+        except OSError:  # of a disk that had room for a part
+            file.truncate(end)
+            raise
 
 
 def require_writable(folder: Path) -> None:
@@ -60,7 +65,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
         lines = [line.rstrip(b"\0") for line in path.read_bytes().split(b"\n")]
     except OSError as error:
         raise CheckpointError(
-            f"{path}: cannot be read: {error.strerror}; check its permissions"
+            f"{path}: cannot be read: {reason(error)}; check its permissions"
         ) from None
     records: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,24 @@ def test_line_of_the_log_that_a_crash_cut_short_is_closed_first(tmp_path: Path) 
     log.write_text('{"step": 1}\n{"step": 2, "na')
     log_file.append(tmp_path, {"step": 3})
     assert log.read_text() == '{"step": 1}\n{"step": 2, "na\n{"step": 3}\n'
+
+
+@pytest.mark.parametrize("before", ['{"step": 1}\n', '{"step": 1}\n{"step": 2, "na', ""])
+def test_a_line_that_there_is_room_for_in_part_is_taken_back(
+    tmp_path: Path, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / folders.LOG_FILE
+    log.write_text(before)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match=re.escape(os.strerror(errno.EFBIG))):
+            log_file.append(tmp_path, record(3))
+        assert log.read_text() == before
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    log_file.append(tmp_path, record(3))
+    assert log_file.read(tmp_path)[-1] == record(3)
 
 
 def test_sync_puts_the_log_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
