@@ -215,7 +215,7 @@ def _write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     require_readable(path, description, sum(array.nbytes for array in arrays.values()))
     plain = json.dumps(description, sort_keys=True)
     envelope = json.dumps({"format": FORMAT, "sha256": NO_DIGEST, "description": plain})
-    raw = save(arrays, {"lstmgen": envelope})
+    raw = _packed(arrays, {"lstmgen": envelope})
     start = 8 + int.from_bytes(raw[:8], "little")
     header, payload = raw[:start], memoryview(raw)[start:]
     table = json.loads(header[8:])
@@ -224,6 +224,16 @@ def _write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     digest.update(payload)
     # The digest is of how the arrays lie in the file, so its place was kept free until that was known.
     durable.put(path, header.replace(NO_DIGEST.encode(), digest.hexdigest().encode(), 1), payload)
+
+
+def _packed(arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> bytes:
+    """The arrays as safetensors packs them; `MemoryError` where memory is too little."""
+    try:
+        return save(arrays, metadata)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # what Rust makes of that
+            raise
+        raise MemoryError from None
 
 
 def require_readable(path: Path, description: Mapping[str, Any], payload: int) -> int:

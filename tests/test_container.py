@@ -201,11 +201,15 @@ def test_a_name_that_occurs_twice_is_refused_as_one_value_would_be_lost() -> Non
         container.unique([("a", 1), ("a", 1)])
 
 
+PanicException = type("PanicException", (BaseException,), {})  # as Rust's is
+
+
+@pytest.mark.parametrize("error", [MemoryError, PanicException])
 def test_a_lack_of_memory_is_no_reason_to_lose_what_is_there(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     def refuse(*about: object) -> bytes:
-        raise MemoryError
+        raise error
 
     before = file.read_bytes()
     monkeypatch.setattr(container, "save", refuse)
@@ -214,3 +218,14 @@ def test_a_lack_of_memory_is_no_reason_to_lose_what_is_there(
     ):
         container.write(file, ARRAYS, DESCRIPTION)
     assert file.read_bytes() == before
+
+
+def test_a_signal_that_ends_a_write_is_no_lack_of_memory(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*about: object) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(container, "save", refuse)
+    with pytest.raises(KeyboardInterrupt):
+        container.write(file, ARRAYS, DESCRIPTION)
