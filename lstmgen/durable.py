@@ -7,10 +7,19 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from lstmgen.errors import CheckpointError
-from lstmgen.folders import FULL, behind_link, beside
+from lstmgen.errors import CheckpointError, reason
+from lstmgen.folders import FULL, REFUSED, behind_link, beside
 
 CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # as some file systems say of folders
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder durably, with those above it, if it is not there. `OSError` if it cannot be made."""
+    target = behind_link(folder)
+    missing = [path for path in (target, *target.parents) if not path.exists()]
+    target.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        _sync(path.parent)
 
 
 def put(path: Path, *parts: bytes | memoryview) -> None:
@@ -22,7 +31,7 @@ def put(path: Path, *parts: bytes | memoryview) -> None:
     new = beside(path)
     try:
         if not path.parent.exists():  # it was taken away since
-            behind_link(path.parent).mkdir(parents=True)
+            make_folder(path.parent)
         try:
             _attempt(new, parts, path)
             new.replace(path)
@@ -32,11 +41,11 @@ def put(path: Path, *parts: bytes | memoryview) -> None:
         _sync(path.parent)
     except OSError as error:
         how = "check the path and the disk"
-        if error.errno in (errno.EACCES, errno.EPERM):
+        if error.errno in REFUSED:
             how = "check the permissions of its folder"
         elif error.errno in FULL:
             how = f"make room there, up to {-(-sum(map(len, parts)) // 10**6):,} MB"
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror}); {how}") from None
+        raise CheckpointError(f"{path}: cannot be written ({reason(error)}); {how}") from None
 
 
 def _attempt(path: Path, parts: Iterable[bytes | memoryview], older: Path) -> None:
@@ -49,7 +58,7 @@ def _attempt(path: Path, parts: Iterable[bytes | memoryview], older: Path) -> No
 
 
 def _sync(folder: Path) -> None:
-    """Make a rename durable, where the system and the file system let a folder be synced."""
+    """Make the names in a folder durable, where the system and the file system let it be synced."""
     if os.name == "posix":
         try:
             handle = os.open(folder, os.O_RDONLY)

@@ -19,6 +19,7 @@ LOCK_FILE = ".lstmgen.lock"
 OWN = (MODEL_FILE, RUN_FILE, LOG_FILE, CURVES_FILE)  # which a new run takes the place of
 FileId = tuple[int, int]  # the inode number of a file, and when it was last written
 FULL = (errno.ENOSPC, errno.EDQUOT)  # no room
+REFUSED = (errno.EACCES, errno.EPERM)  # no permission
 
 
 def find_model(model: str | Path | None) -> str | Path:
@@ -129,7 +130,7 @@ def is_missing(path: Path) -> bool:
 def reserve(folder: Path, sizes: Mapping[str, int]) -> None:
     """Make sure that files of these sizes, in bytes by name, can be written, and written anew.
 
-    `CheckpointError` says what is missing.
+    What a run left half written when it was killed is removed first. `CheckpointError` says what is missing.
     """
     probes = [folder / f".probe.{i}" for i in range(len(sizes) + 1)]
     for left in [*map(beside, map(folder.joinpath, OWN)), *probes]:
@@ -145,7 +146,7 @@ def reserve(folder: Path, sizes: Mapping[str, int]) -> None:
     except OSError as error:
         way = "make room or choose" if error.errno in FULL else "choose"
         raise CheckpointError(
-            f"{folder}: cannot hold the model ({error.strerror}); training takes {sum(wanted):,} "
+            f"{folder}: cannot hold the model ({reason(error)}); training takes {sum(wanted):,} "
             f"bytes there: {way} another --model folder"
         ) from None
     finally:
@@ -204,7 +205,11 @@ def blaming_system(path: Path, instead: str = "another folder with --model") -> 
     try:
         yield
     except (OSError, ValueError) as error:
-        way = "make room there or choose" if getattr(error, "errno", 0) in FULL else "choose"
+        number, way = getattr(error, "errno", 0), "choose"
+        if number in FULL:
+            way = "make room there or choose"
+        elif number in REFUSED:
+            way = "check the permissions or choose"
         raise CheckpointError(
             f"{path}: cannot be used ({reason(error)}); {way} {instead}"
         ) from None

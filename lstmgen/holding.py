@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from lstmgen import folders
+from lstmgen import durable, folders
 from lstmgen.errors import CheckpointError
 from lstmgen.folders import LOCK_FILE, MODEL_FILE, RUN_FILE, blaming_system
 
@@ -31,7 +31,7 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator["Hold"]:
                 f"{folder}: this is a file, and a model is trained into a folder; name one with --model"
             )
         target = folders.behind_link(folder)
-        made = [path for path in (target, *target.parents) if not path.exists()]
+        made = [p for p in (target, *target.parents) if p.name != ".." and not p.exists()]
     if resume and made:
         raise folders.no_run(folder)
     try:
@@ -66,7 +66,7 @@ def _taken(folder: Path, there: Sequence[str]) -> CheckpointError:
 def locked(folder: Path) -> Iterator[None]:
     """Keep others out of a folder, which is made if it is not there; `CheckpointError` if one is in it."""
     with blaming_system(folder):
-        folders.behind_link(folder).mkdir(parents=True, exist_ok=True)
+        durable.make_folder(folder)
     try:
         import fcntl
     except ImportError:  # Windows has no such locks, nor have some file systems, as the README says

@@ -22,6 +22,25 @@ def test_a_file_holds_the_parts_that_were_put_into_it_also_in_a_folder_that_was_
     assert path.read_bytes() == b""
 
 
+def test_a_folder_that_was_made_outlasts_a_loss_of_power_and_so_do_those_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_sync, synced = os.fsync, []
+
+    def watch(handle: int) -> None:
+        synced.append(os.fstat(handle).st_ino)
+        really_sync(handle)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    (link := tmp_path / "link").symlink_to(folder := tmp_path / "a" / "b")
+    durable.make_folder(link)
+    assert folder.is_dir()
+    assert sorted(synced) == sorted(path.stat().st_ino for path in (tmp_path, tmp_path / "a"))
+    synced.clear()
+    durable.make_folder(link)
+    assert not synced
+
+
 @pytest.mark.parametrize(
     ("number", "way"),
     [

@@ -52,7 +52,8 @@ def test_what_a_run_left_that_was_killed_as_it_wrote_takes_no_room(
     [
         (errno.ENOSPC, "make room there or choose another folder"),
         (errno.EDQUOT, "make room there or choose another folder"),
-        (errno.EPERM, "; choose another"),
+        (errno.EPERM, "; check the permissions or choose another folder"),
+        (errno.EIO, "; choose another folder"),
     ],
 )
 def test_where_there_is_no_room_the_error_says_to_make_some(number: int, way: str) -> None:

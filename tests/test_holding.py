@@ -30,9 +30,24 @@ def test_new_folder_is_made_with_those_above_it_and_left_only_if_used(tmp_path: 
     with claimed(aside):
         (aside / folders.LOG_FILE).write_bytes(b"")
     assert aside.exists()  # for which there has to be a c
+    with claimed(tmp_path / "e" / ".." / "f"):
+        pass
+    assert not (tmp_path / "e").exists()
+    assert not (tmp_path / "f").exists()
     with claimed(folder):
         (folder / folders.LOG_FILE).write_bytes(b"")
     assert [entry.name for entry in folder.iterdir()] == [folders.LOG_FILE]
+
+
+def test_a_new_folder_is_on_the_disk_before_anything_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = list[Path]()
+    monkeypatch.setattr(durable, "_sync", synced.append)
+    with claimed(tmp_path / "a"):
+        assert synced == [tmp_path]
+    with claimed(tmp_path):
+        assert synced == [tmp_path]
 
 
 def test_a_folder_behind_a_link_is_made_and_left_only_if_used(tmp_path: Path) -> None:
