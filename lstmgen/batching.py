@@ -68,11 +68,11 @@ class Streams:
 
 
 def even_window(num_tokens: int, batch_size: int, window: int) -> int:
-    """A window near the one asked for, at most half as long again, by which a short stream has even parts.
+    """A window near the one asked for, at most half as long again, that cuts a short stream nearly evenly.
 
-    Nearly so: if the last part held a few tokens only, a step from these would move the weights as far as one
-    from a whole window. That can happen to longer streams; in those of over `MANY_WINDOWS` it counts for
-    little, and the window stays as it is.
+    Else the last window might hold a few tokens only, and a step from these would move the weights as far as
+    one from a whole window. A stream of over `MANY_WINDOWS` keeps the window asked for, as one short window
+    counts for little there.
     """
     stream_length = -(-num_tokens // batch_size)
     if stream_length > MANY_WINDOWS * window:

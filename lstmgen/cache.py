@@ -51,14 +51,12 @@ def cache_probabilities(
     """
     steps, places = len(hidden), len(keys)
     age = np.arange(places - steps, places)[:, None] - np.arange(places)  # (T, N), in tokens
-    likeness = np.where(
-        (age > 0) & (age <= config.size), config.sharpness * (hidden @ keys.T), -np.inf
-    )
-    if steps == places:
-        likeness[0, 0] = 0.0  # the first token of the text has nothing before it
-    weight = np.exp(likeness - likeness.max(axis=1, keepdims=True), dtype=np.float64)
+    seen = (age > 0) & (age <= config.size)
+    likeness = np.where(seen, config.sharpness * (hidden @ keys.T), -np.inf)
+    with np.errstate(
+        invalid="ignore"
+    ):  # -inf less -inf: the first token of a text has nothing before it
+        weight = np.exp(likeness - likeness.max(axis=1, keepdims=True), dtype=np.float64)
     same = values == values[-steps:, None]  # (T, N)
     probabilities: NDArray[np.float64] = (weight * same).sum(axis=1) / weight.sum(axis=1)
-    if steps == places:
-        probabilities[0] = np.nan
     return probabilities

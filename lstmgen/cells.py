@@ -93,7 +93,6 @@ def rnn(z: Array, state: LayerState) -> LayerState:
 
 
 EQUATIONS = {"lstm": lstm, "gru": gru, "rnn": rnn}
-MAX_TABLE = 1024  # symbols: with more, a row of z for each takes much memory, and long to make
 
 
 def affine_parts(
@@ -133,6 +132,9 @@ def _ones(batch_size: int, dtype: np.dtype[Any]) -> Array:
     ones: Array = np.ones((1, batch_size), dtype)
     ones.flags.writeable = False
     return ones
+
+
+MAX_TABLE = 1024  # symbols: with more, a row of z for each takes much memory, and long to make
 
 
 class FoldedAffine(NamedTuple):

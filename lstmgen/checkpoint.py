@@ -89,7 +89,8 @@ def load_model(model: str | Path) -> SavedModel:
         loaded = _model(file.description)
         _check_shapes(file.entries, loaded.config.weight_shapes(), (np.float32, np.float16))
         weights = {n: a.astype(np.float32, copy=False) for n, a in file.arrays().items()}
-        _check_magnitudes(weights)
+        if odd := unsound(weights, {}):
+            raise OptionError(odd)
     return replace(loaded, weights=weights)
 
 
@@ -145,10 +146,8 @@ def load_run(folder: Path) -> SavedRun:
         training, position = _run(file.description)
         arrays = file.arrays()
         weights = {name: arrays.pop(MODEL + name) for name in entries}
-        _check_magnitudes(weights)
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise OptionError(f"{name:.60} holds what is not a finite number")
+        if odd := unsound(weights, arrays):
+            raise OptionError(odd)
     return SavedRun(replace(model, weights=weights), training, carried=arrays, position=position)
 
 
@@ -203,15 +202,16 @@ def _check_shapes(
             raise OptionError(f"{name} is {entry.dtype} {entry.shape} where {wanted} belongs")
 
 
-def _check_magnitudes(weights: Weights) -> None:
+def unsound(weights: Weights, carried: Arrays) -> str:
+    """What in these no file may hold, or nothing: a weight beyond `MAX_WEIGHT`, or what is not finite."""
     for name, array in weights.items():
-        if not (largest := magnitude(array)) <= MAX_WEIGHT:  # nor is what is not a number
-            raise OptionError(f"{name} holds {largest}, where no weight is above {MAX_WEIGHT:g}")
-
-
-def magnitude(weights: NDArray[Any]) -> float:
-    """The largest of the numbers, their signs left out; no number if one of them is none."""
-    return float(max(weights.max(), -weights.min()))
+        largest = float(max(array.max(), -array.min()))
+        if not largest <= MAX_WEIGHT:  # nor is what is not a number
+            return f"{name} holds {largest}, where no weight is above {MAX_WEIGHT:g}"
+    for name, array in carried.items():
+        if not np.isfinite(array).all():
+            return f"{name:.60} holds what is not a finite number"
+    return ""
 
 
 @contextmanager

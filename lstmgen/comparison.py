@@ -39,8 +39,9 @@ class Difference:
     def interval(self) -> tuple[float, float] | None:
         """Where the difference lies in texts of this kind, in bits per character, with 95 % confidence.
 
-        Less where parts of the text that are longer than a tenth of it differ, and where neighbours are alike
-        among fewer than twenty blocks: see `blocked_error`. None for a text that is too short to tell.
+        The confidence is lower where parts longer than a tenth of the text differ from each other, and where
+        fewer than twenty blocks are like their neighbours: see `blocked_error`. None for a text that is too
+        short to tell.
         """
         if self.num_blocks < FEW_BLOCKS:
             return None
@@ -118,9 +119,9 @@ def t_95(degrees: int) -> float:
 def edges(text: str) -> NDArray[np.int64]:
     """Where blocks end, in characters, (M,): after each line that is not empty, and evenly in a long line.
 
-    Empty lines belong to the next that is not, or at the end of the text to the last. A line with a large
-    share of the text, as where there are few, must not be a block: how much such a one varies would be
-    hidden, since what all blocks differ by is measured from their mean.
+    Empty lines belong to the next that is not, or at the end of the text to the last. A line that is a large
+    share of the text is cut: as a single block it would hide how much it varies within, since it is only
+    measured how blocks differ from each other.
     """
     ends = [line.end() for line in _LINE_END.finditer(text.rstrip("\n"))] + [len(text)]
     most, found, begin = max(BLOCK_LENGTH, ceil(LARGE_SHARE * len(text))), list[int](), 0

@@ -13,6 +13,7 @@ from lstmgen.errors import OptionError
 from lstmgen.ranges import RANGES, Range, require, require_whole
 
 Level = Literal["char", "word"]
+# "prose" sets punctuation apart; "space" cuts at white space only, for text that is tokenised already.
 Words = Literal["prose", "space"]
 CellName = Literal["lstm", "gru", "rnn"]
 Precision = Literal["float32", "bfloat16"]
@@ -182,7 +183,7 @@ MAX_SECONDS, MAX_COUNT, MAX_NATS = 1e12, 10**15, 1e300  # beyond what any run co
 
 @dataclass(frozen=True, kw_only=True)
 class Position(JsonConfig):
-    """How far a run has come. The best score on the validation part is kept by its parts."""
+    """How far a run has come. The best score on the validation part is kept field by field, as `best_...`."""
 
     step: int = 0
     seconds: float = 0.0
@@ -258,7 +259,7 @@ class DynamicConfig(JsonConfig):
     option: ClassVar[str] = "dynamic"  # which asks for it; its name in tables and JSON too
     strength: ClassVar[str] = "rate"  # the setting at 0 of which nothing changes
 
-    rate: float = 2e-4  # how far a weight moves a window, where gradients are as large as usual
+    rate: float = 2e-4  # how far a weight moves per window, where gradients are as large as usual
     decay: float = 1e-3  # the share of its way that it goes back
     floor: float = 1e-4  # added to what gradients are divided by
     window: int = 32  # tokens

@@ -136,7 +136,7 @@ def split(text: str, valid_fraction: float) -> tuple[str, str]:
 
 
 def is_sorted(text: str) -> bool:
-    """Whether nearly every line of a list comes after the last other one in alphabetical order."""
+    """Whether nearly every line comes later in alphabetical order than the last one that is not the same."""
     some = [line for line, _ in groupby(filter(None, text[:INSPECTED].split("\n")[:-1]))]
     rising = sum(low < high for low, high in pairwise(some))
     return len(some) >= FEW_LINES and rising > RISING * len(some)
@@ -207,11 +207,16 @@ def _called_together(paths: Sequence[str]) -> str:
 
 
 class _Source(FileIO):
-    """A file whose first read brings all of the mark that it may begin with, however a pipe parts it."""
+    """A file whose first read brings all of the mark that it may begin with, however a pipe parts it.
 
-    _began = False
+    Its end is met once: of a terminal another read would wait for more.
+    """
+
+    _began = _ended = False
 
     def readinto(self, buffer: "WriteableBuffer") -> int | None:
+        if self._ended:
+            return 0
         view = memoryview(buffer)
         count = super().readinto(view)
         while count and not self._began and _is_part_of_mark(bytes(view[:count])):
@@ -219,8 +224,11 @@ class _Source(FileIO):
             if not more:
                 break
             count += more
-        self._began = True
+        self._began, self._ended = True, count == 0
         return count
+
+    def readall(self) -> bytes:
+        return b"" if self._ended else super().readall()
 
 
 def _is_part_of_mark(begin: bytes) -> bool:

@@ -135,25 +135,29 @@ class Course:
         """
         self.retreats += 1
         if self.retreats > MAX_RETREATS:
-            kept = "no model had been saved yet"
-            if unwritten:
-                kept = f"not all that was to be kept could be written ({unwritten})"
-            elif self.best and has_model(folder):
-                kept = f"the best model so far is in {folder}"
-            elif has_model(folder):
-                kept = f"the model in {folder} is an earlier one"
-            rate, decay = self.config.learning_rate, self.config.weight_decay
-            less = f"--learning-rate {rate:g}"
-            if decay:
-                less += f" (or than --weight-decay {decay:g}, if that is high)"
-            raise TrainingError(
-                f"{why} and going back {MAX_RETREATS} times did not help; {kept}; "
-                f"train again with less than {less}"
-            )
+            raise self._given_up(why, folder, unwritten)
         run.go_to(self.last_good)
         return (
             f"{why}; back to step {run.step:,}, to go on with 1/{rate_divisor(self.retreats)} of the planned "
             "learning rate" + (f"; {unwritten}" if unwritten else "")
+        )
+
+    def _given_up(self, why: str, folder: Path, unwritten: str) -> TrainingError:
+        """What to say where going back has not helped often enough."""
+        kept = "no model had been saved yet"
+        if unwritten:
+            kept = f"not all that was to be kept could be written ({unwritten})"
+        elif self.best and has_model(folder):
+            kept = f"the best model so far is in {folder}"
+        elif has_model(folder):
+            kept = f"the model in {folder} is an earlier one"
+        rate, decay = self.config.learning_rate, self.config.weight_decay
+        less = f"--learning-rate {rate:g}"
+        if decay:
+            less += f" (or than --weight-decay {decay:g}, if that is high)"
+        return TrainingError(
+            f"{why} and going back {MAX_RETREATS} times did not help; {kept}; train again with less than "
+            f"{less}"
         )
 
     def position(self, step: int, seconds: float, job: Job) -> Position:

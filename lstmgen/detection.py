@@ -23,6 +23,7 @@ OF_OTHER_LETTERS = (
 _CONTROLS = re.compile("[\x80-\x84\x86-\x9f]")
 # What turns to other letters in encodings of seven bits.
 _ESCAPES = {"\x1b$B": "iso2022_jp", "\x1b$@": "iso2022_jp", "\x1b$)C": "iso2022_kr"}
+_MODEL = b'{"__metadata__":'  # in a .safetensors file, behind the length of its header
 MARKED = 512  # bytes that hold any of these marks
 GZIP = b"\x1f\x8b"
 # Files that hold their text packed, or set: the place of a mark, the mark, and what they are called.
@@ -43,6 +44,10 @@ _FORMATS = (
 
 def require_plain(name: str, begin: bytes) -> None:
     """`CorpusError` for a file that begins as those of other kinds do, whatever its bytes would decode to."""
+    if begin.startswith(_MODEL, 8):
+        raise CorpusError(
+            f"{name}: this is a model; give a text in its place, and a model with --model or --init-from"
+        )
     for place, mark, told in _FORMATS:
         if begin.startswith(mark, place):
             raise CorpusError(f"{name}: this is {told}; unpack it, or save it as plain text, first")
@@ -90,14 +95,16 @@ def hint(raw: bytes, encoding: str, begins: bool = True) -> str:
     if name.startswith("utf-16"):
         if len(raw) % 2:
             return "it has an odd number of bytes, so it was cut, or is not UTF-16"
-        return "name the right one, as utf-16-be or utf-16-le for another order of bytes"
+        return "name the right encoding, as utf-16-be or utf-16-le for another order of bytes"
+    if not marks_lines(encoding):
+        return "name the right encoding, or convert the file with iconv"
     if _is_of_other_letters(raw):
-        return f"name the right one, as {OF_OTHER_LETTERS}, or convert the file with iconv"
+        return f"name the right encoding, as {OF_OTHER_LETTERS}, or convert the file with iconv"
     # The bytes that no text in Latin-1 has are the quotes and dashes of Windows.
     guess = "cp1252" if _CONTROLS.search(raw[:INSPECTED].decode("latin-1")) else "latin-1"
     tried = codecs.lookup(guess).name == name
     example = "" if tried else f", for example --encoding {guess}"
-    return f"name the right one{example}, or convert the file with iconv"
+    return f"name the right encoding{example}, or convert the file with iconv"
 
 
 def doubt(raw: bytes, text: str, encoding: str) -> str:

@@ -29,10 +29,9 @@ def relative_probabilities(
 
     In order: the repetition penalty on tokens `seen` before, (B, V), not used without one (Keskar et al.,
     2019, arXiv:1909.05858; but a logit below 0 is multiplied, as to divide it would make the token likelier),
-    temperature, top-k (Fan et al., 2018, arXiv:1805.04833), top-p (Holtzman et al., 2019, arXiv:1904.09751),
-    min-p (Nguyen et al., 2024, arXiv:2407.01082). (Top-k is done before temperature here; after it,
-    it would keep the same.) Of equally likely tokens the one with the lower id counts as the likelier, so
-    that top-k keeps k. `<unk>` is never drawn. Temperature 0 leaves one token.
+    top-k (Fan et al., 2018, arXiv:1805.04833), temperature, top-p (Holtzman et al., 2019, arXiv:1904.09751),
+    min-p (Nguyen et al., 2024, arXiv:2407.01082). Of equally likely tokens the one with the lower id counts
+    as the likelier, so that top-k keeps k. `<unk>` is never drawn. Temperature 0 leaves one token.
     """
     x = logits.copy()
     x[:, UNKNOWN_ID] = -np.inf
@@ -44,7 +43,7 @@ def relative_probabilities(
         only[np.arange(len(x)), x.argmax(axis=-1)] = 1
         return only
     if decoding.top_k is not None and decoding.top_k < x.shape[-1]:
-        # Before the temperature, which changes no order but could make unequal ones equal by rounding.
+        # After the temperature it would keep the same, but for unequal ones that are made equal by rounding.
         place = x.shape[-1] - int(decoding.top_k)  # a short integer of NumPy's could overflow here
         least = np.partition(x, place, axis=-1)[:, place, None]
         x = _likeliest(x, least, decoding.top_k, -np.inf)
@@ -96,8 +95,8 @@ def draw(weights: Array, uniforms: NDArray[np.float64]) -> IdRow:
     # Never 1, as the point lies below the end of its block; but a sum may be rounded to less than its share.
     uniforms = np.maximum(0, 1 - (cumulative[rows, blocks] - points) / sums[rows, blocks])
     for row, begin in enumerate(ids):
-        cumulative = _cumulative(weights[row : row + 1, begin : begin + _BLOCK])
-        ids[row] += _first_above(cumulative, uniforms[row] * cumulative[:, -1])[0]
+        of_block = weights[row : row + 1, begin : begin + _BLOCK]
+        ids[row] += draw(of_block, uniforms[row : row + 1])[0]
     return ids
 
 

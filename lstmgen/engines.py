@@ -1,5 +1,6 @@
 """A saved model, a device and the size of a job -> the engine that does it soonest: NumPy's or torch's."""
 
+import os
 from typing import TYPE_CHECKING
 
 from lstmgen import leaving
@@ -39,6 +40,12 @@ def network(saved: SavedModel, device: str) -> "Network":
 
 def require_torch() -> None:
     """`DeviceError` where torch is not installed, or cannot be loaded."""
+    try:
+        os.getcwd()  # noqa: PTH109  # without one a library of torch's would end the process
+    except FileNotFoundError:
+        raise DeviceError(
+            "torch cannot be loaded where the working folder is gone; go to another one by `cd`"
+        ) from None
     try:
         with leaving.postponed():
             import torch  # noqa: F401

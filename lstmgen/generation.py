@@ -10,7 +10,7 @@ from lstmgen.config import DecodingConfig
 from lstmgen.encoding import with_line_feeds
 from lstmgen.errors import OptionError
 from lstmgen.priming import Priming
-from lstmgen.ranges import require_text, require_whole
+from lstmgen.ranges import require_text
 from lstmgen.reading import Engine
 from lstmgen.sampling import Batch
 from lstmgen.vocabulary import Vocabulary
@@ -86,11 +86,10 @@ class Writing:
         )
 
 
-def stop_strings(stop: str | Sequence[str], length: int) -> tuple[str, ...]:
-    """What ends texts of at most `length` tokens, with LF for CRLF and CR as in what is read.
+def stop_strings(stop: str | Sequence[str]) -> tuple[str, ...]:
+    """What ends texts, with LF for CRLF and CR as in what is read.
 
-    `OptionError` for an empty stop string, or a length that is no number of tokens; `ValueError` for what is
-    no `str`.
+    `OptionError` for an empty stop string, `ValueError` for what is no `str`.
     """
     if not isinstance(stop, Iterable):
         raise ValueError(f"stop is {stop!r:.40}, not a text or a list of them; () stops at none")
@@ -98,7 +97,6 @@ def stop_strings(stop: str | Sequence[str], length: int) -> tuple[str, ...]:
     for text in texts:
         require_text("--stop", text)
     stops = tuple(map(with_line_feeds, texts))
-    require_whole("--length", length)
     if "" in stops:
         raise OptionError("--stop is empty; give the text to stop at, or leave --stop out")
     return stops
@@ -158,11 +156,11 @@ def generate(
     texts: deque[Writing] = deque()  # in order: those under way and finished ones that wait
     going: list[Writing] = []
     batch = Batch(engine, decoding)
+    priming = Priming(vocabulary, "")  # the latest, as many texts may begin with the same
     while more or texts:
         while texts and texts[0].stop is not None:
             yield texts.popleft().finished()
         new: list[Writing] = []
-        primings: dict[str, Priming] = {}  # each is encoded once
         room = batch_size - len(going)
         if room < batch_size // 4:  # it is quicker to read some primes side by side
             room = 0
@@ -174,7 +172,8 @@ def generate(
             if prime is None:
                 more = False
             else:
-                priming = primings.setdefault(prime.text, Priming(vocabulary, prime.text))
+                if priming.prime != prime.text:
+                    priming = Priming(vocabulary, prime.text)
                 texts.append(Writing(priming, prime.seed, length, stops))
                 new += [texts[-1]] if length else []
         if new:

@@ -58,7 +58,7 @@ class Keeper:
         carried = sum(array.nbytes for array in at.carried.values())
         checkpoint.require_room(self._folder, replace(self._common, weights=at.weights), carried)
 
-    # What these are given waits for `write`.
+    # What these are given waits for `try_to_write`.
 
     def keep_line(self, line: Mapping[str, Any]) -> None:
         self._lines.append(line)
@@ -72,13 +72,17 @@ class Keeper:
         self._run = SavedRun(model, config, at.carried, position)
         self._run_is_saved = False
 
-    def write(self) -> None:
-        """Write all that waits; `CheckpointError` if something still has to."""
-        self._hold.renew()
+    def try_to_write(self) -> str:
+        """Write all that waits, or say what keeps it from being written."""
         try:
-            self._write()
-        finally:
-            self._hold.note_files()
+            self._hold.renew()
+            try:
+                self._write()
+            finally:
+                self._hold.note_files()
+        except CheckpointError as error:
+            return str(error)
+        return ""
 
     def _write(self) -> None:
         if self._new:
@@ -136,14 +140,6 @@ class Keeper:
         """Whether a file that holds this run is still there, as far as anybody can tell."""
         known = self._files.get(name)
         return known is not None and not folders.is_gone(self._folder / name, known)
-
-    def try_to_write(self) -> str:
-        """Write all that waits, or say what keeps it from being written."""
-        try:
-            self.write()
-        except CheckpointError as error:
-            return str(error)
-        return ""
 
     def what_is_lost(self, unwritten: str) -> CheckpointError:
         """What to say where a run ends and `unwritten` still keeps something from being written."""

@@ -11,7 +11,8 @@ Array = NDArray[np.floating[Any]]
 
 # Numbers in a matrix: see `Matrix`. With fewer than the first, one core is as quick as two.
 PAIRED, SHARED = 140_000, 460_800
-APART = 6_000_000  # from so many on, none is copied: 3 to 5 % of the time are not worth the memory
+# From so many on, parts are not copied into one: the 3 to 5 % of time saved are not worth the memory.
+APART = 6_000_000
 # Of which the first that is set counts.
 THREADS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 

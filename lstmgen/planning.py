@@ -118,7 +118,7 @@ def one_layer_size(
     and where symbols are many, so that the output layer takes most of it.
     """
     few = tokens < min(FEW_TOKENS.get((cell, precision), 0), FEW_EPOCHS * text_tokens)
-    if not few or tie(level, vocab_size):
+    if not few or has_many_symbols(level, vocab_size):
         return None
     return _rounded(ONE_LAYER.at(tokens))
 
@@ -142,7 +142,7 @@ def larger_batch(
     None if no larger number does. By word, and where symbols are many, they do on CUDA only, where a step
     with twice the streams takes hardly longer.
     """
-    epochs, few_symbols = tokens / text_tokens, not tie(level, vocab_size)
+    epochs, few_symbols = tokens / text_tokens, not has_many_symbols(level, vocab_size)
     if batch_size < MANY_STREAMS:
         most = CUDA_EPOCHS if cuda and few_symbols else SOME_EPOCHS
         few = epochs < most * min(1.0, text_tokens / LONG_TEXT) ** 2
@@ -172,10 +172,11 @@ def dropout(num_epochs: float, hidden_size: int, text_tokens: int, level: Level)
     return round(most * (1 - exp(-known / 7)), 2)
 
 
-def tie(level: Level, vocab_size: int) -> bool:
-    """Whether input and output should share a matrix: where symbols are many, each is seldom seen.
+def has_many_symbols(level: Level, vocab_size: int) -> bool:
+    """Whether symbols are so many that each is seldom seen.
 
-    One that is shared learns from both (Press & Wolf, 2016, arXiv:1608.05859).
+    Input and output should then share a matrix, which learns from both (Press & Wolf, 2016,
+    arXiv:1608.05859).
     """
     return level == "word" or vocab_size >= MANY_SYMBOLS
 

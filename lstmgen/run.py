@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lstmgen.checkpoint import MAX_WEIGHT, SavedRun, Weights, magnitude
+from lstmgen.checkpoint import SavedModel, SavedRun, Weights, unsound
 from lstmgen.container import Arrays, damaged
 from lstmgen.folders import RUN_FILE
 from lstmgen.initialization import initialize
@@ -31,9 +31,8 @@ class Snapshot:
 
     @property
     def is_sound(self) -> bool:
-        """Whether a file of it would be read again: all is finite, and no weight too large."""
-        small = all(magnitude(array) <= MAX_WEIGHT for array in self.weights.values())
-        return small and all(np.isfinite(array).all() for array in self.carried.values())
+        """Whether a file of it would be read again."""
+        return not unsound(self.weights, self.carried)
 
 
 @dataclass
@@ -98,11 +97,16 @@ class Run:
             raise damaged(folder / RUN_FILE, what) from None
 
 
-def fresh_run(job: Job) -> Run:
-    """A run before its first step: fresh weights, and nothing remembered."""
+def fresh_run(job: Job, initial: SavedModel | None = None) -> Run:
+    """A run before its first step, where nothing is remembered.
+
+    Its weights are fresh, or those of `initial`, as far as its vocabulary has the symbols.
+    """
     config = job.training
     network = Network(job.model, config.dropout, config.memory)
     initialize(network, config.seed, job.data.counts)
+    if initial is not None:
+        network.load_weights(initial.weights_for(job.vocabulary, network.weights()))
     network.to(job.device)
     optimizer = Optimizer(network, config)
     return Run(network, optimizer, network.initial_state(config.batch_size))

@@ -93,8 +93,12 @@ class Batch:
         return ids
 
     def nats(self) -> NDArray[np.floating[Any]]:
-        """What the ids just drawn cost by the model's own distribution, what is barred left out, (B,)."""
-        assert self._drawn is not None
+        """What the ids just drawn cost by the model's own distribution, what is barred left out, (B,).
+
+        `ValueError` where none have been.
+        """
+        if self._drawn is None:
+            raise ValueError("nothing has been drawn yet; `advance` draws")
         drawn = self._drawn
         return np.concatenate(
             [cross_entropy(self._logits[rows], drawn[rows]) for rows in self._slices()]

@@ -47,15 +47,14 @@ class Loss:
         # Time first, as `read` lays it out in memory, so that nothing is copied: (T B, H) and (T B,).
         hidden, targets = hidden.transpose(0, 1).flatten(0, 1), targets.t().flatten()
         output = self.network.output
-        # On the CPU more logits than `MAX_LOGITS` are made in parts: by the sampled loss with every symbol
-        # drawn, which is exact. On a GPU all are made at once, as a recorded step could not ask `kept.all()`.
-        whole = not inputs.is_cpu or len(targets) * output.out_features <= MAX_LOGITS
-        if self.sampler is None and whole:
-            return cross_entropy(output(hidden), targets).sum(), state
-        if self.sampler is None:
+        if self.sampler is not None:
+            drawn = self.sampler.draw((self.config.seed, step))
+        elif inputs.is_cpu and len(targets) * output.out_features > MAX_LOGITS:
+            # In parts, by the sampled loss with every symbol drawn, which is exact. On a GPU all logits are
+            # made at once, as a recorded step could not ask `kept.all()`.
             drawn = every_symbol(output.out_features)
         else:
-            drawn = self.sampler.draw((self.config.seed, step))
+            return cross_entropy(output(hidden), targets).sum(), state
         kept = targets != IGNORED
         if not kept.all():
             hidden, targets = hidden[kept], targets[kept]

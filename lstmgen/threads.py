@@ -87,9 +87,9 @@ class Threads(ABC):
         self._change(self.most)
 
     @property
-    @abstractmethod
     def advice(self) -> str:
         """What to say of the number of threads; nothing if all is well, or is being seen to."""
+        return ""
 
     @abstractmethod
     def _judge(self, now: float, lacks_cores: bool) -> None:
@@ -135,10 +135,6 @@ class Adjusting(Threads):
         super().__post_init__()
         self.is_settled = self.most == 1  # whether all got their cores, or fewer have been tried
         self.rate_of_all = 0.0  # pieces a second, while fewer threads are on trial
-
-    @property
-    def advice(self) -> str:
-        return ""
 
     def _judge(self, now: float, lacks_cores: bool) -> None:
         rate = self.pieces / self.seconds

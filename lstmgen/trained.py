@@ -46,10 +46,8 @@ class TrainedModel:
         require_device(device)
         self.saved = saved
         self.device = device
-        self._sampling = engines.choose(saved, device, 0)
-        self._torch: Engine | None = (
-            self._sampling if engines.takes_torch(saved, device, 0) else None
-        )
+        self._engines: dict[bool, Engine] = {}  # torch's, and NumPy's
+        self._engine(0)  # so that a device that is not there is told now
 
     @property
     def config(self) -> ModelConfig:
@@ -92,9 +90,10 @@ class TrainedModel:
         **decoding: Unpack[Decoding],
     ) -> Iterator[str]:
         """What `sample` gives, piece by piece as soon as each is certain."""
-        config, stops = DecodingConfig(**decoding), stop_strings(stop, length)
+        require_whole("--length", length)
+        config, stops = DecodingConfig(**decoding), stop_strings(stop)
         return stream(
-            self._sampling, self.vocabulary, Prime(_prime(prime), _seed(seed)),
+            self._engine(0), self.vocabulary, Prime(_prime(prime), _seed(seed)),
             decoding=config, length=length, stops=stops,
         )  # fmt: skip
 
@@ -113,10 +112,11 @@ class TrainedModel:
         """
         if isinstance(primes, str):
             raise ValueError(f"primes is one text, {primes!r:.40}; give a list of them")
-        config, stops, first = DecodingConfig(**decoding), stop_strings(stop, length), _seed(seed)
+        require_whole("--length", length)
+        config, stops, first = DecodingConfig(**decoding), stop_strings(stop), _seed(seed)
         numbered = (Prime(_prime(prime), _seed(first + i)) for i, prime in enumerate(primes))
         return generate(
-            self._sampling, self.vocabulary, numbered, decoding=config, length=length, stops=stops
+            self._engine(0), self.vocabulary, numbered, decoding=config, length=length, stops=stops
         )
 
     def search(
@@ -129,9 +129,10 @@ class TrainedModel:
     ) -> list[Generated]:
         """The likeliest texts that follow the prime, as far as a beam search finds them, best first."""
         require_whole("--beams", num_beams)
+        require_whole("--length", length)
         return search(
-            self._sampling, self.vocabulary, _prime(prime),
-            num_beams=int(num_beams), length=length, stops=stop_strings(stop, length),
+            self._engine(0), self.vocabulary, _prime(prime),
+            num_beams=int(num_beams), length=length, stops=stop_strings(stop),
         )  # fmt: skip
 
     def score(self, text: str) -> Score:
@@ -143,11 +144,15 @@ class TrainedModel:
         if not text:
             raise OptionError("the text to score is empty; give one with a character at least")
         text = with_line_feeds(text)
-        ids, engine = self.vocabulary.encode(text), self._sampling
-        if engines.takes_torch(self.saved, self.device, len(ids)):
-            self._torch = self._torch or engines.choose(self.saved, self.device, len(ids))
-            engine = self._torch
-        return score_text(engine, self.vocabulary, ids, len(text))
+        ids = self.vocabulary.encode(text)
+        return score_text(self._engine(len(ids)), self.vocabulary, ids, len(text))
+
+    def _engine(self, num_tokens: int) -> Engine:
+        """The engine for a job of so many tokens; each kind is made once."""
+        by_torch = engines.takes_torch(self.saved, self.device, num_tokens)
+        if by_torch not in self._engines:
+            self._engines[by_torch] = engines.choose(self.saved, self.device, num_tokens)
+        return self._engines[by_torch]
 
 
 def _prime(text: str) -> str:

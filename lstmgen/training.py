@@ -284,10 +284,7 @@ class _Session:
 def _begin(job: Job, saved: SavedRun | None, initial: SavedModel | None) -> tuple[Stepper, Course]:
     """A run that stands where it is to go on, ready for its next step, and how it went before."""
     config, at = job.training, saved.position if saved else Position()
-    run = fresh_run(job)
-    if initial is not None:
-        known = initial.weights_for(job.vocabulary, run.network.weights())
-        run.network.load_weights(known)
+    run = fresh_run(job, initial)
     if saved is not None:
         run.resume(saved, job.folder)
     stepper, most = Stepper(run, job), at.most_nats_per_token

@@ -185,8 +185,8 @@ def build(text: str, config: CorpusConfig) -> Vocabulary:
     """The vocabulary of a text: every symbol seen `min_count` times, the `max_vocab` most frequent.
 
     None is longer than `MAX_LENGTH` characters. Of equally frequent symbols the one that sorts first is
-    kept. `max_vocab` counts `<unk>`. Where a text that is cut at white space has that itself, after a blank
-    or not, it is an unknown token too.
+    kept. `max_vocab` counts `<unk>`. One that stands in the text, after a blank or not, is the unknown token
+    too, where the text is cut at white space only.
     """
     counts = _count_characters(text) if config.level == "char" else _count_words(text, config.words)
     kept = [

@@ -45,7 +45,6 @@ from lstmgen.ranges import RANGES
         (("sample", "--prime-file", "nowhere.txt"), "nowhere.txt: there is no such file"),
         (("sample", "--device", "gpu"), "--device 'gpu'"),
         (("sample", "-m", "nowhere"), "there is no model here"),
-        (("sample", "--prime-file", "no.txt"), "no.txt: there is no such file"),
         (("eval", "nowhere.txt"), "nowhere.txt: there is no such file"),
         (("eval", ""), "the name of a file is empty"),
         (("eval", "", "--by", "line"), "the name of a file is empty"),
@@ -74,6 +73,15 @@ from lstmgen.ranges import RANGES
         (("eval", "CORPUS", "--cache", "100001"), "--cache is 100001"),
         (("train", "-", "--valid-file", "-"), "- is named 2 times"),
         (("train", "nowhere.txt"), "nowhere.txt: there is no such file; check its path"),
+        (("train", "nowhere.txt", "-m", "MODEL"), "nowhere.txt: there is no such file"),
+        (
+            ("train", "CORPUS", "--valid-file", "nowhere.txt", "-m", "MODEL"),
+            "nowhere.txt: there is no",
+        ),
+        (
+            ("eval", "WEIGHTS"),
+            "model.safetensors: this is a model; give a text in its place",
+        ),
         (("train", "CORPUS", "-q", "--sample-every", "1"), "--quiet shows no samples"),
         (("sample", "--beams", "0"), "--beams is 0; it must be from 1 to 100"),
         (("sample", "--beams", "101"), "--beams is 101"),
@@ -118,6 +126,7 @@ def test_a_mistake_gets_one_line_and_code_1(
     monkeypatch.setenv("LSTMGEN_MODEL", str(model if arguments[0] != "train" else tmp_path / "m"))
     questions = Path(__file__).parents[1] / "data" / "lives.choices.jsonl"
     files = {"CORPUS": str(corpus), "MODEL": str(model), "QUESTIONS": str(questions)}
+    files["WEIGHTS"] = str(model / "model.safetensors")
     done = here(*(files.get(a, a) for a in arguments))
     assert said in done.error
     assert done.out == ""
@@ -373,7 +382,7 @@ def test_help_tells_the_limits_of_context(here: Any, monkeypatch: pytest.MonkeyP
     assert f"a sample of {context.MAX_PLACES:,}, with only the last N" in here("eval", "-h").out
     assert "for each N that is given, 1,000,000 at most;" in here("eval", "-h").out
     beyond = here("eval", "-", "--context", "1000001")
-    assert (beyond.code, "numbers of tokens up to 1000000" in beyond.err) == (1, True)
+    assert (beyond.code, "numbers of tokens from 1 to 1,000,000, like" in beyond.err) == (1, True)
 
 
 @pytest.mark.parametrize("command", ["train", "sample", "eval"])
@@ -440,46 +449,13 @@ def test_the_set_of_options_is_what_was_promised() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("message", "told"),
-    [
-        ("CUDA out of memory. Tried to allocate 2 GiB", "not enough memory"),
-        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling", "not enough memory"),
-        ("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling", "not enough memory"),
-        ("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED", "not enough memory"),
-        (
-            "DefaultCPUAllocator: can't allocate memory: you tried 9 bytes",
-            "not enough memory",
-        ),
-        (
-            "CUDA error: no kernel image is available for execution on the device\nTry more",
-            "cannot be used (CUDA error: no kernel image is available for execution on the device); "
-            "give --device cpu",
-        ),
-        ("No CUDA GPUs are available", "cannot be used (No CUDA GPUs are available)"),
-        ("CUDA error: an illegal memory access was encountered", ""),
-        ("CUDA error: CUBLAS_STATUS_INVALID_VALUE when an illegal", ""),
-    ],
-)
-def test_only_what_tells_of_memory_or_of_a_gpu_that_cannot_be_used_is_taken_for_it(
-    corpus: Path, here: Any, monkeypatch: pytest.MonkeyPatch, message: str, told: str
+def test_an_error_that_nobody_can_mend_is_shown_as_it_is(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*about: object, **more: object) -> None:
-        raise RuntimeError(message)
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    def fail_after(*about: object, **more: object) -> None:
-        try:
-            fail()
-        finally:  # as CUDA does where a recording was going on
-            raise RuntimeError("operation failed due to a previous error during capture")
-
-    if told == "not enough memory":
-        monkeypatch.setattr("lstmgen.corpus.read_each", fail_after)
-        assert told in here("eval", corpus).error
     monkeypatch.setattr("lstmgen.corpus.read_each", fail)
-    if told:
-        assert told in here("eval", corpus).error
-    else:
-        monkeypatch.setattr("sys.argv", ["lstmgen", "eval", str(corpus)])
-        with pytest.raises(RuntimeError, match="illegal"):
-            main()
+    monkeypatch.setattr("sys.argv", ["lstmgen", "eval", str(corpus)])
+    with pytest.raises(RuntimeError, match="illegal"):
+        main()

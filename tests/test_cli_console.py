@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Ran, run
+from commands import SMALL, Ran, piped, run
 
 from lstmgen.cli import console
 
@@ -40,7 +40,7 @@ def test_control_characters_are_shown_to_a_terminal() -> None:
     assert console.visible("a\x1b[31mb\x07\n\tc\x7f\x9b\u202e") == "a␛[31mb␇\n\tc␡<U+009B><U+202E>"
     for code in (*range(0x2028, 0x202F), *range(0x2066, 0x206A)):
         assert console.visible(chr(code)) == f"<U+{code:04X}>"
-    assert console.visible("name\n", keep_newlines=False) == "name␊"
+    assert console.one_line("name\n") == "name␊"
 
 
 def test_a_note_is_one_line_and_does_nothing_to_a_terminal(
@@ -128,3 +128,34 @@ def test_output_is_utf_8_whatever_the_locale(tmp_path: Path, here: Any) -> None:
                LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii")  # fmt: skip
     assert done.code == 0, done.err
     assert done.out.startswith("αβγ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such terminal there")
+@pytest.mark.parametrize("text", [b"", b"Ann went to Rome.\n" * 99])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("eval", "-"),
+        ("eval", "-", "--by", "line"),
+        ("train", "-", "--steps", "1", *SMALL),
+        ("sample", "--prime-file", "-", "-l", "1"),
+        ("sample", "--each-line", "-l", "1"),
+    ],
+)
+def test_who_is_to_type_a_text_is_told_so_and_ends_it_by_one_ctrl_d(
+    command: tuple[str, ...], text: bytes, model: Path, tmp_path: Path, here: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    where = tmp_path / "m" if command[0] == "train" else model
+    keyboard, terminal = os.openpty()
+    os.write(keyboard, text + b"\x04")  # which is Ctrl-D
+    with os.fdopen(terminal) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        typed = here(*command, "-m", where)
+    os.close(keyboard)
+    with piped(text) as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        came = here(*command, "-m", where, *["--overwrite"] * (command[0] == "train"))
+    assert "note: what is typed here is read, until Ctrl-D " in typed.err
+    assert "typed" not in came.err
+    assert came.code == typed.code

@@ -36,3 +36,34 @@ def test_what_nobody_can_mend_has_no_advice() -> None:
     assert faults.advice(OSError(errno.ENOSPC, "No space left")).startswith(
         "output: No space left; "
     )
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("could not create a primitive", "not enough memory"),
+        ("std::bad_alloc", "not enough memory"),
+        ("CUDA out of memory. Tried to allocate 2 GiB", "not enough memory"),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling", "not enough memory"),
+        ("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling", "not enough memory"),
+        ("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED", "not enough memory"),
+        (
+            "DefaultCPUAllocator: can't allocate memory: you tried 9 bytes",
+            "not enough memory",
+        ),
+        (
+            "CUDA error: no kernel image is available for execution on the device\nTry more",
+            "cannot be used (CUDA error: no kernel image is available for execution on the device); "
+            "give --device cpu",
+        ),
+        ("No CUDA GPUs are available", "cannot be used (No CUDA GPUs are available)"),
+        ("CUDA error: an illegal memory access was encountered", ""),
+        ("CUDA error: CUBLAS_STATUS_INVALID_VALUE when an illegal", ""),
+    ],
+)
+def test_only_what_tells_of_memory_or_of_a_gpu_that_cannot_be_used_is_taken_for_it(
+    message: str, told: str
+) -> None:
+    said = faults.advice(RuntimeError(message))
+    assert told in said
+    assert bool(said) == bool(told)

@@ -3,22 +3,39 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from jobs import STORY, make_job, stopped_at
+from jobs import make_job, stopped_at
 
-from lstmgen import batching, checkpoint, dataset, device, measuring, pace, planning, stopwatch
-from lstmgen.cli import fitting, options, resuming
-from lstmgen.config import SOFTMAX_SAMPLE, CellName, CorpusConfig, ModelConfig, TrainConfig
+from lstmgen import (
+    batching,
+    checkpoint,
+    dataset,
+    device,
+    measuring,
+    pace,
+    planning,
+    stopwatch,
+)
+from lstmgen import threads as threads_module
+from lstmgen.cli import fitting, options
+from lstmgen.cli.fitting import take_threads
+from lstmgen.config import (
+    SOFTMAX_SAMPLE,
+    CellName,
+    CorpusConfig,
+    ModelConfig,
+    Position,
+    TrainConfig,
+)
 from lstmgen.corpus import Text
 from lstmgen.errors import OptionError
 from lstmgen.job import Job
 from lstmgen.pace import TimeLimit, Timing
 from lstmgen.ranges import RANGES, Range
-from lstmgen.run import fresh_run
-from lstmgen.training import train
 
 
 def fitted(job: Job, given: options.Options, share_spared: float | None = None) -> TrainConfig:
@@ -256,24 +273,6 @@ def test_dropout_follows_from_the_width(tmp_path: Path, size: int) -> None:
     assert numbers.dropout != planning.dropout(epochs, 128, length, "char")
 
 
-def test_a_short_text_is_cut_into_even_windows_unless_their_length_is_given(tmp_path: Path) -> None:
-    text = "She sells sea shells.\n" * 175
-    data = dataset.prepare(Text("text", text), CorpusConfig(), seed=1)
-    even = options.training({"precision": "float32"}, data, torch.device("cpu"))
-    assert even.window == batching.even_window(len(data.train_ids), even.batch_size, 64) != 64
-    given = {"precision": "float32", "window": 64}
-    assert options.training(given, data, torch.device("cpu")).window == 64
-
-
-def test_by_word_fewer_symbols_are_many_than_by_character(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(planning, "LARGE_VOCABULARY", 900)
-    job = word_job(tmp_path)
-    assert 450 < len(job.vocabulary) < 900
-    assert job.training.softmax_sample == SOFTMAX_SAMPLE // 2
-
-
 def test_the_size_follows_from_the_time_that_is_left_and_the_pace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -419,39 +418,6 @@ def test_streams_that_do_not_fit_on_the_gpu_are_not_taken(
     assert numbers.batch_size == fitting_streams
 
 
-def test_a_run_with_more_streams_than_tokens_is_refused(tmp_path: Path) -> None:
-    job = make_job(tmp_path)
-    list(train(job))
-    saved = checkpoint.load_run(tmp_path)
-    forged = replace(saved, training=replace(saved.training, batch_size=10**6))
-    with pytest.raises(OptionError, match="the run has 1,000,000 streams"):
-        resuming.require_same({}, forged, job.data)
-
-
-def test_a_text_is_cut_the_same_way_when_its_run_goes_on(tmp_path: Path) -> None:
-    """Where `<unk>` takes the place of random characters, which ones follows from the run's seed."""
-    path = tmp_path / "text.txt"
-    text = Text("text", "She sells sea shells.\n" * 3000)
-    path.write_text(text.text)
-    first = options.data({"seed": 5}, text, None, None)
-    job = make_job(tmp_path / "m", text=text.text)
-    job = replace(job, data=first, training=replace(job.training, seed=5))
-    job = replace(job, model=replace(job.model, vocab_size=len(first.vocabulary)))
-    again = resuming.data(job.folder, stopped_at(1, job), text, None)
-    assert (again.train_ids == first.train_ids).all()
-    assert (options.data({"seed": 0}, text, None, None).train_ids != first.train_ids).any()
-
-
-def test_sizes_that_cannot_be_tied_are_refused_before_a_text_is_read() -> None:
-    given: dict[str, Any] = {"corpus": ["-"], "model": "m", "device": "auto", "tie": True}
-    given |= {"resume": False, "overwrite": False}
-    options.require_sense(given | {"hidden_size": 8})  # which the embedding follows
-    with pytest.raises(
-        OptionError, match="--embedding-size 4 must equal --hidden-size 8; leave one"
-    ):
-        options.require_sense(given | {"hidden_size": 8, "embedding_size": 4})
-
-
 def test_a_width_follows_from_what_two_layers_read_where_one_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -541,21 +507,6 @@ def test_a_network_beyond_the_memory_is_refused_whoever_has_chosen_its_size(
         options.model({}, job.data, other)
 
 
-def test_what_a_model_saves_of_a_guess_tells_how_well_it_knows_a_text(tmp_path: Path) -> None:
-    job = make_job(tmp_path, steps=100)
-    list(train(job))
-    model = checkpoint.load_model(tmp_path)
-    assert measuring.share_spared(job, model) > 0.3
-    backwards = make_job(tmp_path, text=STORY[::-1])
-    assert measuring.share_spared(backwards, model) < 0
-    fresh = replace(model, weights=fresh_run(job).network.weights())
-    assert measuring.share_spared(job, fresh) == pytest.approx(0, abs=1e-6)
-    small = replace(job, training=replace(job.training, batch_size=1, window=1))
-    assert measuring.share_spared(small, model) == measuring.share_spared(job, model)
-    few = replace(small, data=replace(job.data, train_ids=job.data.train_ids[:9]))
-    assert measuring.share_spared(few, model) < 1  # of a text shorter than a window
-
-
 @pytest.mark.parametrize(
     ("saved", "rate", "dropout"), [(0.6, 0.0028, 0.0), (0.25, 0.015, 0.05), (-2.0, 0.08, 0.2)]
 )
@@ -585,3 +536,59 @@ def test_it_is_not_asked_how_well_a_model_knows_the_text_where_nothing_hangs_on_
     assert fitting.share_spared_by(None, job, {}) is None
     del all_three["dropout"]
     assert fitting.share_spared_by(model, job, all_three) == 0.25
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """With how many threads at most it was settled how many are taken."""
+    found = list[int]()
+    monkeypatch.setattr(threads_module, "settle", lambda threads: found.append(threads.most))
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    return found
+
+
+def saved_at(deadline: float | None) -> Any:
+    return SimpleNamespace(position=Position(deadline=deadline))
+
+
+@pytest.mark.parametrize(
+    ("given", "saved"),
+    [
+        ({}, None),
+        ({"minutes": 1}, None),
+        ({}, saved_at(60.0)),
+        ({"minutes": 1}, saved_at(None)),
+    ],
+)
+def test_a_run_that_ends_by_time_finds_its_number(
+    given: Any, saved: Any, settled: list[int]
+) -> None:
+    assert take_threads(given, saved, torch.device("cpu")) == 8
+    assert settled == [8]
+
+
+@pytest.mark.parametrize(
+    ("given", "saved", "device"),
+    [
+        ({"steps": 5}, None, "cpu"),
+        ({"epochs": 5}, saved_at(60.0), "cpu"),
+        ({}, saved_at(None), "cpu"),
+        ({"threads": 4}, None, "cpu"),
+        ({"threads": 1}, None, "cpu"),
+        ({}, None, "cuda"),
+    ],
+)
+def test_where_bits_are_to_repeat_or_a_number_is_given_it_stays(
+    given: Any, saved: Any, device: str, settled: list[int]
+) -> None:
+    assert take_threads(given, saved, torch.device(device)) is None
+    assert settled == []
+
+
+def test_a_single_thread_needs_no_finding(
+    settled: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert take_threads({}, None, torch.device("cpu")) is None
+    assert settled == []

@@ -8,8 +8,20 @@ import pytest
 import torch
 from jobs import make_job
 
-from lstmgen import checkpoint, device
+from lstmgen import (
+    batching,
+    checkpoint,
+    dataset,
+    device,
+    planning,
+)
 from lstmgen.cli import options
+from lstmgen.config import (
+    SOFTMAX_SAMPLE,
+    CorpusConfig,
+)
+from lstmgen.corpus import Text
+from lstmgen.errors import OptionError
 
 ONE_OF = {
     "sample": (("--prime", "a"), ("--prime-file", "CORPUS"), ("--each-line",)),
@@ -58,13 +70,16 @@ def test_a_memory_is_for_cells_with_gates(
     assert ("plain RNN" in done.err) == bool(code)
 
 
-@pytest.mark.parametrize("option", [("--overwrite",), ("--init-from", "MODEL")])
+@pytest.mark.parametrize(
+    "option", [("--overwrite",), ("--init-from", "MODEL"), ("--overwrite", "--init-from", "MODEL")]
+)
 def test_a_run_that_goes_on_begins_with_nothing_else(
     option: tuple[str, ...], model: Path, corpus: Path, here: Any
 ) -> None:
     words = (str(model) if word == "MODEL" else word for word in option)
     error = here("train", corpus, "-m", model, "--resume", *words).error
-    assert "leave out --overwrite and --init-from" in error
+    named = [word for word in option if word.startswith("--")]
+    assert error.endswith(f"leave out {' and '.join(named)}")
 
 
 @pytest.mark.parametrize("given", [{}, {"precision": "float32"}])
@@ -82,6 +97,23 @@ def test_precision_is_what_suits_the_machine_unless_it_is_given(
 @pytest.mark.parametrize("other", [("--cell", "rnn"), ("--init-from", "m")])
 def test_memory_is_for_fresh_gates(corpus: Path, here: Any, other: tuple[str, str]) -> None:
     assert "--memory 20 is for" in here("train", corpus, "--memory", "20", *other).error
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"batch_size": 8}, {"window": 16}, {"batch_size": 8, "window": 16}]
+)
+def test_memory_for_logits_is_that_of_the_streams_and_the_window_there_will_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, int]
+) -> None:
+    asked = list[int]()
+
+    def seen(memory: int | None, tokens: int) -> int:
+        asked.append(tokens)
+        return 9
+
+    monkeypatch.setattr(planning, "symbols_that_fit", seen)
+    options.training(given, make_job(tmp_path).data, torch.device("cpu"))
+    assert asked == [given.get("batch_size", 64) * given.get("window", 64)]
 
 
 def test_streams_that_a_short_text_cannot_fill_are_told_of(
@@ -136,3 +168,32 @@ def test_init_from_keeps_the_level_of_the_other_model(
     has = "--num-layers 2 --hidden-size 8; leave out --num-layers 1 --hidden-size 12"
     assert f"the model of --init-from has {has}" in error
     assert here(*options, "--hidden-size", "8").code == 0
+
+
+def test_a_short_text_is_cut_into_even_windows_unless_their_length_is_given(tmp_path: Path) -> None:
+    text = "She sells sea shells.\n" * 175
+    data = dataset.prepare(Text("text", text), CorpusConfig(), seed=1)
+    even = options.training({"precision": "float32"}, data, torch.device("cpu"))
+    assert even.window == batching.even_window(len(data.train_ids), even.batch_size, 64) != 64
+    given = {"precision": "float32", "window": 64}
+    assert options.training(given, data, torch.device("cpu")).window == 64
+
+
+def test_by_word_fewer_symbols_are_many_than_by_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "LARGE_VOCABULARY", 900)
+    flock = Text("flock", " ".join(f"{i} sheep" for i in range(9999)))
+    config = CorpusConfig(level="word", min_count=1, max_vocab=700)
+    data = dataset.prepare(flock, config, seed=1)
+    numbers = options.training({"precision": "float32"}, data, torch.device("cpu"))
+    assert len(data.vocabulary) == 700
+    assert numbers.softmax_sample == SOFTMAX_SAMPLE // 2
+
+
+def test_sizes_that_cannot_be_tied_are_refused_before_a_text_is_read() -> None:
+    given: dict[str, Any] = {"corpus": ["-"], "model": "m", "device": "auto", "tie": True}
+    given |= {"resume": False, "overwrite": False}
+    options.require_sense(given | {"hidden_size": 8})  # which the embedding follows
+    with pytest.raises(
+        OptionError, match="--embedding-size 4 must equal --hidden-size 8; leave one"
+    ):
+        options.require_sense(given | {"hidden_size": 8, "embedding_size": 4})

@@ -6,12 +6,30 @@ from typing import Any
 
 import pytest
 from commands import SMALL, TEXT
-from jobs import NUM_STEPS, make_job
+from jobs import NUM_STEPS, make_job, stopped_at
 
-from lstmgen import checkpoint, device, folders, pace, training
-from lstmgen.cli import resuming
+from lstmgen import (
+    checkpoint,
+    device,
+    folders,
+    pace,
+    training,
+)
+from lstmgen.cli import options, resuming
+from lstmgen.corpus import Text
+from lstmgen.errors import OptionError
 from lstmgen.scoring import Score
 from lstmgen.training import train
+
+
+def test_the_streams_that_were_asked_for_can_be_named_again_where_they_were_fewer(
+    tmp_path: Path, here: Any
+) -> None:
+    (text := tmp_path / "short.txt").write_text("ab cd\n" * 22 + "a")
+    begin = ("train", text, "-m", tmp_path / "m", "--hidden-size", "8", "--batch-size", "100")
+    assert here(*begin, "--steps", "2").code == 0
+    assert checkpoint.load_run(tmp_path / "m").training.batch_size < 100
+    assert here(*begin, "--steps", "3", "--resume").code == 0
 
 
 def test_resume_refuses_another_corpus_or_network(corpus: Path, tmp_path: Path, here: Any) -> None:
@@ -193,3 +211,26 @@ def test_a_run_in_bfloat16_goes_on_in_float32_where_a_processor_has_none(
     saved = checkpoint.load_run(folder)
     assert (saved.position.step, saved.training.precision) == (4, "float32")
     assert "is continued in" not in here(*options, "--resume", "--steps", "5").err
+
+
+def test_a_run_with_more_streams_than_tokens_is_refused(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    list(train(job))
+    saved = checkpoint.load_run(tmp_path)
+    forged = replace(saved, training=replace(saved.training, batch_size=10**6))
+    with pytest.raises(OptionError, match="the run has 1,000,000 streams"):
+        resuming.require_same({}, forged, job.data)
+
+
+def test_a_text_is_cut_the_same_way_when_its_run_goes_on(tmp_path: Path) -> None:
+    """Where `<unk>` takes the place of random characters, which ones follows from the run's seed."""
+    path = tmp_path / "text.txt"
+    text = Text("text", "She sells sea shells.\n" * 3000)
+    path.write_text(text.text)
+    first = options.data({"seed": 5}, text, None, None)
+    job = make_job(tmp_path / "m", text=text.text)
+    job = replace(job, data=first, training=replace(job.training, seed=5))
+    job = replace(job, model=replace(job.model, vocab_size=len(first.vocabulary)))
+    again = resuming.data(job.folder, stopped_at(1, job), text, None)
+    assert (again.train_ids == first.train_ids).all()
+    assert (options.data({"seed": 0}, text, None, None).train_ids != first.train_ids).any()

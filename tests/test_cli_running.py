@@ -305,17 +305,18 @@ def test_waiting_for_a_pipe_takes_no_time_of_the_run_but_work_does(
     assert done.code == bool(busy), done.err
 
 
+@pytest.mark.parametrize("error", [RuntimeError("CUDA out of memory."), MemoryError()])
 @pytest.mark.parametrize("saved", [True, False])
 def test_a_run_that_an_error_ends_says_how_to_go_on_from_what_is_saved(
-    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch, saved: bool
-) -> None:
+    corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch, saved: bool, error: Exception,
+) -> None:  # fmt: skip
     command = ("train", corpus, "-m", tmp_path / "m", "--steps", "20", *SMALL)
     assert here(*command[: -len(SMALL) - 1], "9", *SMALL).code == 0  # an earlier run
     step = Stepper.step
 
     def full(stepper: Any, rate: float) -> Any:
         if stepper.run.step == 12:
-            raise RuntimeError("CUDA out of memory.")
+            raise error
         return step(stepper, rate)
 
     if saved:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Ran, run
+from commands import Ran, piped, run
 
 import lstmgen
-from lstmgen import checkpoint
+from lstmgen import checkpoint, folders
 from lstmgen.beam_search import search
 from lstmgen.cells import Cells
+from lstmgen.cli import console
 
 
 def test_sample_writes_the_prime_and_then_what_follows(model: Path, here: Any) -> None:
@@ -202,6 +203,17 @@ def test_json_holds_the_letters_themselves(model: Path, here: Any) -> None:
     assert '"prime": "Zoë 京"' in out
 
 
+def test_the_built_in_model_is_a_model_like_others_where_it_is_named(here: Any) -> None:
+    done = here("sample", "-m", folders.BUILT_IN, "-l", "1", "--seed", "1")
+    assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "UTF-8", "latin-1"])
+def test_an_encoding_is_for_what_is_read(model: Path, here: Any, encoding: str) -> None:
+    told = here("sample", "-m", model, "--prime", "A", "--encoding", encoding).error
+    assert f"--encoding {encoding} is for what is read; give --prime-file or" in told
+
+
 def test_a_text_of_nothing_has_a_line_where_its_prime_is_not_shown(model: Path, here: Any) -> None:
     nothing = ("sample", "-m", model, "--prime", "Ann\n", "-l", "0", "-n", "2")
     assert here(*nothing, "--no-echo").out == "\n\n"
@@ -374,8 +386,6 @@ def test_a_text_that_ends_in_a_line_end_is_given_no_second_one(model: Path, here
         one = here(*options, "1", "-n", number).out
         assert one == "Ann went to Rome and ate figs.\n" * int(number)
     assert here(*options, "0").out == "Ann went to Rome and ate figs.\n"
-    nothing = ("sample", "-m", model, "-t", "0", "--prime", "Ann\n", "-l", "0", "-n", "2")
-    assert here(*nothing).out == "Ann\nAnn\n"
 
 
 @pytest.mark.parametrize("command", ["sample --each-line", "sample --prime-file -", "eval -"])
@@ -383,3 +393,25 @@ def test_standard_input_that_is_closed_is_told_in_one_line(model: Path, command:
     line = f"LSTMGEN_MODEL={model} {sys.executable} -m lstmgen {command} <&-"
     done = subprocess.run(["bash", "-c", line], capture_output=True, check=False)
     assert "standard input is closed" in Ran(done.returncode, done.stdout, done.stderr).error
+
+
+@pytest.mark.parametrize(
+    ("options", "shown", "told"),
+    [((), False, True), ((), True, False), (("--each-line",), False, False)],
+)
+def test_many_texts_have_a_bar_where_nobody_sees_them_come(
+    options: tuple[str, ...], shown: bool, told: bool, model: Path, here: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    seen = list[Any]()
+
+    def watched(parts: Any, *about: Any) -> Any:
+        seen.append(about)
+        return parts
+
+    monkeypatch.setattr(console, "watched", watched)
+    monkeypatch.setattr(console, "shows_output", lambda: shown)
+    with piped(b"Ann\n") as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        assert here("sample", "-m", model, "-l", "1", "-n", "60", *options).code == 0
+    assert seen == [(60, "sampled")] * told

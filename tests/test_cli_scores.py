@@ -150,12 +150,16 @@ def test_eval_with_little_context_knows_less(
     assert [line.split()[0] for line in done.out.splitlines()] == ["context", "1", "4", "16"]
     assert f"{bits[0]:.4f}" in done.out
     assert "█" in done.out
-    assert ": its tokens, 3,488 of 3,744, " in done.err
-    assert "standard error: of the gain" in done.err
+    assert (
+        ": each row scores the same 3,488 of its 3,744 tokens; +- is one standard error of the gain, "
+        in done.err
+    )
     monkeypatch.setattr(context, "MAX_PLACES", 100)
     done = here(*options)
-    assert ": a sample of its tokens, 100 of 3,744, " in done.err
-    assert "standard error: of nats/token as not all are scored, of the gain" in done.err
+    assert (
+        "the same 100 of its 3,744 tokens, drawn at random; +- is one standard error of nats/token, as"
+        in done.err
+    )
     short = tmp_path / "short.txt"
     short.write_text("Ann went.")
     done = here("eval", "-m", model, corpus, short, "--context", "1,16")

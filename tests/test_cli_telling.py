@@ -313,3 +313,32 @@ def test_how_well_a_model_knows_the_text_is_told() -> None:
         assert f"it saves {told} % of the nats that a guess by freq" in telling.of_knowledge(saved)
     for saved in (0.0, -0.7):
         assert "the text no better than a guess by frequencies would" in telling.of_knowledge(saved)
+
+
+def test_an_extended_run_that_has_not_come_down_again_is_said_to_be_so() -> None:
+    best, last = Score(20.0, 10, 50), Score(40.0, 10, 50)
+    end = Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=5, score=last)
+    for raised_at, said in (
+        (None, "has risen since"),
+        (4, "has risen since"),
+        (5, "--overwrite"),
+    ):
+        told = telling.what_is_odd(end, raised_at)
+        assert [s for s in ("has risen since", "--overwrite") if s in told] == [said]
+
+
+@pytest.mark.parametrize(("nats", "said"), [(20.09, False), (20.11, True)])
+def test_a_loss_that_has_risen_by_half_a_per_cent_is_told(nats: float, said: bool) -> None:
+    best, last = Score(20.0, 10, 50), Score(nats, 10, 50)
+    end = Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=5, score=last)
+    assert ("has risen since" in telling.what_is_odd(end)) == said
+    # As of a run that did not know yet when its model was the best.
+    assert telling.what_is_odd(replace(end, best_step=None)) == ""
+
+
+def test_the_last_words_of_a_run_are_of_its_best_model() -> None:
+    best, last = Score(20.0, 10, 50), Score(40.0, 10, 50)
+    told = telling.describe_end(
+        Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=5, score=last), "m", []
+    )
+    assert "best validation 2.0000 nats a token (0.577 bits/character, perplexity 7.389)" in told

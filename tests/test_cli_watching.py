@@ -341,8 +341,9 @@ def test_progress_is_told_by_character_whatever_a_token_is() -> None:
     assert "validation 3.0000 (0.866), best 2.0000 (0.577), 500" in told
     told = watching._describe_record(replace(record, score=None), per_token=5)
     assert "bits/character), best validation 2.0000 (0.577), 500" in told
-    shortly = watching._describe_shortly(record, per_token=5)
+    shortly = watching._describe_shortly(record, per_token=5, width=75)
     assert shortly == "loss 2.000, best 0.577 bits/character, 500 characters/s"
+    assert watching._describe_shortly(record, 5, 74) == "loss 2.000, best 0.577 bits/character"
 
 
 def test_a_model_that_is_not_the_last_is_said_to_be_so(
@@ -360,27 +361,6 @@ def test_a_model_that_is_not_the_last_is_said_to_be_so(
         assert checkpoint.load_run(folder).position.best_step == best
 
 
-def test_an_extended_run_that_has_not_come_down_again_is_said_to_be_so() -> None:
-    best, last = Score(20.0, 10, 50), Score(40.0, 10, 50)
-    end = Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=5, score=last)
-    for raised_at, said in (
-        (None, "has risen since"),
-        (4, "has risen since"),
-        (5, "--overwrite"),
-    ):
-        told = telling.what_is_odd(end, raised_at)
-        assert [s for s in ("has risen since", "--overwrite") if s in told] == [said]
-
-
-@pytest.mark.parametrize(("nats", "said"), [(20.09, False), (20.11, True)])
-def test_a_loss_that_has_risen_by_half_a_per_cent_is_told(nats: float, said: bool) -> None:
-    best, last = Score(20.0, 10, 50), Score(nats, 10, 50)
-    end = Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=5, score=last)
-    assert ("has risen since" in telling.what_is_odd(end)) == said
-    # As of a run that did not know yet when its model was the best.
-    assert telling.what_is_odd(replace(end, best_step=None)) == ""
-
-
 def test_curves_are_drawn_at_a_terminal_however_narrow(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -391,14 +371,6 @@ def test_curves_are_drawn_at_a_terminal_however_narrow(
     monkeypatch.setattr(console, "width", lambda: 20)
     watching.draw_curves(tmp_path / "m", "narrow", quiet=False)
     assert "└ step 0 " in shown.getvalue()
-
-
-def test_the_last_words_of_a_run_are_of_its_best_model() -> None:
-    best, last = Score(20.0, 10, 50), Score(40.0, 10, 50)
-    told = telling.describe_end(
-        Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=5, score=last), "m", []
-    )
-    assert "best validation 2.0000 nats a token (0.577 bits/character, perplexity 7.389)" in told
 
 
 def test_the_time_that_a_resumed_run_has_left_is_by_its_own_steps(

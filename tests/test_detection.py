@@ -75,7 +75,7 @@ def test_truncated_utf16_is_refused(tmp_path: Path) -> None:
     cut = put(tmp_path, "abc".encode("utf-16-le")[:-1])  # which decodes as UTF-8
     with pytest.raises(CorpusError, match="it was cut, or is not UTF-16"):
         read(cut, "utf-16-le")
-    with pytest.raises(CorpusError, match="name the right one"):
+    with pytest.raises(CorpusError, match="name the right encoding"):
         list(lines(cut, "utf-16-le"))
 
 
@@ -130,12 +130,25 @@ def test_a_text_in_utf_8_that_is_said_to_be_something_else_is_known(
 def test_the_encoding_that_has_failed_is_not_the_example(tmp_path: Path) -> None:
     path = put(tmp_path, "日本語 テスト ー".encode("shift_jis"))
     with pytest.raises(
-        CorpusError, match="the right one, for example --encoding cp1252, or convert"
+        CorpusError, match="the right encoding, for example --encoding cp1252, or convert"
     ):
         read(path)
     for name in ("cp1252", "windows-1252"):
-        with pytest.raises(CorpusError, match="name the right one, or convert the file"):
+        with pytest.raises(CorpusError, match="name the right encoding, or convert the file"):
             read(path, name)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "raw"), [("utf-32", "text\n".encode("utf-32")[:-1]), ("hz", b"te\xfft\n")]
+)
+def test_no_encoding_of_bytes_is_the_example_for_a_text_of_another_make(
+    tmp_path: Path, encoding: str, raw: bytes
+) -> None:
+    path = put(tmp_path, raw)
+    with pytest.raises(
+        CorpusError, match=r"; name the right encoding, or convert the file with iconv$"
+    ):
+        read(path, encoding)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
@@ -301,7 +314,7 @@ def test_texts_of_other_letters_are_not_guessed_to_be_western(
     tmp_path: Path, text: str, encoding: str
 ) -> None:
     path = put(tmp_path, (text * 20).encode(encoding))
-    with pytest.raises(CorpusError, match=r"name the right one, as cp1251 or .* for Russian"):
+    with pytest.raises(CorpusError, match=r"name the right encoding, as cp1251 or .* for Russian"):
         read(path)
     for western in ("latin-1", "cp1252"):
         try:
@@ -331,5 +344,5 @@ def test_a_text_in_utf_8_that_is_read_as_utf_16_is_doubted(tmp_path: Path) -> No
 
 def test_an_encoding_of_seven_bits_that_fails_is_not_told_to_be_utf_8(tmp_path: Path) -> None:
     path = put(tmp_path, "①".encode("iso2022_jp_2004"))
-    with pytest.raises(CorpusError, match="name the right one"):
+    with pytest.raises(CorpusError, match="name the right encoding"):
         read(path, "iso2022_jp")

@@ -287,7 +287,7 @@ def test_texts_under_way_do_not_wait_for_a_prime_that_is_not_there_yet(
     assert events == ["take a", "give a", "take b", "give b", "end"]
 
 
-def test_a_prime_that_texts_share_is_encoded_once(
+def test_a_prime_that_texts_in_turn_share_is_encoded_once(
     letters: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[str] = []
@@ -298,10 +298,10 @@ def test_a_prime_that_texts_share_is_encoded_once(
         return encode(vocabulary, text)
 
     monkeypatch.setattr(Vocabulary, "encode", counted)
-    primes = [Prime("ab", 0), Prime("ab", 1), Prime("b", 2), Prime("ab", 3)]
+    primes = [Prime("ab", seed) for seed in range(BATCH_SIZE + 9)] + [Prime("b", 2), Prime("", 3)]
     texts = list(generate(Successor(letters), letters, primes, decoding=GREEDY, length=2))
-    assert [text.prime for text in texts] == ["ab", "ab", "b", "ab"]
-    assert sorted(encoded) == ["ab", "b"]
+    assert [text.prime for text in texts] == [prime.text for prime in primes]
+    assert encoded == ["ab", "b", ""]
 
 
 def test_no_primes_give_no_texts(letters: Vocabulary) -> None:

@@ -13,12 +13,18 @@ import pytest
 import torch
 from jobs import STORY, make_job
 
-from lstmgen import measuring, stopwatch
+from lstmgen import (
+    checkpoint,
+    measuring,
+    stopwatch,
+)
 from lstmgen import run as run_module
 from lstmgen.measuring import measure
 from lstmgen.model import Network
 from lstmgen.recording import PLAIN_CALLS
+from lstmgen.run import fresh_run
 from lstmgen.step import Stepper
+from lstmgen.training import train
 
 
 class Clock(SimpleNamespace):
@@ -212,3 +218,18 @@ def test_what_was_measured_is_of_the_network_to_be_trained_and_is_forgotten_at_o
         assert network() is None
     finally:
         gc.enable()
+
+
+def test_what_a_model_saves_of_a_guess_tells_how_well_it_knows_a_text(tmp_path: Path) -> None:
+    job = make_job(tmp_path, steps=100)
+    list(train(job))
+    model = checkpoint.load_model(tmp_path)
+    assert measuring.share_spared(job, model) > 0.3
+    backwards = make_job(tmp_path, text=STORY[::-1])
+    assert measuring.share_spared(backwards, model) < 0
+    fresh = replace(model, weights=fresh_run(job).network.weights())
+    assert measuring.share_spared(job, fresh) == pytest.approx(0, abs=1e-6)
+    small = replace(job, training=replace(job.training, batch_size=1, window=1))
+    assert measuring.share_spared(small, model) == measuring.share_spared(job, model)
+    few = replace(small, data=replace(job.data, train_ids=job.data.train_ids[:9]))
+    assert measuring.share_spared(few, model) < 1  # of a text shorter than a window

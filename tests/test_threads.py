@@ -4,8 +4,6 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Thread
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -13,8 +11,6 @@ from jobs import NUM_STEPS, make_job
 
 from lstmgen import course, training
 from lstmgen import threads as threads_module
-from lstmgen.cli.fitting import take_threads
-from lstmgen.config import Position
 from lstmgen.keeping import Keeper
 from lstmgen.threads import (
     PAUSE,
@@ -26,8 +22,6 @@ from lstmgen.threads import (
     clocks,
     settle,
 )
-
-CPU = torch.device("cpu")
 
 
 class Machine:
@@ -260,60 +254,8 @@ def test_time_and_processor_time_are_of_the_whole_process() -> None:
     assert 0.02 < ended[1] - began[1] <= 1.2 * (ended[0] - began[0]) + 0.02
 
 
-@pytest.fixture
-def settled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """With how many threads at most it was settled how many are taken."""
-    found = list[int]()
-    monkeypatch.setattr(threads_module, "settle", lambda threads: found.append(threads.most))
-    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
-    return found
-
-
-def saved_at(deadline: float | None) -> Any:
-    return SimpleNamespace(position=Position(deadline=deadline))
-
-
-@pytest.mark.parametrize(
-    ("given", "saved"),
-    [
-        ({}, None),
-        ({"minutes": 1}, None),
-        ({}, saved_at(60.0)),
-        ({"minutes": 1}, saved_at(None)),
-    ],
-)
-def test_a_run_that_ends_by_time_finds_its_number(
-    given: Any, saved: Any, settled: list[int]
-) -> None:
-    assert take_threads(given, saved, CPU) == 8
-    assert settled == [8]
-
-
-@pytest.mark.parametrize(
-    ("given", "saved", "device"),
-    [
-        ({"steps": 5}, None, "cpu"),
-        ({"epochs": 5}, saved_at(60.0), "cpu"),
-        ({}, saved_at(None), "cpu"),
-        ({"threads": 4}, None, "cpu"),
-        ({"threads": 1}, None, "cpu"),
-        ({}, None, "cuda"),
-    ],
-)
-def test_where_bits_are_to_repeat_or_a_number_is_given_it_stays(
-    given: Any, saved: Any, device: str, settled: list[int]
-) -> None:
-    assert take_threads(given, saved, torch.device(device)) is None
-    assert settled == []
-
-
-def test_a_single_thread_needs_no_finding(
-    settled: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    assert take_threads({}, None, CPU) is None
-    assert settled == []
-    settle(Machine(1, others=0.5).adjusted(1))  # which ends at once
+def test_a_single_thread_is_settled_at_once() -> None:
+    settle(Machine(1, others=0.5).adjusted(1))
 
 
 @pytest.mark.parametrize("most", [3, None])

@@ -330,6 +330,7 @@ def test_the_package_brings_in_nothing_before_it_is_asked() -> None:
 def test_the_package_has_no_other_names() -> None:
     with pytest.raises(AttributeError, match="nonsense"):
         _ = lstmgen.nonsense
+    assert dir(lstmgen) == ["TrainedModel", "__version__", "load"]
 
 
 def test_what_shapes_a_draw_is_typed_as_it_is_configured() -> None:

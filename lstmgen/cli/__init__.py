@@ -22,7 +22,7 @@ from lstmgen.ranges import RANGES
 class _Helping:
     """Help that goes the way of all output, so that a closed pipe or a full disk is met as elsewhere.
 
-    A flag stands there without a kind of value, as it takes none.
+    Flags are shown without a kind of value, as they take none.
     """
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -52,10 +52,10 @@ class _Command(_Helping, TyperCommand):
 
     def __init__(self, *args: Any, **how: Any) -> None:
         super().__init__(*args, **how)
-        for option in self.params:
-            if told := next((RANGES[name] for name in option.opts if name in RANGES), None):
-                of: Any = option
-                of.help = f"{of.help} Range: {told}."
+        params: list[Any] = self.params
+        for option in params:
+            for name in RANGES.keys() & set(option.opts):
+                option.help += f" Range: {RANGES[name]}."
 
 
 app = typer.Typer(
@@ -100,7 +100,7 @@ def general(
 
 
 def _refuse(why: str) -> NoReturn:
-    console.say(f"error: {console.visible(why, keep_newlines=False)}")
+    console.say(f"error: {console.one_line(why)}")
     sys.exit(1)
 
 

@@ -16,26 +16,27 @@ if TYPE_CHECKING:
     from lstmgen.tuning import Axes
     from lstmgen.vocabulary import Ids
 
-Again = DynamicConfig | CacheConfig
+Settings = DynamicConfig | CacheConfig
 USUAL_TRIALS = 8  # of settings, or so
 
 
 def nats(
     saved: "SavedModel",
-    engine: "Engine",
+    engine: "Engine | None",
     ids: "Ids",
     device: str,
-    settings: Again,
+    settings: Settings,
     what: str = "scored",
 ) -> float:
-    """What a text costs; the engine is for a cache, as what learns is a network of its own.
+    """What a text costs, in nats; infinite where the loss blew up, as it can with a high rate.
 
-    Infinite where its loss blew up, as it can with a high rate.
+    The engine is for a cache alone: what learns is a network of its own.
     """
     from lstmgen.batching import Streams
 
     streams = Streams(ids, saved.vocabulary.start_id, 1, settings.window)
     if isinstance(settings, CacheConfig):
+        assert engine is not None
         from lstmgen import cache
 
         parts = cache.window_nats(engine, streams, settings)
@@ -54,7 +55,7 @@ def nats(
     return total
 
 
-def require_found(nats: float, text: "Text", settings: Again) -> None:
+def require_found(nats: float, text: "Text", settings: Settings) -> None:
     """`OptionError` where the loss blew up, so that there is no score."""
     if nats == inf:
         raise OptionError(
@@ -63,7 +64,7 @@ def require_found(nats: float, text: "Text", settings: Again) -> None:
         )
 
 
-def axes(tune_on: str | None, settings: Again | None, given: Mapping[str, float]) -> "Axes":
+def axes(tune_on: str | None, settings: Settings | None, given: Mapping[str, float]) -> "Axes":
     """The settings to tune, with the values to try: all that were not given."""
     if tune_on is None:
         return {}
@@ -88,23 +89,29 @@ def axes(tune_on: str | None, settings: Again | None, given: Mapping[str, float]
 
 
 def tuned(
-    saved: "SavedModel", text: "Text", scored: list["Text"], device: str, start: Again, axes: "Axes"
-) -> Again:
+    saved: "SavedModel",
+    text: "Text",
+    scored: list["Text"],
+    device: str,
+    start: Settings,
+    axes: "Axes",
+) -> Settings:
     """The settings under which the text costs least; says what it tries.
 
     `scored` are the texts that they are for, of which the text should not be one.
     """
     from lstmgen import tuning
 
-    ids = saved.vocabulary.encode(text.text)
-    num_tokens = USUAL_TRIALS * len(ids) if isinstance(start, CacheConfig) else 0
-    engine = engine_to_score(saved, device, num_tokens)
-    console.note(f"tuning on {text.name}, tokens: {len(ids):,}")
+    ids, engine = saved.vocabulary.encode(text.text), None
+    if isinstance(start, CacheConfig):
+        engine = engine_to_score(saved, device, USUAL_TRIALS * len(ids))
+    unknown = saved.vocabulary.count_unknown(ids)
+    told = f", {unknown:,} of them unknown, scored as <unk>" if unknown else ""
+    console.note(f"tuning on {text.name}, tokens: {len(ids):,}{told}")
     if text.digest in {other.digest for other in scored}:
         console.note(f"{text.name} is scored too, and what is chosen on it will flatter its score")
-    console.note_unknown(saved.vocabulary.count_unknown(ids), len(ids))
 
-    def cost(settings: Again) -> float:
+    def cost(settings: Settings) -> float:
         return nats(saved, engine, ids, device, settings, f"{flags(settings)}:")
 
     costs, best = set[float](), start
@@ -122,7 +129,7 @@ def tuned(
     return best
 
 
-def flags(settings: Again) -> str:
+def flags(settings: Settings) -> str:
     """The settings as options, to be given to a later run."""
     from lstmgen.tuning import AXES
 

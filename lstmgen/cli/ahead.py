@@ -13,7 +13,7 @@ MAX_AHEAD, MAX_CHARACTERS = 1024, 1 << 22
 class Ahead(Iterator[str]):
     """The lines of an iterator. A mistake in one is raised when all before it have been taken.
 
-    Of a `file` all lines are at hand, so which of them are taken together is the same each time.
+    Of a `file` the next line is waited for, so that the same lines are taken together each time.
     """
 
     def __init__(self, lines: Iterator[str], file: bool = False) -> None:

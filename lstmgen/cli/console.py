@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from errno import EAGAIN, EBADF, ECONNRESET, EINVAL, EPIPE
 from pathlib import Path
@@ -19,7 +19,7 @@ from lstmgen.folders import FULL
 T = TypeVar("T")
 NAME = "lstmgen"  # of the command
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
-# What comes of a reader that has gone; the second, of one by a socket.
+# Errors of a write whose reader has gone: of a pipe, and of a socket.
 READER_GONE = (EPIPE, ECONNRESET)
 LONG_WORK = 50  # parts, from which on a bar may be worth drawing
 # What makes text run the other way, or end a line, without being a control character by category.
@@ -113,9 +113,16 @@ def say(text: str) -> None:
     talk().flush()
 
 
-def note(text: str) -> None:
-    """Say something the user should know, which may hold text that is not ours."""
-    say(f"note: {visible(text, keep_newlines=False)}")
+def note(*texts: str) -> None:
+    """Say each thing that the user should know, which may hold text that is not ours."""
+    for text in texts:
+        say(f"note: {one_line(text)}")
+
+
+def note_typing(paths: Sequence[str]) -> None:
+    """Say so where it is waited for somebody to type what is read."""
+    if "-" in paths and sys.stdin is not None and sys.stdin.isatty():
+        note("what is typed here is read, until Ctrl-D (on Windows Ctrl-Z and Enter) on a new line")
 
 
 def note_unknown(unknown: int, tokens: int) -> None:
@@ -146,9 +153,13 @@ def watched(parts: Iterator[T], num_parts: int, what: str = "scored") -> Iterato
     return iter(bar(left, iterable=parts, total=num_parts, leave=False, delay=1.0))
 
 
-def visible(text: str, keep_newlines: bool = True) -> str:
+def one_line(text: str) -> str:
+    """The text with line ends and tabs replaced by pictures too."""
+    return visible(text, kept="")
+
+
+def visible(text: str, kept: str = "\n\t") -> str:
     """The text with every control character replaced by a picture of it, like ␛ for escape."""
-    kept = "\n\t" if keep_newlines else ""
     return "".join(c if c in kept or not _controls(c) else _picture(c) for c in text)
 
 
@@ -200,4 +211,5 @@ def option(name: str, value: object) -> str:
         return f"no --{dashed}"
     if isinstance(value, bool):
         return f"--{dashed}" if value else f"--no-{dashed}"
-    return visible(shlex.join([f"--{dashed}", str(value)]), keep_newlines=False)
+    typed = f"{value!s}".removesuffix(".0") if isinstance(value, float) else f"{value!s}"
+    return one_line(shlex.join([f"--{dashed}", typed]))

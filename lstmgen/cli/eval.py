@@ -135,26 +135,27 @@ def evaluate(
             "several models are compared on whole texts; leave out --by, --context, --choices, --dynamic, "
             "--cache and --tune-on"
         )
-    how: again.Again | None = None
+    settings: again.Settings | None = None
     of_dynamic = _given("dynamic", dynamic, rate=dynamic_rate, decay=dynamic_decay)
     of_cache = _given("cache", cache is not None, share=cache_share, sharpness=cache_sharpness)
     if dynamic:
-        how = DynamicConfig(**of_dynamic)
+        settings = DynamicConfig(**of_dynamic)
     elif cache is not None:
-        how = CacheConfig(size=cache, **of_cache)
-    axes = again.axes(tune_on, how, {**of_dynamic, **of_cache})
-    to_tune = [] if tune_on is None else [tune_on]
+        settings = CacheConfig(size=cache, **of_cache)
+    axes = again.axes(tune_on, settings, {**of_dynamic, **of_cache})
     contexts = _contexts(context)
     from lstmgen import corpus
 
-    corpus.require_one_stdin([*texts, *to_tune])
+    paths = texts if tune_on is None else [*texts, tune_on]
+    corpus.require_one_stdin(paths)
+    console.note_typing(paths)
     if several:
         loaded = [models.load(name) for name in several]
         comparing.compare(loaded, several, _read(texts, encoding), device, as_json)
         return
-    saved = models.load(named := model[0] if model else None)
-    name = models.called(named)
-    tuning_texts = _read(to_tune, encoding)
+    named = model[0] if model else None
+    saved, name = models.load(named), models.called(named)
+    tuning_texts = [] if tune_on is None else _read([tune_on], encoding)
     read = [] if by == "line" else _read(texts, encoding)  # lines are scored as they are read
     asked = scores.Evaluation(saved, name, read, device, as_json)
     if by == "line":
@@ -168,9 +169,9 @@ def evaluate(
     else:
         if dynamic:
             models.settle_threads(device)
-        if how and tuning_texts:
-            how = again.tuned(saved, tuning_texts[0], read, device, how, axes)
-        scores.by_corpus(asked, how)
+        if settings and tuning_texts:
+            settings = again.tuned(saved, tuning_texts[0], read, device, settings, axes)
+        scores.by_corpus(asked, settings)
 
 
 def _given(option: str, is_given: bool, **values: float | None) -> dict[str, Any]:
@@ -178,9 +179,8 @@ def _given(option: str, is_given: bool, **values: float | None) -> dict[str, Any
     given = {name: value for name, value in values.items() if value is not None}
     for name, value in given.items():
         if not is_given:
-            raise OptionError(
-                f"--{option}-{name} {value} is for --{option}; add that, or leave it out"
-            )
+            typed = console.option(f"{option}_{name}", value)
+            raise OptionError(f"{typed} is for --{option}; add that, or leave it out")
     return given
 
 
@@ -188,11 +188,8 @@ def _read(paths: list[str], encoding: str) -> list["Text"]:
     """The texts; files without any are left out, with a note, if there are others."""
     from lstmgen import corpus
 
-    if not paths:
-        return []
     read, notes = corpus.read_each(paths, encoding)
-    for line in notes:
-        console.note(line)
+    console.note(*notes)
     return read
 
 
@@ -208,7 +205,7 @@ def _contexts(option: str | None) -> list[int] | None:
         numbers = [0]
     if not 1 <= numbers[0] <= numbers[-1] <= LONGEST_CONTEXT:
         raise OptionError(
-            f"--context is {option!r:.60}; it must be auto or numbers of tokens up to {LONGEST_CONTEXT} like "
-            "1,10,100"
+            f"--context is {option!r:.60}; it must be auto, or numbers of tokens from 1 to "
+            f"{LONGEST_CONTEXT:,}, like 1,10,100"
         )
     return numbers

@@ -2,9 +2,9 @@
 
 from lstmgen.errors import reason
 
-# As torch puts it; the last is of cuBLAS and cuDNN, which begin by taking some.
-NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED",
-             "STATUS_NOT_INITIALIZED")  # fmt: skip
+# As torch puts it; the last are of cuBLAS and cuDNN, and of oneDNN, which begin by taking some.
+NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED",
+             "STATUS_NOT_INITIALIZED", "could not create a primitive")  # fmt: skip
 NO_DEVICE = ("no kernel image", "kernel image is invalid", "are busy or unavailable", "No CUDA GPUs",
              "no CUDA-capable device", "driver version is insufficient")  # fmt: skip
 NO_THREAD = "can't start new thread"  # as Python puts it

@@ -57,7 +57,7 @@ def sized(job: "Job", given: Options, began: float) -> "Job":
         tokens = float(steps * job.training.batch_size * job.training.window)
     else:
         left = minutes(given) * 60 - (stopwatch.now() - began)
-        # By two layers, if one is given, as the sizes that the plan has for one follow from that too.
+        # By two layers, if one is given, as the plan derives the size of one from what two would read.
         layers = max(job.model.num_layers, 1 if size_given else ModelConfig.num_layers)
         to_measure = replace(job, model=replace(job.model, num_layers=layers))
         config, tokens = _measured(to_measure, left, may_have_many)
@@ -160,7 +160,7 @@ def timed(job: "Job", given: Options, saved: "SavedRun | None", began: float) ->
     if steps:
         job = replace(job, training=replace(config, num_steps=steps))
     elif saved and "minutes" not in given:  # to the end that it had
-        if at.deadline is not None:
+        if at.deadline is not None and config.num_steps > at.step:
             job = replace(job, time_limit=pace.TimeLimit(at.deadline, measure(job)))
     else:
         job = _within_minutes(job, given, at if saved else None, began)

@@ -35,7 +35,7 @@ def device_option(auto: str) -> Any:
 def called(model: str | None) -> str:
     """The name of the model that is meant: its folder or file as it was given, or "built-in"."""
     path = folders.find_model(model)
-    return "built-in" if path == folders.BUILT_IN else str(path)
+    return "built-in" if path is folders.BUILT_IN else str(path)
 
 
 def load(model: str | None) -> "SavedModel":
@@ -43,7 +43,7 @@ def load(model: str | None) -> "SavedModel":
     from lstmgen import checkpoint
 
     path = folders.find_model(model)
-    if path == folders.BUILT_IN:
+    if path is folders.BUILT_IN:  # and not named by its path
         console.note(
             f"there is no {DEFAULT_MODEL_FOLDER} here, so this is the built-in model, trained on "
             "invented life stories; make your own with `lstmgen train corpus.txt`"

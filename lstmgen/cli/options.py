@@ -19,6 +19,8 @@ from lstmgen.errors import OptionError
 from lstmgen.ranges import require, require_device
 
 if TYPE_CHECKING:
+    import torch
+
     from lstmgen.checkpoint import SavedModel
     from lstmgen.corpus import Text
     from lstmgen.dataset import Dataset
@@ -34,14 +36,20 @@ def require_sense(given: Options) -> None:
         raise OptionError("--model is empty; name the folder to write")
     if given.get("init_from") == "":
         raise OptionError("--init-from is empty; name the model to begin with")
+    if given.get("quiet") and "sample_every" in given:
+        raise OptionError("--quiet shows no samples; leave out --quiet or --sample-every")
     if sum(name in given for name in ("minutes", "epochs", "steps")) > 1:
         raise OptionError("give only one of --minutes, --epochs and --steps")
     for name in {"minutes", "epochs", "threads", "sample_every"} & set(given):
         require(f"--{name.replace('_', '-')}", given[name])
     require_device(given["device"])
-    if given["resume"] and (given["overwrite"] or "init_from" in given):
-        raise OptionError("--resume goes on with a run; leave out --overwrite and --init-from")
+    anew = ["--overwrite"] * given["overwrite"] + ["--init-from"] * ("init_from" in given)
+    if given["resume"] and anew:
+        raise OptionError(f"--resume goes on with a run; leave out {' and '.join(anew)}")
     corpus.require_one_stdin(paths(given))
+    for path in paths(given):
+        if path != corpus.STDIN:  # what is not there is told before anything is said of the folder
+            corpus.size(path)
     if "valid_file" in given and "valid_fraction" in given:
         fraction = given["valid_fraction"]
         raise OptionError(f"--valid-file is used whole; leave out --valid-fraction {fraction:g}")
@@ -139,7 +147,7 @@ def model(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelC
         require_memory(config, "begin with a smaller model, or give a lower --max-vocab")
         return config
     sizes = {options[name] for name in ("embedding_size", "hidden_size") if name in options}
-    many = planning.tie(data.vocabulary.level, len(data.vocabulary))
+    many = planning.has_many_symbols(data.vocabulary.level, len(data.vocabulary))
     options.setdefault("tie", many and len(sizes) < 2)
     if options["tie"] and "embedding_size" in options:
         options.setdefault("hidden_size", options["embedding_size"])
@@ -151,7 +159,7 @@ def model(given: Options, data: "Dataset", other: "SavedModel | None") -> ModelC
     return config
 
 
-def training(given: Options, data: "Dataset", where: Any) -> TrainConfig:
+def training(given: Options, data: "Dataset", where: "torch.device") -> TrainConfig:
     """Everything but the number of steps, for which 1 stands."""
     from lstmgen import device as devices
     from lstmgen.batching import even_window, fitting_batch

@@ -22,9 +22,9 @@ def one(prime: str | None, prime_file: str | None, encoding: str) -> str:
     if prime_file is not None:
         from lstmgen import corpus
 
+        console.note_typing([prime_file])
         text = corpus.read(prime_file, encoding)
-        for line in text.notes:
-            console.note(line)
+        console.note(*text.notes)
         return text.text.removesuffix("\n")
     return as_utf8("--prime", prime or "")
 

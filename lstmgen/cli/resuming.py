@@ -47,9 +47,9 @@ def data(folder: Path, saved: "SavedRun", text: "Text", held_out: "Text | None")
 
 
 def raised_at(saved: "SavedRun", config: TrainConfig) -> int | None:
-    """The step from which a run that is resumed learns faster, by a tenth, than it would have; or None.
+    """The step of a saved run, if its learning rate there is over a tenth higher with `config`; or None.
 
-    It may do so where `config` gives it a much later end.
+    That is so where the run gets a much later end.
     """
     from lstmgen import optim
 

@@ -86,7 +86,10 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
 
 def _is_among(corpus: list[str], valid_file: str) -> bool:
     """Whether the text to validate on is one of those to train on, as with a pattern that takes in both."""
-    return os.path.realpath(valid_file) in map(os.path.realpath, corpus)
+    from lstmgen.corpus import STDIN
+
+    files = [name for name in corpus if name != STDIN]
+    return valid_file != STDIN and os.path.realpath(valid_file) in map(os.path.realpath, files)
 
 
 def _read(
@@ -97,10 +100,10 @@ def _read(
     from lstmgen.vocabulary import UNKNOWN_ID, is_tokenised
 
     encoding = given["encoding"]
+    console.note_typing(options.paths(given))
     text = corpus.read_all(given["corpus"], encoding)
     held_out = corpus.read(given["valid_file"], encoding) if "valid_file" in given else None
-    for line in text.notes + (held_out.notes if held_out else ()):
-        console.note(line)
+    console.note(*text.notes, *(held_out.notes if held_out else ()))
     if held_out and (
         held_out.digest == text.digest or _is_among(given["corpus"], given["valid_file"])
     ):

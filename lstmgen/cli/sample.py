@@ -22,14 +22,18 @@ BLINK = 0.005  # seconds
 
 def sample(
     context: typer.Context,
-    prime: Annotated[str | None, typer.Option(help="Text to go on from.")] = None,
+    prime: Annotated[str | None, typer.Option(metavar="TEXT", help="Text to go on from.")] = None,
     prime_file: Annotated[
         str | None,
         typer.Option(
-            help="File with the text to go on from, - for standard input; its last line end is left out."
+            metavar="FILE",
+            help="File with the text to go on from, - for standard input; its last line end is left out.",
         ),
     ] = None,
-    encoding: Annotated[str, typer.Option(help="Encoding of what is read.")] = DEFAULT_ENCODING,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Encoding of what is read.", show_default=DEFAULT_ENCODING),
+    ] = None,
     each_line: Annotated[
         bool,
         typer.Option(
@@ -62,22 +66,29 @@ def sample(
             show_default=str(DecodingConfig.temperature),
         ),
     ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Draw from the K likeliest tokens.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Draw from the K likeliest tokens.", show_default="off")
+    ] = None,
     top_p: Annotated[
         float | None,
-        typer.Option(help="Draw from the fewest tokens that together have this probability."),
+        typer.Option(
+            help="Draw from the fewest tokens that together have this probability.",
+            show_default="off",
+        ),
     ] = None,
     min_p: Annotated[
         float | None,
         typer.Option(
-            help="Leave out tokens less probable than this share of the likeliest's probability."
+            help="Leave out tokens less probable than this share of the likeliest's probability.",
+            show_default="off",
         ),
     ] = None,
     repetition_penalty: Annotated[
         float | None,
         typer.Option(
             help="Above 1 makes tokens that have occurred already less likely beside others; 1 is off. "
-            "Meant for words."
+            "Meant for words.",
+            show_default="off",
         ),
     ] = None,
     beams: Annotated[
@@ -86,6 +97,7 @@ def sample(
             metavar="N",
             help="Draw nothing: search for the likeliest text, keeping N at a time. Goes with neither --seed "
             "nor what shapes a draw.",
+            show_default="off",
         ),
     ] = None,
     seed: Annotated[
@@ -140,22 +152,25 @@ def sample(
         raise OptionError("--null ends texts, and --json writes objects; leave one of them out")
     if sum((prime is not None, prime_file is not None, each_line)) > 1:
         raise OptionError("give only one of --prime, --prime-file and --each-line")
-    if encoding != DEFAULT_ENCODING and prime_file is None and not each_line:
+    if encoding is not None and prime_file is None and not each_line:
         raise OptionError(
             f"--encoding {encoding} is for what is read; give --prime-file or --each-line too, or "
             "leave it out"
         )
+    encoding = encoding or DEFAULT_ENCODING
     from lstmgen import engines
     from lstmgen.beam_search import search
     from lstmgen.generation import generate, stop_strings, stream
 
-    stops = stop_strings([primes.as_utf8("--stop", text) for text in stop or ()], length)
+    stops = stop_strings([primes.as_utf8("--stop", text) for text in stop or ()])
     saved = models.load(model)
     _note_odd_stops(stops, saved.vocabulary)
     # One text at a time is what NumPy is best at, so "auto" does not look for an accelerator.
     engine = engines.choose(saved, device, 0)
     only_prime = "" if each_line else primes.one(prime, prime_file, encoding)
-    if prime is None and prime_file is None and not each_line:
+    if each_line:
+        console.note_typing("-")
+    elif prime is None and prime_file is None:
         primes.note_unread()
     texts = lines_of("-", encoding) if each_line else iter([only_prime])
     if seed is None and beams is None:
@@ -187,6 +202,8 @@ def sample(
             ready=wanted.ready,
             with_nats=as_json,
         )
+        if not (each_line or console.shows_output()):
+            written = console.watched(written, num_samples, "sampled")
     for text in written:
         _write(text, echo, as_json, null)
 
@@ -231,7 +248,7 @@ def _note_odd_stops(stops: Sequence[str], vocabulary: "Vocabulary") -> None:
             console.note(
                 f"--stop {string} holds a backslash and an n; a line end is written $'\\n' in bash and zsh"
             )
-        if odd := vocabulary.cannot_write(string):
+        elif odd := vocabulary.cannot_write(string):
             console.note(f"--stop {string!r} ends no text, as the model cannot write {odd[0]!r}")
 
 

@@ -60,13 +60,13 @@ def about_tokens(saved: "SavedModel", characters: int) -> int:
     return characters // (1 if saved.vocabulary.level == "char" else CHARACTERS_A_WORD)
 
 
-def by_corpus(asked: Evaluation, how: again.Again | None) -> None:
+def by_corpus(asked: Evaluation, settings: again.Settings | None) -> None:
     """The score of each text, and beside it, never in its place, what it costs when it is scored again."""
     from lstmgen.scoring import Score, score_text
 
-    saved, engine, kind = asked.saved, asked.engine(), how.option if how else ""
+    saved, engine, kind = asked.saved, asked.engine(), settings.option if settings else ""
     static, other = list[tuple[str, Score]](), list[tuple[str, Score]]()
-    second = {kind: how.to_json()} if how else {}
+    second = {kind: settings.to_json()} if settings else {}
 
     def found(rows: list[tuple[str, Score]], name: str, score: Score, **more: Any) -> None:
         rows.append((name, score))
@@ -80,21 +80,21 @@ def by_corpus(asked: Evaluation, how: again.Again | None) -> None:
     for text, ids in zip(asked.texts, asked.encoded, strict=True):
         score = score_text(engine, saved.vocabulary, ids, len(text.text), console.watched)
         found(static, text.name, score)
-        if how:
-            nats = again.nats(saved, engine, ids, asked.device, how)
+        if settings:
+            nats = again.nats(saved, engine, ids, asked.device, settings)
             if nats == inf:
                 show()  # what it has come to by now
-            again.require_found(nats, text, how)
+            again.require_found(nats, text, settings)
             found(other, text.name, replace(score, nats=nats), **second)
     num_texts = len(asked.texts)
-    total = sum((score for _, score in static), Score())
     if num_texts > 1:
+        total = sum((score for _, score in static), Score())
         found(static, "total", total, texts=num_texts)
-        if how:
+        if settings:
             again_total = sum((score for _, score in other), Score())
             found(other, "total", again_total, texts=num_texts, **second)
     show()
-    console.note_unknown(total.unknown_tokens, total.tokens)
+    asked.note_unknown()
 
 
 def by_line(asked: Evaluation, paths: list[str], encoding: str) -> None:

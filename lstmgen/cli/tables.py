@@ -28,7 +28,7 @@ def scores(rows: "Sequence[tuple[str, Score]]") -> None:
     """A row a text."""
     found = [score for _, score in rows]
     columns: Columns = [
-        ("file", [_plain(name) for name, _ in rows]),
+        ("file", [console.one_line(name) for name, _ in rows]),
         ("bits/character", [f"{score.bits_per_character:.4f}" for score in found]),
         ("perplexity", [_perplexity(score) for score in found]),
         ("nats/token", [f"{score.nats_per_token:.4f}" for score in found]),
@@ -49,7 +49,7 @@ def comparison(
         "{:+.4f} to {:+.4f}".format(*one.interval) if one.interval else "-" for one in found
     ]
     columns: Columns = [
-        ("model", [_plain(model) for model, _ in rows]),
+        ("model", [console.one_line(model) for model, _ in rows]),
         ("bits/character", [f"{score.bits_per_character:.4f}" for score in scored]),
         ("difference", ["", *(f"{one.bits_per_character:+.4f}" for one in found)]),
         ("95 % interval", ["", *intervals]),
@@ -57,7 +57,7 @@ def comparison(
         ("tokens", [f"{score.tokens:,}" for score in scored]),
         ("unknown", [f"{score.unknown_tokens:,}" for score in scored]),
     ]
-    _print(_narrowed(columns, "perplexity", "tokens"))
+    _print(_narrowed(columns, "perplexity", "tokens", "unknown"))
     for (model, _), one in zip(rows[1:], found, strict=True):
         which = "better" if one.bits_per_character < 0 else "worse"
         told = {
@@ -88,19 +88,19 @@ def contexts(name: str, rows: "Sequence[ContextScore]", num_tokens: int) -> None
         columns.append(("", ["█" * max(1, round(room * bit / (max(bits) or 1))) for bit in bits]))
     _print(columns)
     count = rows[0].places
-    which, first = "its tokens", ""
+    drawn, sampled = "", ""
     if rows[0].standard_error:
-        which, first = "a sample of its tokens", "of nats/token as not all are scored, "
+        drawn, sampled = ", drawn at random", "of nats/token, as not all are scored, and "
     console.note(
-        f"{name}: {which}, {count:,} of {num_tokens:,}, the same ones in each row; +- is one standard error: "
-        f"{first}of the gain, taking the text as a sample of its kind"
+        f"{name}: each row scores the same {count:,} of its {num_tokens:,} tokens{drawn}; +- is one standard "
+        f"error {sampled}of the gain, taking the text as a sample of its kind"
     )
 
 
 def tallies(rows: "Sequence[Tally]") -> None:
     """A row a group of questions."""
     columns: Columns = [
-        ("group", [_plain(row.group) for row in rows]),
+        ("group", [console.one_line(row.group) for row in rows]),
         ("questions", [f"{row.questions:,}" for row in rows]),
         ("correct", [f"{round(row.correct, 2):,.10g}" for row in rows]),
         ("accuracy", [f"{row.accuracy:.1%}" for row in rows]),
@@ -108,7 +108,7 @@ def tallies(rows: "Sequence[Tally]") -> None:
         ("chance", [f"{row.chance:.1%}" for row in rows]),
         ("by token", [f"{row.accuracy_per_token:.1%}" for row in rows]),
     ]
-    _print(_narrowed(columns, "correct"))
+    _print(_narrowed(columns, "correct", "by token"))
 
 
 def _known(value: float) -> str:
@@ -117,16 +117,12 @@ def _known(value: float) -> str:
 
 def heading(name: str) -> None:
     """Say which text the table below is of, where there are several."""
-    console.emit(f"{_plain(name)}:\n")
+    console.emit(f"{console.one_line(name)}:\n")
 
 
 def _perplexity(score: "Score") -> str:
     value = score.perplexity
     return f"{value:,.3f}" if value < 1e12 else f"{value:.3e}"
-
-
-def _plain(name: str) -> str:
-    return console.visible(name, keep_newlines=False)
 
 
 def _room() -> int:
@@ -154,7 +150,7 @@ def _narrowed(columns: Columns, *spare: str) -> Columns:
 def _print(columns: Columns) -> None:
     """Names to the left, folded where they are long; numbers to the right, and always whole.
 
-    What is still too wide for a terminal, that breaks.
+    A table that is still too wide is broken by the terminal.
     """
     from rich.console import Console
     from rich.table import Table

@@ -40,7 +40,7 @@ def of_data(data: "Dataset") -> str:
     replaced = [f"{console.count(rare, kind, kinds)} not kept"] if rare else []
     if data.placed_unknown:
         replaced.append(f"{console.count(data.placed_unknown, kind, kinds)} drawn at random")
-    name = console.visible(facts["name"], keep_newlines=False)
+    name = console.one_line(facts["name"])
     unknown = vocabulary.count_unknown(data.valid_ids)
     odd = f", {unknown:,} of them unknown" if unknown else ""
     return (
@@ -131,9 +131,7 @@ def to_resume(given: Options) -> str:
     corpus = [shlex.quote(name) for name in given["corpus"]]
     if any(name.startswith("-") and name != "-" for name in given["corpus"]):
         corpus, again = [*again, "--"], corpus  # else they would be taken for options
-    return console.visible(
-        " ".join([console.program(), "train", *corpus, *again]), keep_newlines=False
-    )
+    return console.one_line(" ".join([console.program(), "train", *corpus, *again]))
 
 
 def from_pipes(names: Sequence[str]) -> list[str]:
@@ -187,7 +185,7 @@ def describe_end(last: "Progress", model: str, flags: list[str]) -> str:
     assert best is not None  # the last step is always scored
     trial = " ".join([console.program(), "sample", *flags])
     score = " ".join([console.program(), "eval other.txt", *flags])
-    name = console.visible(model, keep_newlines=False)
+    name = console.one_line(model)
     return (
         f"done        {name}: best validation {best.nats_per_token:.4f} nats a token "
         f"({best.bits_per_character:.3f} bits/character, perplexity {best.perplexity:.4g}) "

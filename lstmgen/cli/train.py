@@ -25,7 +25,6 @@ from lstmgen.config import (
     TrainConfig,
     Words,
 )
-from lstmgen.errors import OptionError
 from lstmgen.planning import (
     CUDA_STREAMS,
     MANY_STREAMS,
@@ -238,6 +237,7 @@ def train(
         typer.Option(
             metavar="SECONDS",
             help="Show a sample of what the model writes, about once in this many seconds.",
+            show_default="off",
         ),
     ] = None,
     init_from: Annotated[
@@ -262,8 +262,6 @@ def train(
     given = {name: value for name, value in locals().items() if value is not None}
     began = stopwatch.now() - time.process_time()  # near to when Python was started
     options.require_sense(given)
-    if quiet and sample_every is not None:
-        raise OptionError("--quiet shows no samples; leave out --quiet or --sample-every")
 
     from lstmgen import holding
 

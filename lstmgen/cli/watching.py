@@ -21,6 +21,7 @@ STOPPING = (
 )
 LEFT = "leaving at once; what is not saved is lost"
 AT_ONCE = 1.0  # seconds after a signal in which another counts as the same wish
+NARROW = 75  # characters of a terminal, below which there is none for how fast it goes
 WIDE = 125  # characters of a terminal that has room for losses in both units beside the bar
 
 
@@ -46,8 +47,8 @@ def follow(
             bar.total = record.num_steps
             told = _describe_record(record, per_token)
             # The bar's own terminal; standard output may be another, or none.
-            narrow = not bar.disable and (bar.format_dict["ncols"] or WIDE) < WIDE
-            shown = _describe_shortly(record, per_token) if narrow else told
+            width = WIDE if bar.disable else bar.format_dict["ncols"] or WIDE
+            shown = told if width >= WIDE else _describe_shortly(record, per_token, width)
             bar.set_description_str(shown, refresh=record.step == bar.initial)
             bar.update(record.step - bar.n)
             if record.sample is not None and not quiet:
@@ -125,11 +126,12 @@ def _describe_record(record: "Progress", per_token: float) -> str:
     return text + _speed(record, per_token)
 
 
-def _describe_shortly(record: "Progress", per_token: float) -> str:
-    """The same in bits alone, the best of the validation part beside the loss."""
+def _describe_shortly(record: "Progress", per_token: float, width: int) -> str:
+    """The same in bits alone, the best of the validation part beside the loss, the speed if there is room."""
     bits = _bits(record, per_token)
     best = f", best {record.best.bits_per_character:.3f}" if record.best else ""
-    return f"loss {bits:.3f}{best} bits/character{_speed(record, per_token)}"
+    speed = _speed(record, per_token) if width >= NARROW else ""
+    return f"loss {bits:.3f}{best} bits/character{speed}"
 
 
 def _bits(record: "Progress", per_token: float) -> float:
