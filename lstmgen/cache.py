@@ -53,9 +53,8 @@ def cache_probabilities(
     age = np.arange(places - steps, places)[:, None] - np.arange(places)  # (T, N), in tokens
     seen = (age > 0) & (age <= config.size)
     likeness = np.where(seen, config.sharpness * (hidden @ keys.T), -np.inf)
-    with np.errstate(
-        invalid="ignore"
-    ):  # -inf less -inf: the first token of a text has nothing before it
+    # -inf less -inf: the first token of a text has nothing before it
+    with np.errstate(invalid="ignore"):
         weight = np.exp(likeness - likeness.max(axis=1, keepdims=True), dtype=np.float64)
     same = values == values[-steps:, None]  # (T, N)
     probabilities: NDArray[np.float64] = (weight * same).sum(axis=1) / weight.sum(axis=1)

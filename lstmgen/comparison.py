@@ -40,8 +40,8 @@ class Difference:
         """Where the difference lies in texts of this kind, in bits per character, with 95 % confidence.
 
         The confidence is lower where parts longer than a tenth of the text differ from each other, and where
-        fewer than twenty blocks are like their neighbours: see `blocked_error`. None for a text that is too
-        short to tell.
+        there are fewer than twenty blocks and neighbours are alike: see `blocked_error`. None for a text that
+        is too short to tell.
         """
         if self.num_blocks < FEW_BLOCKS:
             return None

@@ -226,12 +226,15 @@ def _write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     durable.put(path, header.replace(NO_DIGEST.encode(), digest.hexdigest().encode(), 1), payload)
 
 
+NO_OBJECT = "PyObject pointer is null"  # as Rust says by a panic, which is no `Exception`
+
+
 def _packed(arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> bytes:
     """The arrays as safetensors packs them; `MemoryError` where memory is too little."""
     try:
         return save(arrays, metadata)
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # what Rust makes of that
+        if NO_OBJECT not in str(error):
             raise
         raise MemoryError from None
 

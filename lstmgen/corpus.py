@@ -218,13 +218,11 @@ class _Source(FileIO):
         if self._ended:
             return 0
         view = memoryview(buffer)
-        count = super().readinto(view)
-        while count and not self._began and _is_part_of_mark(bytes(view[:count])):
-            more = super().readinto(view[count:])
-            if not more:
-                break
-            count += more
-        self._began, self._ended = True, count == 0
+        last = count = super().readinto(view)
+        while last and count and not self._began and _is_part_of_mark(bytes(view[:count])):
+            last = super().readinto(view[count:])
+            count += last or 0
+        self._began, self._ended = True, last == 0
         return count
 
     def readall(self) -> bytes:

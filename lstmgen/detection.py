@@ -46,7 +46,8 @@ def require_plain(name: str, begin: bytes) -> None:
     """`CorpusError` for a file that begins as those of other kinds do, whatever its bytes would decode to."""
     if begin.startswith(_MODEL, 8):
         raise CorpusError(
-            f"{name}: this is a model; give a text in its place, and a model with --model or --init-from"
+            f"{name}: this is a model; give a text in its place, and a model by --model, or, to begin a "
+            "training with it, by --init-from"
         )
     for place, mark, told in _FORMATS:
         if begin.startswith(mark, place):

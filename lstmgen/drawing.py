@@ -29,7 +29,7 @@ def relative_probabilities(
 
     In order: the repetition penalty on tokens `seen` before, (B, V), not used without one (Keskar et al.,
     2019, arXiv:1909.05858; but a logit below 0 is multiplied, as to divide it would make the token likelier),
-    top-k (Fan et al., 2018, arXiv:1805.04833), temperature, top-p (Holtzman et al., 2019, arXiv:1904.09751),
+    temperature, top-k (Fan et al., 2018, arXiv:1805.04833), top-p (Holtzman et al., 2019, arXiv:1904.09751),
     min-p (Nguyen et al., 2024, arXiv:2407.01082). Of equally likely tokens the one with the lower id counts
     as the likelier, so that top-k keeps k. `<unk>` is never drawn. Temperature 0 leaves one token.
     """
@@ -43,7 +43,7 @@ def relative_probabilities(
         only[np.arange(len(x)), x.argmax(axis=-1)] = 1
         return only
     if decoding.top_k is not None and decoding.top_k < x.shape[-1]:
-        # After the temperature it would keep the same, but for unequal ones that are made equal by rounding.
+        # Before the temperature, by which rounding may make unequal ones equal; else it would keep the same.
         place = x.shape[-1] - int(decoding.top_k)  # a short integer of NumPy's could overflow here
         least = np.partition(x, place, axis=-1)[:, place, None]
         x = _likeliest(x, least, decoding.top_k, -np.inf)

@@ -13,19 +13,35 @@ from lstmgen.folders import FULL, REFUSED, behind_link, beside
 CANNOT_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP)  # as some file systems say of folders
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder durably, with those above it, if it is not there. `OSError` if it cannot be made."""
-    target = behind_link(folder)
-    missing = [path for path in (target, *target.parents) if not path.exists()]
-    target.mkdir(parents=True, exist_ok=True)
-    for path in missing:
-        _sync(path.parent)
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder durably, with those above it: the ones that were not there, the innermost first.
+
+    `OSError` where that cannot be done; none is then left.
+    """
+    target, made = behind_link(folder), list[Path]()
+    try:
+        for path in reversed((target, *target.parents)):
+            if not path.exists():
+                path.mkdir(exist_ok=True)
+                made.insert(0, path)
+                _sync(path.parent)
+    except OSError:
+        remove_empty(made)
+        raise
+    return made
+
+
+def remove_empty(made: Iterable[Path]) -> None:
+    """Remove folders, the innermost first, up to one that has something in it."""
+    with suppress(OSError, ValueError):
+        for path in made:
+            path.rmdir()
 
 
 def put(path: Path, *parts: bytes | memoryview) -> None:
     """Make `path` hold the parts, whole or not at all; the old file stays until the new one is safe.
 
-    `CheckpointError` where that cannot be done. Where it is only the folder that cannot be synced, the new
+    `CheckpointError` where that cannot be done. Where it is only its name that cannot be synced, the new
     file is there, but may not outlast a loss of power.
     """
     new = beside(path)

@@ -30,24 +30,17 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator["Hold"]:
             raise CheckpointError(
                 f"{folder}: this is a file, and a model is trained into a folder; name one with --model"
             )
-        target = folders.behind_link(folder)
-        made = [p for p in (target, *target.parents) if p.name != ".." and not p.exists()]
-    if resume and made:
-        raise folders.no_run(folder)
-    try:
-        with locked(folder):
-            there = folders.own_files(folder)
-            if there and not (resume or overwrite):
-                raise _taken(folder, there)
-            hold = Hold(folder)
-            try:
-                yield hold
-            finally:
-                hold.give_back()
-    finally:
-        with suppress(OSError, ValueError):  # what has something in it stays, with all around it
-            for path in made:
-                path.rmdir()
+        if resume and not folder.exists():
+            raise folders.no_run(folder)
+    with locked(folder):
+        there = folders.own_files(folder)
+        if there and not (resume or overwrite):
+            raise _taken(folder, there)
+        hold = Hold(folder)
+        try:
+            yield hold
+        finally:
+            hold.give_back()
 
 
 def _taken(folder: Path, there: Sequence[str]) -> CheckpointError:
@@ -64,9 +57,21 @@ def _taken(folder: Path, there: Sequence[str]) -> CheckpointError:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep others out of a folder, which is made if it is not there; `CheckpointError` if one is in it."""
+    """Keep others out of a folder; `CheckpointError` if one is in it.
+
+    It is made if it is not there, and then left only if it has something in it.
+    """
     with blaming_system(folder):
-        durable.make_folder(folder)
+        made = durable.make_folder(folder)
+    try:
+        with _lock(folder):
+            yield
+    finally:
+        durable.remove_empty(made)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:  # Windows has no such locks, nor have some file systems, as the README says

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TextIO
 
 PATIENCE = 0.1  # seconds with a reader that has stopped
-GRACE = 2.0  # seconds in which a command that is to end has done so by itself
+GRACE = 5.0  # seconds in which a command that is to end has done so by itself
 plain = b""  # what a terminal is to be sent first, once it was asked for bold text
 
 

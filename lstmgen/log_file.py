@@ -17,7 +17,7 @@ STEPS = Range(0, RANGES["--steps"].high)  # 0 is before the first
 def append(folder: Path, record: Mapping[str, Any]) -> None:
     """Add one line to the log of a folder; a line that a crash cut short is closed first.
 
-    `CheckpointError` where it cannot be written; the log is then as it was.
+    `CheckpointError` where it cannot be written; no part of it is then left.
     """
     path, line = folder / LOG_FILE, json.dumps(record).encode() + b"\n"
     with blaming_system(path), path.open("ab+", buffering=0) as file:

@@ -159,3 +159,19 @@ def test_who_is_to_type_a_text_is_told_so_and_ends_it_by_one_ctrl_d(
     assert "note: what is typed here is read, until Ctrl-D " in typed.err
     assert "typed" not in came.err
     assert came.code == typed.code
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such shell there")
+@pytest.mark.parametrize(
+    ("to", "told"),
+    [("> {0}/file", "True"), ("> /dev/null", "True"), ("| cat", "False"), (">&-", "False")],
+)
+def test_output_is_kept_by_a_file_and_not_by_a_pipe_that_somebody_may_see(
+    tmp_path: Path, to: str, told: str
+) -> None:
+    script = (
+        "import sys; from lstmgen.cli import console; sys.stderr.write(str(console.keeps_output()))"
+    )
+    line = f"{sys.executable} -c '{script}' {to.format(tmp_path)}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    assert done.stderr == told

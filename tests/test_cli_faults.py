@@ -42,6 +42,7 @@ def test_what_nobody_can_mend_has_no_advice() -> None:
     ("message", "told"),
     [
         ("could not create a primitive", "not enough memory"),
+        ("could not create a primitive descriptor for an LSTM forward", ""),
         ("std::bad_alloc", "not enough memory"),
         ("CUDA out of memory. Tried to allocate 2 GiB", "not enough memory"),
         ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling", "not enough memory"),

@@ -69,6 +69,15 @@ def test_a_run_that_has_ended_is_not_begun_again_for_what_its_start_took(
         again = replace(job, training=replace(saved.training, num_steps=planned))
         return fitting.timed(again, {"minutes": minutes}, run, 99.0).training.num_steps - done
 
+    def never(job: Any) -> Timing:
+        raise AssertionError("nothing is to be measured")
+
+    ended = replace(saved, position=replace(saved.position, deadline=60.0))
+    through = replace(job, training=replace(saved.training, num_steps=done))
+    with monkeypatch.context() as unmeasured:
+        unmeasured.setattr(measuring, "measure", never)
+        with pytest.raises(OptionError, match="its end, after"):
+            fitting.timed(through, {}, ended, 99.0)
     for planned in (done, done + 9):  # the second was stopped
         assert more(planned, 1.0) == 15  # 2.5 s, one of them to validate
     assert more(done, 61, seconds=3597) > 0  # a minute, however little that is of an hour

@@ -208,6 +208,11 @@ def test_the_built_in_model_is_a_model_like_others_where_it_is_named(here: Any) 
     assert (done.code, done.err) == (0, "")
 
 
+def test_an_encoding_without_a_name_is_refused(model: Path, corpus: Path, here: Any) -> None:
+    error = here("sample", "-m", model, "--prime-file", corpus, "--encoding", "").error
+    assert "--encoding ''" in error
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "UTF-8", "latin-1"])
 def test_an_encoding_is_for_what_is_read(model: Path, here: Any, encoding: str) -> None:
     told = here("sample", "-m", model, "--prime", "A", "--encoding", encoding).error
@@ -396,11 +401,11 @@ def test_standard_input_that_is_closed_is_told_in_one_line(model: Path, command:
 
 
 @pytest.mark.parametrize(
-    ("options", "shown", "told"),
-    [((), False, True), ((), True, False), (("--each-line",), False, False)],
+    ("options", "kept", "told"),
+    [((), True, True), ((), False, False), (("--each-line",), True, False)],
 )
 def test_many_texts_have_a_bar_where_nobody_sees_them_come(
-    options: tuple[str, ...], shown: bool, told: bool, model: Path, here: Any,
+    options: tuple[str, ...], kept: bool, told: bool, model: Path, here: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     seen = list[Any]()
@@ -410,7 +415,7 @@ def test_many_texts_have_a_bar_where_nobody_sees_them_come(
         return parts
 
     monkeypatch.setattr(console, "watched", watched)
-    monkeypatch.setattr(console, "shows_output", lambda: shown)
+    monkeypatch.setattr(console, "keeps_output", lambda: kept)
     with piped(b"Ann\n") as pipe:
         monkeypatch.setattr(sys, "stdin", pipe)
         assert here("sample", "-m", model, "-l", "1", "-n", "60", *options).code == 0

@@ -43,6 +43,27 @@ TABLES: dict[str, tuple[Callable[[], None], list[str]]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("name", "width", "end"),
+    [
+        ("comparison", 110, "95 % interval  perplexity   tokens  unknown"),
+        ("comparison", 90, "95 % interval   tokens  unknown"),
+        ("comparison", 84, "95 % interval  unknown"),
+        ("comparison", 70, "95 % interval"),
+        ("tallies", 66, "questions  accuracy  95 % interval  chance  by token"),
+        ("tallies", 56, "questions  accuracy  95 % interval  chance"),
+    ],
+)
+def test_columns_give_way_one_by_one(
+    name: str, width: int, end: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(console, "shows_output", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    TABLES[name][0]()
+    title = capsys.readouterr().out.splitlines()[0]
+    assert " ".join(title.split()).endswith(" ".join(end.split()))
+
+
 def test_what_says_least_gives_way_first(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

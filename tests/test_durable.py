@@ -33,12 +33,15 @@ def test_a_folder_that_was_made_outlasts_a_loss_of_power_and_so_do_those_above_i
 
     monkeypatch.setattr(os, "fsync", watch)
     (link := tmp_path / "link").symlink_to(folder := tmp_path / "a" / "b")
-    durable.make_folder(link)
+    assert durable.make_folder(link) == [folder, folder.parent]
     assert folder.is_dir()
     assert sorted(synced) == sorted(path.stat().st_ino for path in (tmp_path, tmp_path / "a"))
     synced.clear()
-    durable.make_folder(link)
+    assert durable.make_folder(link) == []
     assert not synced
+    with pytest.raises(OSError, match="too long"):
+        durable.make_folder(tmp_path / "b" / ("c" * 300))
+    assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.parametrize(

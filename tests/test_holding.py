@@ -33,6 +33,10 @@ def test_new_folder_is_made_with_those_above_it_and_left_only_if_used(tmp_path: 
     with claimed(tmp_path / "e" / ".." / "f"):
         pass
     assert not (tmp_path / "e").exists()
+    (tmp_path / "g").mkdir()
+    with claimed(tmp_path / "h" / ".." / "g"):
+        pass
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name in "gh"] == ["g"]
     assert not (tmp_path / "f").exists()
     with claimed(folder):
         (folder / folders.LOG_FILE).write_bytes(b"")

@@ -80,6 +80,15 @@ def test_a_command_ends_also_where_what_it_is_just_at_catches_all_exceptions() -
     assert time.monotonic() - began < 30
 
 
+def test_what_is_to_be_done_at_the_end_is_done_first() -> None:
+    script = (
+        "import signal, sys, time\nfrom lstmgen import leaving\nleaving.meet_signals()\n"
+        "try:\n    signal.raise_signal(signal.SIGTERM)\n"
+        "finally:\n    time.sleep(0.5)\n    print('tidy', file=sys.stderr)"
+    )
+    assert left_by(script) == (143, b"", b"tidy\n")
+
+
 def test_signals_are_left_alone_where_they_are_not_the_commands_own() -> None:
     """As in a program that imports the package."""
     with pytest.raises(KeyboardInterrupt), leaving.postponed():

@@ -34,9 +34,7 @@ def test_line_of_the_log_that_a_crash_cut_short_is_closed_first(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("before", ['{"step": 1}\n', '{"step": 1}\n{"step": 2, "na', ""])
-def test_a_line_that_there_is_room_for_in_part_is_taken_back(
-    tmp_path: Path, before: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_that_there_is_room_for_in_part_is_taken_back(tmp_path: Path, before: str) -> None:
     log = tmp_path / folders.LOG_FILE
     log.write_text(before)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -76,6 +76,13 @@ def ids_of(batch: Batch, num_steps: int) -> list[list[int]]:
     return [list(ids) for ids in zip(*steps, strict=True)]
 
 
+def test_what_is_not_drawn_costs_nothing_yet(cells: Cells) -> None:
+    batch = Batch(cells, DecodingConfig())
+    batch.add([np.array([1])], [0])
+    with pytest.raises(ValueError, match="nothing has been drawn"):
+        batch.nats()
+
+
 def test_temperature_0_takes_the_likeliest_and_no_random_number(
     cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:

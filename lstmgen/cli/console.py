@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+import stat
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -193,6 +194,15 @@ def takes_colour() -> bool:
 def shows_output() -> bool:
     """Whether a person watches standard output."""
     return sys.stdout is not None and sys.stdout.isatty()
+
+
+def keeps_output() -> bool:
+    """Whether standard output goes into a file, or nowhere: else somebody may see it come."""
+    try:
+        mode = os.fstat(sys.stdout.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):  # it is closed, or no file at all
+        return False
+    return not (shows_output() or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode))
 
 
 def program() -> str:

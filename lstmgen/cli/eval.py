@@ -146,9 +146,7 @@ def evaluate(
     contexts = _contexts(context)
     from lstmgen import corpus
 
-    paths = texts if tune_on is None else [*texts, tune_on]
-    corpus.require_one_stdin(paths)
-    console.note_typing(paths)
+    corpus.require_one_stdin(texts if tune_on is None else [*texts, tune_on])
     if several:
         loaded = [models.load(name) for name in several]
         comparing.compare(loaded, several, _read(texts, encoding), device, as_json)
@@ -159,6 +157,7 @@ def evaluate(
     read = [] if by == "line" else _read(texts, encoding)  # lines are scored as they are read
     asked = scores.Evaluation(saved, name, read, device, as_json)
     if by == "line":
+        console.note_typing(texts)
         scores.by_line(asked, texts, encoding)
     elif choices:
         scores.by_choices(asked)
@@ -188,6 +187,7 @@ def _read(paths: list[str], encoding: str) -> list["Text"]:
     """The texts; files without any are left out, with a note, if there are others."""
     from lstmgen import corpus
 
+    console.note_typing(paths)
     read, notes = corpus.read_each(paths, encoding)
     console.note(*notes)
     return read

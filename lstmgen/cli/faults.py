@@ -2,9 +2,10 @@
 
 from lstmgen.errors import reason
 
-# As torch puts it; the last are of cuBLAS and cuDNN, and of oneDNN, which begin by taking some.
+# As torch puts it; the last is of cuBLAS and cuDNN, which begin by taking some.
 NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED",
-             "STATUS_NOT_INITIALIZED", "could not create a primitive")  # fmt: skip
+             "STATUS_NOT_INITIALIZED")  # fmt: skip
+NO_PRIMITIVE = "could not create a primitive"  # as oneDNN puts it, and no more
 NO_DEVICE = ("no kernel image", "kernel image is invalid", "are busy or unavailable", "No CUDA GPUs",
              "no CUDA-capable device", "driver version is insufficient")  # fmt: skip
 NO_THREAD = "can't start new thread"  # as Python puts it
@@ -38,5 +39,6 @@ def is_lack_of_memory(error: BaseException | None) -> bool:
     """
     if error is None:
         return False
-    told = isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY)
-    return told or is_lack_of_memory(error.__context__)
+    said = str(error)
+    told = said == NO_PRIMITIVE or any(sign in said for sign in NO_MEMORY)
+    return told or isinstance(error, MemoryError) or is_lack_of_memory(error.__context__)

@@ -157,7 +157,7 @@ def sample(
             f"--encoding {encoding} is for what is read; give --prime-file or --each-line too, or "
             "leave it out"
         )
-    encoding = encoding or DEFAULT_ENCODING
+    encoding = DEFAULT_ENCODING if encoding is None else encoding
     from lstmgen import engines
     from lstmgen.beam_search import search
     from lstmgen.generation import generate, stop_strings, stream
@@ -169,7 +169,7 @@ def sample(
     engine = engines.choose(saved, device, 0)
     only_prime = "" if each_line else primes.one(prime, prime_file, encoding)
     if each_line:
-        console.note_typing("-")
+        console.note_typing(["-"])
     elif prime is None and prime_file is None:
         primes.note_unread()
     texts = lines_of("-", encoding) if each_line else iter([only_prime])
@@ -202,7 +202,7 @@ def sample(
             ready=wanted.ready,
             with_nats=as_json,
         )
-        if not (each_line or console.shows_output()):
+        if not each_line and console.keeps_output():
             written = console.watched(written, num_samples, "sampled")
     for text in written:
         _write(text, echo, as_json, null)

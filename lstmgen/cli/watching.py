@@ -21,7 +21,7 @@ STOPPING = (
 )
 LEFT = "leaving at once; what is not saved is lost"
 AT_ONCE = 1.0  # seconds after a signal in which another counts as the same wish
-NARROW = 75  # characters of a terminal, below which there is none for how fast it goes
+NARROW = 75  # characters of a terminal, fewer of which have no room for the speed
 WIDE = 125  # characters of a terminal that has room for losses in both units beside the bar
 
 
