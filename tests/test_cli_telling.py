@@ -142,7 +142,7 @@ def test_the_plan_tells_what_is_replaced_and_where_a_run_goes_on(tmp_path: Path,
     path.write_text("abcdefghij\n" * 2000 + "YZ" + "abcdefghij\n" * 400)
     first = here("train", path, "-m", tmp_path / "m", "--steps", "2", *SMALL)
     assert "which replaces 2 characters not kept and 1 character drawn at random\n" in first.err
-    assert re.search(r" after [01] seconds? of training\n", first.err)
+    assert re.search(r" after 2 steps and [01] seconds? of training\n", first.err)
     again = here("train", path, "-m", tmp_path / "m", "--resume", "--steps", "3", *SMALL)
     assert " epochs), from step 2; " in again.err
 
@@ -342,3 +342,4 @@ def test_the_last_words_of_a_run_are_of_its_best_model() -> None:
         Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=5, score=last), "m", []
     )
     assert "best validation 2.0000 nats a token (0.577 bits/character, perplexity 7.389)" in told
+    assert " after 9 steps and 3 seconds of training\n" in told

@@ -185,11 +185,11 @@ def describe_end(last: "Progress", model: str, flags: list[str]) -> str:
     assert best is not None  # the last step is always scored
     trial = " ".join([console.program(), "sample", *flags])
     score = " ".join([console.program(), "eval other.txt", *flags])
-    name = console.one_line(model)
+    name, steps = console.one_line(model), console.count(last.step, "step")
     return (
         f"done        {name}: best validation {best.nats_per_token:.4f} nats a token "
         f"({best.bits_per_character:.3f} bits/character, perplexity {best.perplexity:.4g}) "
-        f"after {console.count(round(last.seconds), 'second')} of training\n"
+        f"after {steps} and {console.count(round(last.seconds), 'second')} of training\n"
         f"try         {trial}\n"
         f"            {score}"
     )
