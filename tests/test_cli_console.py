@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -149,10 +150,20 @@ def test_who_is_to_type_a_text_is_told_so_and_ends_it_by_one_ctrl_d(
     where = tmp_path / "m" if command[0] == "train" else model
     keyboard, terminal = os.openpty()
     os.write(keyboard, text + b"\x04")  # which is Ctrl-D
+    closed = list[int]()
+
+    def close() -> None:
+        closed.append(keyboard)
+        os.close(keyboard)
+
+    timer = Timer(30, close)  # or the test would wait in vain where it fails
+    timer.start()
     with os.fdopen(terminal) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         typed = here(*command, "-m", where)
-    os.close(keyboard)
+    timer.cancel()
+    assert not closed
+    close()
     with piped(text) as pipe:
         monkeypatch.setattr(sys, "stdin", pipe)
         came = here(*command, "-m", where, *["--overwrite"] * (command[0] == "train"))

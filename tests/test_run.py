@@ -29,6 +29,9 @@ def test_a_snapshot_is_sound_only_if_a_file_of_it_would_be_read_again(tmp_path: 
             assert not Snapshot(1, weights, saved.carried).is_sound
         weights[name].flat[-1] = -checkpoint.MAX_WEIGHT
         assert Snapshot(1, weights, saved.carried).is_sound
+    checkpoint.save_run(tmp_path / folders.RUN_FILE, replace(saved, carried=tensors))
+    with pytest.raises(CheckpointError, match="holds what is not a finite number"):
+        checkpoint.load_run(tmp_path)
 
 
 def test_momentum_of_another_shape_is_refused(tmp_path: Path) -> None:
