@@ -33,6 +33,7 @@ MAX_HEADER = 75_000_000  # bytes; a vocabulary of some four million words
 SMALL = 1_000_000  # bytes of header, or marks in it, that no file needs to justify
 TABLE = 200_000  # bytes of header that the names and places of arrays may take
 NO_DIGEST = "0" * 64
+NO_OBJECT = "PyObject pointer is null"  # as Rust says by a panic, which is no `Exception`
 DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "<u1"}
 
 # One that does not end matches to the end of the text, or the search would begin again at each quote in it.
@@ -224,9 +225,6 @@ def _write(path: Path, arrays: Arrays, description: Mapping[str, Any]) -> None:
     digest.update(payload)
     # The digest is of how the arrays lie in the file, so its place was kept free until that was known.
     durable.put(path, header.replace(NO_DIGEST.encode(), digest.hexdigest().encode(), 1), payload)
-
-
-NO_OBJECT = "PyObject pointer is null"  # as Rust says by a panic, which is no `Exception`
 
 
 def _packed(arrays: dict[str, NDArray[Any]], metadata: dict[str, str]) -> bytes:

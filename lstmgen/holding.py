@@ -72,6 +72,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
+    """The lock of a folder that is there, held, where the system and the file system have such a thing."""
     try:
         import fcntl
     except ImportError:  # Windows has no such locks, nor have some file systems, as the README says

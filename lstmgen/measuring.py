@@ -48,8 +48,10 @@ def share_spared(job: Job, initial: SavedModel) -> float:
     batch_size = fitting_batch(tokens, TrainConfig.batch_size, window)
     usual = replace(job.training, batch_size=batch_size, window=window)
     job = replace(job, training=usual)
-    guess, known = (Stepper(fresh_run(job, model), job).loss_ahead() for model in (None, initial))
-    return 1 - known / guess
+    stepper = Stepper(fresh_run(job), job)
+    network, by_guess = stepper.run.network, stepper.loss_ahead()
+    network.load_weights(initial.weights_for(job.vocabulary, network.weights()))
+    return 1 - stepper.loss_ahead() / by_guess
 
 
 def _time_steps(steppers: Sequence[Stepper], seconds: float, most: float) -> list[float]:

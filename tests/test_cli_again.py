@@ -211,3 +211,21 @@ def test_eval_with_a_cache_stands_beside_the_static_score(
     assert "(cache)" in here("eval", corpus, "-m", model, "--cache", "9").out
     assert "--cache is 0" in here("eval", corpus, "-m", model, "--cache", "0").error
     assert "is for --cache" in here("eval", corpus, "-m", model, "--cache-share", "0.2").error
+
+
+def test_the_work_of_tuning_is_that_of_some_trials(
+    model: Path, corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, original = list[int](), engines.choose
+
+    def watched(saved: Any, device: str, num_tokens: int) -> Any:
+        seen.append(num_tokens)
+        return original(saved, device, num_tokens)
+
+    monkeypatch.setattr(engines, "choose", watched)
+    (other := tmp_path / "other.txt").write_text("Bo met Al in Ulm.\n" * 9)
+    assert here("eval", "-m", model, corpus, "--cache", "99", "--tune-on", other).code == 0
+    assert seen == [8 * 9 * 18, len(corpus.read_text())]
+    seen.clear()
+    assert here("eval", "-m", model, corpus, "--dynamic", "--tune-on", other).code == 0
+    assert seen == [len(corpus.read_text())]  # what learns is a network of its own

@@ -17,6 +17,7 @@ import torch
 from commands import SMALL
 
 from lstmgen import checkpoint, folders, holding, pace, training
+from lstmgen.cli import running
 from lstmgen.corpus import read_all
 from lstmgen.step import Stepper
 
@@ -341,3 +342,12 @@ def test_a_model_to_begin_with_that_is_not_there_is_told_as_such_in_the_same_fol
     done = here("train", corpus, "-m", folder, "--init-from", folder, *SMALL)
     assert "there is no model here; check the path" in done.error
     assert not folder.exists()
+
+
+def test_standard_input_is_not_the_file_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert running._is_among(["a", "./b"], "b")
+    assert not running._is_among(["./-"], "-")
+    assert not running._is_among(["-"], "./-")

@@ -420,3 +420,9 @@ def test_many_texts_have_a_bar_where_nobody_sees_them_come(
         monkeypatch.setattr(sys, "stdin", pipe)
         assert here("sample", "-m", model, "-l", "1", "-n", "60", *options).code == 0
     assert seen == [(60, "sampled")] * told
+
+
+def test_a_line_end_that_was_written_as_two_characters_is_told_once(model: Path, here: Any) -> None:
+    done = here("sample", "-m", model, "-l", "1", "--seed", "1", "--stop", "\\n")
+    (note,) = done.err.splitlines()
+    assert "holds a backslash and an n; a line end is written $'\\n'" in note
