@@ -19,7 +19,7 @@ LONGEST_CONTEXT = 1_000_000  # tokens
 def evaluate(
     texts: Annotated[
         list[str],
-        typer.Argument(metavar="TEXT", help="Files to score, gzip too; - is standard input."),
+        typer.Argument(help="Files to score, gzip too; - is standard input."),
     ],
     by: Annotated[
         By | None,

@@ -42,7 +42,7 @@ _text, _network, _run, _learning, _machine = (
 def train(
     corpus: Annotated[
         list[str],
-        typer.Argument(metavar="CORPUS", help="Text files, gzip too; - is standard input."),
+        typer.Argument(help="Text files, gzip too; - is standard input."),
     ],
     model: Annotated[
         str,

@@ -205,6 +205,8 @@ def main() -> None:
     told = [processor(), f"{os.cpu_count()} cores", *with_what, *given]
     print("on      ", ", ".join(told), flush=True)
     os.environ.setdefault(*WAITING)  # as the command does
+    # As users have it: not every start compiles the package anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for name in names:
         BENCHMARKS[name]()
 
