@@ -301,7 +301,7 @@ def test_a_torch_that_cannot_be_loaded_is_told_in_one_line(
     assert here("sample", "-l", "1").code == 0
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, "17"), ("26", "26")])
+@pytest.mark.parametrize(("before", "after"), [(None, "18"), ("26", "26")])
 def test_threads_that_wait_soon_sleep_unless_it_is_said_otherwise(
     before: str | None, after: str
 ) -> None:

@@ -266,7 +266,7 @@ def test_what_the_readme_shows_of_eval_is_what_it_prints(tmp_path: Path) -> None
             0.1,
             "weight decay 0.01 for one epoch, more for more, 0.1 from 2.5 epochs on",
         ),
-        (int(__main__.WAITING[1]), 17, "`OPENBLAS_THREAD_TIMEOUT=17` unless you set it"),
+        (int(__main__.WAITING[1]), 18, "`OPENBLAS_THREAD_TIMEOUT=18` unless you set it"),
         (
             planning.REPEATED_EPOCHS,
             (2, 3),
