@@ -340,7 +340,7 @@ main()
 
 
 def test_no_torch_for_help_usage_errors_samples_and_small_scores(model: Path, corpus: Path) -> None:
-    """Nor pydantic, which a later typer imports: both take longer than all the rest."""
+    """Nor pydantic, which a later typer imports, and which takes a third of the time of all the rest."""
     script = (
         "import sys\nfrom lstmgen.cli import main\n"
         "try: main()\n"
