@@ -64,9 +64,10 @@ MANY_STREAMS_RATE = 0.056  # the learning rate by character with them, for cells
 # CUDA takes all symbols, as steps against a sample cannot be recorded, where so many logits a step, of which
 # it holds about four copies in float32, fit into half of the memory that is free.
 MAX_CUDA_LOGITS, BYTES_A_LOGIT = 2**28, 16
-# What an LSTM reads three times or more, by character, is learned at this rate; or with `CUDA_STREAMS`. From
-# twice on the rate rises by equal factors, so that a minute that is a bit slower has nearly the same.
-REPEATED_EPOCHS, REPEATED_RATE = (2, 3), 0.08
+# What an LSTM reads two and a half times or more, by character, is learned at this rate; or with
+# `CUDA_STREAMS`. From one and a half on the rate rises by equal factors, so that a minute that is a bit
+# slower has nearly the same.
+REPEATED_EPOCHS, REPEATED_RATE = (1.5, 2.5), 0.08
 # What another model knows of a text is soon forgotten. One that saves the share `WELL_KNOWN`, or more, of
 # what the text costs by a guess from frequencies is trained at `FINE_TUNING_RATES` divided by the epochs to
 # the power of `FINE_TUNING_POWER`; one that saves less has less to forget, and its rate lies between that and

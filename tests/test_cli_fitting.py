@@ -144,12 +144,12 @@ def test_weight_drop_and_decay_follow_from_the_epochs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("epochs", "streams", "cell", "given", "rate"),
     [
-        (2, 4, "lstm", {}, TrainConfig.learning_rate),
+        (1, 4, "lstm", {}, TrainConfig.learning_rate),
         (3, 4, "lstm", {}, planning.REPEATED_RATE),
         (10, 4, "gru", {}, TrainConfig.learning_rate),
         (10, 4, "lstm", {"learning_rate": TrainConfig.learning_rate}, TrainConfig.learning_rate),
         (10, 4, "lstm", {"learning_rate": 0.03}, 0.03),
-        (2, 64, "lstm", {"batch_size": 64}, planning.MANY_STREAMS_RATE),
+        (1, 64, "lstm", {"batch_size": 64}, planning.MANY_STREAMS_RATE),
         (3, 64, "lstm", {"batch_size": 64}, planning.REPEATED_RATE),
         (2, 64, "lstm", {"batch_size": 64, "learning_rate": 0.03}, 0.03),
     ],

@@ -269,8 +269,9 @@ def test_what_the_readme_shows_of_eval_is_what_it_prints(tmp_path: Path) -> None
         (int(__main__.WAITING[1]), 18, "`OPENBLAS_THREAD_TIMEOUT=18` unless you set it"),
         (
             planning.REPEATED_EPOCHS,
-            (2, 3),
-            "read its text three times or more (between twice and three times something in between).",
+            (1.5, 2.5),
+            "read its text two and a half times or more (between one and a half and that something in "
+            "between).",
         ),
         (
             planning.REPEATED_RATE,
