@@ -59,7 +59,9 @@ SOME_EPOCHS = 40  # of a long one, at most (by 32 streams, 2 x 256); of a short 
 CUDA_EPOCHS = 400  # the same on CUDA; more than 104 were not tried
 # There, by character, what is read so often (by 64 streams, 2 x 256) wants more streams still.
 CUDA_STREAMS, CUDA_STREAMS_EPOCHS = 128, 25
-MORE_TOKENS = 1.05  # times: they must read so many more in the same time
+# By as many tokens a text that is repeated is learned better with them, one that is read once a bit worse.
+# They mostly read more; but a trial as short as there is time for may be off by a tenth.
+TOKENS_WITH_MORE = 0.95  # times: they must read so many in the same time
 MANY_STREAMS_RATE = 0.056  # the learning rate by character with them, for cells with gates
 # CUDA takes all symbols, as steps against a sample cannot be recorded, where so many logits a step, of which
 # it holds about four copies in float32, fit into half of the memory that is free.
@@ -138,7 +140,7 @@ def larger_batch(
     cell: CellName,
     cuda: bool,
 ) -> int | None:
-    """How many streams, 64 or 128, may serve a run on `tokens` better, if they are read much faster here.
+    """How many streams, 64 or 128, may serve a run on `tokens` better, if they are read about as fast here.
 
     None if no larger number does. By word, and where symbols are many, they do on CUDA only, where a step
     with twice the streams takes hardly longer.

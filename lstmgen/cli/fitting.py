@@ -93,7 +93,7 @@ def _larger_batch(job: "Job", config: TrainConfig, tokens: float) -> int | None:
 def _measured(job: "Job", left: float, may_have_many: bool) -> tuple[TrainConfig, float]:
     """The numbers of the job, and how many tokens it reads in the seconds `left`.
 
-    If it may have more streams, larger numbers of them are tried as long as each reads many more tokens.
+    If it may have more streams, larger numbers of them are tried as long as each reads tokens about as fast.
     """
     from lstmgen.batching import even_window
     from lstmgen.measuring import step_seconds
@@ -112,7 +112,7 @@ def _measured(job: "Job", left: float, may_have_many: bool) -> tuple[TrainConfig
             if is_lack_of_memory(error):
                 break
             raise
-        if with_more <= planning.MORE_TOKENS * tokens:
+        if with_more <= planning.TOKENS_WITH_MORE * tokens:
             break
         config, tokens = larger, with_more
     return config, tokens
