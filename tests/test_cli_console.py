@@ -44,6 +44,25 @@ def test_control_characters_are_shown_to_a_terminal() -> None:
     assert console.one_line("name\n") == "name␊"
 
 
+def test_facts_keep_their_words_whole_at_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = (
+        f"corpus      a/{'long' * 9}-name.txt:  9 characters\n            as much again of it all"
+    )
+    for columns, told in (
+        (None, facts),
+        (48, facts.replace("  9 ", f"\n{' ' * 12}9 ")),
+        (5, None),
+    ):
+        shown = StringIO()
+        monkeypatch.setattr(shown, "isatty", lambda columns=columns: columns is not None)
+        monkeypatch.setattr(console, "width", lambda columns=columns: columns)
+        monkeypatch.setattr(sys, "stderr", console.Talk(shown))
+        console.tell(facts)
+        if told:
+            assert shown.getvalue() == told + "\n"
+        assert shown.getvalue().split() == facts.split()
+
+
 def test_a_note_is_one_line_and_does_nothing_to_a_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

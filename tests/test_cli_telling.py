@@ -255,11 +255,7 @@ def test_what_to_type_names_the_command_as_it_was_started(monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "argv", ["/opt/some where/lstmgen"])
     name = "'/opt/some where/lstmgen'"
     assert to_resume({"corpus": ["a"], "model": "m"}) == f"{name} train a --resume --model m"
-    best = Score(20.0, 10, 50)
-    last = Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=9, score=best)
-    told = telling.describe_end(last, "m", [])
-    assert f"try         {name} sample\n" in told
-    assert told.endswith(f"{name} eval other.txt")
+    assert telling.to_try([]) == f"try         {name} sample\n            {name} eval other.txt"
 
 
 @pytest.mark.parametrize(
@@ -298,7 +294,7 @@ def test_a_plan_tells_its_numbers_by_their_names(tmp_path: Path) -> None:
         "weight_drop": 0.34,
     }
     job = replace(job, training=replace(job.training, seed=35, precision="bfloat16", **numbers))
-    size, device, line, _ = telling.of_job(job, {}, None).splitlines()
+    size, device, line = telling.of_job(job, {}, None).splitlines()
     parameters = sum(part.size for part in fresh_run(job).network.weights().values())
     assert size == f"model       LSTM 2 x 12, embedding 6: {parameters:,} parameters"
     assert device.endswith(", bfloat16")
@@ -338,8 +334,8 @@ def test_a_loss_that_has_risen_by_half_a_per_cent_is_told(nats: float, said: boo
 
 def test_the_last_words_of_a_run_are_of_its_best_model() -> None:
     best, last = Score(20.0, 10, 50), Score(40.0, 10, 50)
-    told = telling.describe_end(
-        Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=5, score=last), "m", []
+    told = telling.of_end(
+        Progress(9, 9, 0.5, 3.0, 0.01, 100.0, 2.0, best, best_step=5, score=last), "m"
     )
     assert "best validation 2.0000 nats a token (0.577 bits/character, perplexity 7.389)" in told
-    assert " after 9 steps and 3 seconds of training\n" in told
+    assert told.endswith(" after 9 steps and 3 seconds of training")

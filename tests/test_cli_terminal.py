@@ -64,6 +64,11 @@ def test_a_terminal_sees_a_bar_and_then_the_curves_at_any_width(
     assert "100%" in shown
     assert "┤" in shown
     assert max(len(line) for line in shown.splitlines() if "─" in line) == min(80, width)
+    told = re.search(r"^training  .*?(?=^repeat  )", shown, re.DOTALL | re.MULTILINE)
+    assert told
+    assert max(map(len, told[0].splitlines())) <= width
+    assert re.search(r"^repeat .* --seed 0", shown, re.MULTILINE)  # to be copied, however wide
+    assert re.search(r"^done .*of\s+training\r?\ntry  ", shown, re.DOTALL | re.MULTILINE)
 
 
 def test_a_quiet_run_shows_a_terminal_nothing_and_a_pipe_has_no_curves(

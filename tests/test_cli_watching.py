@@ -154,7 +154,7 @@ def test_a_signal_while_a_stopped_run_is_saved_and_told_of_costs_nothing(
 def test_a_signal_at_the_end_of_a_run_stops_nothing_and_costs_nothing(
     corpus: Path, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, describe = Stepper.step, telling.describe_end
+    step, describe = Stepper.step, telling.of_end
     monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: 100.0, time=time.time))
 
     def interrupted(stepper: Any, rate: float) -> Any:
@@ -167,7 +167,7 @@ def test_a_signal_at_the_end_of_a_run_stops_nothing_and_costs_nothing(
         return describe(*about)
 
     monkeypatch.setattr(Stepper, "step", interrupted)
-    monkeypatch.setattr(telling, "describe_end", interrupted_too)
+    monkeypatch.setattr(telling, "of_end", interrupted_too)
     done = here("train", corpus, "-m", tmp_path / "m", "--steps", "20", *SMALL)
     assert done.code == 0
     assert "done " in done.err

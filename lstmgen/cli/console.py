@@ -22,6 +22,7 @@ NAME = "lstmgen"  # of the command
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 # Errors of a write whose reader has gone: of a pipe, and of a socket.
 READER_GONE = (EPIPE, ECONNRESET)
+LABEL = 12  # characters of what stands before a fact
 LONG_WORK = 50  # parts, from which on a bar may be worth drawing
 # What makes text run the other way, or end a line, without being a control character by category.
 _DIRECTIONS = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -112,6 +113,23 @@ def say(text: str) -> None:
     """Write a line to standard error."""
     talk().write(text + "\n")
     talk().flush()
+
+
+def tell(facts: str) -> None:
+    """Say what is known, a line each, with its label before it; at a terminal its words stay whole.
+
+    What does not fit a line goes on below itself. Not for commands, which are to be copied as they are.
+    """
+    from textwrap import fill
+
+    for fact in facts.split("\n"):
+        if talk().isatty():
+            fact = fill(
+                fact[LABEL:], max(width(), 2 * LABEL),
+                initial_indent=fact[:LABEL], subsequent_indent=" " * LABEL,
+                break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
+        say(fact)
 
 
 def note(*texts: str) -> None:

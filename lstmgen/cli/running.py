@@ -32,9 +32,9 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
     if from_a_pipe:  # whose writer was waited for, which is no time of the run
         began += stopwatch.now() - time.process_time() - idle
     if not quiet:
-        console.say(telling.of_data(data))
+        console.tell(telling.of_data(data))
         if other:
-            console.say(telling.of_start(other, data))
+            console.tell(telling.of_start(other, data))
 
     # torch takes longer to import than all the above, and a mistake there should not wait for it.
     engines.require_torch()
@@ -55,12 +55,14 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
         job = fitting.sized(job, given, began)
     share_spared = fitting.share_spared_by(other, job, given)
     if share_spared is not None and not quiet:
-        console.say(telling.of_knowledge(share_spared))
+        console.tell(telling.of_knowledge(share_spared))
     job = fitting.timed(job, given, saved, began)
     if not saved:
         job = fitting.suited(job, given, share_spared)
     if not quiet:
-        console.say(telling.of_job(job, given, saved))
+        console.tell(telling.of_job(job, given, saved))
+        if not saved:
+            console.say(telling.to_repeat(job, given))
     per_token = data.train_characters / len(data.train_ids)
     before = folders.file_id(folder / folders.MODEL_FILE)
     run_before = None if saved else folders.file_id(folder / folders.RUN_FILE)
@@ -80,8 +82,8 @@ def run(given: options.Options, hold: "Hold", began: float) -> None:
         if odd := telling.what_is_odd(last, raised_at):
             console.note(odd)
         if not quiet:
-            flags = telling.model_flags(given)
-            console.say(telling.describe_end(last, given["model"], flags))
+            console.tell(telling.of_end(last, given["model"]))
+            console.say(telling.to_try(telling.model_flags(given)))
 
 
 def _is_among(corpus: list[str], valid_file: str) -> bool:

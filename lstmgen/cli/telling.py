@@ -71,7 +71,7 @@ def of_knowledge(share_spared: float) -> str:
 
 
 def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
-    """The plan: network, device and numbers, and the flags that repeat it."""
+    """The plan: network, device and numbers."""
     from lstmgen import device as devices
     from lstmgen.course import rate_divisor
 
@@ -96,11 +96,10 @@ def of_job(job: "Job", given: Options, saved: "SavedRun | None") -> str:
         f"{config.batch_size} x {config.window} tokens ({console.count(epochs, 'epoch')}){start}; "
         f"learning rate {config.learning_rate:g}{rest}, weight decay {config.weight_decay:g}, "
         f"dropout {config.dropout:g}, weight drop {config.weight_drop:g}, seed {config.seed}"
-        + ("" if saved else f"\nrepeat      {_flags(job, given)}")
     )
 
 
-def _flags(job: "Job", given: Options) -> str:
+def to_repeat(job: "Job", given: Options) -> str:
     """The options that give this plan again, whatever the time and the machine."""
     usual = CorpusConfig().to_json()
     if job.data.validates_on_tail:
@@ -110,10 +109,8 @@ def _flags(job: "Job", given: Options) -> str:
     every = job.model.to_json() | job.training.to_json()
     settings |= {name: value for name, value in every.items() if name not in NOT_OPTIONS}
     settings |= _as_given(given)
-    return " ".join(
-        console.option(name.replace("num_steps", "steps"), value)
-        for name, value in settings.items()
-    )
+    options = [console.option(n.replace("num_steps", "steps"), settings[n]) for n in settings]
+    return f"repeat      {' '.join(options)}"
 
 
 def _as_given(given: Options) -> dict[str, object]:
@@ -179,17 +176,20 @@ def what_is_odd(last: "Progress", raised_at: int | None = None) -> str:
     return f"the model that is kept is that of step {last.best_step:,} of {last.num_steps:,}: {why}"
 
 
-def describe_end(last: "Progress", model: str, flags: list[str]) -> str:
-    """What came of a run, by its last record, and what to type next."""
+def of_end(last: "Progress", model: str) -> str:
+    """What came of a run, by its last record."""
     best = last.best
     assert best is not None  # the last step is always scored
-    trial = " ".join([console.program(), "sample", *flags])
-    score = " ".join([console.program(), "eval other.txt", *flags])
     name, steps = console.one_line(model), console.count(last.step, "step")
     return (
         f"done        {name}: best validation {best.nats_per_token:.4f} nats a token "
         f"({best.bits_per_character:.3f} bits/character, perplexity {best.perplexity:.4g}) "
-        f"after {steps} and {console.count(round(last.seconds), 'second')} of training\n"
-        f"try         {trial}\n"
-        f"            {score}"
+        f"after {steps} and {console.count(round(last.seconds), 'second')} of training"
     )
+
+
+def to_try(flags: list[str]) -> str:
+    """What to type next, after a run."""
+    sample = " ".join([console.program(), "sample", *flags])
+    score = " ".join([console.program(), "eval other.txt", *flags])
+    return f"try         {sample}\n            {score}"
